@@ -1,0 +1,377 @@
+//! A device emulated on threads: its dataset is memory of this host.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use protocol::bytes::{Root, Salt};
+use protocol::commitment::{Commitment, Opening};
+use protocol::digest::DigestKey;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE};
+use protocol::matching::Matching;
+use protocol::operand::Operand;
+
+use crate::memory::available_memory_bytes;
+use crate::packing::{Quad, Right, RowSource, RowSums, generate_left, generate_right, packed_quads};
+use crate::path::{Kernels, Path, UnsupportedPath};
+use crate::product::Product;
+use crate::tile::Tile;
+
+/// Leaves of a sweep that a thread takes at once.
+const SWEEP_LEAVES_AT_ONCE: usize = 32;
+
+/// What a [`CpuEngine`] may use of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuEngineConfig {
+    /// The code it runs.
+    pub path: Path,
+    /// Threads that fill and sweep.
+    pub threads: NonZeroUsize,
+    /// Bytes of operand B kept packed at a time; at least one column block (256 * k bytes) is, whatever this says.
+    pub operand_budget_bytes: usize,
+    /// Most bytes that the engine may take; `None` for what the host has.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+impl Default for CpuEngineConfig {
+    /// The best path, a thread a CPU, 256 MiB of packed operands, and the host's memory.
+    fn default() -> Self {
+        CpuEngineConfig {
+            path: Path::best(),
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            operand_budget_bytes: 256 << 20,
+            memory_limit_bytes: None,
+        }
+    }
+}
+
+/// An [`Engine`] on the CPU.
+pub struct CpuEngine {
+    kernels: Kernels,
+    config: CpuEngineConfig,
+    device: Option<Device>,
+}
+
+/// What `prepare` takes, and what fills and sweeps leave.
+struct Device {
+    assignment: Assignment,
+    tiles: Vec<Tile>,
+    right: Vec<Quad>,
+    workers: Vec<Worker>,
+    fills: Vec<Commitment>,
+    sweeps: Vec<Vec<Commitment>>,
+    /// Whether the dataset is that of the last fill: not while one was broken off.
+    is_filled: bool,
+}
+
+/// What one thread needs for itself.
+struct Worker {
+    left: Vec<Quad>,
+    product: Product,
+}
+
+impl CpuEngine {
+    /// An engine that has not taken its memory yet.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedPath`] if this CPU does not run the path.
+    pub fn new(config: CpuEngineConfig) -> Result<Self, UnsupportedPath> {
+        Ok(CpuEngine {
+            kernels: config.path.kernels()?,
+            config,
+            device: None,
+        })
+    }
+
+    /// Bytes of memory that `prepare` takes for an assignment.
+    #[must_use]
+    pub fn required_bytes(&self, assignment: &Assignment) -> u64 {
+        let threads = self.config.threads.get() as u64;
+        let left_bytes = (packed_quads(assignment.max_inner_dim) * size_of::<Quad>()) as u64;
+        let right_bytes = (self.right_quads(assignment) * size_of::<Quad>()) as u64;
+        // A product's sums and scratch are below 1 MiB.
+        let own = threads
+            .saturating_mul(left_bytes + (1 << 20))
+            .saturating_add(right_bytes);
+        assignment.dataset_bytes().saturating_add(own)
+    }
+
+    /// Quads of packed operand B held at a time: whole column blocks at the largest k.
+    fn right_quads(&self, assignment: &Assignment) -> usize {
+        let block = packed_quads(assignment.max_inner_dim);
+        let blocks = (assignment.matrix_dim as usize / TILE_SIDE).max(1);
+        (self.config.operand_budget_bytes / (block * size_of::<Quad>()).max(1)).clamp(1, blocks) * block
+    }
+
+    fn device(&mut self) -> Result<&mut Device, EngineError> {
+        self.device
+            .as_mut()
+            .ok_or_else(|| EngineError::Unsupported("work before prepare".to_owned()))
+    }
+}
+
+impl Engine for CpuEngine {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        self.device = None;
+        check_assignment(assignment)?;
+        self.kernels
+            .self_check()
+            .map_err(|error| EngineError::SelfTest(error.to_string()))?;
+
+        let requested_bytes = self.required_bytes(assignment);
+        let host_bytes = available_memory_bytes();
+        let available_bytes = match (self.config.memory_limit_bytes, host_bytes) {
+            (Some(limit), Some(host)) => Some(limit.min(host)),
+            (limit, host) => limit.or(host),
+        };
+        if available_bytes.is_some_and(|available_bytes| requested_bytes > available_bytes) {
+            return Err(EngineError::OutOfMemory {
+                requested_bytes,
+                available_bytes: available_bytes.unwrap_or(0),
+            });
+        }
+        let out_of_memory = EngineError::OutOfMemory {
+            requested_bytes,
+            available_bytes: available_bytes.unwrap_or(0),
+        };
+        let zeroed = |quads| zeroed(quads, Quad::ZERO).ok_or_else(|| out_of_memory.clone());
+
+        let workers = (0..self.config.threads.get())
+            .map(|_| {
+                let left = zeroed(packed_quads(assignment.max_inner_dim))?;
+                Ok(Worker {
+                    left,
+                    product: Product::new(self.kernels),
+                })
+            })
+            .collect::<Result<_, EngineError>>()?;
+        let right = zeroed(self.right_quads(assignment))?;
+        let tiles = self::zeroed(assignment.tiles() as usize, Tile([0; TILE_BYTES])).ok_or(out_of_memory)?;
+        self.device = Some(Device {
+            assignment: *assignment,
+            tiles,
+            right,
+            workers,
+            fills: Vec::new(),
+            sweeps: Vec::new(),
+            is_filled: false,
+        });
+        Ok(())
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let kernels = self.kernels;
+        let device = self.device()?;
+        let max_inner_dim = device.assignment.max_inner_dim;
+        if !is_inner_dim(task.inner_dim) || task.inner_dim > max_inner_dim {
+            return Err(EngineError::Unsupported(format!(
+                "k = {} where {max_inner_dim} was prepared",
+                task.inner_dim
+            )));
+        }
+        device.is_filled = false;
+        let commitment = Commitment::new(device.fill(kernels, task, progress)?);
+        let root = commitment.root();
+        device.is_filled = true;
+        device.fills.push(commitment);
+        device.sweeps.push(Vec::new());
+        Ok(root)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let kernels = self.kernels;
+        let device = self.device()?;
+        if !device.is_filled {
+            return Err(EngineError::Unsupported("a sweep before a fill".to_owned()));
+        }
+        let commitment = Commitment::new(device.sweep(kernels, salt, progress)?);
+        let root = commitment.root();
+        device
+            .sweeps
+            .last_mut()
+            .expect("a fill makes room for its sweeps")
+            .push(commitment);
+        Ok(root)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        let made = self.device.as_ref().and_then(|device| match commitment {
+            CommitmentId::Fill { iteration } => device.fills.get(iteration as usize),
+            CommitmentId::Sweep { iteration, sweep } => device
+                .sweeps
+                .get(iteration as usize)?
+                .get((sweep as usize).checked_sub(1)?),
+        });
+        made.and_then(|made| made.open(leaf))
+            .ok_or(EngineError::NoSuchLeaf { commitment, leaf })
+    }
+}
+
+impl Device {
+    /// Fills all tiles, group by group of the column blocks whose operands there is room for; returns the fill digests.
+    ///
+    /// A thread takes the tiles of one row block at a time: their left operand is generated once and each tile is
+    /// digested while it is in cache.
+    fn fill(&mut self, kernels: Kernels, task: &FillTask, progress: &dyn Progress) -> Result<Vec<u64>, EngineError> {
+        let Device {
+            assignment,
+            tiles,
+            right,
+            workers,
+            ..
+        } = self;
+        let k = task.inner_dim;
+        let blocks = assignment.matrix_dim as usize / TILE_SIDE;
+        let rows = tiles.len() / blocks;
+        let (row_quads, group_blocks) = (packed_quads(k), (right.len() / packed_quads(k)).min(blocks));
+        // Few rows are shared out in parts, so that no thread is left without work for long.
+        let parts = (4 * workers.len()).div_ceil(rows).min(group_blocks);
+        let digest_key = DigestKey::expand(&task.fill_salt);
+        let mut leaves = vec![0; tiles.len()];
+        let mut right_sums: Vec<RowSums> = vec![[0; TILE_SIDE]; group_blocks];
+
+        for first in (0..blocks).step_by(group_blocks) {
+            let group = first..blocks.min(first + group_blocks);
+            let packing = right
+                .chunks_exact_mut(row_quads)
+                .zip(&mut right_sums)
+                .zip(group.clone());
+            share(workers, packing, progress, |_, ((quads, sums), column_block)| {
+                let source = RowSource::new(&task.operand_key, Operand::B, k, column_block as u32);
+                *sums = generate_right(kernels, &source, quads);
+            })?;
+
+            let packed = |column: usize| Right {
+                inner_dim: k,
+                quads: &right[column * row_quads..][..row_quads],
+                sums: &right_sums[column],
+            };
+            let part = group.len().div_ceil(parts);
+            let items = tiles
+                .chunks_exact_mut(blocks)
+                .zip(leaves.chunks_exact_mut(blocks))
+                .enumerate()
+                .flat_map(|(row, (tiles, leaves))| {
+                    let tiles = tiles[group.clone()].chunks_mut(part);
+                    let leaves = leaves[group.clone()].chunks_mut(part);
+                    tiles
+                        .zip(leaves)
+                        .enumerate()
+                        .map(move |(at, work)| (row, at * part, work))
+                });
+            share(workers, items, progress, |worker, (row, column, (tiles, leaves))| {
+                let matrix = assignment.matrix_offset + (row / blocks) as u64;
+                let source = RowSource::new(&task.operand_key, Operand::A(matrix), k, (row % blocks) as u32);
+                let left = &mut worker.left[..row_quads];
+                generate_left(kernels, &source, left);
+                for (i, (tile, leaf)) in tiles.iter_mut().zip(leaves).enumerate() {
+                    if progress.is_cancelled() {
+                        return;
+                    }
+                    worker.product.tile(left, packed(column + i), tile);
+                    *leaf = kernels.fill_digest(&digest_key, tile);
+                    progress.advance(1);
+                }
+            })?;
+        }
+        Ok(leaves)
+    }
+
+    /// The pair digests of one sweep.
+    fn sweep(&mut self, kernels: Kernels, salt: &Salt, progress: &dyn Progress) -> Result<Vec<u64>, EngineError> {
+        let Device { tiles, workers, .. } = self;
+        let digest_key = DigestKey::expand(salt);
+        let tile_count = tiles.len() as u32;
+        let matching = digest_key.matching(tile_count);
+        let mut leaves = vec![0; Matching::leaves(tile_count) as usize];
+        let items = leaves.chunks_mut(SWEEP_LEAVES_AT_ONCE).enumerate();
+        share(workers, items, progress, |_, (at, leaves)| {
+            let first = (at * SWEEP_LEAVES_AT_ONCE) as u32;
+            for (leaf, digest) in (first..).zip(leaves.iter_mut()) {
+                let (a, b) = matching.pair(leaf);
+                *digest = kernels.pair_digest(&digest_key, leaf, &tiles[a as usize], &tiles[b as usize]);
+            }
+            progress.advance(2 * leaves.len() as u64 - u64::from((first + leaves.len() as u32) * 2 > tile_count));
+        })?;
+        Ok(leaves)
+    }
+}
+
+/// Hands `items` out to the workers, a thread each, in order, until there are none or the work is cancelled.
+fn share<I: Iterator<Item: Send> + Send>(
+    workers: &mut [Worker],
+    items: I,
+    progress: &dyn Progress,
+    work: impl Fn(&mut Worker, I::Item) + Sync,
+) -> Result<(), EngineError> {
+    let items = Mutex::new(items);
+    let is_cancelled = AtomicBool::new(false);
+    let run = |worker: &mut Worker| {
+        loop {
+            if is_cancelled.load(Ordering::Relaxed) || progress.is_cancelled() {
+                is_cancelled.store(true, Ordering::Relaxed);
+                return;
+            }
+            let item = items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = item else { return };
+            work(worker, item);
+        }
+    };
+    if let [worker] = workers {
+        run(worker);
+    } else {
+        thread::scope(|scope| {
+            for worker in workers {
+                scope.spawn(|| run(worker));
+            }
+        });
+    }
+    // Asked once more: the last item may have been broken off.
+    if is_cancelled.into_inner() || progress.is_cancelled() {
+        Err(EngineError::Cancelled)
+    } else {
+        Ok(())
+    }
+}
+
+/// `count` elements whose pages have been touched; `None` where memory ends.
+fn zeroed<T: Clone>(count: usize, zero: T) -> Option<Vec<T>> {
+    let mut elements = Vec::new();
+    elements.try_reserve_exact(count).ok()?;
+    elements.resize(count, zero);
+    Some(elements)
+}
+
+fn is_inner_dim(k: u32) -> bool {
+    INNER_DIM_RANGE.contains(&k) && k.is_multiple_of(INNER_DIM_STEP)
+}
+
+fn check_assignment(assignment: &Assignment) -> Result<(), EngineError> {
+    let Assignment {
+        matrix_dim,
+        num_matrices,
+        max_inner_dim,
+        ..
+    } = *assignment;
+    let unsupported = |what: String| Err(EngineError::Unsupported(what));
+    if !MATRIX_DIM_RANGE.contains(&matrix_dim) || !matrix_dim.is_multiple_of(TILE_SIDE as u32) {
+        return unsupported(format!(
+            "n = {matrix_dim} is no multiple of {TILE_SIDE} within {MATRIX_DIM_RANGE:?}"
+        ));
+    }
+    if !is_inner_dim(max_inner_dim) {
+        return unsupported(format!(
+            "k = {max_inner_dim} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}"
+        ));
+    }
+    let tiles = assignment.dataset_bytes() / TILE_BYTES as u64;
+    if num_matrices == 0 || tiles > u64::from(u32::MAX) {
+        return unsupported(format!(
+            "{num_matrices} matrices of {tiles} tiles, expected 1..=2^32 - 1 tiles"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! ChaCha8 keystreams straight into packed panels, and the sums of packed rows (spec §4).
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use protocol::bytes::OperandKey;
+use protocol::operand::Operand;
+
+use crate::packing::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
+use crate::path::{Kernels, Path};
+
+/// Key and nonce of one operand's keystream.
+pub(crate) struct Stream {
+    key: [u8; 32],
+    nonce: [u8; 12],
+}
+
+impl Stream {
+    pub(crate) fn new(key: &OperandKey, operand: Operand) -> Self {
+        Stream {
+            key: key.0,
+            nonce: operand.nonce(),
+        }
+    }
+
+    /// ChaCha's state with block counter 0, as 16 words.
+    #[cfg(target_arch = "x86_64")]
+    fn state(&self) -> [u32; 16] {
+        let mut state = [0; 16];
+        state[..4].copy_from_slice(&[0x6170_7865, 0x3320_646E, 0x7962_2D32, 0x6B20_6574]);
+        let words = self.key.as_chunks::<4>().0.iter().chain(self.nonce.as_chunks::<4>().0);
+        for (word, at) in words.zip((4..12).chain(13..16)) {
+            state[at] = u32::from_le_bytes(*word);
+        }
+        state
+    }
+}
+
+/// Writes a panel: lane l gets keystream blocks from counter `first_counter + l * counter_stride` on, every word xored
+/// with `flip`.
+pub(crate) fn panel_keystream(
+    kernels: Kernels,
+    stream: &Stream,
+    first_counter: u32,
+    counter_stride: u32,
+    flip: u32,
+    out: &mut [Quad],
+) {
+    assert!(
+        out.len().is_multiple_of(QUADS_PER_KEYSTREAM_BLOCK),
+        "a panel of {} quads is not whole blocks",
+        out.len()
+    );
+    match kernels.path() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `kernels` proves that the CPU has AVX2 (both paths ask for it).
+        Path::Avx2 | Path::AvxVnni => unsafe {
+            avx2::panel_keystream(stream, first_counter, counter_stride, flip, out);
+        },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `kernels` proves that the CPU has AVX-512F.
+        Path::Avx512Vnni => unsafe { avx512::panel_keystream(stream, first_counter, counter_stride, flip, out) },
+        Path::Portable => portable::panel_keystream(stream, first_counter, counter_stride, flip, out),
+        #[cfg(not(target_arch = "x86_64"))]
+        path => unreachable!("no kernels exist for {path} here"),
+    }
+}
+
+/// Adds each row's elements, read as i8, to its sum.
+pub(crate) fn row_sums(kernels: Kernels, panel: &[Quad], sums: &mut [i32; PANEL_ROWS]) {
+    match kernels.path() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `kernels` proves that the CPU has AVX2 (both paths ask for it).
+        Path::Avx2 | Path::AvxVnni => unsafe { avx2::row_sums(panel, sums) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `kernels` proves that the CPU has AVX-512F and VNNI.
+        Path::Avx512Vnni => unsafe { avx512::row_sums(panel, sums) },
+        Path::Portable => portable::row_sums(panel, sums),
+        #[cfg(not(target_arch = "x86_64"))]
+        path => unreachable!("no kernels exist for {path} here"),
+    }
+}

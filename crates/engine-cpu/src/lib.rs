@@ -1,0 +1,27 @@
+//! The protocol's work on CPUs: exact int8 tiles and their digests, by code chosen for the CPU at run time.
+//!
+//! One function, many implementations: a [`Path`] names a set of them, [`Kernels`] is the proof that this CPU runs it.
+//! On them stand [`TileComputer`], which recomputes single tiles as the Verifier needs them, and [`CpuEngine`], which
+//! holds a whole device's dataset. The results are those of `spec/protocol.md`, section 4, on every path.
+
+mod cache;
+mod digest;
+mod engine;
+mod keystream;
+mod memory;
+mod packing;
+mod path;
+mod product;
+mod self_check;
+mod tile;
+mod tile_computer;
+
+pub use cache::OperandCache;
+pub use engine::{CpuEngine, CpuEngineConfig};
+pub use memory::available_memory_bytes;
+pub use packing::PackedRows;
+pub use path::{Kernels, ParsePathError, Path, UnsupportedPath};
+pub use product::Product;
+pub use self_check::SelfCheckError;
+pub use tile::Tile;
+pub use tile_computer::{TileComputer, TileComputerError};

@@ -1,0 +1,170 @@
+//! The sets of code that this crate has for the same results, and which of them this CPU runs.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A set of implementations of keystream, product, fold and digests, named by what it asks of the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    /// Plain Rust for any CPU.
+    Portable,
+    /// 256-bit vectors; products by 16-bit multiply-adds.
+    Avx2,
+    /// 256-bit vectors; products by VEX-coded `vpdpbusd`.
+    AvxVnni,
+    /// 512-bit vectors; products by `vpdpbusd`.
+    Avx512Vnni,
+}
+
+/// A path was asked for that this CPU does not run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this CPU does not run the {requested} path; it runs {}", available.iter().map(Path::name).collect::<Vec<_>>().join(", "))]
+pub struct UnsupportedPath {
+    /// The path asked for.
+    pub requested: Path,
+    /// The paths this CPU runs.
+    pub available: Vec<Path>,
+}
+
+/// A text names no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of portable, avx2, avx-vnni, avx512-vnni")]
+pub struct ParsePathError(pub String);
+
+impl Path {
+    /// All paths, slowest first.
+    pub const ALL: [Path; 4] = [Path::Portable, Path::Avx2, Path::AvxVnni, Path::Avx512Vnni];
+
+    /// The paths this CPU runs, slowest first; [`Path::Portable`] is always among them.
+    #[must_use]
+    pub fn available() -> Vec<Path> {
+        Path::ALL.into_iter().filter(|path| path.is_available()).collect()
+    }
+
+    /// The fastest path this CPU runs.
+    #[must_use]
+    pub fn best() -> Path {
+        Path::ALL
+            .into_iter()
+            .rfind(|path| path.is_available())
+            .unwrap_or(Path::Portable)
+    }
+
+    /// Whether this CPU runs the path.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Path::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Path::AvxVnni => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512Vnni => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// The path's code, if this CPU runs it.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedPath`] with the paths there are: no other is taken in its stead.
+    pub fn kernels(self) -> Result<Kernels, UnsupportedPath> {
+        if self.is_available() {
+            Ok(Kernels { path: self })
+        } else {
+            Err(UnsupportedPath {
+                requested: self,
+                available: Path::available(),
+            })
+        }
+    }
+
+    /// The path's name: `portable`, `avx2`, `avx-vnni` or `avx512-vnni`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Path::Portable => "portable",
+            Path::Avx2 => "avx2",
+            Path::AvxVnni => "avx-vnni",
+            Path::Avx512Vnni => "avx512-vnni",
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Path {
+    type Err = ParsePathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Path::ALL
+            .into_iter()
+            .find(|path| path.name() == text)
+            .ok_or_else(|| ParsePathError(text.to_owned()))
+    }
+}
+
+/// The code of one path, on a CPU that runs it: there is no other way to have one than [`Path::kernels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    path: Path,
+}
+
+impl Kernels {
+    /// The path whose code this is.
+    #[inline]
+    #[must_use]
+    pub fn path(self) -> Path {
+        self.path
+    }
+
+    /// What left operands are xored with, byte by byte: `vpdpbusd` takes them as u8, so that they are offset by 128.
+    #[inline]
+    pub(crate) fn left_flip(self) -> u32 {
+        match self.path {
+            Path::Portable | Path::Avx2 => 0,
+            Path::AvxVnni | Path::Avx512Vnni => 0x8080_8080,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for path in Path::ALL {
+            assert_eq!(path.to_string().parse(), Ok(path));
+        }
+        assert_eq!("sse9".parse::<Path>(), Err(ParsePathError("sse9".to_owned())));
+    }
+
+    #[test]
+    fn what_this_cpu_lacks_is_an_error_and_never_another_path() {
+        assert!(Path::available().contains(&Path::Portable));
+        assert!(Path::best().is_available());
+        for path in Path::ALL {
+            match path.kernels() {
+                Ok(kernels) => assert_eq!(kernels.path(), path),
+                Err(error) => {
+                    assert_eq!(error.requested, path);
+                    assert!(!error.available.contains(&path));
+                }
+            }
+        }
+    }
+}

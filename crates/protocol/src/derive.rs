@@ -1,0 +1,85 @@
+//! Derived keys and the chain that makes every value depend on everything before it (spec §4).
+
+use chacha20::ChaCha8;
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+
+use crate::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
+
+/// 32 bytes derived from `material` for one `purpose`: BLAKE3 in `derive_key` mode (spec §4).
+#[must_use]
+pub fn derive(purpose: &str, material: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(&format!("gpu-attestor 2026-11-22 {purpose}"));
+    for part in material {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// Unkeyed BLAKE3 of the concatenated `parts`, 32 bytes (spec §4).
+#[must_use]
+pub fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// ChaCha8 keystream bytes `offset ..` of (`key`, `nonce`) written over `out`: IETF layout, block counter from 0 (spec §4).
+///
+/// # Panics
+///
+/// Where the 32-bit block counter would pass its end (256 GiB); the largest operand has 2 GiB.
+pub fn keystream(key: &[u8; 32], nonce: &[u8; 12], offset: u64, out: &mut [u8]) {
+    let mut cipher = ChaCha8::new(key.into(), nonce.into());
+    cipher.seek(offset);
+    cipher.write_keystream(out);
+}
+
+/// The chain before the first iteration: it binds the nonce, what the Attester said and what was asked (spec §4).
+#[must_use]
+pub fn chain_0(nonce: &Nonce, hello: &[u8], plan: &[u8]) -> Chain {
+    Chain(derive("session", &[&nonce.0, &hash(&[hello]), &hash(&[plan])]))
+}
+
+/// Key of both operands of the iteration whose chain is `chain` (spec §4).
+#[must_use]
+pub fn operand_key(chain: &Chain) -> OperandKey {
+    OperandKey(derive("operands", &[&chain.0]))
+}
+
+/// Salt of the fill digests of the iteration whose chain is `chain` (spec §4).
+#[must_use]
+pub fn fill_salt(chain: &Chain) -> Salt {
+    Salt(derive("fill salt", &[&chain.0]))
+}
+
+/// Salt of device `g`'s first sweep; `fill_roots` are all devices' in ordinal order (spec §4).
+#[must_use]
+pub fn first_sweep_salt(chain: &Chain, v: &Fresh, fill_roots: &[Root], g: DeviceOrdinal) -> Salt {
+    let joint = hash_roots(fill_roots);
+    Salt(derive(
+        "first sweep salt",
+        &[&chain.0, &v.0, &joint, &g.0.to_le_bytes()],
+    ))
+}
+
+/// Salt of the sweep after the one that ran under `salt` and ended in `root` (spec §4).
+#[must_use]
+pub fn next_sweep_salt(salt: &Salt, root: &Root, g: DeviceOrdinal) -> Salt {
+    Salt(derive("next sweep salt", &[&salt.0, &root.0, &g.0.to_le_bytes()]))
+}
+
+/// The chain of the next iteration, or the session's checksum; roots are each device's last, in ordinal order (spec §4).
+#[must_use]
+pub fn next_chain(chain: &Chain, w: &Fresh, last_sweep_roots: &[Root]) -> Chain {
+    Chain(derive("chain", &[&chain.0, &w.0, &hash_roots(last_sweep_roots)]))
+}
+
+fn hash_roots(roots: &[Root]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for root in roots {
+        hasher.update(&root.0);
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,24 @@
+//! The gpu-attestor protocol as data and state machines.
+//!
+//! `spec/protocol.md` is normative; each item names the section it implements. Nothing here reads a clock, draws a
+//! random byte or touches a file or socket: times, messages and random bytes are arguments. The order of the modules
+//! below is the order in which a session meets them.
+
+#![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod cbor;
+pub mod limits;
+
+pub mod plan;
+
+pub mod derive;
+pub mod operand;
+pub mod tile;
+
+pub mod commitment;
+pub mod digest;
+pub mod matching;
+pub mod sampling;
+
+pub mod engine;

@@ -1,0 +1,376 @@
+//! The plan: all the work of a session, chosen by the Verifier alone (spec §3).
+//!
+//! A [`Plan`] cannot be invalid: every way to get one checks every bound.
+
+use crate::bytes::{DeviceOrdinal, Identity};
+use crate::cbor::{Canonical, Malformed, Reader, Writer};
+use crate::engine::Assignment;
+use crate::limits::{
+    INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, MAX_DEVICES, MAX_SAMPLES, MAX_SWEEPS, MAX_SWEEPS_PER_ITERATION,
+    SUITE, TILE_SIDE, VERSION,
+};
+use crate::matching::Matching;
+
+/// A whole session's work, valid by construction (spec §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan(PlanFields);
+
+/// The fields of a plan before they are checked; [`Plan::new`] makes a [`Plan`] of them (spec §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanFields {
+    /// 16 bytes that name the session.
+    pub session_id: [u8; 16],
+    /// Who asks: the key that signs the evidence.
+    pub verifier: Identity,
+    /// The Verifier's name for people.
+    pub verifier_name: String,
+    /// For whom the evidence is made.
+    pub audience: String,
+    /// n: a matrix has n x n elements of one byte.
+    pub matrix_dim: u32,
+    /// What each device holds, ordinals ascending.
+    pub devices: Vec<DevicePlan>,
+    /// What is done with it, in order.
+    pub iterations: Vec<Iteration>,
+    /// Leaves checked a device and distinct k.
+    pub samples: u32,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+}
+
+/// The matrices of one device (spec §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// The device.
+    pub ordinal: DeviceOrdinal,
+    /// Global index of its first matrix.
+    pub matrix_offset: u64,
+    /// How many it holds, >= 1.
+    pub num_matrices: u32,
+}
+
+/// One fill and the sweeps over it (spec §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Iteration {
+    /// k: length of the dot products; a byte of the dataset costs 2k operations.
+    pub inner_dim: u32,
+    /// Sweeps over the filled dataset.
+    pub sweeps: u32,
+}
+
+/// How long each phase may take, in milliseconds (spec §3, §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From sending PLAN to READY.
+    pub ready_ms: u64,
+    /// From sending NONCE or SALT w to the last FILLED of an iteration.
+    pub fill_ms: u64,
+    /// From sending SALT v to the last SWEPT of an iteration.
+    pub sweep_ms: u64,
+    /// From sending SAMPLE to OPENINGS.
+    pub openings_ms: u64,
+}
+
+impl Plan {
+    /// The plan of these fields, if they are within the bounds of spec §3.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Value`] names the first field outside its bounds.
+    pub fn new(fields: PlanFields) -> Result<Self, Malformed> {
+        let n = fields.matrix_dim;
+        if !MATRIX_DIM_RANGE.contains(&n) || !n.is_multiple_of(TILE_SIDE as u32) {
+            return Err(Malformed::value(
+                "matrix_dim",
+                "a multiple of 256 within 256..=32768",
+                n,
+            ));
+        }
+        if fields.devices.is_empty() || fields.devices.len() > MAX_DEVICES {
+            return Err(Malformed::value("devices", "1 to 64", fields.devices.len()));
+        }
+        let tiles_per_matrix = u64::from(n / TILE_SIDE as u32).pow(2);
+        let mut next_offset = 0;
+        for device in &fields.devices {
+            if device.matrix_offset != next_offset {
+                return Err(Malformed::value("matrix_offset", next_offset, device.matrix_offset));
+            }
+            if device.num_matrices == 0 || u64::from(device.num_matrices) * tiles_per_matrix > u64::from(u32::MAX) {
+                return Err(Malformed::value(
+                    "num_matrices",
+                    "1 or more, at most 2^32 - 1 tiles",
+                    device.num_matrices,
+                ));
+            }
+            next_offset += u64::from(device.num_matrices);
+        }
+        if !fields.devices.is_sorted_by(|a, b| a.ordinal < b.ordinal) {
+            return Err(Malformed::value("ordinal", "strictly ascending", "another order"));
+        }
+        if fields.iterations.is_empty() {
+            return Err(Malformed::value("iterations", "1 or more", 0));
+        }
+        for Iteration { inner_dim, sweeps } in fields.iterations.iter().copied() {
+            if !INNER_DIM_RANGE.contains(&inner_dim) || !inner_dim.is_multiple_of(INNER_DIM_STEP) {
+                return Err(Malformed::value(
+                    "inner_dim",
+                    "a multiple of 64 within 64..=65536",
+                    inner_dim,
+                ));
+            }
+            if !(1..=MAX_SWEEPS_PER_ITERATION).contains(&sweeps) {
+                return Err(Malformed::value("sweeps", "1..=4096", sweeps));
+            }
+        }
+        let all_sweeps: u64 = fields.iterations.iter().map(|i| u64::from(i.sweeps)).sum();
+        if all_sweeps > u64::from(MAX_SWEEPS) {
+            return Err(Malformed::value("sum of sweeps", "at most 65536", all_sweeps));
+        }
+        if !(1..=MAX_SAMPLES).contains(&fields.samples) {
+            return Err(Malformed::value("samples", "1..=65536", fields.samples));
+        }
+        let Deadlines {
+            ready_ms,
+            fill_ms,
+            sweep_ms,
+            openings_ms,
+        } = fields.deadlines;
+        // A year: keeps nanoseconds far within a u64.
+        const MAX_DEADLINE_MS: u64 = 366 * 24 * 3_600_000;
+        for deadline in [ready_ms, fill_ms, sweep_ms, openings_ms] {
+            if !(1..=MAX_DEADLINE_MS).contains(&deadline) {
+                return Err(Malformed::value("deadline", "1 ms to 366 days", deadline));
+            }
+        }
+        Ok(Plan(fields))
+    }
+
+    /// The fields, for reading.
+    #[must_use]
+    pub fn fields(&self) -> &PlanFields {
+        &self.0
+    }
+
+    /// n: a matrix has n x n elements of one byte.
+    #[must_use]
+    pub fn matrix_dim(&self) -> u32 {
+        self.0.matrix_dim
+    }
+
+    /// The devices, ordinals ascending.
+    #[must_use]
+    pub fn devices(&self) -> &[DevicePlan] {
+        &self.0.devices
+    }
+
+    /// The iterations in order.
+    #[must_use]
+    pub fn iterations(&self) -> &[Iteration] {
+        &self.0.iterations
+    }
+
+    /// What `device` must be able to hold and do.
+    #[must_use]
+    pub fn assignment(&self, device: &DevicePlan) -> Assignment {
+        Assignment {
+            matrix_dim: self.0.matrix_dim,
+            matrix_offset: device.matrix_offset,
+            num_matrices: device.num_matrices,
+            max_inner_dim: self
+                .0
+                .iterations
+                .iter()
+                .map(|i| i.inner_dim)
+                .max()
+                .expect("a plan has iterations"),
+        }
+    }
+
+    /// Leaves of one of `device`'s sweeps.
+    #[must_use]
+    pub fn sweep_leaves(&self, device: &DevicePlan) -> u32 {
+        Matching::leaves(self.assignment(device).tiles())
+    }
+
+    /// The distinct k in order of first appearance: each is a group with its own samples and figures (spec §6).
+    #[must_use]
+    pub fn groups(&self) -> Vec<u32> {
+        let mut groups = Vec::new();
+        for iteration in &self.0.iterations {
+            if !groups.contains(&iteration.inner_dim) {
+                groups.push(iteration.inner_dim);
+            }
+        }
+        groups
+    }
+
+    /// Leaves of all of `device`'s sweeps with this k.
+    #[must_use]
+    pub fn group_leaves(&self, device: &DevicePlan, inner_dim: u32) -> u64 {
+        let sweeps: u64 = self
+            .0
+            .iterations
+            .iter()
+            .filter(|i| i.inner_dim == inner_dim)
+            .map(|i| u64::from(i.sweeps))
+            .sum();
+        sweeps * u64::from(self.sweep_leaves(device))
+    }
+
+    /// s: the effective number of samples of `device` in a group, min(samples, leaves) (spec §3).
+    #[must_use]
+    pub fn effective_samples(&self, device: &DevicePlan, inner_dim: u32) -> u32 {
+        u64::from(self.0.samples).min(self.group_leaves(device, inner_dim)) as u32
+    }
+}
+
+/// Shares of `total` matrices over devices that offer `offers` matrices each (spec §3).
+///
+/// Each device gets `floor(total * offer / sum of offers)`; the remainder goes by largest fraction, ties to the lowest
+/// ordinal, so equal devices give it to the first. No share passes its offer.
+///
+/// # Errors
+///
+/// [`Malformed::Value`] if `total` is 0 or passes the sum of the offers.
+pub fn distribute(total: u64, offers: &[u64]) -> Result<Vec<u64>, Malformed> {
+    let sum: u128 = offers.iter().map(|&o| u128::from(o)).sum();
+    if total == 0 || u128::from(total) > sum {
+        return Err(Malformed::value(
+            "total matrices",
+            format!("1..={sum}, what the devices offer"),
+            total,
+        ));
+    }
+    let scaled = |offer: u64| u128::from(total) * u128::from(offer);
+    let mut shares: Vec<u64> = offers.iter().map(|&o| (scaled(o) / sum) as u64).collect();
+    let remainder = total - shares.iter().sum::<u64>();
+    let mut by_fraction: Vec<usize> = (0..offers.len()).collect();
+    by_fraction.sort_by_key(|&g| std::cmp::Reverse(scaled(offers[g]) % sum));
+    for &g in by_fraction.iter().take(remainder as usize) {
+        shares[g] += 1;
+    }
+    Ok(shares)
+}
+
+impl Canonical for Plan {
+    fn write(&self, to: &mut Writer) {
+        let p = &self.0;
+        to.array(11);
+        to.uint(u64::from(VERSION));
+        to.uint(u64::from(SUITE));
+        to.bytes(&p.session_id);
+        to.bytes(&p.verifier.0);
+        to.text(&p.verifier_name);
+        to.text(&p.audience);
+        to.uint(u64::from(p.matrix_dim));
+        to.list(&p.devices);
+        to.list(&p.iterations);
+        to.uint(u64::from(p.samples));
+        p.deadlines.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        from.array("plan", 11)?;
+        for (field, expected) in [("version", VERSION), ("suite", SUITE)] {
+            let actual = from.uint(field)?;
+            if actual != u64::from(expected) {
+                return Err(Malformed::value(field, expected, actual));
+            }
+        }
+        Plan::new(PlanFields {
+            session_id: from.array_of_bytes("session_id")?,
+            verifier: Identity(from.array_of_bytes("verifier")?),
+            verifier_name: from.text("verifier_name")?,
+            audience: from.text("audience")?,
+            matrix_dim: from.uint32("matrix_dim")?,
+            devices: from.list("devices", 1..=MAX_DEVICES)?,
+            iterations: from.list("iterations", 1..=MAX_SWEEPS as usize)?,
+            samples: from.uint32("samples")?,
+            deadlines: Deadlines::read(from)?,
+        })
+    }
+}
+
+impl Canonical for DevicePlan {
+    fn write(&self, to: &mut Writer) {
+        to.array(3);
+        to.uint(u64::from(self.ordinal.0));
+        to.uint(self.matrix_offset);
+        to.uint(u64::from(self.num_matrices));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        from.array("device plan", 3)?;
+        Ok(DevicePlan {
+            ordinal: DeviceOrdinal(from.uint32("ordinal")?),
+            matrix_offset: from.uint("matrix_offset")?,
+            num_matrices: from.uint32("num_matrices")?,
+        })
+    }
+}
+
+impl Canonical for Iteration {
+    fn write(&self, to: &mut Writer) {
+        to.array(2);
+        to.uint(u64::from(self.inner_dim));
+        to.uint(u64::from(self.sweeps));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        from.array("iteration", 2)?;
+        Ok(Iteration {
+            inner_dim: from.uint32("inner_dim")?,
+            sweeps: from.uint32("sweeps")?,
+        })
+    }
+}
+
+impl Canonical for Deadlines {
+    fn write(&self, to: &mut Writer) {
+        to.array(4);
+        [self.ready_ms, self.fill_ms, self.sweep_ms, self.openings_ms]
+            .into_iter()
+            .for_each(|ms| to.uint(ms));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        from.array("deadlines", 4)?;
+        Ok(Deadlines {
+            ready_ms: from.uint("ready_ms")?,
+            fill_ms: from.uint("fill_ms")?,
+            sweep_ms: from.uint("sweep_ms")?,
+            openings_ms: from.uint("openings_ms")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_offers() {
+        assert_eq!(distribute(7, &[10, 10, 10]), Ok(vec![3, 2, 2]));
+        assert_eq!(distribute(7, &[8, 4, 2]), Ok(vec![4, 2, 1]));
+        assert_eq!(distribute(1, &[1, 5]), Ok(vec![0, 1]));
+        assert_eq!(distribute(2, &[1, 1]), Ok(vec![1, 1]));
+        assert!(distribute(0, &[1]).is_err());
+        assert!(distribute(3, &[1, 1]).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn shares_sum_to_the_total_within_the_offers(
+            offers in proptest::collection::vec(0u64..1 << 40, 1..64), fraction in 1u64..=1000,
+        ) {
+            let sum: u64 = offers.iter().sum();
+            let total = (sum / 1000 * fraction).max(1);
+            if let Ok(shares) = distribute(total, &offers) {
+                proptest::prop_assert_eq!(shares.iter().sum::<u64>(), total);
+                proptest::prop_assert!(shares.iter().zip(&offers).all(|(s, o)| s <= o));
+            } else {
+                proptest::prop_assert!(total > sum);
+            }
+        }
+    }
+}

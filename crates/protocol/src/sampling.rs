@@ -1,0 +1,100 @@
+//! Which leaves the Verifier opens: distinct, uniform, and re-derivable by anyone from 32 bytes (spec §5).
+
+use std::collections::HashSet;
+
+use crate::bytes::{DeviceOrdinal, Fresh};
+use crate::derive::keystream;
+use crate::plan::Plan;
+
+/// One leaf to open: iterations count from 0, sweeps from 1 (spec §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sample {
+    /// The device that holds the leaf.
+    pub device: DeviceOrdinal,
+    /// Iteration, from 0.
+    pub iteration: u32,
+    /// Sweep within the iteration, from 1.
+    pub sweep: u32,
+    /// Leaf within the sweep, from 0.
+    pub leaf: u32,
+}
+
+/// All samples of a session under `seed`: devices in ordinal order, each device's groups in plan order (spec §5).
+#[must_use]
+pub fn samples(plan: &Plan, seed: &Fresh) -> Vec<Sample> {
+    let mut draws = Draws {
+        seed: *seed,
+        position: 0,
+        buffer: Vec::new(),
+    };
+    let mut samples = Vec::new();
+    for device in plan.devices() {
+        let leaves = u64::from(plan.sweep_leaves(device));
+        for inner_dim in plan.groups() {
+            let total = plan.group_leaves(device, inner_dim);
+            for index in draws.distinct(total, plan.effective_samples(device, inner_dim)) {
+                let (sweep_index, leaf) = (index / leaves, index % leaves);
+                let (iteration, sweep) = locate(plan, inner_dim, sweep_index);
+                samples.push(Sample {
+                    device: device.ordinal,
+                    iteration,
+                    sweep,
+                    leaf: leaf as u32,
+                });
+            }
+        }
+    }
+    samples
+}
+
+/// The iteration (from 0) and sweep (from 1) of the `sweep_index`-th sweep (from 0) with this k.
+fn locate(plan: &Plan, inner_dim: u32, sweep_index: u64) -> (u32, u32) {
+    let mut before = 0;
+    for (t, iteration) in plan
+        .iterations()
+        .iter()
+        .enumerate()
+        .filter(|(_, i)| i.inner_dim == inner_dim)
+    {
+        let next = before + u64::from(iteration.sweeps);
+        if sweep_index < next {
+            return (t as u32, (sweep_index - before) as u32 + 1);
+        }
+        before = next;
+    }
+    unreachable!("sweep {sweep_index} is drawn below the group's {before}")
+}
+
+/// One continuous stream of u64s from `keystream(seed, zeros)`.
+struct Draws {
+    seed: Fresh,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl Draws {
+    /// `count` distinct indices below `total`, in the order drawn: rejection keeps them uniform, repeats are skipped.
+    fn distinct(&mut self, total: u64, count: u32) -> Vec<u64> {
+        // The 2^64 mod total largest draws would favour small indices.
+        let rejected = (u64::MAX % total + 1) % total;
+        let mut seen = HashSet::new();
+        let mut indices = Vec::new();
+        while indices.len() < count as usize {
+            let x = self.next();
+            if x <= u64::MAX - rejected && seen.insert(x % total) {
+                indices.push(x % total);
+            }
+        }
+        indices
+    }
+
+    fn next(&mut self) -> u64 {
+        let at = (self.position % 4096) as usize;
+        if at == 0 {
+            self.buffer.resize(4096, 0);
+            keystream(&self.seed.0, &[0; 12], self.position, &mut self.buffer);
+        }
+        self.position += 8;
+        u64::from_le_bytes(self.buffer[at..at + 8].try_into().expect("eight bytes"))
+    }
+}
