@@ -22,3 +22,5 @@ pub mod matching;
 pub mod sampling;
 
 pub mod engine;
+
+pub mod bounds;
