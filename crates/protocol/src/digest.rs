@@ -71,6 +71,15 @@ impl DigestKey {
     }
 }
 
+/// The matching of a sweep under `salt` over `tiles` tiles, without expanding the whole key (spec §4).
+#[must_use]
+pub fn matching(salt: &Salt, tiles: u32) -> Matching {
+    let mut round_keys = [0; 16];
+    keystream(&salt.0, &[0; 12], (TILE_WORDS * 8) as u64, &mut round_keys);
+    let (keys, _) = round_keys.as_chunks::<4>();
+    Matching::new(std::array::from_fn(|i| u32::from_le_bytes(keys[i])), tiles)
+}
+
 /// The 16,384 little-endian words of a tile.
 fn tile_words(tile: &[u8; TILE_BYTES]) -> impl Iterator<Item = u32> {
     tile.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w))

@@ -23,4 +23,21 @@ pub mod sampling;
 
 pub mod engine;
 
+pub mod frame;
+pub mod message;
+pub mod record;
+pub mod request;
+
+pub mod openings;
+pub mod trace;
+pub mod transcript;
+
+pub mod attester;
+pub mod verdict;
+pub mod verifier;
+
 pub mod bounds;
+pub mod claims;
+
+pub mod challenge;
+pub mod evidence;

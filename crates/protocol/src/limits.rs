@@ -60,6 +60,9 @@ pub const MAX_PLAN_BYTES: u64 = 1 << 20;
 /// Longest payload of the fixed-size messages NONCE, READY, FILLED, SALT, SAMPLE, ABORT, RESULT and PROGRESS (bytes).
 pub const MAX_SMALL_BYTES: u64 = 64 << 10;
 
+/// Most PROGRESS frames of one session.
+pub const MAX_PROGRESS_FRAMES: u64 = 1 << 16;
+
 // Combinations that would break the arithmetic elsewhere fail here, at compile time.
 const _: () = assert!(TILE_WORDS.is_power_of_two(), "the word shift is a mask");
 const _: () = assert!(LEAVES_PER_CHUNK * 8 == 1024, "an opening is one BLAKE3 chunk");

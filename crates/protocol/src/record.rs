@@ -1,0 +1,138 @@
+//! What a Verifier's session saw and did, in order and with times: the body of evidence (spec §10).
+
+use crate::cbor::{Canonical, Malformed, Reader, Writer};
+use crate::frame::Frame;
+
+/// One event of a session on the Verifier's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Nanoseconds since the session began: before the write of what was sent, after the last byte of what came.
+    pub at_ns: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The Verifier sent a message.
+    Sent(Frame),
+    /// A message of the Attester came.
+    Received(Frame),
+    /// The Verifier stopped listening.
+    Ended(EndCause),
+}
+
+/// Why a Verifier stopped listening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// The phase's deadline passed.
+    Deadline,
+    /// The Attester's end of the connection closed or broke; what the transport said.
+    Closed(String),
+    /// A frame was announced that is longer than its cap.
+    Oversized {
+        /// Number of its type.
+        type_number: u32,
+        /// The length announced.
+        length_bytes: u64,
+        /// The cap.
+        limit_bytes: u64,
+    },
+    /// More PROGRESS came than [`crate::limits::MAX_PROGRESS_FRAMES`].
+    Flood,
+    /// No plan fits what the Attester offers; why.
+    NoPlan(String),
+    /// The Verifier was stopped.
+    Stopped,
+}
+
+impl Canonical for Record {
+    fn write(&self, to: &mut Writer) {
+        to.array(3);
+        to.uint(self.at_ns);
+        match &self.event {
+            Event::Sent(frame) | Event::Received(frame) => {
+                to.uint(matches!(self.event, Event::Received(_)).into());
+                to.array(2);
+                to.uint(frame.type_number.into());
+                to.bytes(&frame.payload);
+            }
+            Event::Ended(cause) => {
+                to.uint(2);
+                cause.write(to);
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        from.array("record", 3)?;
+        let at_ns = from.uint("at_ns")?;
+        let kind = from.uint("event")?;
+        let event = match kind {
+            0 | 1 => {
+                from.array("frame", 2)?;
+                let frame = Frame {
+                    type_number: from.uint32("type")?,
+                    payload: from.bytes("payload", usize::MAX)?.to_vec(),
+                };
+                if kind == 0 {
+                    Event::Sent(frame)
+                } else {
+                    Event::Received(frame)
+                }
+            }
+            2 => Event::Ended(EndCause::read(from)?),
+            other => return Err(Malformed::value("event", "0 sent, 1 received, 2 ended", other)),
+        };
+        Ok(Record { at_ns, event })
+    }
+}
+
+impl Canonical for EndCause {
+    fn write(&self, to: &mut Writer) {
+        match self {
+            EndCause::Deadline => write_cause(to, 0, &[]),
+            EndCause::Closed(detail) => write_text(to, 1, detail),
+            EndCause::Oversized {
+                type_number,
+                length_bytes,
+                limit_bytes,
+            } => write_cause(to, 2, &[u64::from(*type_number), *length_bytes, *limit_bytes]),
+            EndCause::Flood => write_cause(to, 3, &[]),
+            EndCause::NoPlan(detail) => write_text(to, 4, detail),
+            EndCause::Stopped => write_cause(to, 5, &[]),
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let items = from.array_within("end", 1..=4)?;
+        let number = from.uint("cause")?;
+        let cause = match (number, items) {
+            (0, 1) => EndCause::Deadline,
+            (1, 2) => EndCause::Closed(from.text("detail")?),
+            (2, 4) => EndCause::Oversized {
+                type_number: from.uint32("type")?,
+                length_bytes: from.uint("length")?,
+                limit_bytes: from.uint("limit")?,
+            },
+            (3, 1) => EndCause::Flood,
+            (4, 2) => EndCause::NoPlan(from.text("detail")?),
+            (5, 1) => EndCause::Stopped,
+            _ => return Err(Malformed::value("cause", "a cause of spec §10 and its details", number)),
+        };
+        Ok(cause)
+    }
+}
+
+fn write_cause(to: &mut Writer, number: u64, details: &[u64]) {
+    to.array(1 + details.len());
+    to.uint(number);
+    details.iter().for_each(|&detail| to.uint(detail));
+}
+
+fn write_text(to: &mut Writer, number: u64, detail: &str) {
+    to.array(2);
+    to.uint(number);
+    to.text(detail);
+}

@@ -1,0 +1,153 @@
+//! What a Verifier wants, before it knows the Attester; HELLO turns it into a plan (spec §3).
+
+use crate::bytes::{DeviceOrdinal, Identity};
+use crate::limits::TILE_SIDE;
+use crate::message::{DeviceOffer, Hello};
+use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields, distribute};
+
+/// Matrices a device should hold at least, so that less than a 64th of its memory is lost to whole matrices.
+const WANTED_MATRICES: u64 = 64;
+
+/// Matrix sizes that are chosen from when none is asked for, largest first.
+const MATRIX_DIMS: [u32; 7] = [16_384, 8_192, 4_096, 2_048, 1_024, 512, 256];
+
+/// A session's work without its devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// 16 bytes that name the session.
+    pub session_id: [u8; 16],
+    /// Who asks.
+    pub verifier: Identity,
+    /// The Verifier's name for people.
+    pub verifier_name: String,
+    /// For whom the evidence is made.
+    pub audience: String,
+    /// n; `None` for the largest that wastes little of each device's memory.
+    pub matrix_dim: Option<u32>,
+    /// The devices asked for; `None` for all.
+    pub devices: Option<Vec<DeviceOrdinal>>,
+    /// Most bytes of dataset a device; `None` for all it offers.
+    pub device_bytes: Option<u64>,
+    /// What is done with it.
+    pub iterations: Vec<Iteration>,
+    /// Leaves checked a device and distinct k.
+    pub samples: u32,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+}
+
+/// Why no plan fits a HELLO.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlan {
+    /// A device was asked for that is not there.
+    #[error("device {missing} was asked for; offered are {}", offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    MissingDevice {
+        /// The device.
+        missing: DeviceOrdinal,
+        /// The devices of HELLO.
+        offered: Vec<DeviceOrdinal>,
+    },
+    /// A device has not even memory for one matrix and its operands.
+    #[error(
+        "device {device} offers {available_bytes} bytes, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}"
+    )]
+    TooSmall {
+        /// The device.
+        device: DeviceOrdinal,
+        /// What it offers.
+        available_bytes: u64,
+        /// n.
+        matrix_dim: u32,
+        /// Largest k.
+        inner_dim: u32,
+    },
+    /// The request itself is out of bounds.
+    #[error(transparent)]
+    Invalid(#[from] crate::cbor::Malformed),
+}
+
+impl PlanRequest {
+    /// The plan for the devices of `hello`: each gets what it offers, up to `device_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPlan`] says which device or field stands in the way.
+    pub fn plan(&self, hello: &Hello) -> Result<Plan, NoPlan> {
+        let devices = self.chosen(hello)?;
+        let inner_dim = self.iterations.iter().map(|i| i.inner_dim).max().unwrap_or(0);
+        let offers = |n: u32| -> Vec<u64> {
+            let cap = self.device_bytes.unwrap_or(u64::MAX) / (u64::from(n) * u64::from(n));
+            let tiles_per_matrix = u64::from(n / TILE_SIDE as u32).pow(2);
+            let cap = cap.min(u64::from(u32::MAX) / tiles_per_matrix);
+            devices
+                .iter()
+                .map(|offer| offer.matrices(n, inner_dim).min(cap))
+                .collect()
+        };
+        let matrix_dim = match self.matrix_dim {
+            Some(n) if n >= TILE_SIDE as u32 => n,
+            // Left to Plan::new to refuse.
+            Some(_) => TILE_SIDE as u32,
+            None => MATRIX_DIMS
+                .into_iter()
+                .find(|&n| offers(n).iter().all(|&matrices| matrices >= WANTED_MATRICES))
+                .unwrap_or(MATRIX_DIMS[MATRIX_DIMS.len() - 1]),
+        };
+        let offers = offers(matrix_dim);
+        if let Some((offer, _)) = devices.iter().zip(&offers).find(|&(_, &matrices)| matrices == 0) {
+            return Err(NoPlan::TooSmall {
+                device: offer.ordinal,
+                available_bytes: offer.available_bytes.min(self.device_bytes.unwrap_or(u64::MAX)),
+                matrix_dim,
+                inner_dim,
+            });
+        }
+        let shares = distribute(offers.iter().sum(), &offers)?;
+        let mut matrix_offset = 0;
+        let devices = devices
+            .iter()
+            .zip(shares)
+            .filter(|&(_, share)| share > 0)
+            .map(|(offer, share)| {
+                let device = DevicePlan {
+                    ordinal: offer.ordinal,
+                    matrix_offset,
+                    num_matrices: u32::try_from(share).unwrap_or(u32::MAX),
+                };
+                matrix_offset += share;
+                device
+            })
+            .collect();
+        Ok(Plan::new(PlanFields {
+            session_id: self.session_id,
+            verifier: self.verifier,
+            verifier_name: self.verifier_name.clone(),
+            audience: self.audience.clone(),
+            matrix_dim: self.matrix_dim.unwrap_or(matrix_dim),
+            devices,
+            iterations: self.iterations.clone(),
+            samples: self.samples,
+            deadlines: self.deadlines,
+        })?)
+    }
+
+    fn chosen<'a>(&self, hello: &'a Hello) -> Result<Vec<&'a DeviceOffer>, NoPlan> {
+        let Some(asked) = &self.devices else {
+            return Ok(hello.devices.iter().collect());
+        };
+        if let Some(&missing) = asked
+            .iter()
+            .find(|&&g| hello.devices.iter().all(|offer| offer.ordinal != g))
+        {
+            return Err(NoPlan::MissingDevice {
+                missing,
+                offered: hello.devices.iter().map(|offer| offer.ordinal).collect(),
+            });
+        }
+        Ok(hello
+            .devices
+            .iter()
+            .filter(|offer| asked.contains(&offer.ordinal))
+            .collect())
+    }
+}

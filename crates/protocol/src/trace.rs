@@ -1,0 +1,320 @@
+//! What a session has committed to so far, and every value that follows from it: chains, salts, sites of leaves (spec §4).
+//!
+//! Attester and Verifier each grow a [`Trace`] from the same messages; equal messages give equal values.
+
+use crate::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
+use crate::derive;
+use crate::digest::matching;
+use crate::engine::FillTask;
+use crate::message::{Filled, SaltMessage, Stage, Swept};
+use crate::plan::{DevicePlan, Plan};
+use crate::sampling::Sample;
+use crate::tile::TileCoordinate;
+
+/// The commitments of a session from NONCE on.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    plan: Plan,
+    chain: Chain,
+    iterations: Vec<IterationTrace>,
+}
+
+/// One iteration of a [`Trace`]; lists are in the plan's device order.
+#[derive(Clone, Debug)]
+pub struct IterationTrace {
+    /// The chain that the iteration's operands derive from.
+    pub chain: Chain,
+    /// Fill roots received.
+    pub fill_roots: Vec<Option<Root>>,
+    /// The Verifier's v, once drawn.
+    pub v: Option<Fresh>,
+    /// Roots of each device's sweeps, once received.
+    pub sweep_roots: Vec<Vec<Root>>,
+    /// Salt of each device's sweeps, known once their roots are.
+    pub sweep_salts: Vec<Vec<Salt>>,
+    /// The Verifier's w, once drawn.
+    pub w: Option<Fresh>,
+}
+
+/// A commitment or a salt that does not belong where the session stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misplaced {
+    /// For another iteration.
+    #[error("iteration {actual} where iteration {expected} is under way")]
+    Iteration {
+        /// The iteration under way.
+        expected: u32,
+        /// The iteration named.
+        actual: u32,
+    },
+    /// For a device that the plan does not have.
+    #[error("device {0} is not in the plan")]
+    UnknownDevice(DeviceOrdinal),
+    /// A second commitment where the first is final.
+    #[error("device {device} committed twice in iteration {iteration}")]
+    Duplicate {
+        /// Iteration, from 0.
+        iteration: u32,
+        /// The device.
+        device: DeviceOrdinal,
+    },
+    /// Another number of roots than the plan has sweeps.
+    #[error("device {device} sent {actual} sweep roots, expected {expected}")]
+    RootCount {
+        /// The device.
+        device: DeviceOrdinal,
+        /// Sweeps of the iteration.
+        expected: u32,
+        /// Roots received.
+        actual: usize,
+    },
+    /// v where w is due or the other way round.
+    #[error("salt {actual:?} where {expected:?} is due")]
+    Stage {
+        /// The stage due.
+        expected: Stage,
+        /// The stage received.
+        actual: Stage,
+    },
+}
+
+/// Where one sampled sweep leaf comes from: all that is needed to recompute it (spec §4, §5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The sample.
+    pub sample: Sample,
+    /// k of its iteration.
+    pub inner_dim: u32,
+    /// Key of its iteration's operands.
+    pub operand_key: OperandKey,
+    /// Salt of its iteration's fill digests.
+    pub fill_salt: Salt,
+    /// Salt of its sweep.
+    pub sweep_salt: Salt,
+    /// Indices of the tiles paired in the leaf; equal for an odd last tile.
+    pub pair: [u32; 2],
+    /// Coordinates of the two tiles.
+    pub tiles: [TileCoordinate; 2],
+    /// Root of the device's fill digests.
+    pub fill_root: Root,
+    /// Fill leaves under that root.
+    pub fill_leaves: u64,
+    /// Root of the sweep.
+    pub sweep_root: Root,
+    /// Leaves under that root.
+    pub sweep_leaves: u64,
+}
+
+impl Trace {
+    /// The trace of a session whose NONCE was just sent; `hello` and `plan_bytes` are the payloads as sent.
+    #[must_use]
+    pub fn begin(plan: &Plan, nonce: &Nonce, hello: &[u8], plan_bytes: &[u8]) -> Self {
+        let chain = derive::chain_0(nonce, hello, plan_bytes);
+        let mut trace = Trace {
+            plan: plan.clone(),
+            chain,
+            iterations: Vec::new(),
+        };
+        trace.open_iteration();
+        trace
+    }
+
+    /// The iteration under way or, once all are done, the number of iterations.
+    #[must_use]
+    pub fn current(&self) -> u32 {
+        let done = self.iterations.last().is_some_and(|last| last.w.is_some());
+        self.iterations.len() as u32 - u32::from(!done)
+    }
+
+    /// All iterations begun.
+    #[must_use]
+    pub fn iterations(&self) -> &[IterationTrace] {
+        &self.iterations
+    }
+
+    /// The session's checksum, once every iteration is done.
+    #[must_use]
+    pub fn checksum(&self) -> Option<Chain> {
+        (self.current() as usize == self.plan.iterations().len()).then_some(self.chain)
+    }
+
+    /// What every device fills in the iteration under way.
+    #[must_use]
+    pub fn fill_task(&self) -> FillTask {
+        let last = self.last();
+        FillTask {
+            inner_dim: self.plan.iterations()[self.iterations.len() - 1].inner_dim,
+            operand_key: derive::operand_key(&last.chain),
+            fill_salt: derive::fill_salt(&last.chain),
+        }
+    }
+
+    /// Takes a fill root; whether it was the iteration's last.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`]; the trace is as before.
+    pub fn filled(&mut self, filled: &Filled) -> Result<bool, Misplaced> {
+        let g = self.place(filled.iteration, filled.device)?;
+        let last = self.last_mut();
+        if last.fill_roots[g].is_some() {
+            return Err(Misplaced::Duplicate {
+                iteration: filled.iteration,
+                device: filled.device,
+            });
+        }
+        last.fill_roots[g] = Some(filled.root);
+        Ok(last.fill_roots.iter().all(Option::is_some))
+    }
+
+    /// Takes v or w.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`] for another iteration or stage than is due.
+    pub fn salted(&mut self, salt: &SaltMessage) -> Result<(), Misplaced> {
+        self.check_iteration(salt.iteration)?;
+        let last = self.last();
+        let expected = if last.v.is_none() { Stage::V } else { Stage::W };
+        if salt.stage != expected {
+            return Err(Misplaced::Stage {
+                expected,
+                actual: salt.stage,
+            });
+        }
+        match salt.stage {
+            Stage::V => self.last_mut().v = Some(salt.fresh),
+            Stage::W => {
+                let last = self.last_mut();
+                last.w = Some(salt.fresh);
+                let roots: Vec<Root> = last
+                    .sweep_roots
+                    .iter()
+                    .filter_map(|roots| roots.last().copied())
+                    .collect();
+                self.chain = derive::next_chain(&last.chain, &salt.fresh, &roots);
+                if self.iterations.len() < self.plan.iterations().len() {
+                    self.open_iteration();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Salt of each device's first sweep of the iteration under way; empty before v.
+    #[must_use]
+    pub fn first_sweep_salts(&self) -> Vec<(DeviceOrdinal, Salt)> {
+        let last = self.last();
+        let roots: Vec<Root> = last.fill_roots.iter().copied().flatten().collect();
+        let salt = |v, g| derive::first_sweep_salt(&last.chain, v, &roots, g);
+        last.v.as_ref().map_or_else(Vec::new, |v| {
+            self.plan
+                .devices()
+                .iter()
+                .map(|device| (device.ordinal, salt(v, device.ordinal)))
+                .collect()
+        })
+    }
+
+    /// Takes the roots of one device's sweeps; whether it was the iteration's last device.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`]; the trace is as before.
+    pub fn swept(&mut self, swept: &Swept) -> Result<bool, Misplaced> {
+        let g = self.place(swept.iteration, swept.device)?;
+        let sweeps = self.plan.iterations()[swept.iteration as usize].sweeps;
+        if !self.last().sweep_roots[g].is_empty() {
+            return Err(Misplaced::Duplicate {
+                iteration: swept.iteration,
+                device: swept.device,
+            });
+        }
+        if swept.roots.len() != sweeps as usize {
+            return Err(Misplaced::RootCount {
+                device: swept.device,
+                expected: sweeps,
+                actual: swept.roots.len(),
+            });
+        }
+        let (_, mut salt) = self.first_sweep_salts()[g];
+        let last = self.last_mut();
+        for root in &swept.roots {
+            last.sweep_salts[g].push(salt);
+            salt = derive::next_sweep_salt(&salt, root, swept.device);
+        }
+        last.sweep_roots[g].clone_from(&swept.roots);
+        Ok(last.sweep_roots.iter().all(|roots| !roots.is_empty()))
+    }
+
+    /// Where a sampled leaf comes from.
+    ///
+    /// # Panics
+    ///
+    /// If the sample is not one of this plan's or its iteration is not done.
+    #[must_use]
+    pub fn site(&self, sample: Sample) -> Site {
+        let g = self.index(sample.device).expect("samples name devices of the plan");
+        let device = &self.plan.devices()[g];
+        let iteration = &self.iterations[sample.iteration as usize];
+        let sweep = sample.sweep as usize - 1;
+        let assignment = self.plan.assignment(device);
+        let sweep_salt = iteration.sweep_salts[g][sweep];
+        let (a, b) = matching(&sweep_salt, assignment.tiles()).pair(sample.leaf);
+        Site {
+            sample,
+            inner_dim: self.plan.iterations()[sample.iteration as usize].inner_dim,
+            operand_key: derive::operand_key(&iteration.chain),
+            fill_salt: derive::fill_salt(&iteration.chain),
+            sweep_salt,
+            pair: [a, b],
+            tiles: [a, b].map(|tile| TileCoordinate::from_index(tile, assignment.matrix_offset, assignment.matrix_dim)),
+            fill_root: iteration.fill_roots[g].expect("the iteration is done"),
+            fill_leaves: assignment.tiles().into(),
+            sweep_root: iteration.sweep_roots[g][sweep],
+            sweep_leaves: self.plan.sweep_leaves(device).into(),
+        }
+    }
+
+    /// Position of a device in the plan.
+    fn index(&self, device: DeviceOrdinal) -> Option<usize> {
+        self.plan
+            .devices()
+            .iter()
+            .position(|d: &DevicePlan| d.ordinal == device)
+    }
+
+    fn place(&self, iteration: u32, device: DeviceOrdinal) -> Result<usize, Misplaced> {
+        self.check_iteration(iteration)?;
+        self.index(device).ok_or(Misplaced::UnknownDevice(device))
+    }
+
+    fn check_iteration(&self, actual: u32) -> Result<(), Misplaced> {
+        let expected = self.current();
+        if actual == expected && (actual as usize) < self.plan.iterations().len() {
+            Ok(())
+        } else {
+            Err(Misplaced::Iteration { expected, actual })
+        }
+    }
+
+    fn open_iteration(&mut self) {
+        let devices = self.plan.devices().len();
+        self.iterations.push(IterationTrace {
+            chain: self.chain,
+            fill_roots: vec![None; devices],
+            v: None,
+            sweep_roots: vec![Vec::new(); devices],
+            sweep_salts: vec![Vec::new(); devices],
+            w: None,
+        });
+    }
+
+    fn last(&self) -> &IterationTrace {
+        self.iterations.last().expect("a trace begins with an iteration")
+    }
+
+    fn last_mut(&mut self) -> &mut IterationTrace {
+        self.iterations.last_mut().expect("a trace begins with an iteration")
+    }
+}
