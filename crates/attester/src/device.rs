@@ -1,0 +1,246 @@
+//! A device of this host: what it offers, and the thread that works for it.
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use engine_cpu::{CpuEngine, CpuEngineConfig, UnsupportedPath};
+use protocol::bytes::{DeviceOrdinal, Root, Salt};
+use protocol::cbor::Label;
+use protocol::commitment::Opening;
+use protocol::derive::next_sweep_salt;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::limits::TILE_SIDE;
+use protocol::message::DeviceOffer;
+use protocol::trace::Site;
+
+/// One device: what HELLO says of it, and its engine.
+pub struct Device {
+    /// Its part of HELLO.
+    pub offer: DeviceOffer,
+    /// What does its work.
+    pub engine: Box<dyn Engine>,
+    /// What was seen of it during a session, asked for when OPENINGS are made.
+    pub telemetry: Option<Box<dyn Fn() -> Vec<Label> + Send>>,
+}
+
+/// `count` devices emulated on this host's CPU, each offering `dataset_bytes` of it and its share of the threads.
+///
+/// # Errors
+///
+/// [`UnsupportedPath`] if this CPU does not run `config.path`.
+pub fn cpu_devices(
+    count: NonZeroUsize,
+    first_ordinal: u32,
+    dataset_bytes: u64,
+    config: CpuEngineConfig,
+) -> Result<Vec<Device>, UnsupportedPath> {
+    let threads = NonZeroUsize::new(config.threads.get().div_ceil(count.get())).unwrap_or(NonZeroUsize::MIN);
+    let config = CpuEngineConfig { threads, ..config };
+    // Left operands a thread, and right operands within the engine's budget whatever k is; 1 MiB a thread of scratch.
+    let operand_rows = (threads.get() * TILE_SIDE) as u32;
+    let reserve_bytes = config.operand_budget_bytes as u64 + ((threads.get() as u64) << 20);
+    let model = cpu_model();
+    (0..count.get() as u32)
+        .map(|i| {
+            let own_bytes = reserve_bytes + u64::from(operand_rows) * 65_536;
+            Ok(Device {
+                offer: DeviceOffer {
+                    ordinal: DeviceOrdinal(first_ordinal + i),
+                    engine: "cpu".to_owned(),
+                    model: protocol::cbor::sendable_text(&model),
+                    memory_bytes: engine_cpu::available_memory_bytes().unwrap_or(dataset_bytes),
+                    available_bytes: dataset_bytes.saturating_add(own_bytes),
+                    reserve_bytes: own_bytes,
+                    operand_copies: 0,
+                    operand_rows: 0,
+                    labels: vec![
+                        Label::new("path", config.path.name()),
+                        Label::new("threads", &threads.to_string()),
+                    ],
+                },
+                engine: Box::new(CpuEngine::new(config)?),
+                telemetry: None,
+            })
+        })
+        .collect()
+}
+
+fn cpu_model() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// What a device's thread is told to do.
+pub(crate) enum Command {
+    Prepare(Assignment),
+    Fill(FillTask),
+    Sweep {
+        first_salt: Salt,
+        sweeps: u32,
+    },
+    /// Positions among all samples, and where each leaf comes from.
+    Open(Vec<(usize, Site)>),
+}
+
+/// What a device's thread has done.
+pub(crate) enum Done {
+    Prepared,
+    Filled(Root),
+    Swept(Vec<Root>),
+    Opened(Vec<(usize, [Opening; 3])>, Vec<Label>),
+}
+
+/// A device's thread; dropping it cancels its work and waits for it to end.
+pub(crate) struct Worker {
+    pub(crate) ordinal: DeviceOrdinal,
+    pub(crate) meter: Arc<Meter>,
+    commands: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How far a device has come.
+#[derive(Default)]
+pub(crate) struct Meter {
+    pub(crate) done_tiles: AtomicU64,
+    is_cancelled: AtomicBool,
+}
+
+impl Progress for Meter {
+    fn advance(&self, tiles: u64) {
+        self.done_tiles.fetch_add(tiles, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+}
+
+impl Worker {
+    /// Starts the device's thread; `report` hears of everything it ends, and of a panic as an error.
+    pub(crate) fn start(
+        mut device: Device,
+        report: impl Fn(DeviceOrdinal, Result<Done, EngineError>) + Send + 'static,
+    ) -> Self {
+        let ordinal = device.offer.ordinal;
+        let meter = Arc::new(Meter::default());
+        let (commands, incoming) = channel();
+        let thread = thread::spawn({
+            let meter = Arc::clone(&meter);
+            move || work(&mut device, ordinal, &meter, &incoming, &report)
+        });
+        Worker {
+            ordinal,
+            meter,
+            commands: Some(commands),
+            thread: Some(thread),
+        }
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        // A thread that is gone has reported why.
+        let _ = self.commands.as_ref().map(|commands| commands.send(command));
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.meter.is_cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.cancel();
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported as an error.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(
+    device: &mut Device,
+    ordinal: DeviceOrdinal,
+    meter: &Meter,
+    commands: &Receiver<Command>,
+    report: &dyn Fn(DeviceOrdinal, Result<Done, EngineError>),
+) {
+    let mut iteration = 0;
+    while let Ok(command) = commands.recv() {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            obey(device, ordinal, meter, &mut iteration, command)
+        }));
+        let done = done.unwrap_or_else(|panic| {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(EngineError::DeviceLost(format!("the engine panicked: {text}")))
+        });
+        let is_over = done.is_err();
+        report(ordinal, done);
+        if is_over {
+            return;
+        }
+    }
+}
+
+/// `iteration` counts the fills begun.
+fn obey(
+    device: &mut Device,
+    ordinal: DeviceOrdinal,
+    meter: &Meter,
+    iteration: &mut u32,
+    command: Command,
+) -> Result<Done, EngineError> {
+    let engine = &mut device.engine;
+    match command {
+        Command::Prepare(assignment) => engine.prepare(&assignment).map(|()| Done::Prepared),
+        Command::Fill(task) => {
+            *iteration += 1;
+            engine.fill(&task, meter).map(Done::Filled)
+        }
+        Command::Sweep { first_salt, sweeps } => {
+            let mut salt = first_salt;
+            let mut roots = Vec::new();
+            for _ in 0..sweeps {
+                let root = engine.sweep(&salt, meter)?;
+                salt = next_sweep_salt(&salt, &root, ordinal);
+                roots.push(root);
+            }
+            Ok(Done::Swept(roots))
+        }
+        Command::Open(sites) => {
+            let openings = sites
+                .into_iter()
+                .map(|(position, site)| {
+                    let (iteration, sweep) = (site.sample.iteration, site.sample.sweep);
+                    let fill = CommitmentId::Fill { iteration };
+                    Ok((
+                        position,
+                        [
+                            engine.open(CommitmentId::Sweep { iteration, sweep }, site.sample.leaf)?,
+                            engine.open(fill, site.pair[0])?,
+                            engine.open(fill, site.pair[1])?,
+                        ],
+                    ))
+                })
+                .collect::<Result<_, EngineError>>()?;
+            let labels = device
+                .telemetry
+                .as_ref()
+                .map(|telemetry| telemetry())
+                .unwrap_or_default();
+            Ok(Done::Opened(openings, labels))
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! One session over a pair of byte streams.
+
+use std::io::{self, Read, Write};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+
+use protocol::attester::{AttesterSession, Task, Violation};
+use protocol::bytes::{DeviceOrdinal, Identity};
+use protocol::cbor::{Canonical, Label, sendable_text};
+use protocol::commitment::Opening;
+use protocol::engine::EngineError;
+use protocol::frame::{Frame, MessageType};
+use protocol::limits::{MAX_LABELS, SUITE, VERSION};
+use protocol::message::{Abort, AbortCode, DeviceProgress, Hello, ProgressMessage, ResultMessage};
+use protocol::plan::Plan;
+use transport::{FrameError, read_frame, write_frame};
+
+use crate::device::{Command, Device, Done, Worker};
+
+/// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// Who attests, and with what.
+pub struct Attester {
+    /// Name and version of the software.
+    pub software: String,
+    /// What HELLO says of the host.
+    pub labels: Vec<Label>,
+    /// The devices, ordinals strictly ascending.
+    pub devices: Vec<Device>,
+    /// The identity that signs OPENINGS.
+    pub key: SigningKey,
+}
+
+/// Why a session ended without RESULT.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A device could not do its work; the Verifier was told.
+    #[error("device {device}: {error}")]
+    Engine {
+        /// The device.
+        device: DeviceOrdinal,
+        /// What it met.
+        error: EngineError,
+    },
+    /// The Verifier broke the protocol; it was told.
+    #[error("the Verifier broke the protocol: {0}")]
+    Violation(#[from] Violation),
+    /// The connection ended or broke.
+    #[error(transparent)]
+    Connection(#[from] FrameError),
+    /// Nothing could be sent.
+    #[error("could not send: {0}")]
+    Send(io::Error),
+}
+
+enum Event {
+    Frame(Frame),
+    Unreadable(FrameError),
+    Device(DeviceOrdinal, Result<Done, EngineError>),
+}
+
+/// Serves one session: HELLO to RESULT, over any pair of byte streams.
+///
+/// # Errors
+///
+/// [`ServeError`]; the Verifier is told where it can be.
+pub fn serve(
+    attester: Attester,
+    mut from: impl Read + Send + 'static,
+    to: impl Write,
+) -> Result<ResultMessage, ServeError> {
+    let Attester {
+        software,
+        labels,
+        devices,
+        key,
+    } = attester;
+    let hello = Hello {
+        versions: vec![VERSION],
+        suites: vec![SUITE],
+        identity: Identity(key.verifying_key().to_bytes()),
+        software: sendable_text(&software),
+        labels: labels.into_iter().take(MAX_LABELS).collect(),
+        devices: devices.iter().map(|device| device.offer.clone()).collect(),
+    };
+    // Bounded: a Verifier that floods waits for its own messages to be taken.
+    let (events, incoming) = sync_channel(64);
+    let workers = devices
+        .into_iter()
+        .map(|device| {
+            let events = events.clone();
+            Worker::start(device, move |ordinal, done| send(&events, Event::Device(ordinal, done)))
+        })
+        .collect();
+    thread::spawn(move || {
+        loop {
+            match read_frame(&mut from, AttesterSession::max_payload_bytes) {
+                Ok(frame) => send(&events, Event::Frame(frame)),
+                Err(error) => return send(&events, Event::Unreadable(error)),
+            }
+        }
+    });
+    let (session, hello) = AttesterSession::new(hello);
+    let mut served = Served {
+        session,
+        workers,
+        key,
+        to,
+        openings: Vec::new(),
+        labels: Vec::new(),
+        pending: 0,
+    };
+    served.send(&hello)?;
+    served.run(&incoming)
+}
+
+fn send(events: &SyncSender<Event>, event: Event) {
+    // Nobody listens any more once the session is over.
+    let _ = events.send(event);
+}
+
+struct Served<W> {
+    session: AttesterSession,
+    workers: Vec<Worker>,
+    key: SigningKey,
+    to: W,
+    openings: Vec<Option<[Opening; 3]>>,
+    labels: Vec<Label>,
+    /// Devices that have not ended what they were told.
+    pending: usize,
+}
+
+impl<W: Write> Served<W> {
+    fn run(&mut self, incoming: &Receiver<Event>) -> Result<ResultMessage, ServeError> {
+        loop {
+            let event = match incoming.recv_timeout(PROGRESS_EVERY) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.send_progress()?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(FrameError::Closed.into()),
+            };
+            match event {
+                Event::Unreadable(error) => return Err(error.into()),
+                Event::Device(ordinal, Ok(done)) => self.take(ordinal, done)?,
+                Event::Device(device, Err(error)) => {
+                    let abort = Abort::from_engine(device, &error);
+                    self.abort(&abort);
+                    return Err(ServeError::Engine { device, error });
+                }
+                Event::Frame(frame) => {
+                    let task = self.session.received(&frame).inspect_err(|violation| {
+                        // The error itself is returned.
+                        let abort = self.session.abort(&violation.to_abort());
+                        let _ = write_frame(&mut self.to, &abort);
+                    });
+                    if let Task::Finish(result) = task.as_ref().map_err(Clone::clone)? {
+                        return Ok(result.clone());
+                    }
+                    self.start(task?);
+                }
+            }
+        }
+    }
+
+    /// Hands a task to the devices of the plan.
+    fn start(&mut self, task: Task) {
+        match task {
+            Task::Prepare(assignments) => {
+                let is_planned = |worker: &Worker| assignments.iter().any(|(g, _)| *g == worker.ordinal);
+                self.workers.retain(is_planned);
+                self.command(assignments.into_iter().map(|(g, a)| (g, Command::Prepare(a))));
+            }
+            Task::Fill(task) => {
+                let ordinals: Vec<_> = self.workers.iter().map(|worker| worker.ordinal).collect();
+                self.command(ordinals.into_iter().map(|g| (g, Command::Fill(task))));
+            }
+            Task::Sweep { first_salts, sweeps } => {
+                let sweep = |(g, first_salt)| (g, Command::Sweep { first_salt, sweeps });
+                self.command(first_salts.into_iter().map(sweep));
+            }
+            Task::Open(sites) => {
+                self.openings = vec![None; sites.len()];
+                let ordinals: Vec<_> = self.workers.iter().map(|worker| worker.ordinal).collect();
+                self.command(ordinals.into_iter().map(|g| {
+                    let own = sites.iter().enumerate().filter(|(_, site)| site.sample.device == g);
+                    (g, Command::Open(own.map(|(i, site)| (i, site.clone())).collect()))
+                }));
+            }
+            Task::Wait | Task::Finish(_) => {}
+        }
+    }
+
+    fn command(&mut self, commands: impl Iterator<Item = (DeviceOrdinal, Command)>) {
+        for (ordinal, command) in commands {
+            if let Some(worker) = self.workers.iter().find(|worker| worker.ordinal == ordinal) {
+                self.pending += 1;
+                worker.send(command);
+            }
+        }
+    }
+
+    /// Takes what a device has done and tells the Verifier.
+    fn take(&mut self, ordinal: DeviceOrdinal, done: Done) -> Result<(), ServeError> {
+        self.pending -= 1;
+        let frame = match done {
+            Done::Prepared if self.pending == 0 => self.session.ready(),
+            Done::Prepared => return Ok(()),
+            Done::Filled(root) => self.session.filled(ordinal, root).map_err(Violation::from)?,
+            Done::Swept(roots) => self.session.swept(ordinal, roots).map_err(Violation::from)?,
+            Done::Opened(openings, labels) => {
+                for (position, opening) in openings {
+                    self.openings[position] = Some(opening);
+                }
+                self.labels.extend(labels);
+                if self.pending > 0 {
+                    return Ok(());
+                }
+                self.labels.truncate(MAX_LABELS);
+                let openings = self.openings.drain(..).flatten().collect();
+                let labels = std::mem::take(&mut self.labels);
+                self.session.openings(openings, labels, &self.key, None)
+            }
+        };
+        self.send(&frame)
+    }
+
+    fn send_progress(&mut self) -> Result<(), ServeError> {
+        let Some(plan) = self.session.plan() else { return Ok(()) };
+        if self.pending == 0 {
+            return Ok(());
+        }
+        let devices = self
+            .workers
+            .iter()
+            .filter_map(|worker| {
+                Some(DeviceProgress {
+                    device: worker.ordinal,
+                    done_tiles: worker.meter.done_tiles.load(Ordering::Relaxed),
+                    total_tiles: total_tiles(plan, worker.ordinal)?,
+                })
+            })
+            .collect();
+        let progress = ProgressMessage { devices };
+        self.send(&Frame::new(MessageType::Progress, progress.to_bytes()))
+    }
+
+    fn abort(&mut self, abort: &Abort) {
+        let frame = self.session.abort(abort);
+        // A Verifier that is gone needs no telling.
+        let _ = write_frame(&mut self.to, &frame);
+    }
+
+    fn send(&mut self, frame: &Frame) -> Result<(), ServeError> {
+        write_frame(&mut self.to, frame).map_err(ServeError::Send)
+    }
+}
+
+impl<W> Drop for Served<W> {
+    fn drop(&mut self) {
+        // All at once, so that each ends while the others do.
+        self.workers.iter().for_each(Worker::cancel);
+    }
+}
+
+/// Tiles that a device fills and sweeps in the whole session.
+fn total_tiles(plan: &Plan, ordinal: DeviceOrdinal) -> Option<u64> {
+    let device = plan.devices().iter().find(|device| device.ordinal == ordinal)?;
+    let passes: u64 = plan.iterations().iter().map(|i| 1 + u64::from(i.sweeps)).sum();
+    Some(passes * u64::from(plan.assignment(device).tiles()))
+}
+
+impl ServeError {
+    /// The ABORT code of the error, where the Verifier was told one.
+    #[must_use]
+    pub fn abort_code(&self) -> Option<AbortCode> {
+        match self {
+            ServeError::Engine { device, error } => Some(Abort::from_engine(*device, error).code),
+            ServeError::Violation(violation) => Some(violation.to_abort().code),
+            ServeError::Connection(_) | ServeError::Send(_) => None,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! An Attester and a Verifier in one process, joined by pipes.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use attester::{Attester, Device, ServeError, cpu_devices, serve};
+use ed25519_dalek::SigningKey;
+use engine_cpu::CpuEngineConfig;
+use protocol::bytes::Identity;
+use protocol::message::ResultMessage;
+use protocol::plan::Iteration;
+use verifier::preset::{Preset, default_assumptions};
+use verifier::recompute::Recompute;
+use verifier::{Attestation, Observer, Settings, attest};
+
+/// Bytes of dataset that each device of [`cpu`] offers.
+pub const DEVICE_BYTES: u64 = 4 << 20;
+
+/// `count` CPU devices of [`DEVICE_BYTES`] each.
+///
+/// # Panics
+///
+/// If `count` is 0.
+#[must_use]
+pub fn cpu(count: usize) -> Vec<Device> {
+    let count = NonZeroUsize::new(count).expect("at least one device");
+    cpu_devices(count, 0, DEVICE_BYTES, CpuEngineConfig::default()).expect("the best path runs here")
+}
+
+/// An Attester with these devices and a fixed key.
+#[must_use]
+pub fn attester(devices: Vec<Device>) -> Attester {
+    Attester {
+        software: "integration test".to_owned(),
+        labels: Vec::new(),
+        devices,
+        key: SigningKey::from_bytes(&[0xA7; 32]),
+    }
+}
+
+/// What a Verifier with a fixed key wants: a small session that takes about a second.
+#[must_use]
+pub fn settings() -> Settings {
+    let key = SigningKey::from_bytes(&[0x5E; 32]);
+    let mut request = Preset::Smoke.request(Identity(key.verifying_key().to_bytes()));
+    request.device_bytes = Some(1 << 20);
+    request.iterations = vec![
+        Iteration {
+            inner_dim: 4096,
+            sweeps: 40,
+        },
+        Iteration {
+            inner_dim: 192,
+            sweeps: 3,
+        },
+        Iteration {
+            inner_dim: 4096,
+            sweeps: 2,
+        },
+    ];
+    request.audience = "tests".to_owned();
+    Settings {
+        request,
+        assumptions: default_assumptions(20),
+        hello_deadline: Duration::from_secs(30),
+        recompute: Recompute::default(),
+        key,
+    }
+}
+
+/// Runs one session in this process.
+///
+/// # Panics
+///
+/// If no pipes or randomness can be had.
+pub fn run(
+    attester: Attester,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> (Attestation, Result<ResultMessage, ServeError>) {
+    let (from_verifier, to_attester) = io::pipe().expect("a pipe");
+    let (from_attester, to_verifier) = io::pipe().expect("a pipe");
+    let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
+    let attestation = attest(from_attester, to_attester, settings, observer).expect("a session");
+    (attestation, served.join().expect("serving does not panic"))
+}

@@ -1,0 +1,161 @@
+//! Ed25519 keys in files: PKCS #8 PEM (RFC 8410), created on first use, readable by their owner alone.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding};
+use zeroize::Zeroizing;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Neither XDG_CONFIG_HOME nor HOME says where keys live.
+    #[error("no place for keys: set HOME or XDG_CONFIG_HOME, or name a key file")]
+    NoHome,
+    /// The file could not be read or made.
+    #[error("key file {path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Others than the owner can read the file: whoever reads a key can sign with it.
+    #[error("key file {path} has mode {mode:04o}; expected 0600: run chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds no Ed25519 private key.
+    #[error("key file {path} is no PKCS #8 PEM of an Ed25519 private key: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What the parser met.
+        problem: String,
+    },
+    /// The system gave no randomness.
+    #[error("no randomness for a new key: {0}")]
+    Randomness(getrandom::Error),
+}
+
+/// Where the key of this name lives unless another file is given: `$XDG_CONFIG_HOME/gpu-attestor/NAME.pem`.
+///
+/// # Errors
+///
+/// [`KeyError::NoHome`].
+pub fn default_path(name: &str) -> Result<PathBuf, KeyError> {
+    let absolute = |variable| {
+        std::env::var_os(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+    let config = config.ok_or(KeyError::NoHome)?;
+    Ok(config.join("gpu-attestor").join(format!("{name}.pem")))
+}
+
+/// The key in `path`; a new one is made there, mode 0600, if there is none.
+///
+/// # Errors
+///
+/// [`KeyError`] for a file that cannot be used; it is left as it is.
+pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
+    match load(path) {
+        Err(KeyError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(KeyError::Randomness)?;
+    match create(path, &SigningKey::from_bytes(&seed)) {
+        // Somebody else was faster: theirs is the key.
+        Err(KeyError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => load(path),
+        other => other.and_then(|()| load(path)),
+    }
+}
+
+/// The key in `path`.
+///
+/// # Errors
+///
+/// [`KeyError`] for a missing file, one that others can read, or one that holds no key.
+pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
+    let io = |error| KeyError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let pem = Zeroizing::new(fs::read_to_string(path).map_err(io)?);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+    }
+    SigningKey::from_pkcs8_pem(&pem).map_err(|e| KeyError::Malformed {
+        path: path.to_owned(),
+        problem: e.to_string(),
+    })
+}
+
+/// Writes `key` to a new file; never over an old one, and whole or not at all.
+fn create(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
+    let io = |error| KeyError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io)?;
+    let pem = key
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|e| io(io::Error::other(e.to_string())))?;
+    // Temporary files have mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    file.write_all(pem.as_bytes()).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist_noclobber(path).map_err(|e| io(e.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("new").join("key.pem");
+        let key = load_or_create(&path).expect("a new key");
+        assert_eq!(load_or_create(&path).expect("the same key").to_bytes(), key.to_bytes());
+        let mode = fs::metadata(&path).expect("the file").permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn exposed_and_malformed_files_are_refused_and_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key.pem");
+        load_or_create(&path).expect("a new key");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
+        assert!(matches!(
+            load_or_create(&path),
+            Err(KeyError::Exposed { mode: 0o644, .. })
+        ));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+        fs::write(&path, "no key").expect("a write");
+        assert!(matches!(load_or_create(&path), Err(KeyError::Malformed { .. })));
+        assert_eq!(fs::read_to_string(&path).expect("a read"), "no key");
+    }
+}

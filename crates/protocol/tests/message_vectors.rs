@@ -1,0 +1,503 @@
+//! The message vectors of `spec/vectors/accept` and `spec/vectors/reject`: made here by a CBOR encoder of their own, held
+//! to the files byte for byte, and given to this crate's decoders. `UPDATE_VECTORS=1` rewrites the files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use protocol::attester::AttesterSession;
+use protocol::bytes::{hex, unhex};
+use protocol::cbor::{Canonical, Label};
+use protocol::commitment::Opening;
+use protocol::frame::{HEADER_BYTES, MessageType, parse_header};
+use protocol::message::{
+    Abort, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage, SaltMessage,
+    SampleMessage, Stage, Swept,
+};
+use protocol::plan::Plan;
+use protocol::verifier::{Mode, SIGNATURE_BYTES, VerifierConfig, VerifierSession};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// An encoder of RFC 8949 that shares nothing with the crate's
+
+/// A CBOR item's bytes; not always a canonical one, nor always a whole one.
+type Item = Vec<u8>;
+
+fn head(major: u8, value: u64) -> Item {
+    let major = major << 5;
+    match value {
+        0..24 => vec![major | value as u8],
+        24..0x100 => vec![major | 24, value as u8],
+        0x100..0x1_0000 => [&[major | 25], &(value as u16).to_be_bytes()[..]].concat(),
+        0x1_0000..0x1_0000_0000 => [&[major | 26], &(value as u32).to_be_bytes()[..]].concat(),
+        _ => [&[major | 27], &value.to_be_bytes()[..]].concat(),
+    }
+}
+
+fn uint(value: u64) -> Item {
+    head(0, value)
+}
+
+/// The integer -1 - `value`.
+fn negative(value: u64) -> Item {
+    head(1, value)
+}
+
+fn bytes(value: &[u8]) -> Item {
+    [head(2, value.len() as u64), value.to_vec()].concat()
+}
+
+fn text(value: &str) -> Item {
+    [head(3, value.len() as u64), value.as_bytes().to_vec()].concat()
+}
+
+fn array(items: &[Item]) -> Item {
+    [head(4, items.len() as u64), items.concat()].concat()
+}
+
+fn null() -> Item {
+    vec![0xF6]
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Messages as lists of items, so that one item can be swapped for a wrong one
+
+const IDENTITY: [u8; 32] = [0xA1; 32];
+const ROOT: [u8; 32] = [0x52; 32];
+const FRESH: [u8; 32] = [0xF0; 32];
+
+fn label(name: &str, value: &str) -> Item {
+    array(&[text(name), text(value)])
+}
+
+fn offer_items(ordinal: u64) -> Vec<Item> {
+    vec![
+        uint(ordinal),
+        text("cpu"),
+        text("any"),
+        uint(1 << 30),
+        uint(1 << 29),
+        uint(1 << 20),
+        uint(2),
+        uint(512),
+        array(&[]),
+    ]
+}
+
+fn offer(ordinal: u64) -> Item {
+    array(&offer_items(ordinal))
+}
+
+fn hello_items() -> Vec<Item> {
+    vec![
+        array(&[uint(1)]),
+        array(&[uint(1)]),
+        bytes(&IDENTITY),
+        text("example 0.1"),
+        array(&[]),
+        array(&[offer(0)]),
+    ]
+}
+
+fn plan_items() -> Vec<Item> {
+    vec![
+        uint(1),
+        uint(1),
+        bytes(&[0x1D; 16]),
+        bytes(&[0xB2; 32]),
+        text("verifier"),
+        text("audience"),
+        uint(256),
+        array(&[device_plan(0, 0, 1)]),
+        array(&[iteration(64, 1)]),
+        uint(1),
+        array(&[uint(1000), uint(2000), uint(3000), uint(4000)]),
+    ]
+}
+
+fn device_plan(ordinal: u64, matrix_offset: u64, num_matrices: u64) -> Item {
+    array(&[uint(ordinal), uint(matrix_offset), uint(num_matrices)])
+}
+
+fn iteration(inner_dim: u64, sweeps: u64) -> Item {
+    array(&[uint(inner_dim), uint(sweeps)])
+}
+
+fn opening(chunk: &[u8], siblings: &[[u8; 32]]) -> Item {
+    let siblings: Vec<Item> = siblings.iter().map(|s| bytes(s)).collect();
+    array(&[bytes(chunk), array(&siblings)])
+}
+
+fn small_opening(fill: u8) -> Item {
+    opening(&[fill; 8], &[])
+}
+
+/// A body of openings and a signature, which decoding does not check.
+fn openings(samples: &[Item], labels: &[Item]) -> Item {
+    signed(array(&[array(samples), array(labels)]))
+}
+
+fn signed(body: Item) -> Item {
+    [body, vec![0x5E; SIGNATURE_BYTES]].concat()
+}
+
+fn sample() -> Item {
+    array(&[small_opening(1), small_opening(2), small_opening(3)])
+}
+
+fn frame(type_number: u32, length: u64, payload: &[u8]) -> Item {
+    [&type_number.to_le_bytes()[..], &length.to_le_bytes(), payload].concat()
+}
+
+/// `items` as an array with the item at `at` swapped for `item`.
+fn with(mut items: Vec<Item>, at: usize, item: Item) -> Item {
+    items[at] = item;
+    array(&items)
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What is accepted
+
+struct Accept {
+    name: &'static str,
+    about: &'static str,
+    kind: &'static str,
+    bytes: Vec<u8>,
+    decoded: Value,
+}
+
+fn accepts() -> Vec<Accept> {
+    let accept = |name, about, kind, bytes, decoded| Accept {
+        name,
+        about,
+        kind,
+        bytes,
+        decoded,
+    };
+    let longest = "é".repeat(128);
+    let offer_json = |ordinal: u32| {
+        json!({
+            "ordinal": ordinal, "engine": "cpu", "model": "any", "memory_bytes": 1 << 30, "available_bytes": 1 << 29,
+            "reserve_bytes": 1 << 20, "operand_copies": 2, "operand_rows": 512, "labels": [],
+        })
+    };
+    let hello_json = json!({
+        "versions": [1], "suites": [1], "identity": hex(&IDENTITY), "software": "example 0.1", "labels": [],
+        "devices": [offer_json(0)],
+    });
+    let changed = |base: &Value, changes: Value| {
+        let mut base = base.clone();
+        for (name, value) in changes.as_object().expect("changes by name") {
+            base[name] = value.clone();
+        }
+        base
+    };
+    let plan_json = json!({
+        "version": 1, "suite": 1, "session_id": hex(&[0x1D; 16]), "verifier": hex(&[0xB2; 32]),
+        "verifier_name": "verifier", "audience": "audience", "matrix_dim": 256,
+        "devices": [{"ordinal": 0, "matrix_offset": 0, "num_matrices": 1}],
+        "iterations": [{"inner_dim": 64, "sweeps": 1}], "samples": 1,
+        "deadlines": {"ready_ms": 1000, "fill_ms": 2000, "sweep_ms": 3000, "openings_ms": 4000},
+    });
+    let mut many_devices = hello_items();
+    many_devices[0] = array(&[uint(1), uint(2), uint(u32::MAX.into())]);
+    many_devices[1] = array(&[uint(1), uint(7)]);
+    many_devices[4] = array(&[label("os", "Linux"), label("driver", "580.95")]);
+    let mut labelled = offer_items(u32::MAX.into());
+    labelled[8] = array(&[label("uuid", "GPU-0")]);
+    many_devices[5] = array(&[offer(0), offer(5), array(&labelled)]);
+    let mut last_offer = offer_json(u32::MAX);
+    last_offer["labels"] = json!([{"name": "uuid", "value": "GPU-0"}]);
+
+    let mut real_plan = plan_items();
+    real_plan[6] = uint(16_384);
+    real_plan[7] = array(&[
+        device_plan(0, 0, 517),
+        device_plan(2, 517, 516),
+        device_plan(5, 1033, 3),
+    ]);
+    real_plan[8] = array(&[iteration(16_384, 32), iteration(2048, 2), iteration(2048, 2)]);
+    real_plan[9] = uint(1024);
+    let mut limits = plan_items();
+    limits[4] = text("");
+    limits[5] = text(&longest);
+    limits[6] = uint(32_768);
+    // 16,384 tiles a matrix: 2^32 - 16,384 tiles.
+    limits[7] = array(&[device_plan(u32::MAX.into(), 0, 262_143)]);
+    limits[8] = array(&vec![iteration(65_536, 4096); 16]);
+    limits[9] = uint(65_536);
+    limits[10] = array(&vec![uint(31_622_400_000); 4]);
+
+    let siblings: Vec<[u8; 32]> = (0..25).map(|i| [i; 32]).collect();
+    let chunk: Vec<u8> = (0..=255).cycle().take(1024).collect();
+    let opening_json = |chunk: &[u8], siblings: &[[u8; 32]]| {
+        let siblings: Vec<String> = siblings.iter().map(|s| hex(s)).collect();
+        json!({"chunk": hex(chunk), "siblings": siblings})
+    };
+    let sample_json: Vec<Value> = (1..=3).map(|fill| opening_json(&[fill; 8], &[])).collect();
+    let signature = hex(&[0x5E; SIGNATURE_BYTES]);
+
+    vec![
+        accept(
+            "hello-one-device",
+            "the smallest HELLO that can lead to a session",
+            "HELLO",
+            array(&hello_items()),
+            hello_json.clone(),
+        ),
+        accept(
+            "hello-many-devices",
+            "versions and suites of the future beside ours; ordinals with gaps, up to 2^32 - 1; labels",
+            "HELLO",
+            array(&many_devices),
+            changed(
+                &hello_json,
+                json!({
+                    "versions": [1, 2, u32::MAX], "suites": [1, 7],
+                    "labels": [{"name": "os", "value": "Linux"}, {"name": "driver", "value": "580.95"}],
+                    "devices": [offer_json(0), offer_json(5), last_offer],
+                }),
+            ),
+        ),
+        accept(
+            "hello-longest-text",
+            "a text of 256 bytes, which are 128 characters here: the limit counts bytes",
+            "HELLO",
+            with(hello_items(), 3, text(&longest)),
+            changed(&hello_json, json!({"software": longest})),
+        ),
+        accept(
+            "hello-no-common-version",
+            "well-formed, but speaks neither version 1 nor suite 1: the verdict is no-common-version, not malformed",
+            "HELLO",
+            with(hello_items(), 0, array(&[uint(2)])),
+            changed(&hello_json, json!({"versions": [2]})),
+        ),
+        accept(
+            "plan-smallest",
+            "one tile, one iteration, one sweep, one sample",
+            "PLAN",
+            array(&plan_items()),
+            plan_json.clone(),
+        ),
+        accept(
+            "plan-unequal-devices",
+            "three devices whose ordinals have gaps, matrices contiguous over them; three iterations in two groups",
+            "PLAN",
+            array(&real_plan),
+            changed(
+                &plan_json,
+                json!({
+                    "matrix_dim": 16_384, "samples": 1024,
+                    "devices": [
+                        {"ordinal": 0, "matrix_offset": 0, "num_matrices": 517},
+                        {"ordinal": 2, "matrix_offset": 517, "num_matrices": 516},
+                        {"ordinal": 5, "matrix_offset": 1033, "num_matrices": 3},
+                    ],
+                    "iterations": [
+                        {"inner_dim": 16_384, "sweeps": 32}, {"inner_dim": 2048, "sweeps": 2},
+                        {"inner_dim": 2048, "sweeps": 2},
+                    ],
+                }),
+            ),
+        ),
+        accept(
+            "plan-at-its-limits",
+            "every bounded field at its largest value; an empty text",
+            "PLAN",
+            array(&limits),
+            changed(
+                &plan_json,
+                json!({
+                    "verifier_name": "", "audience": longest, "matrix_dim": 32_768, "samples": 65_536,
+                    "devices": [{"ordinal": u32::MAX, "matrix_offset": 0, "num_matrices": 262_143}],
+                    "iterations": vec![json!({"inner_dim": 65_536, "sweeps": 4096}); 16],
+                    "deadlines": {
+                        "ready_ms": 31_622_400_000u64, "fill_ms": 31_622_400_000u64, "sweep_ms": 31_622_400_000u64,
+                        "openings_ms": 31_622_400_000u64,
+                    },
+                }),
+            ),
+        ),
+        accept("ready", "READY is an empty array", "READY", array(&[]), json!({})),
+        accept(
+            "nonce",
+            "NONCE",
+            "NONCE",
+            array(&[bytes(&FRESH)]),
+            json!({"nonce": hex(&FRESH)}),
+        ),
+        accept(
+            "filled",
+            "FILLED of device 2 in iteration 1",
+            "FILLED",
+            array(&[uint(1), uint(2), bytes(&ROOT)]),
+            json!({"iteration": 1, "ordinal": 2, "root": hex(&ROOT)}),
+        ),
+        accept(
+            "filled-largest-numbers",
+            "well-formed; whether the plan has such an iteration and device is for the session to say",
+            "FILLED",
+            array(&[uint(u32::MAX.into()), uint(u32::MAX.into()), bytes(&ROOT)]),
+            json!({"iteration": u32::MAX, "ordinal": u32::MAX, "root": hex(&ROOT)}),
+        ),
+        accept(
+            "salt-v",
+            "SALT v of iteration 0",
+            "SALT",
+            array(&[uint(0), uint(0), bytes(&FRESH)]),
+            json!({"stage": "v", "iteration": 0, "fresh": hex(&FRESH)}),
+        ),
+        accept(
+            "salt-w",
+            "SALT w of iteration 24, the first number that takes two bytes",
+            "SALT",
+            array(&[uint(1), uint(24), bytes(&FRESH)]),
+            json!({"stage": "w", "iteration": 24, "fresh": hex(&FRESH)}),
+        ),
+        accept(
+            "swept-one-root",
+            "SWEPT of an iteration with one sweep",
+            "SWEPT",
+            array(&[uint(0), uint(0), array(&[bytes(&ROOT)])]),
+            json!({"iteration": 0, "ordinal": 0, "roots": [hex(&ROOT)]}),
+        ),
+        accept(
+            "swept-three-roots",
+            "SWEPT of an iteration with three sweeps, in their order",
+            "SWEPT",
+            array(&[
+                uint(1),
+                uint(7),
+                array(&[bytes(&[1; 32]), bytes(&[2; 32]), bytes(&[3; 32])]),
+            ]),
+            json!({"iteration": 1, "ordinal": 7, "roots": [hex(&[1; 32]), hex(&[2; 32]), hex(&[3; 32])]}),
+        ),
+        accept(
+            "sample",
+            "SAMPLE carries a seed that both sides expand",
+            "SAMPLE",
+            array(&[bytes(&FRESH)]),
+            json!({"seed": hex(&FRESH)}),
+        ),
+        accept(
+            "openings-one-sample",
+            "one sample of a device with one tile: three chunks of one leaf, no siblings; the signature is filler",
+            "OPENINGS",
+            openings(&[sample()], &[]),
+            json!({"openings": [sample_json], "labels": [], "signature": signature}),
+        ),
+        accept(
+            "openings-longest-path",
+            "full chunks and 25 siblings, the most that 2^32 - 1 leaves have; a label; the signature is filler",
+            "OPENINGS",
+            openings(
+                &[array(&[
+                    opening(&chunk, &siblings[..24]),
+                    opening(&chunk, &siblings),
+                    opening(&chunk, &siblings),
+                ])],
+                &[label("power", "690 W")],
+            ),
+            json!({
+                "openings": [[
+                    opening_json(&chunk, &siblings[..24]), opening_json(&chunk, &siblings),
+                    opening_json(&chunk, &siblings),
+                ]],
+                "labels": [{"name": "power", "value": "690 W"}], "signature": signature,
+            }),
+        ),
+        accept(
+            "openings-none",
+            "well-formed; the session refuses it as opening-count, since a plan has at least one sample",
+            "OPENINGS",
+            openings(&[], &[]),
+            json!({"openings": [], "labels": [], "signature": signature}),
+        ),
+        accept(
+            "result-affirmed",
+            "RESULT of a session that passed every check",
+            "RESULT",
+            array(&[uint(0), text(""), text("")]),
+            json!({"status": 0, "reason": "", "message": ""}),
+        ),
+        accept(
+            "result-contraindicated",
+            "RESULT of a session whose openings were not signed",
+            "RESULT",
+            array(&[
+                uint(1),
+                text("signature"),
+                text("OPENINGS are not signed by the identity in HELLO over this transcript"),
+            ]),
+            json!({
+                "status": 1, "reason": "signature",
+                "message": "OPENINGS are not signed by the identity in HELLO over this transcript",
+            }),
+        ),
+        accept(
+            "result-could-not-run",
+            "RESULT of a session that the Verifier stopped",
+            "RESULT",
+            array(&[uint(2), text("stopped"), text("the Verifier was stopped")]),
+            json!({"status": 2, "reason": "stopped", "message": "the Verifier was stopped"}),
+        ),
+        accept(
+            "abort-on-a-device",
+            "ABORT for want of memory on device 1",
+            "ABORT",
+            array(&[uint(1), uint(1), text("out of memory: 2 bytes asked for, 1 available")]),
+            json!({"code": "out-of-memory", "ordinal": 1, "message": "out of memory: 2 bytes asked for, 1 available"}),
+        ),
+        accept(
+            "abort-on-no-device",
+            "ABORT that no device caused: the ordinal is null",
+            "ABORT",
+            array(&[uint(6), null(), text("interrupted")]),
+            json!({"code": "cancelled", "ordinal": null, "message": "interrupted"}),
+        ),
+        accept(
+            "progress-no-devices",
+            "PROGRESS while no device is at work: a keep-alive",
+            "PROGRESS",
+            array(&[array(&[])]),
+            json!({"devices": []}),
+        ),
+        accept(
+            "progress-two-devices",
+            "PROGRESS of devices 0 and 3",
+            "PROGRESS",
+            array(&[array(&[
+                array(&[uint(0), uint(1000), uint(4096)]),
+                array(&[uint(3), uint(0), uint(1 << 32)]),
+            ])]),
+            json!({"devices": [
+                {"ordinal": 0, "done_tiles": 1000, "total_tiles": 4096},
+                {"ordinal": 3, "done_tiles": 0, "total_tiles": 1u64 << 32},
+            ]}),
+        ),
+        accept(
+            "frame-ready",
+            "a whole frame: type 3, one byte of payload",
+            "FRAME",
+            frame(3, 1, &array(&[])),
+            json!({"type": "READY", "payload": "80"}),
+        ),
+        accept(
+            "frame-nonce",
+            "a whole frame: type 4, 35 bytes of payload",
+            "FRAME",
+            frame(4, 35, &array(&[bytes(&FRESH)])),
+            json!({"type": "NONCE", "payload": hex(&array(&[bytes(&FRESH)]))}),
+        ),
+        accept(
+            "frame-progress",
+            "a whole frame of the only type outside the transcript",
+            "FRAME",
+            frame(0x80, 2, &array(&[array(&[])])),
+            json!({"type": "PROGRESS", "payload": "8180"}),
+        ),
+    ]
+}

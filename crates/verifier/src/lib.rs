@@ -1,0 +1,12 @@
+//! The Verifier's side of a session: clock, randomness, recomputation, evidence and reports.
+//!
+//! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
+
+pub mod preset;
+pub mod recompute;
+pub mod report;
+mod session;
+mod verify;
+
+pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, prove};
+pub use verify::{Verified, VerifyError, verify};
