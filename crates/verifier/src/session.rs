@@ -283,8 +283,17 @@ fn nonce(opener: &Opener<'_>) -> Result<Fresh, SessionError> {
 
 fn random() -> Result<Fresh, SessionError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(SessionError::Randomness)?;
+    fill_random(&mut bytes)?;
     Ok(Fresh(bytes))
+}
+
+/// Fills `bytes` from the system's randomness.
+///
+/// # Errors
+///
+/// [`SessionError::Randomness`].
+pub fn fill_random(bytes: &mut [u8]) -> Result<(), SessionError> {
+    getrandom::fill(bytes).map_err(SessionError::Randomness)
 }
 
 fn unix_ms() -> u64 {
