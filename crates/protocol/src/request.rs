@@ -49,12 +49,12 @@ pub enum NoPlan {
     },
     /// A device has not even memory for one matrix and its operands.
     #[error(
-        "device {device} offers {available_bytes} bytes, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}"
+        "device {device} has {available_bytes} bytes to fill, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}"
     )]
     TooSmall {
         /// The device.
         device: DeviceOrdinal,
-        /// What it offers.
+        /// What it offers without its reserve, or less if less was asked for.
         available_bytes: u64,
         /// n.
         matrix_dim: u32,
@@ -97,7 +97,10 @@ impl PlanRequest {
         if let Some((offer, _)) = devices.iter().zip(&offers).find(|&(_, &matrices)| matrices == 0) {
             return Err(NoPlan::TooSmall {
                 device: offer.ordinal,
-                available_bytes: offer.available_bytes.min(self.device_bytes.unwrap_or(u64::MAX)),
+                available_bytes: offer
+                    .available_bytes
+                    .saturating_sub(offer.reserve_bytes)
+                    .min(self.device_bytes.unwrap_or(u64::MAX)),
                 matrix_dim,
                 inner_dim,
             });

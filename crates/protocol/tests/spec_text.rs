@@ -26,7 +26,7 @@ const SAMPLE: Sample = Sample {
     device: DeviceOrdinal(1),
     iteration: 0,
     sweep: 3,
-    leaf: 77,
+    leaf: 7,
 };
 
 /// One verdict of every code.
