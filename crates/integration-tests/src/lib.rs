@@ -29,6 +29,16 @@ pub fn cpu(count: usize) -> Vec<Device> {
     cpu_devices(count, 0, DEVICE_BYTES, CpuEngineConfig::default()).expect("the best path runs here")
 }
 
+/// `count` devices of whatever engine this host has.
+///
+/// # Panics
+///
+/// If `count` is 0.
+#[must_use]
+pub fn devices(count: usize) -> Vec<Device> {
+    cpu(count)
+}
+
 /// An Attester with these devices and a fixed key.
 #[must_use]
 pub fn attester(devices: Vec<Device>) -> Attester {
