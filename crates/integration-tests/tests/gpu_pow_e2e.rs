@@ -10,7 +10,7 @@ use protocol::bytes::{Chain, Identity, Nonce};
 use protocol::challenge::Challenge;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::message::Hello;
-use protocol::plan::{Iteration, Plan};
+use protocol::plan::{Iteration, Plan, distribute};
 use protocol::verdict::Verdict;
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
@@ -46,7 +46,6 @@ fn plan(count: usize) -> Plan {
     let mut request = settings().request;
     request.verifier = Identity(SigningKey::from_bytes(&VERIFIER).verifying_key().to_bytes());
     request.matrix_dim = Some(256);
-    request.device_bytes = Some((13 << 16) / count as u64);
     request.iterations = vec![
         Iteration {
             inner_dim: 1024,
@@ -58,7 +57,15 @@ fn plan(count: usize) -> Plan {
         },
     ];
     request.samples = 8;
-    request.plan(&hello).expect("a plan")
+    let whole = request.plan(&hello).expect("a plan");
+    let shares = distribute(13, &vec![16; count]).expect("13 matrices are offered");
+    let mut fields = whole.fields().clone();
+    let mut matrix_offset = 0;
+    for (device, share) in fields.devices.iter_mut().zip(shares) {
+        (device.matrix_offset, device.num_matrices) = (matrix_offset, share as u32);
+        matrix_offset += share;
+    }
+    Plan::new(fields).expect("a plan")
 }
 
 fn challenge(plan: Plan, nonce: u8) -> Challenge {
@@ -102,7 +109,7 @@ fn gpu_pow_end_to_end_flow() {
             .collect();
         match count {
             1 => assert_eq!(ranges, [(0, 13)]),
-            _ => assert_eq!(ranges, [(0, 4), (4, 4), (8, 4)]),
+            _ => assert_eq!(ranges, [(0, 5), (5, 4), (9, 4)]),
         }
 
         // The same seed gives the same checksum, another seed another.
