@@ -1,0 +1,118 @@
+//! Fill and sweep rates of one device through the `Engine` trait, everything in: `rates [--device G] [--matrices M] ROW...`
+//!
+//! A row is `n,k,matrices,fills,sweeps` (matrices 0: all that fit) and runs in an engine of its own.
+
+use std::time::{Duration, Instant};
+
+use engine_cuda::{CudaEngine, CudaEngineConfig};
+use protocol::bytes::{OperandKey, Salt};
+use protocol::derive;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Unobserved};
+
+fn main() {
+    let mut config = CudaEngineConfig::new(0);
+    let mut rows = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--device" {
+            let index = arguments.next().and_then(|index| index.parse().ok());
+            config.device_index = index.expect("--device takes an index");
+        } else {
+            let numbers: Vec<u32> = argument
+                .split(',')
+                .map(|number| number.parse().expect("a row is n,k,matrices,fills,sweeps"))
+                .collect();
+            rows.push(<[u32; 5]>::try_from(numbers).expect("a row has five numbers"));
+        }
+    }
+    println!(
+        "     n      k matrices  dataset GB  of card   fill ms    Tops (each fill)        sweep ms    GB/s (median, best)"
+    );
+    for row in rows {
+        if let Err(error) = measure(config, row) {
+            println!("{row:?}: {error}");
+        }
+    }
+}
+
+fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) -> Result<(), EngineError> {
+    let mut engine = CudaEngine::new(config)?;
+    let offer = engine.offer()?;
+    let matrices = if matrices == 0 {
+        offer.matrices(n, k) as u32
+    } else {
+        matrices
+    };
+    let assignment = Assignment {
+        matrix_dim: n,
+        matrix_offset: 7,
+        num_matrices: matrices,
+        max_inner_dim: k,
+    };
+    let start = Instant::now();
+    engine.prepare(&assignment)?;
+    let prepared = start.elapsed();
+    let operations = 2.0 * f64::from(n) * f64::from(n) * f64::from(k) * f64::from(matrices);
+    let mut fill_times = Vec::new();
+    let mut sweep_times = Vec::new();
+    for fill in 0..fills {
+        let task = FillTask {
+            inner_dim: k,
+            operand_key: OperandKey(derive::derive("rates operands", &[&fill.to_le_bytes()])),
+            fill_salt: Salt([fill as u8; 32]),
+        };
+        let start = Instant::now();
+        let root = engine.fill(&task, &Unobserved)?;
+        fill_times.push(start.elapsed());
+        let mut salt = Salt(root.0);
+        for _ in 0..sweeps {
+            let start = Instant::now();
+            let root = engine.sweep(&salt, &Unobserved)?;
+            sweep_times.push(start.elapsed());
+            salt = Salt(root.0);
+        }
+    }
+    let start = Instant::now();
+    let opened = engine
+        .open(CommitmentId::Fill { iteration: 0 }, 0)
+        .map(|_| start.elapsed())?;
+
+    let dataset = assignment.dataset_bytes() as f64;
+    let tops: Vec<String> = fill_times
+        .iter()
+        .map(|time| format!("{:.1}", operations / time.as_secs_f64() * 1e-12))
+        .collect();
+    sweep_times.sort();
+    let rate = |time: &Duration| dataset / time.as_secs_f64() * 1e-9;
+    let sweep = match sweep_times.as_slice() {
+        [] => String::new(),
+        times => {
+            let median = &times[times.len() / 2];
+            format!(
+                "{:9.3} {:8.1} {:8.1}",
+                median.as_secs_f64() * 1e3,
+                rate(median),
+                rate(&times[0])
+            )
+        }
+    };
+    println!(
+        "{n:6} {k:6} {matrices:8} {:11.3} {:7.2}% {:9.3}    {:24} {sweep}",
+        dataset * 1e-9,
+        dataset / offer.memory_bytes as f64 * 100.0,
+        fill_times.iter().min().map_or(0.0, |time| time.as_secs_f64() * 1e3),
+        tops.join(" "),
+    );
+    println!(
+        "       {} / {}; prepared in {:.0} ms, opened one leaf in {:.1} ms; {} of {} bytes free, {} required, reserve {}",
+        engine.fill_path(),
+        engine.sweep_path(),
+        prepared.as_secs_f64() * 1e3,
+        opened.as_secs_f64() * 1e3,
+        offer.available_bytes,
+        offer.memory_bytes,
+        engine.required_bytes(&assignment),
+        offer.reserve_bytes,
+    );
+    Ok(())
+}
