@@ -1,10 +1,12 @@
-//! Fill and sweep rates of one device through the `Engine` trait, everything in: `rates [--device G] [--matrices M] ROW...`
+//! Fill and sweep rates of one device through the `Engine` trait, everything in:
+//! `rates [--device G] [--fill sm90a|mma|dp4a] [--sweep bulk|load] [--portable] ROW...`
 //!
 //! A row is `n,k,matrices,fills,sweeps` (matrices 0: all that fit) and runs in an engine of its own.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use engine_cuda::{CudaEngine, CudaEngineConfig};
+use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::derive;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Unobserved};
@@ -14,9 +16,15 @@ fn main() {
     let mut rows = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().expect("the option takes a value");
         if argument == "--device" {
-            let index = arguments.next().and_then(|index| index.parse().ok());
-            config.device_index = index.expect("--device takes an index");
+            config.device_index = value().parse().expect("--device takes an index");
+        } else if argument == "--fill" {
+            config.fill_path = Some(named(&FillPath::ALL, &value()));
+        } else if argument == "--sweep" {
+            config.sweep_path = Some(named(&SweepPath::ALL, &value()));
+        } else if argument == "--portable" {
+            config.portable_images = true;
         } else {
             let numbers: Vec<u32> = argument
                 .split(',')
@@ -33,6 +41,11 @@ fn main() {
             println!("{row:?}: {error}");
         }
     }
+}
+
+fn named<P: Copy + Display>(paths: &[P], name: &str) -> P {
+    let path = paths.iter().find(|path| path.to_string() == name);
+    *path.unwrap_or_else(|| panic!("no path {name}"))
 }
 
 fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) -> Result<(), EngineError> {

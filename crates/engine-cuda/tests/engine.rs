@@ -4,6 +4,7 @@ mod common;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::{engine, paths};
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
@@ -283,4 +284,34 @@ fn unknown_devices_and_paths_are_errors() {
         CudaEngine::new(bulk_portable),
         Err(EngineError::Unsupported(_))
     ));
+}
+
+#[test]
+fn a_launch_that_takes_too_long_is_given_up_and_frees_its_memory() {
+    let Some(_turn) = common::gpu("a_launch_that_takes_too_long_is_given_up_and_frees_its_memory") else {
+        return;
+    };
+    let observer = CudaEngine::new(CudaEngineConfig::new(0)).expect("there is a GPU");
+    // A launch of 0.3 s on an H200.
+    let assignment = assignment(16_384, 45, 16_384);
+    if observer.fill_path() != FillPath::Sm90a
+        || observer.offer().expect("the driver answers").matrices(16_384, 16_384) < 45
+    {
+        eprintln!("SKIPPED: made for a large Hopper chip");
+        return;
+    }
+    let free = || observer.offer().expect("the driver answers").available_bytes;
+    let before = free();
+    let mut engine = CudaEngine::new(CudaEngineConfig {
+        launch_limit: Duration::from_millis(100),
+        ..CudaEngineConfig::new(0)
+    })
+    .expect("there is a GPU");
+    engine.prepare(&assignment).expect("the memory is there");
+    match engine.fill(&task(16_384), &Unobserved) {
+        Err(EngineError::DeviceLost(what)) => assert!(what.contains("abandoned"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    drop(engine);
+    assert!(before.abs_diff(free()) < 64 << 20);
 }
