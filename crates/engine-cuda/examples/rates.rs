@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
+use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath, Telemetry, devices};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::derive;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Unobserved};
@@ -66,6 +66,10 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
     engine.prepare(&assignment)?;
     let prepared = start.elapsed();
     let operations = 2.0 * f64::from(n) * f64::from(n) * f64::from(k) * f64::from(matrices);
+    let uuid = devices()
+        .ok()
+        .and_then(|devices| Some(devices.get(config.device_index as usize)?.uuid.clone()));
+    let telemetry = uuid.and_then(|uuid| Telemetry::start(&uuid).ok());
     let mut fill_times = Vec::new();
     let mut sweep_times = Vec::new();
     for fill in 0..fills {
@@ -85,6 +89,7 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
             salt = Salt(root.0);
         }
     }
+    let seen = telemetry.map(Telemetry::finish).unwrap_or_default();
     let start = Instant::now();
     let opened = engine
         .open(CommitmentId::Fill { iteration: 0 }, 0)
@@ -127,5 +132,21 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
         engine.required_bytes(&assignment),
         offer.reserve_bytes,
     );
+    if let (Some(energy_j), 0) = (seen.energy_j, sweeps) {
+        let whole: Duration = fill_times.iter().sum();
+        println!(
+            "       all fills: {:.1} Tops over {:.2} s, {:.0} W, {:.3} Tops/W",
+            operations * f64::from(fills) / whole.as_secs_f64() * 1e-12,
+            whole.as_secs_f64(),
+            energy_j / seen.elapsed_ns as f64 * 1e9,
+            operations * f64::from(fills) / energy_j * 1e-12,
+        );
+    }
+    let labels: Vec<String> = seen
+        .labels()
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    println!("       {}", labels.join(", "));
     Ok(())
 }

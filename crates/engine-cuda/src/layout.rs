@@ -114,7 +114,7 @@ fn panel_pair_bytes(k: u64) -> u64 {
 pub(crate) fn batch_panels(assignment: &Assignment, inner_dim: u32) -> u32 {
     let measured: u32 = match assignment.matrix_dim {
         ..=2048 => 64,
-        ..8192 => 32,
+        2049..8192 => 32,
         _ => 16,
     };
     let within_budget = LEFT_BYTES / panel_pair_bytes(inner_dim.into());
