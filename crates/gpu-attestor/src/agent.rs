@@ -30,8 +30,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
-    let (devices, engine) = options.devices.discover()?;
-    let devices = options.ordinals.choose(devices)?;
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
     eprintln!("gpu-attestor agent: {} devices, {engine}", devices.len());
     let attester = Attester {
         software: crate::software(),

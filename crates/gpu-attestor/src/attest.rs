@@ -41,8 +41,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
-    let (devices, engine) = options.devices.discover()?;
-    let devices = options.ordinals.choose(devices)?;
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let session = &options.session;
     let settings = session.settings(
         options.ordinals.ordinals(),

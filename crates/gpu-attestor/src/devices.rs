@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Context;
-use attester::{Device, cpu_devices};
+use attester::{CudaError, Device, NoCuda, cpu_devices, cuda_devices};
 use clap::{Args, ValueEnum};
 use cli::{Exit, parse_bytes, parse_ordinals, print_json, print_text};
 use engine_cpu::{CpuEngineConfig, Path};
@@ -15,8 +15,10 @@ use verifier::report::bytes;
 /// What does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
-    /// What there is; says which it took
+    /// GPUs where there are any, else the CPU; says which it took
     Auto,
+    /// NVIDIA GPUs; an error where there are none
+    Cuda,
     /// This host's CPU, as one device or several
     Cpu,
 }
@@ -27,6 +29,10 @@ pub(crate) struct DeviceOptions {
     /// What does the work
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: EngineChoice,
+
+    /// Most memory that may be taken of each GPU, say 70GiB [default: all that is free]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory_limit: Option<u64>,
 
     /// Devices to emulate on the CPU
     #[arg(long, value_name = "N", default_value = "1")]
@@ -49,6 +55,9 @@ pub(crate) struct DeviceOptions {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  gpu-attestor devices\n  gpu-attestor devices --json --cpu-devices 3")]
 pub(crate) struct Options {
+    #[command(flatten)]
+    ordinals: OrdinalOptions,
+
     #[command(flatten)]
     devices: DeviceOptions,
 
@@ -79,7 +88,7 @@ impl OrdinalOptions {
     }
 
     /// Keeps the devices asked for.
-    pub(crate) fn choose(&self, mut devices: Vec<Device>) -> anyhow::Result<Vec<Device>> {
+    fn choose(&self, mut devices: Vec<Device>) -> anyhow::Result<Vec<Device>> {
         let Some(OrdinalList(asked)) = &self.devices else {
             return Ok(devices);
         };
@@ -99,7 +108,28 @@ impl OrdinalOptions {
 
 impl DeviceOptions {
     /// The devices of this host, ordinals ascending, and a line that says which engine serves them.
-    pub(crate) fn discover(&self) -> anyhow::Result<(Vec<Device>, String)> {
+    pub(crate) fn discover(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, String)> {
+        let only = ordinals.ordinals();
+        let gpus = || cuda_devices(only.as_deref(), self.memory_limit);
+        let (devices, engine) = match self.engine {
+            EngineChoice::Cpu => self.cpu()?,
+            EngineChoice::Cuda => (gpus()?, "engine: cuda".to_owned()),
+            EngineChoice::Auto => match gpus() {
+                Ok(devices) => (devices, "engine: cuda (auto)".to_owned()),
+                // A GPU that is there and fails is an error; only where there is none the CPU takes its place.
+                Err(CudaError::NoCuda(NoCuda::NoLibrary | NoCuda::NoDevice)) => {
+                    let (devices, engine) = self.cpu()?;
+                    (devices, format!("{engine} (auto: no NVIDIA GPU here)"))
+                }
+                Err(error) => {
+                    return Err(anyhow::Error::new(error).context("the GPUs cannot be used; --engine cpu does without"));
+                }
+            },
+        };
+        Ok((ordinals.choose(devices)?, engine))
+    }
+
+    fn cpu(&self) -> anyhow::Result<(Vec<Device>, String)> {
         let default = CpuEngineConfig::default();
         let config = CpuEngineConfig {
             path: self.cpu_path.unwrap_or(default.path),
@@ -113,16 +143,12 @@ impl DeviceOptions {
             self.cpu_devices
         );
         let devices = cpu_devices(self.cpu_devices, 0, self.cpu_memory, config).context("the CPU engine")?;
-        let engine = match self.engine {
-            EngineChoice::Auto => format!("engine: cpu, path {} (auto)", config.path),
-            EngineChoice::Cpu => format!("engine: cpu, path {}", config.path),
-        };
-        Ok((devices, engine))
+        Ok((devices, format!("engine: cpu, path {}", config.path)))
     }
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let (devices, engine) = options.devices.discover()?;
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
     if options.json {
         let devices: Vec<_> = devices.iter().map(|device| to_json(&device.offer)).collect();
         print_json(&json!({ "engine": engine, "devices": devices }))?;

@@ -14,7 +14,7 @@ use serde_json::json;
 use verifier::challenge_file;
 use verifier::preset::default_assumptions;
 
-use crate::devices::DeviceOptions;
+use crate::devices::{DeviceOptions, OrdinalOptions};
 
 /// Soundness of offline evidence: the samples derive from the transcript and could be ground (spec §5).
 const ERROR_BITS: u32 = 80;
@@ -39,13 +39,16 @@ pub(crate) struct Options {
     json: bool,
 
     #[command(flatten)]
+    ordinals: OrdinalOptions,
+
+    #[command(flatten)]
     devices: DeviceOptions,
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let challenge = challenge_file::read(&options.challenge)
         .with_context(|| format!("challenge {}", options.challenge.display()))?;
-    let (devices, engine) = options.devices.discover()?;
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let file = EvidenceFile::create(&options.evidence)?;
     let progress = SessionProgress::new(options.json);
     let attester = Attester {

@@ -132,8 +132,19 @@ fn every_reason_is_in_the_spec_with_its_message() {
     let text = spec("protocol.md");
     let missing: Vec<String> = (verdicts().iter())
         .filter(|verdict| !verdict.code().is_empty())
-        .map(|verdict| format!("| `{}` | {} | {} |", verdict.code(), verdict.status(), verdict.message()))
+        .map(|verdict| {
+            format!(
+                "| `{}` | {} | {} |",
+                verdict.code(),
+                verdict.status(),
+                verdict.message()
+            )
+        })
         .filter(|row| !text.contains(row))
         .collect();
-    assert!(missing.is_empty(), "spec/protocol.md lacks the rows\n{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "spec/protocol.md lacks the rows\n{}",
+        missing.join("\n")
+    );
 }
