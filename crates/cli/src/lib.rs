@@ -10,4 +10,4 @@ pub use evidence_file::EvidenceFile;
 pub use generate::{Generate, generate};
 pub use options::{RecomputeOptions, SessionOptions, parse_bytes, parse_ordinals, verifier_key};
 pub use output::{Exit, finish, print_json, print_text};
-pub use progress::SessionProgress;
+pub use progress::{SessionProgress, WorkProgress};

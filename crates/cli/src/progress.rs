@@ -118,3 +118,40 @@ impl Drop for SessionProgress {
         }
     }
 }
+
+/// How far a piece of work of known size has come: a bar on a terminal, a line at its beginning otherwise.
+pub struct WorkProgress(Option<ProgressBar>);
+
+impl WorkProgress {
+    /// Begins to show work of `total` parts; nothing if `is_quiet`.
+    #[must_use]
+    pub fn new(text: &str, total: u64, is_quiet: bool) -> Self {
+        if !is_quiet && !io::stderr().is_terminal() {
+            // Nothing is left to tell it to.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+        WorkProgress((!is_quiet && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{msg:<30} {bar:24} {percent:>3} % {elapsed} of about {duration}")
+                .expect("the template is constant");
+            bar.set_style(style);
+            bar.set_message(text.to_owned());
+            bar
+        }))
+    }
+
+    /// `parts` more are done.
+    pub fn advance(&self, parts: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(parts);
+        }
+    }
+}
+
+impl Drop for WorkProgress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

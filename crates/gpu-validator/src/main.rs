@@ -3,6 +3,7 @@
 mod attest;
 mod challenge;
 mod evidence;
+mod full;
 mod inspect;
 mod verify;
 

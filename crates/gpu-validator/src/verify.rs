@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::full;
 use anyhow::Context;
 use clap::Args;
 use cli::{Exit, RecomputeOptions, SessionProgress, print_json, print_text};
@@ -16,6 +17,7 @@ use verifier::{VerifyError, challenge_file, verify};
 #[command(after_help = "Examples:\n  \
     gpu-validator verify e.cbor\n  \
     gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
+    gpu-validator verify e.cbor --full --resume e.done\n  \
     gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z")]
 pub(crate) struct Options {
     /// The evidence
@@ -43,6 +45,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    full: full::Options,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
@@ -113,10 +118,21 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             ))?;
         }
     }
+    let full = options.full.run(session, &report.evidence_blake3, options.json)?;
     if options.json {
-        print_text(format_args!("{}\n", report.to_json()))?;
+        let mut value = serde_json::to_value(&report)?;
+        if let Some(full) = &full {
+            value["full_reexecution"] = full.to_json();
+        }
+        print_json(&value)?;
     } else {
         print_text(&report)?;
+        if let Some(full) = &full {
+            print_text(format_args!("\n{full}\n"))?;
+        }
+    }
+    if full.is_some_and(|full| full.outcome.is_err()) {
+        return Ok(Exit::Contraindicated);
     }
     let verdict = session.verdict().context("a session without a verdict")?;
     if let Exit::NoVerdict = Exit::from(verdict) {

@@ -6,6 +6,7 @@ pub mod challenge_file;
 pub mod inspect;
 pub mod preset;
 pub mod recompute;
+pub mod reexecute;
 pub mod report;
 mod session;
 mod verify;
