@@ -48,14 +48,21 @@ impl Context {
     }
 
     /// Makes the context current on this thread.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::DeviceLost`] once it is stuck: whatever came next would wait for the launch that does not end.
     pub(crate) fn bind(&self) -> Result<(), EngineError> {
+        if self.is_stuck.load(Ordering::Relaxed) {
+            return Err(EngineError::DeviceLost("an earlier launch never ended".to_owned()));
+        }
         // SAFETY: the context is retained until this is dropped.
         check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.raw) })
     }
 
     /// Whether what was made in this context can be given back: it is then current on this thread.
     pub(crate) fn bind_to_release(&self) -> bool {
-        !self.is_stuck.load(Ordering::Relaxed) && self.bind().is_ok()
+        self.bind().is_ok()
     }
 
     /// Notes that a launch never ended. From then on handles and memory are left to the end of the process: giving them
