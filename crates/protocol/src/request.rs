@@ -5,8 +5,8 @@ use crate::limits::TILE_SIDE;
 use crate::message::{DeviceOffer, Hello};
 use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields, distribute};
 
-/// Matrices a device should hold at least, so that less than a 64th of its memory is lost to whole matrices.
-const WANTED_MATRICES: u64 = 64;
+/// Matrices a device should hold at least, so that less than a 1024th of its memory is lost to whole matrices.
+const WANTED_MATRICES: u64 = 1024;
 
 /// Matrix sizes that are chosen from when none is asked for, largest first.
 const MATRIX_DIMS: [u32; 7] = [16_384, 8_192, 4_096, 2_048, 1_024, 512, 256];

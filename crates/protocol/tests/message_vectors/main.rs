@@ -13,8 +13,8 @@ use protocol::cbor::{Canonical, Label};
 use protocol::commitment::Opening;
 use protocol::frame::{HEADER_BYTES, MessageType, parse_header};
 use protocol::message::{
-    Abort, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage, SaltMessage,
-    SampleMessage, Stage, Swept,
+    Abort, DeviceProgress, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage,
+    SaltMessage, SampleMessage, Stage, Swept,
 };
 use protocol::plan::Plan;
 use protocol::verifier::{Mode, SIGNATURE_BYTES, VerifierConfig, VerifierSession};
@@ -66,7 +66,10 @@ fn decode(kind: &str, bytes: &[u8]) -> Result<Value, String> {
             |m: Abort| json!({"code": m.code.name(), "ordinal": m.device.map(|g| g.0), "message": m.message}),
         ),
         "PROGRESS" => read(bytes, |m: ProgressMessage| {
-            let device = |d: &protocol::message::DeviceProgress| json!({"ordinal": d.device.0, "done_tiles": d.done_tiles, "total_tiles": d.total_tiles});
+            let device = |d: &DeviceProgress| {
+                let (done, total) = (d.done_tiles, d.total_tiles);
+                json!({"ordinal": d.device.0, "done_tiles": done, "total_tiles": total})
+            };
             json!({"devices": m.devices.iter().map(device).collect::<Vec<_>>()})
         }),
         "FRAME" => decode_frame(bytes),

@@ -182,8 +182,8 @@ fn hellos(all: &mut Rejects) {
     add("memory-negative", device(3, negative(0)), unsigned, "memory_bytes: unexpected type i8");
     add("available-as-text", device(4, text("1")), unsigned, "available_bytes: unexpected type string");
     add("reserve-null", device(5, null()), unsigned, "reserve_bytes: unexpected type null");
-    add("copies-above-u32", device(6, uint(above)), "§8.4.1: operand_copies is below 2^32", "operand_copies: 4294967296 overflows");
-    add("rows-above-u32", device(7, uint(above)), "§8.4.1: operand_rows is below 2^32", "operand_rows: 4294967296 overflows");
+    add("copies-above-u32", device(6, uint(above)), "§8.4.1: copies are below 2^32", "operand_copies: 4294967296 overflows");
+    add("rows-above-u32", device(7, uint(above)), "§8.4.1: rows are below 2^32", "operand_rows: 4294967296 overflows");
 }
 
 #[rustfmt::skip]
@@ -232,7 +232,8 @@ fn plans(all: &mut Rejects) {
     let order = "§3: ordinals strictly ascend";
     add("ordinals-descending", devices(&[(1, 0, 1), (0, 1, 1)]), order, "ordinal: expected strictly ascending");
     add("ordinals-duplicate", devices(&[(0, 0, 1), (0, 1, 1)]), order, "ordinal: expected strictly ascending");
-    add("ordinal-above-u32", devices(&[(above, 0, 1)]), "§8.4.2: an ordinal is below 2^32", "ordinal: 4294967296 overflows");
+    let ordinal = "§8.4.2: an ordinal is below 2^32";
+    add("ordinal-above-u32", devices(&[(above, 0, 1)]), ordinal, "ordinal: 4294967296 overflows");
     let contiguous = "§3: matrix offsets are contiguous from 0";
     add("matrix-offset-not-0", devices(&[(0, 1, 1)]), contiguous, "matrix_offset: expected 0, got 1");
     add("matrix-offset-gap", devices(&[(0, 0, 2), (1, 3, 1)]), contiguous, "matrix_offset: expected 2, got 3");
@@ -317,9 +318,10 @@ fn answers(all: &mut Rejects) {
     let mut add = |defect, bytes, rule, error| all.add("OPENINGS", defect, bytes, rule, error);
     let three = "§8.4.9: a sample has three openings";
     let of = |items: &[Item]| openings(&[array(items)], &[]);
-    add("shorter-than-a-signature", vec![0x5E; 63], "§8.4.9: the payload ends in 64 bytes of signature", "63 bytes, shorter than a signature");
+    let ends = "§8.4.9: the payload ends in 64 bytes of signature";
+    add("shorter-than-a-signature", vec![0x5E; 63], ends, "63 bytes, shorter than a signature");
     let unsigned = array(&[array(&[sample()]), array(&[])]);
-    add("unsigned", unsigned, "§8.4.9: the payload ends in 64 bytes of signature", "37 bytes, shorter than a signature");
+    add("unsigned", unsigned, ends, "37 bytes, shorter than a signature");
     let gap = signed([array(&[array(&[sample()]), array(&[])]), vec![0]].concat());
     add(
         "byte-before-the-signature",
