@@ -29,7 +29,7 @@ enum EngineChoice {
 
 /// Options of full re-execution.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct FullOptions {
     /// Do the whole work again and compare every root, not only samples
     #[arg(long)]
     full: bool,
@@ -50,7 +50,7 @@ pub(crate) struct Full {
     tiles: u64,
 }
 
-impl Options {
+impl FullOptions {
     /// Runs it, if it was asked for.
     pub(crate) fn run(
         &self,

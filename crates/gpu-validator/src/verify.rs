@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::full;
+use crate::full::FullOptions;
 use anyhow::Context;
 use clap::Args;
 use cli::{Exit, RecomputeOptions, SessionProgress, print_json, print_text};
@@ -47,7 +47,7 @@ pub(crate) struct Options {
     recompute: RecomputeOptions,
 
     #[command(flatten)]
-    full: full::Options,
+    full: FullOptions,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {

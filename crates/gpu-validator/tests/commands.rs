@@ -105,6 +105,16 @@ fn attest_verify_inspect_and_a_changed_byte() {
     assert!(inspected["samples"][0]["openings"]["fill_a"]["leaf_digest"].is_string());
     assert_eq!(code(&place.validator(&["inspect", "e.cbor"])), 0);
 
+    // All of it again, and again from the file of finished jobs; another evidence's is refused.
+    let full = ["verify", "e.cbor", "--full", "--resume", "e.done", "--json"];
+    for tiles in [192, 0] {
+        let done = json(&place.validator(&full));
+        assert_eq!(done["full_reexecution"]["agrees"], true);
+        assert_eq!(done["full_reexecution"]["tiles"], tiles);
+    }
+    fs::write(place.path("e.done"), r#"{"evidence":"00","done":[]}"#).expect("a write");
+    assert_eq!(code(&place.validator(&full)), 2);
+
     let mut bytes = fs::read(place.path("e.cbor")).expect("evidence");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
