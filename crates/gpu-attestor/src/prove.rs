@@ -9,15 +9,13 @@ use attester::{Attester, serve};
 use clap::Args;
 use cli::{EvidenceFile, Exit, SessionProgress, print_json, print_text};
 use keystore::SigningKey;
+use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::verdict::Verdict;
 use serde_json::json;
 use verifier::challenge_file;
 use verifier::preset::default_assumptions;
 
 use crate::devices::{DeviceOptions, OrdinalOptions};
-
-/// Soundness of offline evidence: the samples derive from the transcript and could be ground (spec §5).
-const ERROR_BITS: u32 = 80;
 
 /// Options of `gpu-attestor prove`.
 #[derive(Args)]
@@ -61,7 +59,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let (from_verifier, to_attester) = io::pipe().context("no pipe")?;
     let (from_attester, to_verifier) = io::pipe().context("no pipe")?;
     let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
-    let assumptions = default_assumptions(ERROR_BITS);
+    let assumptions = default_assumptions(OFFLINE_ERROR_BITS);
     let attestation = verifier::prove(from_attester, to_attester, &challenge, &assumptions, &key, &progress)?;
     drop(progress);
     // What the Attester's side met is in the verdict.

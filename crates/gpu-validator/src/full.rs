@@ -79,22 +79,36 @@ impl FullOptions {
     }
 
     fn engines(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
-        let mut engines: Vec<Box<dyn Engine>> = Vec::new();
+        #[cfg(not(feature = "cuda"))]
+        let mut engines = Vec::new();
         #[cfg(feature = "cuda")]
-        if self.engine != EngineChoice::Cpu {
-            for info in engine_cuda::devices().context("--engine")? {
-                let config = engine_cuda::CudaEngineConfig::new(info.index);
-                engines.push(Box::new(engine_cuda::CudaEngine::new(config)?));
-            }
-            if self.engine == EngineChoice::Cuda {
-                return Ok(engines);
-            }
+        let mut engines = if self.engine == EngineChoice::Cpu {
+            Vec::new()
+        } else {
+            gpus()?
+        };
+        #[cfg(feature = "cuda")]
+        if self.engine == EngineChoice::Cuda {
+            return Ok(engines);
         }
-        engines.push(Box::new(
-            CpuEngine::new(CpuEngineConfig::default()).context("--engine cpu")?,
-        ));
+        engines.extend([cpu()?]);
         Ok(engines)
     }
+}
+
+fn cpu() -> anyhow::Result<Box<dyn Engine>> {
+    let engine = CpuEngine::new(CpuEngineConfig::default()).context("--engine cpu")?;
+    Ok(Box::new(engine))
+}
+
+#[cfg(feature = "cuda")]
+fn gpus() -> anyhow::Result<Vec<Box<dyn Engine>>> {
+    let infos = engine_cuda::devices().context("--engine")?;
+    let engine = |info: engine_cuda::DeviceInfo| -> anyhow::Result<Box<dyn Engine>> {
+        let config = engine_cuda::CudaEngineConfig::new(info.index);
+        Ok(Box::new(engine_cuda::CudaEngine::new(config)?))
+    };
+    infos.into_iter().map(engine).collect()
 }
 
 struct Tiles {

@@ -1,7 +1,7 @@
 //! What a Verifier wants, before it knows the Attester; HELLO turns it into a plan (spec §3).
 
 use crate::bytes::{DeviceOrdinal, Identity};
-use crate::limits::TILE_SIDE;
+use crate::limits::{MATRIX_DIM_RANGE, TILE_SIDE};
 use crate::message::{DeviceOffer, Hello};
 use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields, distribute};
 
@@ -85,7 +85,7 @@ impl PlanRequest {
                 .collect()
         };
         let matrix_dim = match self.matrix_dim {
-            Some(n) if n >= TILE_SIDE as u32 => n,
+            Some(n) if MATRIX_DIM_RANGE.contains(&n) => n,
             // Left to Plan::new to refuse.
             Some(_) => TILE_SIDE as u32,
             None => MATRIX_DIMS
