@@ -259,12 +259,12 @@ attacks! {
     other_salts_on_the_way: "signature", Contraindicated(Failure::Signature) => misled(MessageType::Salt, |payload| payload[10] ^= 1);
     other_samples_on_the_way: "signature", Contraindicated(Failure::Signature) => misled(MessageType::Sample, |payload| payload[10] ^= 1);
     a_malformed_plan_on_the_way: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. })
-        => misled(MessageType::Plan, |payload| cut(payload));
+        => misled(MessageType::Plan, cut);
     a_malformed_nonce_on_the_way: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. })
-        => misled(MessageType::Nonce, |payload| cut(payload));
+        => misled(MessageType::Nonce, cut);
     a_salt_of_another_iteration_on_the_way: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. })
         => misled(MessageType::Salt, |payload| payload[2] = 1);
-    a_malformed_sample_on_the_way: "unopened", Contraindicated(Failure::Unopened(_)) => misled(MessageType::Sample, |payload| cut(payload));
+    a_malformed_sample_on_the_way: "unopened", Contraindicated(Failure::Unopened(_)) => misled(MessageType::Sample, cut);
     abort_malformed: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Abort, .. })
         => before(MessageType::Filled, vec![frame(MessageType::Abort, vec![0x83, 9, 0xF6, 0x60])]);
 }
