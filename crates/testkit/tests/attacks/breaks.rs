@@ -70,71 +70,71 @@ fn not_ours(verdict: &Verdict) -> Option<&Failure> {
 }
 
 attacks! {
-    no_memory: "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 1);
-    a_lost_device: "device-lost", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 2);
-    a_driver_error: "driver-error", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 3);
-    a_failed_self_test: "self-test-failed", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 4);
-    an_unsupported_plan: "unsupported", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 5);
-    cancelled: "cancelled", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 6);
-    a_violation: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 7);
-    an_internal_error: "internal", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 8);
-    aborts_instead_of_hello: "cancelled", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Hello, 6);
-    aborts_in_the_fill: "device-lost", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. }) => abort(Phase::Fill, 2);
-    aborts_in_the_sweeps: "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. }) => abort(Phase::Sweep, 1);
-    aborts_on_an_unlucky_sample: "unopened", Contraindicated(Failure::Unopened(_)) => abort(Phase::Open, 2);
+    fn no_memory(): "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 1);
+    fn a_lost_device(): "device-lost", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 2);
+    fn a_driver_error(): "driver-error", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 3);
+    fn a_failed_self_test(): "self-test-failed", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 4);
+    fn an_unsupported_plan(): "unsupported", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 5);
+    fn cancelled(): "cancelled", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 6);
+    fn a_violation(): "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 7);
+    fn an_internal_error(): "internal", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Prepare, 8);
+    fn aborts_instead_of_hello(): "cancelled", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => abort(Phase::Hello, 6);
+    fn aborts_in_the_fill(): "device-lost", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. }) => abort(Phase::Fill, 2);
+    fn aborts_in_the_sweeps(): "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. }) => abort(Phase::Sweep, 1);
+    fn aborts_on_an_unlucky_sample(): "unopened", Contraindicated(Failure::Unopened(_)) => abort(Phase::Open, 2);
 
-    dies_before_hello: "disconnected",
+    fn dies_before_hello(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Hello, detail: None, after_nonce: false }) => close(Phase::Hello);
-    dies_before_ready: "disconnected",
+    fn dies_before_ready(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Prepare, detail: None, after_nonce: false }) => close(Phase::Prepare);
-    dies_in_the_fill: "disconnected",
+    fn dies_in_the_fill(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Fill, detail: None, after_nonce: true }) => close(Phase::Fill);
-    dies_in_the_sweeps: "disconnected",
+    fn dies_in_the_sweeps(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Sweep, detail: None, after_nonce: true }) => close(Phase::Sweep);
-    dies_on_an_unlucky_sample: "unopened", Contraindicated(Failure::Unopened(_)) => close(Phase::Open);
+    fn dies_on_an_unlucky_sample(): "unopened", Contraindicated(Failure::Unopened(_)) => close(Phase::Open);
 
-    a_frame_cut_before_hello: "disconnected",
+    fn a_frame_cut_before_hello(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Hello, detail: Some(_), .. }) => cut(Phase::Hello);
-    a_frame_cut_before_ready: "disconnected",
+    fn a_frame_cut_before_ready(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Prepare, detail: Some(_), .. }) => cut(Phase::Prepare);
-    a_frame_cut_in_the_fill: "disconnected",
+    fn a_frame_cut_in_the_fill(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Fill, detail: Some(_), .. }) => cut(Phase::Fill);
-    a_header_cut_in_the_sweeps: "disconnected",
+    fn a_header_cut_in_the_sweeps(): "disconnected",
         CouldNotRun(Obstacle::Disconnected { phase: Phase::Sweep, detail: Some(_), .. }) => cut_header(Phase::Sweep);
-    a_frame_cut_in_the_openings: "unopened", Contraindicated(Failure::Unopened(_)) => cut(Phase::Open);
+    fn a_frame_cut_in_the_openings(): "unopened", Contraindicated(Failure::Unopened(_)) => cut(Phase::Open);
 
-    an_oversized_hello: "not-this-protocol", verdict
+    fn an_oversized_hello(): "not-this-protocol", verdict
         if matches!(not_ours(verdict), Some(Failure::OversizedMessage { type_number: 1, limit_bytes: MAX_HELLO_BYTES, .. }))
         => announce(Phase::Hello, 1, MAX_HELLO_BYTES + 1);
-    oversized_openings_before_hello: "not-this-protocol", verdict
+    fn oversized_openings_before_hello(): "not-this-protocol", verdict
         if matches!(not_ours(verdict), Some(Failure::OversizedMessage { type_number: 9, limit_bytes: MAX_SMALL_BYTES, .. }))
         => announce(Phase::Hello, 9, MAX_SMALL_BYTES + 1);
-    an_oversized_ready: "not-this-protocol", verdict
+    fn an_oversized_ready(): "not-this-protocol", verdict
         if matches!(not_ours(verdict), Some(Failure::OversizedMessage { type_number: 3, .. }))
         => announce(Phase::Prepare, 3, u64::MAX);
-    a_second_hello_has_the_small_cap: "not-this-protocol", verdict
+    fn a_second_hello_has_the_small_cap(): "not-this-protocol", verdict
         if matches!(not_ours(verdict), Some(Failure::OversizedMessage { type_number: 1, limit_bytes: MAX_SMALL_BYTES, .. }))
         => announce(Phase::Prepare, 1, MAX_HELLO_BYTES);
-    an_oversized_filled: "oversized-message",
+    fn an_oversized_filled(): "oversized-message",
         Contraindicated(Failure::OversizedMessage { type_number: 5, length_bytes: u64::MAX, limit_bytes: MAX_SMALL_BYTES })
         => announce(Phase::Fill, 5, u64::MAX);
-    an_oversized_unknown_type: "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 77, .. })
+    fn an_oversized_unknown_type(): "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 77, .. })
         => announce(Phase::Fill, 77, MAX_SMALL_BYTES + 1);
     // Two roots an iteration at most: 32 + 34 * 2 bytes.
-    an_oversized_swept: "oversized-message",
+    fn an_oversized_swept(): "oversized-message",
         Contraindicated(Failure::OversizedMessage { type_number: 7, length_bytes: 101, limit_bytes: 100 })
         => announce(Phase::Sweep, 7, 101);
-    oversized_openings: "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 9, .. })
+    fn oversized_openings(): "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 9, .. })
         => announce(Phase::Open, 9, 1 << 20);
 
-    floods_before_hello: "not-this-protocol", verdict if not_ours(verdict) == Some(&Failure::Flood) => flood(Phase::Hello);
-    floods_before_ready: "not-this-protocol", verdict if not_ours(verdict) == Some(&Failure::Flood) => flood(Phase::Prepare);
+    fn floods_before_hello(): "not-this-protocol", verdict if not_ours(verdict) == Some(&Failure::Flood) => flood(Phase::Hello);
+    fn floods_before_ready(): "not-this-protocol", verdict if not_ours(verdict) == Some(&Failure::Flood) => flood(Phase::Prepare);
 
-    floods_in_the_fill: "flood", Contraindicated(Failure::Flood) => flood(Phase::Fill);
-    floods_in_the_sweeps: "flood", Contraindicated(Failure::Flood) => flood(Phase::Sweep);
-    floods_before_openings: "flood", Contraindicated(Failure::Flood) => flood(Phase::Open);
+    fn floods_in_the_fill(): "flood", Contraindicated(Failure::Flood) => flood(Phase::Fill);
+    fn floods_in_the_sweeps(): "flood", Contraindicated(Failure::Flood) => flood(Phase::Sweep);
+    fn floods_before_openings(): "flood", Contraindicated(Failure::Flood) => flood(Phase::Open);
 
-    stopped_before_plan: "stopped", CouldNotRun(Obstacle::Stopped) => stop(Outgoing::Plan);
-    stopped_before_nonce: "stopped", CouldNotRun(Obstacle::Stopped) => stop(Outgoing::Nonce);
-    stopped_before_sample: "stopped", CouldNotRun(Obstacle::Stopped) => stop(Outgoing::Sample);
+    fn stopped_before_plan(): "stopped", CouldNotRun(Obstacle::Stopped) => stop(Outgoing::Plan);
+    fn stopped_before_nonce(): "stopped", CouldNotRun(Obstacle::Stopped) => stop(Outgoing::Nonce);
+    fn stopped_before_sample(): "stopped", CouldNotRun(Obstacle::Stopped) => stop(Outgoing::Sample);
 }

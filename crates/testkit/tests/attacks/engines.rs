@@ -25,36 +25,36 @@ use Failure::{Openings, Tile};
 use Verdict::Contraindicated;
 
 attacks! {
-    junk_in_one_fill_leaf: "tile-mismatch",
+    fn junk_in_one_fill_leaf(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::FillA | Digest::FillB, .. })) => adversary(0, "junk-fill", 0.2);
-    junk_in_one_sweep_leaf: "tile-mismatch",
+    fn junk_in_one_sweep_leaf(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(1, "junk-sweep", 0.5);
-    digests_in_the_epilogue_nothing_stored: "tile-mismatch",
+    fn digests_in_the_epilogue_nothing_stored(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "missing-memory", 1.0);
-    one_tile_not_stored: "tile-mismatch",
+    fn one_tile_not_stored(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "missing-memory", 0.2);
-    several_sweeps_in_one_pass: "tile-mismatch",
+    fn several_sweeps_in_one_pass(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, sample, .. })) if sample.sweep > 1
         => adversary(0, "sweeps-in-one-pass", 0.0);
-    sweeps_skipped_and_repeated: "tile-mismatch",
+    fn sweeps_skipped_and_repeated(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, sample, .. })) if sample.sweep > 1
         => adversary(1, "sweeps-repeated", 0.0);
-    sweeps_skipped_and_roots_invented: "opening-path",
+    fn sweeps_skipped_and_roots_invented(): "opening-path",
         Contraindicated(Openings(OpeningsError::Opening {
             digest: Digest::Sweep, error: OpeningError::Root { .. }, ..
         })) => adversary(0, "roots-invented", 0.0);
-    an_iteration_skipped: "tile-mismatch",
+    fn an_iteration_skipped(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { sample, .. })) if sample.iteration == 1 => adversary(1, "fill-skipped", 0.0);
-    one_dataset_for_two_devices: "tile-mismatch",
+    fn one_dataset_for_two_devices(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { sample, .. })) if sample.device.0 == 1 => adversary(1, "twin", 0.0);
-    filled_for_another_nonce: "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "other-nonce", 0.0);
-    products_of_half_the_length: "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "short-products", 0.0);
-    hankel_operands: "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "hankel-operands", 0.0);
-    low_rank_operands: "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "low-rank-operands", 0.0);
-    a_linear_fold: "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "linear-fold", 0.0);
-    pairs_of_neighbours: "tile-mismatch",
+    fn filled_for_another_nonce(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "other-nonce", 0.0);
+    fn products_of_half_the_length(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "short-products", 0.0);
+    fn hankel_operands(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "hankel-operands", 0.0);
+    fn low_rank_operands(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "low-rank-operands", 0.0);
+    fn a_linear_fold(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "linear-fold", 0.0);
+    fn pairs_of_neighbours(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "neighbours", 0.0);
-    words_not_shifted: "tile-mismatch",
+    fn words_not_shifted(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "unshifted", 0.0);
 }
 

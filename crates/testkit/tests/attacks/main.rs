@@ -17,9 +17,9 @@ pub(crate) struct Attack {
     pub(crate) code: &'static str,
 }
 
-/// Rows of `name: code, pattern of the verdict => play`: a test each, and a table of all.
+/// Rows of `fn name(): code, pattern of the verdict => play`: a test each, and a table of all.
 macro_rules! attacks {
-    ($($(#[$doc:meta])* $name:ident: $code:literal, $pattern:pat $(if $guard:expr)? => $play:expr;)*) => {
+    ($($(#[$doc:meta])* fn $name:ident(): $code:literal, $pattern:pat $(if $guard:expr)? => $play:expr;)*) => {
         pub(crate) const ATTACKS: &[$crate::Attack] = &[$($crate::Attack {
             name: concat!(module_path!(), "::", stringify!($name)),
             code: $code,

@@ -125,84 +125,84 @@ fn is_unexpected(verdict: &Verdict, expected: MessageType, actual: u32) -> bool 
 }
 
 attacks! {
-    hello_of_another_version: "no-common-version", CouldNotRun(Obstacle::NoCommonVersion { .. }) => say_hello(|h| h.versions = vec![2, 3]);
-    hello_of_another_suite: "no-common-version", CouldNotRun(Obstacle::NoCommonVersion { .. }) => say_hello(|h| h.suites = vec![9]);
-    hello_without_versions: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.versions.clear());
-    hello_without_devices: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.devices.clear());
-    hello_with_65_devices: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| {
+    fn hello_of_another_version(): "no-common-version", CouldNotRun(Obstacle::NoCommonVersion { .. }) => say_hello(|h| h.versions = vec![2, 3]);
+    fn hello_of_another_suite(): "no-common-version", CouldNotRun(Obstacle::NoCommonVersion { .. }) => say_hello(|h| h.suites = vec![9]);
+    fn hello_without_versions(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.versions.clear());
+    fn hello_without_devices(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.devices.clear());
+    fn hello_with_65_devices(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| {
         let offer = h.devices[0].clone();
         h.devices = (0..65).map(|g| { let mut offer = offer.clone(); offer.ordinal = DeviceOrdinal(g); offer }).collect();
     });
-    hello_with_one_device_twice: "not-this-protocol", v if is_malformed(v, MessageType::Hello)
+    fn hello_with_one_device_twice(): "not-this-protocol", v if is_malformed(v, MessageType::Hello)
         => say_hello(|h| h.devices[1].ordinal = h.devices[0].ordinal);
-    hello_with_devices_out_of_order: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.devices.swap(0, 1));
-    hello_with_a_control_character: "not-this-protocol", v if is_malformed(v, MessageType::Hello)
+    fn hello_with_devices_out_of_order(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.devices.swap(0, 1));
+    fn hello_with_a_control_character(): "not-this-protocol", v if is_malformed(v, MessageType::Hello)
         => say_hello(|h| h.labels = vec![Label { name: "a".to_owned(), value: "\u{1b}[2J".to_owned() }]);
-    hello_with_a_long_text: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.software = "a".repeat(257));
-    hello_not_canonical: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |frame| {
+    fn hello_with_a_long_text(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.software = "a".repeat(257));
+    fn hello_not_canonical(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |frame| {
         // The array of six items, its length in a byte of its own.
         frame.payload.splice(0..1, [0x98, 6]);
     });
-    hello_with_a_byte_behind: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| f.payload.push(0));
-    hello_cut: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| cut(&mut f.payload));
-    hello_empty: "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| f.payload.clear());
-    hello_twice: "not-this-protocol", v if is_unexpected(v, MessageType::Ready, 1) => twice(MessageType::Hello);
-    an_unknown_type_first: "not-this-protocol", v if is_unexpected(v, MessageType::Hello, 12) => change(MessageType::Hello, |f| f.type_number = 12);
-    a_plan_of_the_attesters: "not-this-protocol", v if is_unexpected(v, MessageType::Hello, 2) => change(MessageType::Hello, |f| f.type_number = 2);
-    hello_whose_identity_is_no_point: "signature", Contraindicated(Failure::Signature) => say_hello(|h| h.identity.0 = [2; 32]);
-    hello_of_anothers_identity: "signature", Contraindicated(Failure::Signature)
+    fn hello_with_a_byte_behind(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| f.payload.push(0));
+    fn hello_cut(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| cut(&mut f.payload));
+    fn hello_empty(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| f.payload.clear());
+    fn hello_twice(): "not-this-protocol", v if is_unexpected(v, MessageType::Ready, 1) => twice(MessageType::Hello);
+    fn an_unknown_type_first(): "not-this-protocol", v if is_unexpected(v, MessageType::Hello, 12) => change(MessageType::Hello, |f| f.type_number = 12);
+    fn a_plan_of_the_attesters(): "not-this-protocol", v if is_unexpected(v, MessageType::Hello, 2) => change(MessageType::Hello, |f| f.type_number = 2);
+    fn hello_whose_identity_is_no_point(): "signature", Contraindicated(Failure::Signature) => say_hello(|h| h.identity.0 = [2; 32]);
+    fn hello_of_anothers_identity(): "signature", Contraindicated(Failure::Signature)
         => say_hello(|h| h.identity = cast::identity(&cast::strangers_key()));
-    hello_changed_on_the_way: "signature", Contraindicated(Failure::Signature) => say_hello(|h| h.devices[0].model.push('!'));
+    fn hello_changed_on_the_way(): "signature", Contraindicated(Failure::Signature) => say_hello(|h| h.devices[0].model.push('!'));
 
-    hello_offers_nothing: "no-plan", CouldNotRun(Obstacle::NoPlan(_)) => offering(&[1, 0], None);
-    hello_offers_more_than_there_is: "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => offering(&[3, 1 << 20], None);
-    hello_offers_all_there_can_be: "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => boasting(None);
-    hello_offers_all_there_can_be_and_is_asked_for_little: "", Verdict::Affirmed => boasting(Some(65_536));
-    a_plan_for_a_device_that_is_not_there: "no-plan", CouldNotRun(Obstacle::NoPlan(_)) => {
+    fn hello_offers_nothing(): "no-plan", CouldNotRun(Obstacle::NoPlan(_)) => offering(&[1, 0], None);
+    fn hello_offers_more_than_there_is(): "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => offering(&[3, 1 << 20], None);
+    fn hello_offers_all_there_can_be(): "out-of-memory", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. }) => boasting(None);
+    fn hello_offers_all_there_can_be_and_is_asked_for_little(): "", Verdict::Affirmed => boasting(Some(65_536));
+    fn a_plan_for_a_device_that_is_not_there(): "no-plan", CouldNotRun(Obstacle::NoPlan(_)) => {
         let mut request = cast::request(&[(64, 1)], 3);
         request.devices = Some(vec![DeviceOrdinal(7)]);
         judge(&Rehearsal::new(request), &mut honest())
     };
 
-    ready_malformed: "not-this-protocol", v if is_malformed(v, MessageType::Ready) => change(MessageType::Ready, |f| f.payload.push(0));
-    ready_twice: "unexpected-message",
+    fn ready_malformed(): "not-this-protocol", v if is_malformed(v, MessageType::Ready) => change(MessageType::Ready, |f| f.payload.push(0));
+    fn ready_twice(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Filled, actual: 3 }) => twice(MessageType::Ready);
-    filled_instead_of_ready: "not-this-protocol", v if is_unexpected(v, MessageType::Ready, 5)
+    fn filled_instead_of_ready(): "not-this-protocol", v if is_unexpected(v, MessageType::Ready, 5)
         => before(MessageType::Ready, vec![filled(0, 0)]);
-    openings_instead_of_ready: "not-this-protocol", v if is_unexpected(v, MessageType::Ready, 9)
+    fn openings_instead_of_ready(): "not-this-protocol", v if is_unexpected(v, MessageType::Ready, 9)
         => before(MessageType::Ready, vec![frame(MessageType::Openings, vec![0; 100])]);
 
-    filled_twice: "duplicate-commitment",
+    fn filled_twice(): "duplicate-commitment",
         Contraindicated(Failure::Misplaced(Misplaced::Duplicate { iteration: 0, device: DeviceOrdinal(0) })) => twice(MessageType::Filled);
-    filled_twice_with_another_root: "duplicate-commitment",
+    fn filled_twice_with_another_root(): "duplicate-commitment",
         Contraindicated(Failure::Misplaced(Misplaced::Duplicate { iteration: 0, device: DeviceOrdinal(1) }))
         => before(MessageType::Filled, vec![filled(0, 1), filled(0, 1)]);
-    filled_once_more_after_the_last: "unexpected-message",
+    fn filled_once_more_after_the_last(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Swept, actual: 5 })
         => before(MessageType::Swept, vec![filled(0, 0)]);
-    filled_for_an_unknown_device: "misplaced-commitment",
+    fn filled_for_an_unknown_device(): "misplaced-commitment",
         Contraindicated(Failure::Misplaced(Misplaced::UnknownDevice(DeviceOrdinal(2)))) => before(MessageType::Filled, vec![filled(0, 2)]);
-    filled_for_the_next_iteration: "misplaced-commitment",
+    fn filled_for_the_next_iteration(): "misplaced-commitment",
         Contraindicated(Failure::Misplaced(Misplaced::Iteration { expected: 0, actual: 1 })) => before(MessageType::Filled, vec![filled(1, 0)]);
-    filled_for_no_iteration: "misplaced-commitment",
+    fn filled_for_no_iteration(): "misplaced-commitment",
         Contraindicated(Failure::Misplaced(Misplaced::Iteration { expected: 0, actual: u32::MAX }))
         => before(MessageType::Filled, vec![filled(u32::MAX, 0)]);
-    filled_malformed: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Filled, .. })
+    fn filled_malformed(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Filled, .. })
         => change(MessageType::Filled, |f| cut(&mut f.payload));
-    filled_not_canonical: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Filled, .. })
+    fn filled_not_canonical(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Filled, .. })
         => change(MessageType::Filled, |f| { f.payload.splice(1..2, [0x18, 0]); });
-    filled_empty: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Filled, .. })
+    fn filled_empty(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Filled, .. })
         => change(MessageType::Filled, |f| f.payload.clear());
-    swept_in_the_fill: "unexpected-message",
+    fn swept_in_the_fill(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Filled, actual: 7 })
         => before(MessageType::Filled, vec![swept(0, 0, 2)]);
-    an_unknown_type_in_the_fill: "unexpected-message",
+    fn an_unknown_type_in_the_fill(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Filled, actual: 0xFFFF_FFFF })
         => change(MessageType::Filled, |f| f.type_number = u32::MAX);
-    a_result_of_the_attesters: "unexpected-message",
+    fn a_result_of_the_attesters(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Filled, actual: 10 })
         => change(MessageType::Filled, |f| f.type_number = 10);
-    fill_roots_swapped_on_the_way: "signature", Contraindicated(Failure::Signature) => tamper(|turn| {
+    fn fill_roots_swapped_on_the_way(): "signature", Contraindicated(Failure::Signature) => tamper(|turn| {
         if turn.position(MessageType::Filled) == Some(0) {
             let roots: Vec<Filled> = turn.actions.iter().map(|action| match action {
                 Action::Frame(frame) => Filled::from_bytes(&frame.payload).expect("FILLED"),
@@ -215,15 +215,15 @@ attacks! {
         }
     });
 
-    swept_twice: "duplicate-commitment", Contraindicated(Failure::Misplaced(Misplaced::Duplicate { iteration: 0, .. })) => twice(MessageType::Swept);
-    swept_once_more_after_the_last: "unexpected-message",
+    fn swept_twice(): "duplicate-commitment", Contraindicated(Failure::Misplaced(Misplaced::Duplicate { iteration: 0, .. })) => twice(MessageType::Swept);
+    fn swept_once_more_after_the_last(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Openings, actual: 7 })
         => before(MessageType::Openings, vec![swept(2, 0, 1)]);
-    swept_with_a_root_too_few: "root-count", Contraindicated(Failure::Misplaced(Misplaced::RootCount { expected: 2, actual: 1, .. }))
+    fn swept_with_a_root_too_few(): "root-count", Contraindicated(Failure::Misplaced(Misplaced::RootCount { expected: 2, actual: 1, .. }))
         => before(MessageType::Swept, vec![swept(0, 0, 1)]);
-    swept_with_a_root_too_many: "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 7, .. })
+    fn swept_with_a_root_too_many(): "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 7, .. })
         => before(MessageType::Swept, vec![swept(0, 0, 3)]);
-    swept_with_too_many_roots_for_its_iteration: "root-count",
+    fn swept_with_too_many_roots_for_its_iteration(): "root-count",
         Contraindicated(Failure::Misplaced(Misplaced::RootCount { expected: 1, actual: 2, .. })) => tamper(|turn| {
             if let Some(frame) = turn.frame(MessageType::Swept) {
                 let mut swept = Swept::from_bytes(&frame.payload).expect("SWEPT");
@@ -233,39 +233,39 @@ attacks! {
                 }
             }
         });
-    swept_without_roots: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Swept, .. })
+    fn swept_without_roots(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Swept, .. })
         => before(MessageType::Swept, vec![swept(0, 0, 0)]);
-    swept_for_an_unknown_device: "misplaced-commitment", Contraindicated(Failure::Misplaced(Misplaced::UnknownDevice(DeviceOrdinal(9))))
+    fn swept_for_an_unknown_device(): "misplaced-commitment", Contraindicated(Failure::Misplaced(Misplaced::UnknownDevice(DeviceOrdinal(9))))
         => before(MessageType::Swept, vec![swept(0, 9, 2)]);
-    swept_for_the_next_iteration: "misplaced-commitment",
+    fn swept_for_the_next_iteration(): "misplaced-commitment",
         Contraindicated(Failure::Misplaced(Misplaced::Iteration { expected: 0, actual: 1 })) => before(MessageType::Swept, vec![swept(1, 0, 2)]);
-    swept_changed_on_the_way: "signature", Contraindicated(Failure::Signature)
+    fn swept_changed_on_the_way(): "signature", Contraindicated(Failure::Signature)
         => change_value::<Swept>(MessageType::Swept, |swept| swept.roots[1].0[0] ^= 1);
-    filled_in_the_sweeps: "unexpected-message",
+    fn filled_in_the_sweeps(): "unexpected-message",
         Contraindicated(Failure::UnexpectedMessage { expected: MessageType::Swept, actual: 5 })
         => before(MessageType::Swept, vec![filled(1, 0)]);
 
-    fills_of_another_session: "signature", Contraindicated(Failure::Signature) => replayed(&[MessageType::Filled]);
-    sweeps_of_another_session: "signature", Contraindicated(Failure::Signature) => replayed(&[MessageType::Swept]);
-    all_of_another_session: "signature", Contraindicated(Failure::Signature)
+    fn fills_of_another_session(): "signature", Contraindicated(Failure::Signature) => replayed(&[MessageType::Filled]);
+    fn sweeps_of_another_session(): "signature", Contraindicated(Failure::Signature) => replayed(&[MessageType::Swept]);
+    fn all_of_another_session(): "signature", Contraindicated(Failure::Signature)
         => replayed(&[MessageType::Filled, MessageType::Swept, MessageType::Openings]);
-    openings_of_another_session: "signature", Contraindicated(Failure::Signature) => replayed(&[MessageType::Openings]);
+    fn openings_of_another_session(): "signature", Contraindicated(Failure::Signature) => replayed(&[MessageType::Openings]);
 
-    another_plan_on_the_way: "signature", Contraindicated(Failure::Signature) => misled(MessageType::Plan, |payload| {
+    fn another_plan_on_the_way(): "signature", Contraindicated(Failure::Signature) => misled(MessageType::Plan, |payload| {
         let at = payload.windows(7).position(|part| part == b"testkit").expect("the audience");
         payload[at] ^= 1;
     });
-    another_nonce_on_the_way: "signature", Contraindicated(Failure::Signature) => misled(MessageType::Nonce, |payload| payload[10] ^= 1);
-    other_salts_on_the_way: "signature", Contraindicated(Failure::Signature) => misled(MessageType::Salt, |payload| payload[10] ^= 1);
-    other_samples_on_the_way: "signature", Contraindicated(Failure::Signature) => misled(MessageType::Sample, |payload| payload[10] ^= 1);
-    a_malformed_plan_on_the_way: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. })
+    fn another_nonce_on_the_way(): "signature", Contraindicated(Failure::Signature) => misled(MessageType::Nonce, |payload| payload[10] ^= 1);
+    fn other_salts_on_the_way(): "signature", Contraindicated(Failure::Signature) => misled(MessageType::Salt, |payload| payload[10] ^= 1);
+    fn other_samples_on_the_way(): "signature", Contraindicated(Failure::Signature) => misled(MessageType::Sample, |payload| payload[10] ^= 1);
+    fn a_malformed_plan_on_the_way(): "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: false, .. })
         => misled(MessageType::Plan, cut);
-    a_malformed_nonce_on_the_way: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. })
+    fn a_malformed_nonce_on_the_way(): "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. })
         => misled(MessageType::Nonce, cut);
-    a_salt_of_another_iteration_on_the_way: "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. })
+    fn a_salt_of_another_iteration_on_the_way(): "protocol-violation", CouldNotRun(Obstacle::Aborted { after_nonce: true, .. })
         => misled(MessageType::Salt, |payload| payload[2] = 1);
-    a_malformed_sample_on_the_way: "unopened", Contraindicated(Failure::Unopened(_)) => misled(MessageType::Sample, cut);
-    abort_malformed: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Abort, .. })
+    fn a_malformed_sample_on_the_way(): "unopened", Contraindicated(Failure::Unopened(_)) => misled(MessageType::Sample, cut);
+    fn abort_malformed(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Abort, .. })
         => before(MessageType::Filled, vec![frame(MessageType::Abort, vec![0x83, 9, 0xF6, 0x60])]);
 }
 

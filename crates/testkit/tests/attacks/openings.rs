@@ -68,78 +68,78 @@ fn weak_identity() -> Verdict {
 }
 
 attacks! {
-    no_openings: "opening-count", Contraindicated(Openings(OpeningsError::Count { expected: 11, actual: 0 })) => change_openings(Vec::clear);
-    a_sample_missing: "opening-count", Contraindicated(Openings(OpeningsError::Count { expected: 11, actual: 10 }))
+    fn no_openings(): "opening-count", Contraindicated(Openings(OpeningsError::Count { expected: 11, actual: 0 })) => change_openings(Vec::clear);
+    fn a_sample_missing(): "opening-count", Contraindicated(Openings(OpeningsError::Count { expected: 11, actual: 10 }))
         => change_openings(|openings| drop(openings.pop()));
-    a_sample_too_many: "opening-count", Contraindicated(Openings(OpeningsError::Count { expected: 11, actual: 12 }))
+    fn a_sample_too_many(): "opening-count", Contraindicated(Openings(OpeningsError::Count { expected: 11, actual: 12 }))
         => change_openings(|openings| openings.push(openings[0].clone()));
-    a_sample_twice_and_one_missing: "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
+    fn a_sample_twice_and_one_missing(): "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
         => tall(|openings| openings[0] = openings.iter().find(|other| other[0] != openings[0][0]).expect("samples differ").clone());
-    openings_empty: "opening-size",
+    fn openings_empty(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { actual: 0, .. }, .. }))
         => change_openings(|openings| for opening in openings.iter_mut().flatten() {
             *opening = Opening { chunk: Vec::new(), siblings: Vec::new() };
         });
-    a_chunk_too_short: "opening-size",
+    fn a_chunk_too_short(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening {
             digest: Digest::Sweep, error: OpeningError::ChunkLength { expected: 16, actual: 15 }, ..
         })) => change_openings(|openings| cut(&mut openings[0][0].chunk));
-    a_chunk_too_long: "opening-size",
+    fn a_chunk_too_long(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening {
             digest: Digest::FillB, error: OpeningError::ChunkLength { expected: 24, actual: 25 }, ..
         })) => change_openings(|openings| openings[0][2].chunk.push(0));
-    a_sibling_too_few: "opening-size",
+    fn a_sibling_too_few(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::SiblingCount { .. }, .. }))
         => tall(|openings| cut(&mut openings[3][1].siblings));
-    a_sibling_too_many: "opening-size",
+    fn a_sibling_too_many(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::SiblingCount { expected: 0, actual: 1 }, .. }))
         => change_openings(|openings| openings[0][0].siblings.push([0; 32]));
-    a_leaf_changed_after_sample: "opening-path",
+    fn a_leaf_changed_after_sample(): "opening-path",
         Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
         => change_openings(|openings| openings[0][0].chunk[0] ^= 1);
-    a_sibling_changed: "opening-path",
+    fn a_sibling_changed(): "opening-path",
         Contraindicated(Openings(OpeningsError::Opening { digest: Digest::FillA, error: OpeningError::Root { .. }, .. }))
         => tall(|openings| openings[3][1].siblings[0][31] ^= 0x80);
-    samples_reordered: "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
+    fn samples_reordered(): "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
         => tall(|openings| {
             let other = (1..openings.len()).find(|&i| openings[i][0] != openings[0][0]).expect("samples differ");
             openings.swap(0, other);
         });
-    devices_reordered: "opening-size", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { .. }, .. }))
+    fn devices_reordered(): "opening-size", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { .. }, .. }))
         => change_openings(|openings| openings.reverse());
-    tiles_of_a_pair_swapped: "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
+    fn tiles_of_a_pair_swapped(): "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
         => tall(|openings| swap_first_unequal(openings, |i| [(i, 1), (i, 2)]));
-    openings_from_another_root: "opening-path",
+    fn openings_from_another_root(): "opening-path",
         Contraindicated(Openings(OpeningsError::Opening { digest: Digest::Sweep, error: OpeningError::Root { .. }, .. }))
         => tall(|openings| swap_first_unequal(openings, |i| [(i, 0), (i + 1, 0)]));
 
-    signed_by_another_key: "signature", Contraindicated(Failure::Signature) => signed_with(|peer| peer.key = cast::strangers_key());
-    signature_changed: "signature", Contraindicated(Failure::Signature)
+    fn signed_by_another_key(): "signature", Contraindicated(Failure::Signature) => signed_with(|peer| peer.key = cast::strangers_key());
+    fn signature_changed(): "signature", Contraindicated(Failure::Signature)
         => change(MessageType::Openings, |frame| *frame.payload.last_mut().expect("a signature") ^= 1);
-    signature_all_zeros: "signature", Contraindicated(Failure::Signature) => change(MessageType::Openings, |frame| {
+    fn signature_all_zeros(): "signature", Contraindicated(Failure::Signature) => change(MessageType::Openings, |frame| {
         let at = frame.payload.len() - SIGNATURE_BYTES;
         frame.payload[at..].fill(0);
     });
-    signature_missing: "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
+    fn signature_missing(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
         => change(MessageType::Openings, |frame| frame.payload.truncate(frame.payload.len() - SIGNATURE_BYTES));
-    shorter_than_a_signature: "malformed-message",
+    fn shorter_than_a_signature(): "malformed-message",
         Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
         => change(MessageType::Openings, |frame| frame.payload.truncate(63));
-    openings_with_a_byte_before_the_signature: "malformed-message",
+    fn openings_with_a_byte_before_the_signature(): "malformed-message",
         Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
         => change(MessageType::Openings, |frame| frame.payload.insert(frame.payload.len() - SIGNATURE_BYTES, 0));
-    a_leaf_changed_on_the_way: "signature", Contraindicated(Failure::Signature)
+    fn a_leaf_changed_on_the_way(): "signature", Contraindicated(Failure::Signature)
         => change(MessageType::Openings, |frame| frame.payload[8] ^= 1);
-    signed_over_another_sample: "signature", Contraindicated(Failure::Signature)
+    fn signed_over_another_sample(): "signature", Contraindicated(Failure::Signature)
         => play(Misled::new(honest(), |frame: &mut protocol::frame::Frame| {
             if frame.message_type() == Some(MessageType::Sample) {
                 frame.payload[20] ^= 4;
             }
         }));
-    signed_for_no_connection: "signature", Contraindicated(Failure::Signature) => exported(Some([5; 32]), None);
-    signed_for_another_connection: "signature", Contraindicated(Failure::Signature) => exported(Some([5; 32]), Some([6; 32]));
-    signed_for_a_connection_that_is_none: "signature", Contraindicated(Failure::Signature) => exported(None, Some([5; 32]));
-    an_identity_anyone_can_sign_for: "signature", Contraindicated(Failure::Signature) => weak_identity();
+    fn signed_for_no_connection(): "signature", Contraindicated(Failure::Signature) => exported(Some([5; 32]), None);
+    fn signed_for_another_connection(): "signature", Contraindicated(Failure::Signature) => exported(Some([5; 32]), Some([6; 32]));
+    fn signed_for_a_connection_that_is_none(): "signature", Contraindicated(Failure::Signature) => exported(None, Some([5; 32]));
+    fn an_identity_anyone_can_sign_for(): "signature", Contraindicated(Failure::Signature) => weak_identity();
 }
 
 #[test]

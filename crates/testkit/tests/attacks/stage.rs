@@ -130,6 +130,16 @@ fn the_honest_attester_is_affirmed() {
 }
 
 #[test]
+fn devices_that_finish_in_another_order_change_nothing() {
+    let first = rehearsal().run(&mut honest());
+    let mut reversed = Tampered::new(honest(), |turn: &mut Turn<'_>| turn.actions.reverse());
+    let second = rehearsal().run(&mut reversed);
+    assert_eq!(second.verdict(), &Verdict::Affirmed);
+    assert_eq!(second.session.checksum(), first.session.checksum());
+    assert_ne!(second.evidence.records, first.evidence.records);
+}
+
+#[test]
 fn the_same_session_gives_the_same_evidence() {
     let first = rehearsal().run(&mut honest()).sealed();
     assert_eq!(first, rehearsal().run(&mut honest()).sealed());

@@ -89,42 +89,42 @@ impl Observer for Stops {
 }
 
 attacks! {
-    dies_before_hello: "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Hello, after_nonce: false, .. })
+    fn dies_before_hello(): "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Hello, after_nonce: false, .. })
         => instead(Phase::Hello, vec![Action::Close]);
-    dies_before_ready: "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Prepare, after_nonce: false, .. })
+    fn dies_before_ready(): "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Prepare, after_nonce: false, .. })
         => instead(Phase::Prepare, vec![Action::Close]);
-    dies_in_the_fill: "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Fill, after_nonce: true, .. })
+    fn dies_in_the_fill(): "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Fill, after_nonce: true, .. })
         => instead(Phase::Fill, vec![Action::Close]);
-    dies_in_the_sweeps: "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Sweep, after_nonce: true, .. })
+    fn dies_in_the_sweeps(): "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Sweep, after_nonce: true, .. })
         => instead(Phase::Sweep, vec![Action::Close]);
-    dies_on_an_unlucky_sample: "unopened", Contraindicated(Failure::Unopened(_)) => instead(Phase::Open, vec![Action::Close]);
-    a_frame_cut_before_hello: "disconnected", CouldNotRun(Obstacle::Disconnected { detail: Some(_), .. }) => cut(Phase::Hello);
-    a_frame_cut_in_the_fill: "disconnected", CouldNotRun(Obstacle::Disconnected { detail: Some(_), .. }) => cut(Phase::Fill);
-    a_frame_cut_in_the_openings: "unopened", Contraindicated(Failure::Unopened(_)) => cut(Phase::Open);
-    an_oversized_hello: "not-this-protocol", CouldNotRun(Obstacle::NotThisProtocol(_)) => announce(Phase::Hello, 1);
-    an_oversized_ready: "not-this-protocol", CouldNotRun(Obstacle::NotThisProtocol(_)) => announce(Phase::Prepare, 3);
-    an_oversized_filled: "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Fill, 5);
-    an_oversized_swept: "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Sweep, 7);
-    oversized_openings: "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Open, 9);
-    floods: "flood", Contraindicated(Failure::Flood) => {
+    fn dies_on_an_unlucky_sample(): "unopened", Contraindicated(Failure::Unopened(_)) => instead(Phase::Open, vec![Action::Close]);
+    fn a_frame_cut_before_hello(): "disconnected", CouldNotRun(Obstacle::Disconnected { detail: Some(_), .. }) => cut(Phase::Hello);
+    fn a_frame_cut_in_the_fill(): "disconnected", CouldNotRun(Obstacle::Disconnected { detail: Some(_), .. }) => cut(Phase::Fill);
+    fn a_frame_cut_in_the_openings(): "unopened", Contraindicated(Failure::Unopened(_)) => cut(Phase::Open);
+    fn an_oversized_hello(): "not-this-protocol", CouldNotRun(Obstacle::NotThisProtocol(_)) => announce(Phase::Hello, 1);
+    fn an_oversized_ready(): "not-this-protocol", CouldNotRun(Obstacle::NotThisProtocol(_)) => announce(Phase::Prepare, 3);
+    fn an_oversized_filled(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Fill, 5);
+    fn an_oversized_swept(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Sweep, 7);
+    fn oversized_openings(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Open, 9);
+    fn floods(): "flood", Contraindicated(Failure::Flood) => {
         let progress = bytes(&Frame::new(MessageType::Progress, vec![0x81, 0x80])).repeat(64);
         instead(Phase::Fill, vec![Action::Bytes(progress); MAX_PROGRESS_FRAMES as usize / 64 + 1])
     };
-    hangs_in_the_fill: "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 300 }) => tampered(300, |turn| {
+    fn hangs_in_the_fill(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 300 }) => tampered(300, |turn| {
         if opens(turn, Phase::Fill) {
             turn.actions = vec![Action::Hang];
         }
     });
-    drips_a_hello: "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, limit_ms: 300 }) => {
+    fn drips_a_hello(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, limit_ms: 300 }) => {
         let hello = [1u8, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0];
         let drip = hello.into_iter().flat_map(|byte| [Action::Bytes(vec![byte]), Action::Wait(40_000_000)]).collect::<Vec<_>>();
         tampered(300, move |turn| turn.actions = drip.clone())
     };
-    junk_leaves: "tile-mismatch", Contraindicated(Failure::Tile(_)) => {
+    fn junk_leaves(): "tile-mismatch", Contraindicated(Failure::Tile(_)) => {
         let junk = Adversary::named("junk-fill").expect("an adversary");
         attest(HonestPeer::new(hello(), move |_| junk.engine(cast::engine(), 0.4)), 20_000)
     };
-    stopped: "stopped", CouldNotRun(Obstacle::Stopped) => {
+    fn stopped(): "stopped", CouldNotRun(Obstacle::Stopped) => {
         let attestation = attest_peer(Tampered::new(honest(), |turn: &mut Turn<'_>| turn.actions = vec![Action::Hang]), &settings(20_000), &Stops);
         attestation.session.verdict().expect("a verdict").clone()
     };

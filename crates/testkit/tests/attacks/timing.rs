@@ -58,26 +58,26 @@ fn is(message_type: MessageType) -> impl Fn(&Frame) -> bool {
 }
 
 attacks! {
-    hello_late: "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, limit_ms: 1_000 }) => slow(Phase::Hello, SECOND + 1);
-    ready_late: "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Prepare, limit_ms: 1_000 }) => slow(Phase::Prepare, SECOND + 1);
-    filled_late: "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 1_000 }) => slow(Phase::Fill, SECOND + 1);
-    swept_late: "late", Contraindicated(Failure::Late { phase: Phase::Sweep, limit_ms: 1_000 }) => slow(Phase::Sweep, SECOND + 1);
-    openings_late: "late", Contraindicated(Failure::Late { phase: Phase::Open, limit_ms: 1_000 }) => slow(Phase::Open, SECOND + 1);
-    one_device_late: "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+    fn hello_late(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, limit_ms: 1_000 }) => slow(Phase::Hello, SECOND + 1);
+    fn ready_late(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Prepare, limit_ms: 1_000 }) => slow(Phase::Prepare, SECOND + 1);
+    fn filled_late(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 1_000 }) => slow(Phase::Fill, SECOND + 1);
+    fn swept_late(): "late", Contraindicated(Failure::Late { phase: Phase::Sweep, limit_ms: 1_000 }) => slow(Phase::Sweep, SECOND + 1);
+    fn openings_late(): "late", Contraindicated(Failure::Late { phase: Phase::Open, limit_ms: 1_000 }) => slow(Phase::Open, SECOND + 1);
+    fn one_device_late(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
         if opens(turn, Phase::Fill) {
             turn.actions.insert(1, Action::Wait(SECOND));
         }
     });
-    an_abort_that_comes_late: "late", Contraindicated(Failure::Late { phase: Phase::Sweep, .. })
+    fn an_abort_that_comes_late(): "late", Contraindicated(Failure::Late { phase: Phase::Sweep, .. })
         => instead(Phase::Sweep, vec![Action::Wait(SECOND), crate::breaks::abort_action(1)]);
-    progress_moves_no_deadline: "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+    fn progress_moves_no_deadline(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
         if opens(turn, Phase::Fill) {
             let progress = Action::Frame(Frame::new(MessageType::Progress, vec![0x81, 0x80]));
             let waits = std::iter::repeat_n([Action::Wait(SECOND / 4), progress], 5).flatten();
             turn.actions.splice(0..0, waits);
         }
     });
-    a_part_of_a_frame_moves_no_deadline: "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+    fn a_part_of_a_frame_moves_no_deadline(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
         if opens(turn, Phase::Fill) {
             let Action::Frame(frame) = turn.actions.remove(0) else { panic!("FILLED") };
             let drip = bytes(&frame).into_iter().flat_map(|byte| [Action::Bytes(vec![byte]), Action::Wait(SECOND / 20)]);
@@ -85,29 +85,29 @@ attacks! {
         }
     });
 
-    hangs_before_hello: "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, .. }) => instead(Phase::Hello, vec![Action::Hang]);
-    hangs_before_ready: "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Prepare, .. }) => instead(Phase::Prepare, vec![Action::Hang]);
-    hangs_in_the_fill: "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => instead(Phase::Fill, vec![Action::Hang]);
-    hangs_in_the_sweeps: "late", Contraindicated(Failure::Late { phase: Phase::Sweep, .. }) => instead(Phase::Sweep, vec![Action::Hang]);
-    hangs_before_openings: "late", Contraindicated(Failure::Late { phase: Phase::Open, .. }) => instead(Phase::Open, vec![Action::Hang]);
-    hangs_with_one_device_filled: "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+    fn hangs_before_hello(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, .. }) => instead(Phase::Hello, vec![Action::Hang]);
+    fn hangs_before_ready(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Prepare, .. }) => instead(Phase::Prepare, vec![Action::Hang]);
+    fn hangs_in_the_fill(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => instead(Phase::Fill, vec![Action::Hang]);
+    fn hangs_in_the_sweeps(): "late", Contraindicated(Failure::Late { phase: Phase::Sweep, .. }) => instead(Phase::Sweep, vec![Action::Hang]);
+    fn hangs_before_openings(): "late", Contraindicated(Failure::Late { phase: Phase::Open, .. }) => instead(Phase::Open, vec![Action::Hang]);
+    fn hangs_with_one_device_filled(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
         if opens(turn, Phase::Fill) {
             turn.actions.insert(1, Action::Hang);
         }
     });
 
-    ready_before_plan: "not-this-protocol",
+    fn ready_before_plan(): "not-this-protocol",
         CouldNotRun(Obstacle::NotThisProtocol(failure)) if **failure == Failure::Premature { phase: Phase::Prepare }
         => early(MessageType::Hello, 1, is(MessageType::Ready));
-    filled_before_nonce: "premature", Contraindicated(Failure::Premature { phase: Phase::Fill })
+    fn filled_before_nonce(): "premature", Contraindicated(Failure::Premature { phase: Phase::Fill })
         => early(MessageType::Ready, 1, is(MessageType::Filled));
-    swept_before_salt_v: "premature", Contraindicated(Failure::Premature { phase: Phase::Sweep })
+    fn swept_before_salt_v(): "premature", Contraindicated(Failure::Premature { phase: Phase::Sweep })
         => early(MessageType::Filled, 1, is(MessageType::Swept));
-    filled_before_salt_w: "premature", Contraindicated(Failure::Premature { phase: Phase::Fill })
+    fn filled_before_salt_w(): "premature", Contraindicated(Failure::Premature { phase: Phase::Fill })
         => early(MessageType::Swept, 1, |frame| {
             frame.message_type() == Some(MessageType::Filled) && frame.payload[1] == 1
         });
-    openings_before_sample: "premature", Contraindicated(Failure::Premature { phase: Phase::Open })
+    fn openings_before_sample(): "premature", Contraindicated(Failure::Premature { phase: Phase::Open })
         => early(MessageType::Swept, 3, is(MessageType::Openings));
 }
 
