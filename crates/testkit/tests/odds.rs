@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use protocol::bounds::{Assumptions, Measured};
+use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::bytes::{Fresh, Salt};
 use protocol::digest::matching;
 use protocol::matching::Matching;
@@ -179,10 +179,11 @@ fn measured(samples: u32) -> Measured {
         inner_dim: 4_096,
         samples,
         dataset_bytes: u64::from(TILES) << 16,
-        sweep_ns: 1,
-        sweeps: SWEEPS.into(),
-        fill_ns: 1_000_000_000,
-        operations: 2 * 4_096 * (u128::from(TILES) << 16),
+        iterations: vec![MeasuredIteration {
+            sweeps: SWEEPS.into(),
+            fill_ns: 1_000_000_000,
+            sweep_ns: 1,
+        }],
     }
 }
 
@@ -193,7 +194,7 @@ fn false_claims(assumptions: &Assumptions, samples: u32, missing: u64, trials: u
     let memory = measured.memory_bytes(assumptions).expect("enough samples");
     let rate = measured.tensor_ops(assumptions).expect("enough samples");
     let lies_on_memory = u128::from(memory) > kept << 16;
-    let lies_on_rate = u128::from(rate) > measured.operations * kept / u128::from(TILES);
+    let lies_on_rate = u128::from(rate) > measured.operations() * kept / u128::from(TILES);
     let passed = (0..trials)
         .filter(|_| {
             let missing = draws.distinct(missing, TILES.into());
