@@ -54,7 +54,7 @@ pub enum OpeningError {
 #[derive(Clone, Debug)]
 pub struct Commitment {
     leaves: Vec<u64>,
-    /// Chaining values of the tree, from the chunks up to the children of the root; made for the first opening.
+    /// Chaining values of the tree, from the chunks up to the children of the root; made once.
     levels: OnceLock<Vec<Vec<ChainingValue>>>,
 }
 
@@ -79,14 +79,15 @@ impl Commitment {
         &self.leaves
     }
 
-    /// BLAKE3 of the leaves' little-endian bytes.
+    /// BLAKE3 of the leaves' little-endian bytes. What it hashes is kept for the openings.
     #[must_use]
     pub fn root(&self) -> Root {
-        let mut hasher = blake3::Hasher::new();
-        for part in self.leaves.chunks(1 << 13) {
-            hasher.update(&bytes_of(part));
-        }
-        Root(*hasher.finalize().as_bytes())
+        let levels = self.levels.get_or_init(|| self.chaining_values());
+        let root = match levels.last().map(Vec::as_slice) {
+            Some([left, right]) => merge_subtrees_root(left, right, Mode::Hash),
+            _ => blake3::hash(&bytes_of(&self.leaves)),
+        };
+        Root(*root.as_bytes())
     }
 
     /// The opening of `leaf`; `None` if there is no such leaf.
@@ -276,6 +277,7 @@ mod tests {
             let leaves: Vec<u64> = (0..leaf_count).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
             let commitment = Commitment::new(leaves.clone());
             let root = commitment.root();
+            assert_eq!(root.0, *blake3::hash(&bytes_of(&leaves)).as_bytes(), "{leaf_count}");
             for leaf in 0..leaf_count as u32 {
                 let opening = commitment.open(leaf).expect("the leaf exists");
                 assert_eq!(opening.verify(&root, leaf, leaf_count), Ok(leaves[leaf as usize]));
