@@ -52,7 +52,7 @@ fn announce(phase: Phase, type_number: u32, length: u64) -> Verdict {
 
 fn flood(phase: Phase) -> Verdict {
     let progress = bytes(&Frame::new(MessageType::Progress, vec![0x81, 0x80]));
-    let flood = vec![Action::Bytes(progress); MAX_PROGRESS_FRAMES as usize + 1];
+    let flood = vec![Action::Bytes(progress.repeat(64)); MAX_PROGRESS_FRAMES as usize / 64 + 1];
     instead(phase, flood)
 }
 
