@@ -1,9 +1,12 @@
 //! The same over real byte streams and the real clock, at the Verifier that the commands run.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use protocol::cbor::{Canonical, Label};
 use protocol::frame::{Frame, MessageType, header};
-use protocol::limits::MAX_PROGRESS_FRAMES;
+use protocol::limits::{MAX_LABELS, MAX_SMALL_BYTES};
 use protocol::message::ProgressMessage;
 use protocol::verdict::{Failure, Obstacle, Phase, Verdict};
 use protocol::verifier::VerifierSession;
@@ -88,6 +91,43 @@ impl Observer for Stops {
     fn progressed(&self, _progress: &ProgressMessage) {}
 }
 
+/// Takes its time over every PROGRESS.
+struct SlowToHear {
+    /// Whether the session is stopped once it hears the first.
+    stops: bool,
+    has_heard: AtomicBool,
+}
+
+impl SlowToHear {
+    fn new(stops: bool) -> Self {
+        SlowToHear {
+            stops,
+            has_heard: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Observer for SlowToHear {
+    fn progressed(&self, _progress: &ProgressMessage) {
+        self.has_heard.store(true, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(1));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stops && self.has_heard.load(Ordering::Relaxed)
+    }
+}
+
+/// An Attester that sends 64,000 PROGRESS instead of FILLED.
+fn flooding() -> impl Peer + Send {
+    let progress = bytes(&Frame::new(MessageType::Progress, vec![0x81, 0x80])).repeat(64);
+    Tampered::new(honest(), move |turn: &mut Turn<'_>| {
+        if opens(turn, Phase::Fill) {
+            turn.actions = vec![Action::Bytes(progress.clone()); 1_000];
+        }
+    })
+}
+
 attacks! {
     fn dies_before_hello(): "disconnected", CouldNotRun(Obstacle::Disconnected { phase: Phase::Hello, after_nonce: false, .. })
         => instead(Phase::Hello, vec![Action::Close]);
@@ -106,9 +146,27 @@ attacks! {
     fn an_oversized_filled(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Fill, 5);
     fn an_oversized_swept(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Sweep, 7);
     fn oversized_openings(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Open, 9);
-    fn floods(): "flood", Contraindicated(Failure::Flood) => {
-        let progress = bytes(&Frame::new(MessageType::Progress, vec![0x81, 0x80])).repeat(64);
-        instead(Phase::Fill, vec![Action::Bytes(progress); MAX_PROGRESS_FRAMES as usize / 64 + 1])
+    fn floods_past_the_deadline(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 300 }) => {
+        let begun = Instant::now();
+        let attestation = attest_peer(flooding(), &settings(300), &SlowToHear::new(false));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        attestation.session.verdict().expect("a verdict").clone()
+    };
+    fn stopped_while_it_floods(): "stopped", CouldNotRun(Obstacle::Stopped) => {
+        let begun = Instant::now();
+        let attestation = attest_peer(flooding(), &settings(20_000), &SlowToHear::new(true));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        attestation.session.verdict().expect("a verdict").clone()
+    };
+    fn a_second_long_hello(): "not-this-protocol", CouldNotRun(Obstacle::NotThisProtocol(failure))
+        if matches!(**failure, Failure::OversizedMessage { type_number: 1, limit_bytes: MAX_SMALL_BYTES, .. }) => {
+        let mut hello = hello();
+        let label = Label::new(&"n".repeat(256), &"v".repeat(256));
+        hello.labels = vec![label.clone(); MAX_LABELS];
+        hello.devices.iter_mut().for_each(|offer| offer.labels = vec![label.clone(); MAX_LABELS]);
+        let hello = bytes(&Frame::new(MessageType::Hello, hello.to_bytes()));
+        assert!(hello.len() as u64 > MAX_SMALL_BYTES);
+        tampered(20_000, move |turn| turn.actions = vec![Action::Bytes(hello.repeat(2)), Action::Hang])
     };
     fn hangs_in_the_fill(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 300 }) => tampered(300, |turn| {
         if opens(turn, Phase::Fill) {
