@@ -9,7 +9,7 @@ use protocol::cbor::{Canonical, sendable_text};
 use protocol::challenge::Challenge;
 use protocol::derive::derive;
 use protocol::evidence::Evidence;
-use protocol::frame::{Frame, HEADER_BYTES, MessageType};
+use protocol::frame::{Frame, MessageType};
 use protocol::limits::MAX_PROGRESS_FRAMES;
 use protocol::message::Hello;
 use protocol::plan::Plan;
@@ -141,7 +141,11 @@ impl Rehearsal {
                 Step::Receive { deadline_ns, .. } => match wire.receive(&session) {
                     Some((at_ns, Ok(frame))) if frame.message_type() == Some(MessageType::Progress) => {
                         progress_frames += 1;
-                        if progress_frames > MAX_PROGRESS_FRAMES {
+                        if deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns) {
+                            session
+                                .ended(at_ns, EndCause::Deadline)
+                                .expect("the deadline has passed");
+                        } else if progress_frames > MAX_PROGRESS_FRAMES {
                             session.ended(at_ns, EndCause::Flood).expect("a session under way");
                         }
                     }
@@ -250,7 +254,8 @@ struct Wire {
 }
 
 enum Arrival {
-    Bytes(Vec<u8>),
+    /// Bytes, and how many of them have been read.
+    Bytes(Vec<u8>, usize),
     Close,
 }
 
@@ -284,8 +289,8 @@ impl Wire {
                 return;
             }
             let arrival = match action {
-                Action::Frame(frame) => Arrival::Bytes([&frame.header()[..], &frame.payload].concat()),
-                Action::Bytes(bytes) => Arrival::Bytes(bytes),
+                Action::Frame(frame) => Arrival::Bytes([&frame.header()[..], &frame.payload].concat(), 0),
+                Action::Bytes(bytes) => Arrival::Bytes(bytes, 0),
                 Action::Close => {
                     self.has_hung = true;
                     Arrival::Close
@@ -308,43 +313,50 @@ impl Wire {
     ///
     /// Bytes pass through the transport's own reader under the session's caps.
     fn receive(&mut self, session: &VerifierSession) -> Option<(u64, Result<Frame, EndCause>)> {
-        let mut bytes = Vec::new();
-        while let Some((at_ns, arrival)) = self.arriving.pop_front() {
-            self.now_ns = self.now_ns.max(at_ns);
-            let at_ns = if self.mode == Mode::Online { at_ns } else { 0 };
-            let is_closed = match arrival {
-                Arrival::Bytes(more) => {
-                    bytes.extend(more);
-                    false
-                }
-                Arrival::Close => true,
-            };
-            let mut unread = &bytes[..];
-            match read_frame(&mut unread, |type_number| session.max_payload_bytes(type_number)) {
-                Ok(frame) => {
-                    if !unread.is_empty() {
-                        self.arriving.push_front((self.now_ns, Arrival::Bytes(unread.to_vec())));
+        let limit_bytes = |type_number| session.max_payload_bytes(type_number);
+        // The part of a frame that has come.
+        let mut part = Vec::new();
+        while let Some((at_ns, arrival)) = self.arriving.front_mut() {
+            self.now_ns = self.now_ns.max(*at_ns);
+            let at_ns = if self.mode == Mode::Online { *at_ns } else { 0 };
+            let is_closed = matches!(arrival, Arrival::Close);
+            let outcome = match arrival {
+                Arrival::Bytes(bytes, read) if part.is_empty() => {
+                    let mut unread = &bytes[*read..];
+                    let outcome = read_frame(&mut unread, limit_bytes);
+                    let more = bytes.len() - unread.len();
+                    if outcome.is_ok() && !unread.is_empty() {
+                        *read = more;
+                        return outcome.ok().map(|frame| (at_ns, Ok(frame)));
                     }
-                    return Some((at_ns, Ok(frame)));
+                    part.extend_from_slice(&bytes[*read..]);
+                    outcome
                 }
+                Arrival::Bytes(bytes, read) => {
+                    // What begins within a frame ends with it: no peer here sends half of one and more behind it.
+                    part.extend_from_slice(&bytes[*read..]);
+                    read_frame(&mut &part[..], limit_bytes)
+                }
+                Arrival::Close => read_frame(&mut &part[..], limit_bytes),
+            };
+            self.arriving.pop_front();
+            let cause = match outcome {
+                Ok(frame) => return Some((at_ns, Ok(frame))),
                 Err(FrameError::Oversized {
                     type_number,
                     length_bytes,
                     limit_bytes,
-                }) if bytes.len() >= HEADER_BYTES => {
-                    let cause = EndCause::Oversized {
-                        type_number,
-                        length_bytes,
-                        limit_bytes,
-                    };
-                    return Some((at_ns, Err(cause)));
-                }
-                Err(FrameError::Closed) if is_closed => return Some((at_ns, Err(EndCause::Closed(String::new())))),
-                Err(error) if is_closed => {
-                    return Some((at_ns, Err(EndCause::Closed(sendable_text(&error.to_string())))));
-                }
-                Err(_) => {}
-            }
+                }) => EndCause::Oversized {
+                    type_number,
+                    length_bytes,
+                    limit_bytes,
+                },
+                Err(FrameError::Closed) if is_closed => EndCause::Closed(String::new()),
+                Err(error) if is_closed => EndCause::Closed(sendable_text(&error.to_string())),
+                // The rest may still come.
+                Err(_) => continue,
+            };
+            return Some((at_ns, Err(cause)));
         }
         None
     }

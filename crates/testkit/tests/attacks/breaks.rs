@@ -52,8 +52,11 @@ fn announce(phase: Phase, type_number: u32, length: u64) -> Verdict {
 
 fn flood(phase: Phase) -> Verdict {
     let progress = bytes(&Frame::new(MessageType::Progress, vec![0x81, 0x80]));
-    let flood = vec![Action::Bytes(progress.repeat(64)); MAX_PROGRESS_FRAMES as usize / 64 + 1];
-    instead(phase, flood)
+    // All at once: what comes past the deadline would be late.
+    instead(
+        phase,
+        vec![Action::Bytes(progress.repeat(MAX_PROGRESS_FRAMES as usize + 1))],
+    )
 }
 
 fn stop(before: Outgoing) -> Verdict {
