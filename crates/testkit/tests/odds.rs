@@ -129,7 +129,7 @@ fn missing_tiles_and_junk_fill_leaves_are_caught_as_predicted() {
 #[test]
 fn whole_sessions_are_caught_as_predicted() {
     const TILES: u64 = 64;
-    const TRIALS: u64 = 200;
+    const TRIALS: u64 = 120;
     print_header();
     // 2 sweeps of 32 leaves.
     let leaves = 64;
@@ -180,7 +180,7 @@ fn measured(samples: u32) -> Measured {
         samples,
         dataset_bytes: u64::from(TILES) << 16,
         iterations: vec![MeasuredIteration {
-            sweeps: SWEEPS.into(),
+            sweeps: SWEEPS,
             fill_ns: 1_000_000_000,
             sweep_ns: 1,
         }],

@@ -181,7 +181,7 @@ fn a_second_plan_and_a_wrong_salt_are_violations() {
 
 #[test]
 fn a_verifier_that_will_not_wait_for_fills_is_told() {
-    let script = vec![plan_frame(&plan()), nonce_frame(), salt_frame(Stage::V, 0)];
+    let script = [plan_frame(&plan()), nonce_frame(), salt_frame(Stage::V, 0)];
     let (outcome, _) = play(script.iter().map(bytes).collect());
     assert!(
         matches!(outcome, Err(ServeError::Violation(Violation::Unexpected { .. }))),

@@ -1,5 +1,7 @@
 //! What the tables play on: small sessions, and ways to change one thing in them.
 
+use std::cell::RefCell;
+
 use protocol::cbor::Canonical;
 use protocol::commitment::Opening;
 use protocol::frame::{Frame, MessageType};
@@ -9,6 +11,11 @@ use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered, Turn};
 use testkit::rehearsal::Rehearsal;
 use verifier::{Unobserved, verify};
+
+thread_local! {
+    /// The sealed evidence of this thread's last session.
+    pub(crate) static JUDGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Two devices of 3 and 2 tiles.
 pub(crate) fn hello() -> Hello {
@@ -33,12 +40,14 @@ pub(crate) fn play(mut peer: impl Peer) -> Verdict {
 /// The verdict of `rehearsal` on `peer`; the evidence must say the same.
 pub(crate) fn judge(rehearsal: &Rehearsal, peer: &mut dyn Peer) -> Verdict {
     let rehearsed = rehearsal.run(peer);
-    let verified = verify(&rehearsed.sealed(), &cast::recompute(), &Unobserved).expect("evidence of a session");
+    let sealed = rehearsed.sealed();
+    let verified = verify(&sealed, &cast::recompute(), &Unobserved).expect("evidence of a session");
     assert_eq!(
         verified.session.verdict(),
         Some(rehearsed.verdict()),
         "what its evidence says"
     );
+    JUDGED.set(sealed);
     rehearsed.verdict().clone()
 }
 

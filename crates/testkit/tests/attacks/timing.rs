@@ -149,6 +149,31 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
     assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
 }
 
+#[test]
+fn lies_about_itself_change_no_bound() {
+    let claims = |lie: fn(&mut protocol::message::Hello)| {
+        let rehearsal = Rehearsal::new(cast::request(&[(64, 256)], 1_000));
+        let mut hello = cast::hello(&[2, 2]);
+        lie(&mut hello);
+        let rehearsed = rehearsal.run(&mut HonestPeer::new(hello, |_| cast::engine()));
+        assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+        let plan = rehearsed.session.plan().expect("a plan").clone();
+        Claims::new(&plan, rehearsed.session.windows(), &cast::assumptions())
+    };
+    let honest = claims(|_| ());
+    let lied = claims(|hello| {
+        hello.software = "gpu-attestor 99".to_owned();
+        for offer in &mut hello.devices {
+            offer.model = "NVIDIA B300".to_owned();
+            offer.memory_bytes = u64::MAX;
+            offer.labels = vec![protocol::cbor::Label::new("uuid", "GPU-0"); 3];
+        }
+    });
+    assert_eq!(lied, honest);
+    let held = honest.devices[0].best.tensor_ops;
+    assert!(held.is_some(), "a claim to compare");
+}
+
 /// Windows of a session in which the second device begins `lag_ns` after the first.
 fn windows(lag_ns: u64) -> Vec<protocol::verifier::Windows> {
     let rehearsal = Rehearsal::new(cast::request(&[(64, 2)], 3));
