@@ -12,4 +12,4 @@ mod session;
 mod verify;
 
 pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, fill_random, prove};
-pub use verify::{Verified, VerifyError, verify};
+pub use verify::{Stopped, Verified, VerifyError, verify};
