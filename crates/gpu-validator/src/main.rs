@@ -5,6 +5,7 @@ mod challenge;
 mod evidence;
 mod full;
 mod inspect;
+mod interrupt;
 mod verify;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 
 pub mod challenge_file;
 pub mod inspect;
+pub mod partial;
 pub mod preset;
 pub mod recompute;
 pub mod reexecute;
