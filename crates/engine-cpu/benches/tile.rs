@@ -1,7 +1,6 @@
-//! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of `vpdpbusd`,
+//! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of its products,
 //! so that a product's share of it is a ratio within one run.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +46,13 @@ fn tiles(c: &mut Criterion, path: Path) {
         PackedRows::generate(kernels, &KEY, K, 1),
         PackedRows::generate(kernels, &KEY, K, 0),
     );
+    if let Some(macs) = kernels.multiply_in_registers(1 << 12) {
+        group.throughput(Throughput::Elements(macs));
+        group.bench_function("ceiling, in registers", |b| {
+            b.iter(|| kernels.multiply_in_registers(1 << 12))
+        });
+        group.throughput(Throughput::Elements(TILE_MACS));
+    }
     let mut product = Product::new(kernels);
     group.bench_function("product", |b| b.iter(|| product.bench_tile(&left, &right, &mut tile)));
 
@@ -66,37 +72,6 @@ fn tiles(c: &mut Criterion, path: Path) {
     group.finish();
 }
 
-#[cfg(target_arch = "x86_64")]
-fn ceiling(c: &mut Criterion) {
-    use std::arch::x86_64::*;
-
-    const ROUNDS: u64 = 1 << 16;
-    const ACCUMULATORS: u64 = 16;
-
-    /// As many products as 16 accumulators take in [`ROUNDS`] rounds, all in registers.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn spin(seed: i32) -> i32 {
-        let (a, b) = (_mm512_set1_epi32(seed), _mm512_set1_epi32(seed ^ 0x0102_0304));
-        let mut sums = [_mm512_setzero_si512(); ACCUMULATORS as usize];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, a, b);
-            }
-        }
-        sums.into_iter()
-            .fold(0, |total, sum| total ^ _mm512_reduce_add_epi32(sum))
-    }
-
-    if !Path::Avx512Vnni.is_available() {
-        return;
-    }
-    let mut group = c.benchmark_group("ceiling");
-    group.throughput(Throughput::Elements(ROUNDS * ACCUMULATORS * 64));
-    // SAFETY: the CPU has AVX-512 VNNI, as asked above.
-    group.bench_function("vpdpbusd in registers", |b| b.iter(|| unsafe { spin(black_box(3)) }));
-    group.finish();
-}
-
 fn main() {
     let mut c = Criterion::default()
         .sample_size(20)
@@ -104,8 +79,6 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .without_plots()
         .configure_from_args();
-    #[cfg(target_arch = "x86_64")]
-    ceiling(&mut c);
     for path in Path::available() {
         tiles(&mut c, path);
     }

@@ -2,7 +2,9 @@
 //!
 //! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
 
+pub mod calibrate;
 pub mod challenge_file;
+pub mod cost;
 pub mod inspect;
 pub mod partial;
 pub mod preset;

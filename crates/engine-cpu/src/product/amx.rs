@@ -247,6 +247,38 @@ unsafe fn multiply([upper, lower]: [&mut [Square; 2]; 2], left: [&[Quad]; 2], ri
     }
 }
 
+/// `rounds` times four `tdpbssd` on tiles that stay in registers; the multiply-adds done.
+///
+/// # Safety
+///
+/// [`has_instructions`] and [`is_permitted`] must have said yes.
+pub(crate) unsafe fn spin(rounds: u32) -> u64 {
+    let config = TileConfig::ALL;
+    let rounds = rounds.max(1);
+    // SAFETY: the caller says that tiles may be used; all of them are configured and zeroed before they are multiplied.
+    unsafe {
+        asm!(
+            "ldtilecfg [{config}]",
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+            "2:",
+            "tdpbssd tmm0, tmm4, tmm6",
+            "tdpbssd tmm1, tmm4, tmm7",
+            "tdpbssd tmm2, tmm5, tmm6",
+            "tdpbssd tmm3, tmm5, tmm7",
+            "dec {rounds:e}",
+            "jnz 2b",
+            "tilerelease",
+            config = in(reg) &raw const config,
+            rounds = inout(reg) rounds => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+    }
+    u64::from(rounds) * 4 * 16 * 16 * 64
+}
+
 /// What [`multiply`] does, as the manual defines `tdpbssd`: for every row m of A, dword k of it and dword n of row k of
 /// B, four products are added to dword n of row m of C.
 fn defined(squares: [&mut [Square; 2]; 2], left: [&[Quad]; 2], right: [&[Quad]; 2]) {
