@@ -1,5 +1,6 @@
 //! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of its products,
-//! so that a product's share of it is a ratio within one run.
+//! so that a product's share of it is a ratio within one run. The same product by `rten-gemm`, both operands prepacked,
+//! stands beside them if `RAYON_NUM_THREADS=1` holds it to one thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use engine_cpu::{OperandCache, PackedRows, Path, Product, Tile, TileComputer};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::digest::DigestKey;
 use protocol::tile::TileCoordinate;
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_tensor::NdTensor;
+use rten_tensor::prelude::*;
 
 const K: u32 = 16_384;
 const TILE_MACS: u64 = 256 * 256 * K as u64;
@@ -72,6 +76,37 @@ fn tiles(c: &mut Criterion, path: Path) {
     group.finish();
 }
 
+/// u8 x i8, as `vpdpbusd` has it: 256 x k by k x 256 to i32, neither folded nor corrected for an offset.
+fn rten_gemm(c: &mut Criterion) {
+    if std::env::var("RAYON_NUM_THREADS").as_deref() != Ok("1") {
+        println!("SKIPPED: rten-gemm takes all cores unless RAYON_NUM_THREADS=1");
+        return;
+    }
+    let k = K as usize;
+    let mut bytes = vec![0; 2 * 256 * k];
+    protocol::derive::keystream(&KEY.0, &[0; 12], 0, &mut bytes);
+    let (a, b) = bytes.split_at(256 * k);
+    let a = NdTensor::from_data([256, k], a.to_vec());
+    // Rows of B are columns of the right operand.
+    let b = NdTensor::from_data([256, k], b.iter().map(|&byte| byte as i8).collect::<Vec<_>>());
+    let gemm = GemmExecutor::<u8, i8, i32>::new();
+    let (a, b) = (gemm.prepack_a(a.view()), gemm.prepack_b(b.view().transposed()));
+    let mut out = vec![0; 256 * 256];
+    let mut group = c.benchmark_group("rten-gemm");
+    group.throughput(Throughput::Elements(TILE_MACS));
+    group.bench_function(format!("product, {}", gemm.kernel_name()), |bench| {
+        bench.iter(|| {
+            gemm.gemm(
+                &mut out,
+                GemmInputA::Packed(&a),
+                GemmInputB::Packed(&b),
+                GemmOptions::default(),
+            )
+        })
+    });
+    group.finish();
+}
+
 fn main() {
     let mut c = Criterion::default()
         .sample_size(20)
@@ -79,6 +114,7 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .without_plots()
         .configure_from_args();
+    rten_gemm(&mut c);
     for path in Path::available() {
         tiles(&mut c, path);
     }
