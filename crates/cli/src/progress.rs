@@ -2,20 +2,26 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use protocol::claims::Claims;
 use protocol::message::ProgressMessage;
 use protocol::verdict::Phase;
 use protocol::verifier::{Step, VerifierSession};
 use verifier::Observer;
+use verifier::partial::bounds_line;
 
 /// An [`Observer`] for people.
 pub struct SessionProgress {
     bar: Option<ProgressBar>,
     is_quiet: bool,
     last: Mutex<String>,
+    bounds_shown: Mutex<Option<Instant>>,
 }
+
+/// How often bounds are shown that grow with every sample.
+const BOUNDS_EVERY: Duration = Duration::from_millis(500);
 
 impl SessionProgress {
     /// A bar if standard error is a terminal, else a line a phase; nothing if `is_quiet`.
@@ -33,6 +39,7 @@ impl SessionProgress {
             bar,
             is_quiet,
             last: Mutex::new(String::new()),
+            bounds_shown: Mutex::new(None),
         }
     }
 
@@ -107,6 +114,21 @@ impl Observer for SessionProgress {
         if let Some(bar) = &self.bar {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
+        }
+    }
+
+    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+        let Some(bar) = &self.bar else { return };
+        let mut shown = self
+            .bounds_shown
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if shown.is_none_or(|at| at.elapsed() >= BOUNDS_EVERY) {
+            *shown = Some(Instant::now());
+            drop(shown);
+            if let Some(claims) = claims().filter(|claims| claims.host.tensor_ops.is_some()) {
+                bar.set_message(format!("so far {}", bounds_line(&claims)));
+            }
         }
     }
 }

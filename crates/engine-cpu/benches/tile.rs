@@ -1,7 +1,7 @@
-//! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of `vpdpbusd`,
-//! so that a product's share of it is a ratio within one run.
+//! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of its products,
+//! so that a product's share of it is a ratio within one run. The same product by `rten-gemm`, both operands prepacked,
+//! stands beside them if `RAYON_NUM_THREADS=1` holds it to one thread.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use engine_cpu::{OperandCache, PackedRows, Path, Product, Tile, TileComputer};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::digest::DigestKey;
 use protocol::tile::TileCoordinate;
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_tensor::NdTensor;
+use rten_tensor::prelude::*;
 
 const K: u32 = 16_384;
 const TILE_MACS: u64 = 256 * 256 * K as u64;
@@ -47,6 +50,13 @@ fn tiles(c: &mut Criterion, path: Path) {
         PackedRows::generate(kernels, &KEY, K, 1),
         PackedRows::generate(kernels, &KEY, K, 0),
     );
+    if let Some(macs) = kernels.multiply_in_registers(1 << 12) {
+        group.throughput(Throughput::Elements(macs));
+        group.bench_function("ceiling, in registers", |b| {
+            b.iter(|| kernels.multiply_in_registers(1 << 12))
+        });
+        group.throughput(Throughput::Elements(TILE_MACS));
+    }
     let mut product = Product::new(kernels);
     group.bench_function("product", |b| b.iter(|| product.bench_tile(&left, &right, &mut tile)));
 
@@ -66,34 +76,34 @@ fn tiles(c: &mut Criterion, path: Path) {
     group.finish();
 }
 
-#[cfg(target_arch = "x86_64")]
-fn ceiling(c: &mut Criterion) {
-    use std::arch::x86_64::*;
-
-    const ROUNDS: u64 = 1 << 16;
-    const ACCUMULATORS: u64 = 16;
-
-    /// As many products as 16 accumulators take in [`ROUNDS`] rounds, all in registers.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn spin(seed: i32) -> i32 {
-        let (a, b) = (_mm512_set1_epi32(seed), _mm512_set1_epi32(seed ^ 0x0102_0304));
-        let mut sums = [_mm512_setzero_si512(); ACCUMULATORS as usize];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, a, b);
-            }
-        }
-        sums.into_iter()
-            .fold(0, |total, sum| total ^ _mm512_reduce_add_epi32(sum))
-    }
-
-    if !Path::Avx512Vnni.is_available() {
+/// u8 x i8, as `vpdpbusd` has it: 256 x k by k x 256 to i32, neither folded nor corrected for an offset.
+fn rten_gemm(c: &mut Criterion) {
+    if std::env::var("RAYON_NUM_THREADS").as_deref() != Ok("1") {
+        println!("SKIPPED: rten-gemm takes all cores unless RAYON_NUM_THREADS=1");
         return;
     }
-    let mut group = c.benchmark_group("ceiling");
-    group.throughput(Throughput::Elements(ROUNDS * ACCUMULATORS * 64));
-    // SAFETY: the CPU has AVX-512 VNNI, as asked above.
-    group.bench_function("vpdpbusd in registers", |b| b.iter(|| unsafe { spin(black_box(3)) }));
+    let k = K as usize;
+    let mut bytes = vec![0; 2 * 256 * k];
+    protocol::derive::keystream(&KEY.0, &[0; 12], 0, &mut bytes);
+    let (a, b) = bytes.split_at(256 * k);
+    let a = NdTensor::from_data([256, k], a.to_vec());
+    // Rows of B are columns of the right operand.
+    let b = NdTensor::from_data([256, k], b.iter().map(|&byte| byte as i8).collect::<Vec<_>>());
+    let gemm = GemmExecutor::<u8, i8, i32>::new();
+    let (a, b) = (gemm.prepack_a(a.view()), gemm.prepack_b(b.view().transposed()));
+    let mut out = vec![0; 256 * 256];
+    let mut group = c.benchmark_group("rten-gemm");
+    group.throughput(Throughput::Elements(TILE_MACS));
+    group.bench_function(format!("product, {}", gemm.kernel_name()), |bench| {
+        bench.iter(|| {
+            gemm.gemm(
+                &mut out,
+                GemmInputA::Packed(&a),
+                GemmInputB::Packed(&b),
+                GemmOptions::default(),
+            )
+        })
+    });
     group.finish();
 }
 
@@ -104,8 +114,7 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .without_plots()
         .configure_from_args();
-    #[cfg(target_arch = "x86_64")]
-    ceiling(&mut c);
+    rten_gemm(&mut c);
     for path in Path::available() {
         tiles(&mut c, path);
     }

@@ -11,6 +11,7 @@ mod keystream;
 mod memory;
 mod packing;
 mod path;
+mod peak;
 mod product;
 mod self_check;
 mod tile;

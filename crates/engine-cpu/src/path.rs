@@ -14,6 +14,8 @@ pub enum Path {
     AvxVnni,
     /// 512-bit vectors; products by `vpdpbusd`.
     Avx512Vnni,
+    /// The same, but products by AMX tiles: `tdpbssd`.
+    AmxInt8,
 }
 
 /// A path was asked for that this CPU does not run.
@@ -28,12 +30,18 @@ pub struct UnsupportedPath {
 
 /// A text names no path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of portable, avx2, avx-vnni, avx512-vnni")]
+#[error("{0:?} is none of portable, avx2, avx-vnni, avx512-vnni, amx-int8")]
 pub struct ParsePathError(pub String);
 
 impl Path {
     /// All paths, slowest first.
-    pub const ALL: [Path; 4] = [Path::Portable, Path::Avx2, Path::AvxVnni, Path::Avx512Vnni];
+    pub const ALL: [Path; 5] = [
+        Path::Portable,
+        Path::Avx2,
+        Path::AvxVnni,
+        Path::Avx512Vnni,
+        Path::AmxInt8,
+    ];
 
     /// The paths this CPU runs, slowest first; [`Path::Portable`] is always among them.
     #[must_use]
@@ -50,7 +58,7 @@ impl Path {
             .unwrap_or(Path::Portable)
     }
 
-    /// Whether this CPU runs the path.
+    /// Whether this CPU runs the path. The first answer for AMX asks the kernel to let this process use it.
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -67,6 +75,8 @@ impl Path {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Path::AmxInt8 => Path::Avx512Vnni.is_available() && crate::product::amx::is_usable(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -88,7 +98,7 @@ impl Path {
         }
     }
 
-    /// The path's name: `portable`, `avx2`, `avx-vnni` or `avx512-vnni`.
+    /// The path's name: `portable`, `avx2`, `avx-vnni`, `avx512-vnni` or `amx-int8`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -96,6 +106,7 @@ impl Path {
             Path::Avx2 => "avx2",
             Path::AvxVnni => "avx-vnni",
             Path::Avx512Vnni => "avx512-vnni",
+            Path::AmxInt8 => "amx-int8",
         }
     }
 }
@@ -135,7 +146,7 @@ impl Kernels {
     #[inline]
     pub(crate) fn left_flip(self) -> u32 {
         match self.path {
-            Path::Portable | Path::Avx2 => 0,
+            Path::Portable | Path::Avx2 | Path::AmxInt8 => 0,
             Path::AvxVnni | Path::Avx512Vnni => 0x8080_8080,
         }
     }

@@ -14,6 +14,8 @@ use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
 use verifier::reexecute::{Checkpoint, RootMismatch, reexecute, total_tiles};
 
+use crate::interrupt::Interrupt;
+
 /// What does the work again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EngineChoice {
@@ -57,6 +59,7 @@ impl FullOptions {
         session: &VerifierSession,
         evidence_blake3: &str,
         is_quiet: bool,
+        interrupt: &Interrupt,
     ) -> anyhow::Result<Option<Full>> {
         if !self.full {
             return Ok(None);
@@ -67,6 +70,7 @@ impl FullOptions {
         };
         let progress = Tiles {
             done: AtomicU64::new(0),
+            interrupt: interrupt.clone(),
             shown: WorkProgress::new("doing all of it again", total_tiles(session), is_quiet),
         };
         let since = Instant::now();
@@ -113,6 +117,7 @@ fn gpus() -> anyhow::Result<Vec<Box<dyn Engine>>> {
 
 struct Tiles {
     done: AtomicU64,
+    interrupt: Interrupt,
     shown: WorkProgress,
 }
 
@@ -123,7 +128,7 @@ impl Progress for Tiles {
     }
 
     fn is_cancelled(&self) -> bool {
-        false
+        self.interrupt.is_asked()
     }
 }
 

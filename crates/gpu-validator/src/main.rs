@@ -1,10 +1,13 @@
 //! The Verifier's command.
 
 mod attest;
+mod bench;
 mod challenge;
 mod evidence;
 mod full;
 mod inspect;
+mod interrupt;
+mod plan;
 mod verify;
 
 use std::process::ExitCode;
@@ -38,6 +41,10 @@ enum Command {
     Inspect(inspect::Options),
     /// Make a challenge for the offline form
     Challenge(challenge::Options),
+    /// Propose samples, k and sweeps for a wanted bound or a time budget
+    Plan(plan::PlanOptions),
+    /// Measure what recomputing costs on this host
+    Bench(bench::BenchOptions),
     /// Generate shell completions or man pages
     #[command(subcommand)]
     Generate(Generate),
@@ -50,6 +57,8 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::run(options),
         Command::Inspect(options) => inspect::run(options),
         Command::Challenge(options) => challenge::run(options),
+        Command::Plan(options) => plan::run(options),
+        Command::Bench(options) => bench::run(options),
         Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
     })
 }

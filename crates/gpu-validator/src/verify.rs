@@ -3,22 +3,28 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::full::FullOptions;
 use anyhow::Context;
 use clap::Args;
 use cli::{Exit, RecomputeOptions, SessionProgress, print_json, print_text};
 use protocol::bytes::unhex;
 use serde_json::json;
+use verifier::partial::PartialReport;
 use verifier::report::Report;
 use verifier::{VerifyError, challenge_file, verify};
 
+use crate::full::FullOptions;
+use crate::interrupt::{Interrupt, Interruptible};
+
 /// Options of `gpu-validator verify`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    after_help = "Ctrl-C ends the recomputing of samples, says what those so far certify, and exits with 2.\n\n\
+    Examples:\n  \
     gpu-validator verify e.cbor\n  \
     gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
     gpu-validator verify e.cbor --full --resume e.done\n  \
-    gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z")]
+    gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z"
+)]
 pub(crate) struct Options {
     /// The evidence
     evidence: PathBuf,
@@ -65,11 +71,24 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         None => None,
     };
     let sealed = crate::evidence::read(&options.evidence)?;
-    let progress = SessionProgress::new(options.json);
-    let verified = verify(&sealed, &options.recompute.recompute(), &progress);
-    drop(progress);
+    let interrupt = Interrupt::listen()?;
+    let observer = Interruptible {
+        progress: SessionProgress::new(options.json),
+        interrupt: interrupt.clone(),
+    };
+    let verified = verify(&sealed, &options.recompute.recompute(), &observer);
+    drop(observer);
     let verified = match verified {
         Ok(verified) => verified,
+        Err(VerifyError::Stopped(stopped)) => {
+            let report = PartialReport::new(&stopped);
+            if options.json {
+                print_json(&serde_json::to_value(&report)?)?;
+            } else {
+                print_text(&report)?;
+            }
+            return Ok(Exit::NoVerdict);
+        }
         Err(VerifyError::Evidence(error)) => return refuse(options, &error.to_string()),
         Err(error @ VerifyError::Recompute(_)) => return Err(error.into()),
     };
@@ -118,7 +137,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             ))?;
         }
     }
-    let full = options.full.run(session, &report.evidence_blake3, options.json)?;
+    let full = options
+        .full
+        .run(session, &report.evidence_blake3, options.json, &interrupt)?;
     if options.json {
         let mut value = serde_json::to_value(&report)?;
         if let Some(full) = &full {

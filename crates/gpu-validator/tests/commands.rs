@@ -125,6 +125,32 @@ fn attest_verify_inspect_and_a_changed_byte() {
     assert_eq!(code(&place.validator(&["inspect", "changed.cbor"])), 1);
 }
 
+/// SIGINT while tiles are recomputed: what was checked, and no verdict that was not earned.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_says_what_was_checked_and_exits_2() {
+    let place = Place::new();
+    let attested = place.attester(&["attest", "--evidence", "e.cbor", "--cpu-memory", "16MiB"]);
+    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let script = format!(
+        "{} verify e.cbor --threads 1 > out 2> err & pid=$!; \
+         until grep -q recomputing err; do sleep 0.01; done; kill -INT $pid; wait $pid",
+        env!("CARGO_BIN_EXE_gpu-validator")
+    );
+    let stopped = place.run(Path::new("bash"), &["-c", &script]);
+    let printed = text(&fs::read(place.path("out")).expect("its output"));
+    if code(&stopped) == 0 && printed.contains("affirmed") {
+        println!("skipped: every tile was recomputed before the signal came");
+        return;
+    }
+    assert_eq!(code(&stopped), 2, "{printed}");
+    assert!(
+        printed.starts_with("verdict      none (stopped): checked "),
+        "{printed}"
+    );
+    assert!(printed.contains("bound so far V "), "{printed}");
+}
+
 #[test]
 fn three_devices_behind_a_command() {
     let place = Place::new();

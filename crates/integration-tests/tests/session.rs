@@ -1,10 +1,15 @@
 //! Sessions that are affirmed, and what their evidence says when it is checked again.
 
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use integration_tests::{attester, cpu, run, settings};
+use protocol::claims::Claims;
 use protocol::verdict::Verdict;
 use verifier::recompute::Recompute;
 use verifier::report::Report;
-use verifier::{Unobserved, verify};
+use verifier::{Observer, Unobserved, VerifyError, verify};
 
 #[test]
 fn a_session_is_affirmed_and_its_evidence_too() {
@@ -28,5 +33,101 @@ fn a_session_is_affirmed_and_its_evidence_too() {
             "{}",
             Report::new(&verified.evidence, &verified.session, &attestation.sealed)
         );
+    }
+}
+
+/// Stops the check once so many samples agree, and keeps what they certify.
+struct StopsAfter {
+    samples: usize,
+    agreed: AtomicUsize,
+    certified: Mutex<Vec<Option<Claims>>>,
+}
+
+impl Observer for StopsAfter {
+    fn recomputed(&self, done: usize, _total: usize) {
+        self.agreed.store(done, Ordering::Relaxed);
+    }
+
+    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+        self.certified.lock().expect("no panic").push(claims());
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.agreed.load(Ordering::Relaxed) >= self.samples
+    }
+}
+
+#[test]
+fn a_check_that_is_stopped_certifies_what_it_came_to() {
+    let (attestation, _) = run(attester(cpu(2)), &settings(), &Unobserved);
+    // Little room for tiles: many short batches, so that what is checked follows the order of drawing closely.
+    let recompute = Recompute {
+        threads: NonZeroUsize::MIN,
+        tile_budget_bytes: 32 * 65_536,
+        ..Recompute::default()
+    };
+    let all = verify(&attestation.sealed, &recompute, &Unobserved).expect("evidence");
+    let total = all.session.tile_checks().len();
+    let observer = StopsAfter {
+        samples: total / 2,
+        agreed: AtomicUsize::new(0),
+        certified: Mutex::default(),
+    };
+    let Err(VerifyError::Stopped(stopped)) = verify(&attestation.sealed, &recompute, &observer) else {
+        panic!("it was to stop after {} of {total}", total / 2);
+    };
+    let so_far = &stopped.so_far;
+    assert!(so_far.done >= total / 2 && so_far.done < total, "{so_far:?}");
+    assert_eq!(stopped.session.verdict(), None);
+    // Two devices, two distinct k.
+    assert_eq!(so_far.groups.len(), 4);
+    for group in &so_far.groups {
+        assert!(group.first_agreeing <= group.drawn);
+        assert!(
+            group.first_agreeing + 8 >= group.drawn.min(so_far.done / 4),
+            "{group:?}"
+        );
+    }
+    // 256 samples a group are needed for a claim: of the 336 leaves with k = 4096 half are not enough.
+    let certified = observer.certified.into_inner().expect("no panic");
+    assert_eq!(certified.len(), so_far.done);
+    assert!(
+        certified
+            .iter()
+            .all(|claims| claims.as_ref().is_some_and(|c| c.host.tensor_ops.is_none()))
+    );
+
+    let observer = StopsAfter {
+        samples: total + 1,
+        agreed: AtomicUsize::new(0),
+        certified: Mutex::default(),
+    };
+    verify(&attestation.sealed, &recompute, &observer).expect("nothing stopped it");
+    let bounds: Vec<u128> = observer
+        .certified
+        .into_inner()
+        .expect("no panic")
+        .into_iter()
+        .filter_map(|claims| claims?.host.tensor_ops)
+        .collect();
+    assert!(bounds.is_sorted() && bounds.len() > 1, "a bound only grows: {bounds:?}");
+    let plan = all.session.plan().expect("a plan");
+    let whole = Claims::new(plan, all.session.windows(), &all.evidence.assumptions);
+    assert_eq!(bounds.last().copied(), whole.host.tensor_ops);
+}
+
+#[test]
+fn the_verdict_does_not_depend_on_threads_or_room() {
+    let (attestation, _) = run(attester(cpu(2)), &settings(), &Unobserved);
+    for (threads, operand_budget_bytes, tile_budget_bytes) in [(1, 0, 0), (5, 1 << 20, 1 << 20), (3, 1 << 30, 1 << 30)]
+    {
+        let recompute = Recompute {
+            threads: NonZeroUsize::new(threads).expect("not zero"),
+            operand_budget_bytes,
+            tile_budget_bytes,
+            ..Recompute::default()
+        };
+        let verified = verify(&attestation.sealed, &recompute, &Unobserved).expect("evidence");
+        assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
     }
 }

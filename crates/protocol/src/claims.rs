@@ -75,6 +75,18 @@ impl Claims {
     /// The claims of a finished session with these windows, one an iteration.
     #[must_use]
     pub fn new(plan: &Plan, windows: &[Windows], assumptions: &Assumptions) -> Self {
+        Claims::of_samples(plan, windows, assumptions, |_, _| u32::MAX)
+    }
+
+    /// The claims if only so many samples of a device and k were drawn, and all of them agree: `samples` says how many.
+    /// More than were drawn count as those.
+    #[must_use]
+    pub fn of_samples(
+        plan: &Plan,
+        windows: &[Windows],
+        assumptions: &Assumptions,
+        samples: impl Fn(DeviceOrdinal, u32) -> u32,
+    ) -> Self {
         let devices: Vec<DeviceClaims> = plan
             .devices()
             .iter()
@@ -83,7 +95,8 @@ impl Claims {
                     .groups()
                     .into_iter()
                     .map(|inner_dim| {
-                        let measured = measured(plan, device, inner_dim, windows);
+                        let mut measured = measured(plan, device, inner_dim, windows);
+                        measured.samples = measured.samples.min(samples(device.ordinal, inner_dim));
                         GroupClaims {
                             bounds: Bounds::new(&measured, assumptions),
                             measured,

@@ -2,8 +2,11 @@
 //!
 //! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
 
+pub mod calibrate;
 pub mod challenge_file;
+pub mod cost;
 pub mod inspect;
+pub mod partial;
 pub mod preset;
 pub mod recompute;
 pub mod reexecute;
@@ -12,4 +15,4 @@ mod session;
 mod verify;
 
 pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, fill_random, prove};
-pub use verify::{Verified, VerifyError, verify};
+pub use verify::{Stopped, Verified, VerifyError, verify};

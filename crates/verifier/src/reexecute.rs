@@ -5,8 +5,10 @@
 
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use protocol::bytes::{DeviceOrdinal, Root};
@@ -189,7 +191,8 @@ pub fn total_tiles(session: &VerifierSession) -> u64 {
 
 /// Does every job that `checkpoint` does not have, on all `engines` at once; stops at the first root that differs.
 ///
-/// An engine that fails hands its job back and takes no more; the error is returned if no other engine can take it.
+/// An engine that fails or panics hands its job back and takes no more; the error is returned if no other engine can
+/// take it.
 ///
 /// # Errors
 ///
@@ -214,7 +217,11 @@ pub fn reexecute(
         failure: None,
     });
     let lock = || board.lock().unwrap_or_else(PoisonError::into_inner);
-    let returned = std::sync::Condvar::new();
+    let returned = Condvar::new();
+    let progress = &UntilOver {
+        progress,
+        is_over: AtomicBool::new(false),
+    };
     thread::scope(|scope| {
         for mut engine in engines {
             let (lock, returned) = (&lock, &returned);
@@ -231,7 +238,9 @@ pub fn reexecute(
                     let Some(job) = board.waiting.pop() else { return };
                     board.under_way += 1;
                     drop(board);
-                    let done = do_again(session, job, engine.as_mut(), progress);
+                    // A panic that left the job counted as under way would leave the others waiting for ever.
+                    let done = catch_unwind(AssertUnwindSafe(|| do_again(session, job, engine.as_mut(), progress)))
+                        .unwrap_or_else(|_| Err(failed(session, job, EngineError::DeviceLost("panicked".to_owned()))));
                     let mut board = lock();
                     board.under_way -= 1;
                     let is_able = match done {
@@ -245,6 +254,7 @@ pub fn reexecute(
                         },
                         Ok(Err(mismatch)) => {
                             board.outcome = Err(mismatch);
+                            progress.is_over.store(true, Ordering::Relaxed);
                             false
                         }
                         Err(error) => {
@@ -278,6 +288,22 @@ impl Checkpoint {
     }
 }
 
+/// Breaks work off that can change nothing more.
+struct UntilOver<'a> {
+    progress: &'a dyn Progress,
+    is_over: AtomicBool,
+}
+
+impl Progress for UntilOver<'_> {
+    fn advance(&self, tiles: u64) {
+        self.progress.advance(tiles);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed) || self.progress.is_cancelled()
+    }
+}
+
 struct Board {
     /// The next job is the last.
     waiting: Vec<Job>,
@@ -285,6 +311,15 @@ struct Board {
     checkpoint: Checkpoint,
     outcome: Result<(), RootMismatch>,
     failure: Option<ReexecuteError>,
+}
+
+fn failed(session: &VerifierSession, job: Job, error: EngineError) -> ReexecuteError {
+    let plan = session.plan().expect("jobs come from a plan");
+    ReexecuteError::Engine {
+        device: plan.devices()[job.device_index as usize].ordinal,
+        iteration: job.iteration,
+        error,
+    }
 }
 
 fn do_again(
@@ -298,11 +333,7 @@ fn do_again(
     let (t, g) = (job.iteration as usize, job.device_index as usize);
     let device = &plan.devices()[g];
     let iteration = &trace.iterations()[t];
-    let failed = |error| ReexecuteError::Engine {
-        device: device.ordinal,
-        iteration: job.iteration,
-        error,
-    };
+    let failed = |error| failed(session, job, error);
     let mismatch = |commitment, expected, actual| RootMismatch {
         device: device.ordinal,
         commitment,

@@ -13,6 +13,7 @@ use protocol::bounds::Assumptions;
 use protocol::bytes::{Fresh, Identity};
 use protocol::cbor::{Canonical, sendable_text};
 use protocol::challenge::Challenge;
+use protocol::claims::Claims;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::{MAX_HELLO_BYTES, MAX_PROGRESS_FRAMES, MAX_SMALL_BYTES};
@@ -22,7 +23,8 @@ use protocol::request::PlanRequest;
 use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 use transport::{FrameError, read_frame, write_frame};
 
-use crate::recompute::{Recompute, RecomputeError};
+use crate::recompute::{Recompute, RecomputeError, Recomputed};
+use crate::verify::Observed;
 
 /// How often a waiting session asks whether it is still wanted.
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -62,7 +64,12 @@ pub trait Observer: Sync {
         let _ = (done, total);
     }
 
-    /// Whether the session is no longer wanted.
+    /// One more sample agrees; `claims` makes what those so far certify, which is not for free.
+    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+        let _ = claims;
+    }
+
+    /// Whether the session, or the checking of evidence, is no longer wanted.
     fn is_stopped(&self) -> bool {
         false
     }
@@ -127,13 +134,18 @@ pub fn attest(
     let mut link = Link::start(from, to);
     let mut session = converse(config, &Opener::Request(&settings.request), &mut link, observer)?;
     if session.step() == Step::Check {
-        let checks = session.tile_checks();
-        let done = std::sync::atomic::AtomicUsize::new(0);
-        let advance = || {
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            observer.recomputed(done, checks.len());
+        // A session that has a transcript to judge is judged: stopping is for what waits on others.
+        let watch = Observed {
+            session: &session,
+            assumptions: &settings.assumptions,
+            observer,
+            is_stoppable: false,
         };
-        let outcome = settings.recompute.run(checks, &advance)?;
+        let outcome = match settings.recompute.run(session.tile_checks(), &watch)? {
+            Recomputed::Differs(mismatch) => Err(mismatch),
+            Recomputed::Agrees => Ok(()),
+            Recomputed::Stopped(_) => unreachable!("the watch never stops it"),
+        };
         session.checked(outcome)?;
         observer.moved(&session);
     }

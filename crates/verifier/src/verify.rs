@@ -1,11 +1,12 @@
 //! Evidence checked again by anyone: seal, order, times, signature, paths, every sampled tile (spec §10).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fmt;
 
+use protocol::bounds::Assumptions;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::verifier::{Step, VerifierSession};
 
-use crate::recompute::{Recompute, RecomputeError};
+use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar, Watch};
 use crate::session::Observer;
 
 /// Evidence that was checked from end to end.
@@ -25,25 +26,78 @@ pub enum VerifyError {
     /// Tiles cannot be recomputed here; says nothing about the evidence.
     #[error("tiles cannot be recomputed here: {0}")]
     Recompute(#[from] RecomputeError),
+    /// The observer stopped it: all that was checked agrees.
+    #[error("stopped after {} of {} samples", .0.so_far.done, .0.so_far.total)]
+    Stopped(Box<Stopped>),
+}
+
+/// A check that was stopped while tiles were recomputed: no verdict, but what was checked says something.
+pub struct Stopped {
+    /// The evidence.
+    pub evidence: Evidence,
+    /// Its session, whose tiles are still due.
+    pub session: VerifierSession,
+    /// How far it came.
+    pub so_far: SoFar,
+}
+
+impl fmt::Debug for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopped")
+            .field("so_far", &self.so_far)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Checks sealed evidence: everything but the Verifier's clock and randomness is recomputed.
 ///
 /// # Errors
 ///
-/// [`VerifyError`] for what is no evidence; a session that failed is no error but a verdict.
+/// [`VerifyError`] for what is no evidence, and where the observer stops it; a session that failed is no error but a
+/// verdict.
 pub fn verify(sealed: &[u8], recompute: &Recompute, observer: &dyn Observer) -> Result<Verified, VerifyError> {
     let evidence = Evidence::open(sealed)?;
     let mut session = evidence.replay()?;
     if session.step() == Step::Check {
-        let checks = session.tile_checks();
-        let done = AtomicUsize::new(0);
-        let advance = || {
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            observer.recomputed(done, checks.len());
+        observer.moved(&session);
+        let watch = Observed {
+            session: &session,
+            assumptions: &evidence.assumptions,
+            observer,
+            is_stoppable: true,
         };
-        let outcome = recompute.run(checks, &advance)?;
+        let outcome = match recompute.run(session.tile_checks(), &watch)? {
+            Recomputed::Agrees => Ok(()),
+            Recomputed::Differs(mismatch) => Err(mismatch),
+            Recomputed::Stopped(so_far) => {
+                return Err(VerifyError::Stopped(Box::new(Stopped {
+                    evidence,
+                    session,
+                    so_far,
+                })));
+            }
+        };
         session.checked(outcome).expect("tiles are due");
     }
     Ok(Verified { evidence, session })
+}
+
+/// Tells an observer of what is recomputed.
+pub(crate) struct Observed<'a> {
+    pub(crate) session: &'a VerifierSession,
+    pub(crate) assumptions: &'a Assumptions,
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) is_stoppable: bool,
+}
+
+impl Watch for Observed<'_> {
+    fn agreed(&self, so_far: &SoFar) {
+        self.observer.recomputed(so_far.done, so_far.total);
+        self.observer
+            .certified_so_far(&|| so_far.claims(self.session, self.assumptions));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stoppable && self.observer.is_stopped()
+    }
 }

@@ -19,8 +19,8 @@ impl Kernels {
             // SAFETY: `self` proves that the CPU has AVX2 (both paths ask for it).
             Path::Avx2 | Path::AvxVnni => unsafe { avx2::fill_digest(&key.words, tile) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `self` proves that the CPU has AVX-512F and DQ.
-            Path::Avx512Vnni => unsafe { avx512::fill_digest(&key.words, tile) },
+            // SAFETY: `self` proves that the CPU has AVX-512F and DQ (both paths ask for them).
+            Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::fill_digest(&key.words, tile) },
             Path::Portable => key.fill_digest(&tile.0),
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),
@@ -35,8 +35,8 @@ impl Kernels {
             // SAFETY: `self` proves that the CPU has AVX2 (both paths ask for it).
             Path::Avx2 | Path::AvxVnni => unsafe { avx2::pair_digest(&key.words, key.shift(leaf), a, b) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `self` proves that the CPU has AVX-512F, DQ and VL.
-            Path::Avx512Vnni => unsafe { avx512::pair_digest(&key.words, key.shift(leaf), a, b) },
+            // SAFETY: `self` proves that the CPU has AVX-512F, DQ and VL (both paths ask for them).
+            Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::pair_digest(&key.words, key.shift(leaf), a, b) },
             Path::Portable => key.pair_digest(leaf, &a.0, &b.0),
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),

@@ -61,8 +61,10 @@ pub(crate) fn panel_keystream(
             avx2::panel_keystream(stream, first_counter, counter_stride, flip, out);
         },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `kernels` proves that the CPU has AVX-512F.
-        Path::Avx512Vnni => unsafe { avx512::panel_keystream(stream, first_counter, counter_stride, flip, out) },
+        // SAFETY: `kernels` proves that the CPU has AVX-512F (both paths ask for it).
+        Path::Avx512Vnni | Path::AmxInt8 => unsafe {
+            avx512::panel_keystream(stream, first_counter, counter_stride, flip, out);
+        },
         Path::Portable => portable::panel_keystream(stream, first_counter, counter_stride, flip, out),
         #[cfg(not(target_arch = "x86_64"))]
         path => unreachable!("no kernels exist for {path} here"),
@@ -76,8 +78,8 @@ pub(crate) fn row_sums(kernels: Kernels, panel: &[Quad], sums: &mut [i32; PANEL_
         // SAFETY: `kernels` proves that the CPU has AVX2 (both paths ask for it).
         Path::Avx2 | Path::AvxVnni => unsafe { avx2::row_sums(panel, sums) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `kernels` proves that the CPU has AVX-512F and VNNI.
-        Path::Avx512Vnni => unsafe { avx512::row_sums(panel, sums) },
+        // SAFETY: `kernels` proves that the CPU has AVX-512F and VNNI (both paths ask for them).
+        Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::row_sums(panel, sums) },
         Path::Portable => portable::row_sums(panel, sums),
         #[cfg(not(target_arch = "x86_64"))]
         path => unreachable!("no kernels exist for {path} here"),

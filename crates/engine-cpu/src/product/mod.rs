@@ -1,6 +1,8 @@
 //! The exact product of 256 packed rows with 256 packed columns, and its fold to a tile (spec §4).
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -30,6 +32,11 @@ pub struct Product {
     )]
     widened: Vec<Pairs>,
     elements: Vec<i16>,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only the AMX path transposes")
+    )]
+    transposed: Vec<Quad>,
 }
 
 /// Two 16-bit elements of each of 16 rows: half a quad as the AVX2 path widens it.
@@ -44,13 +51,19 @@ impl Product {
         let (pairs, elements) = match kernels.path() {
             Path::Portable => (0, portable::SCRATCH_ELEMENTS),
             Path::Avx2 => (2 * PANELS * BLOCK_ELEMENTS / 2, 0),
-            Path::AvxVnni | Path::Avx512Vnni => (0, 0),
+            Path::AvxVnni | Path::Avx512Vnni | Path::AmxInt8 => (0, 0),
+        };
+        let transposed = match kernels.path() {
+            #[cfg(target_arch = "x86_64")]
+            Path::AmxInt8 => amx::SCRATCH_QUADS,
+            _ => 0,
         };
         Product {
             kernels,
             sums: vec![[Square([[0; PANEL_ROWS]; PANEL_ROWS]); PANELS]; PANELS].into_boxed_slice(),
             widened: vec![Pairs([[0; 2]; PANEL_ROWS]); pairs],
             elements: vec![0; elements],
+            transposed: vec![Quad::ZERO; transposed],
         }
     }
 
@@ -96,6 +109,9 @@ impl Product {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `kernels` proves that the CPU has AVX-512F and VNNI.
             Path::Avx512Vnni => unsafe { avx512::accumulate(sums, left, right) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `kernels` proves that the CPU has AVX-512F and AMX, and that the kernel permits tiles.
+            Path::AmxInt8 => unsafe { amx::accumulate(sums, left, right, &mut self.transposed) },
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),
         }
@@ -109,8 +125,8 @@ impl Product {
             // SAFETY: `kernels` proves that the CPU has AVX2 (both paths ask for it).
             Path::Avx2 | Path::AvxVnni => unsafe { avx2::fold(sums, out) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `kernels` proves that the CPU has AVX-512F.
-            Path::Avx512Vnni => unsafe { avx512::fold(sums, out) },
+            // SAFETY: `kernels` proves that the CPU has AVX-512F (both paths ask for it).
+            Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::fold(sums, out) },
             Path::Portable => portable::fold(sums, out),
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),

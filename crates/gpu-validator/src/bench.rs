@@ -1,0 +1,306 @@
+//! `gpu-validator bench`: what recomputing costs on this host, path by path.
+
+use std::fmt;
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use cli::{Exit, print_json, print_text};
+use engine_cpu::{Kernels, OperandCache, PackedRows, Path, Product, Tile, TileComputer};
+use protocol::bytes::{OperandKey, Salt};
+use protocol::commitment::Commitment;
+use protocol::digest::DigestKey;
+use protocol::tile::TileCoordinate;
+use serde_json::{Value, json};
+use verifier::calibrate::{Calibration, calibrate};
+use verifier::recompute::Recompute;
+
+const KEY: OperandKey = OperandKey([7; 32]);
+
+/// Leaves of the commitment whose openings are checked: those of 128 GiB.
+const LEAVES: u64 = 1 << 21;
+
+/// Options of `gpu-validator bench`.
+#[derive(Args)]
+#[command(
+    after_help = "Every figure is the median of repeated runs, the best beside it: a host that does other work too shows in \
+    the difference. The ceiling is measured in turns with the product.\n\n\
+    Examples:\n  gpu-validator bench\n  gpu-validator bench --path avx512-vnni --inner-dim 2048 --json"
+)]
+pub(crate) struct BenchOptions {
+    /// Only this path: portable, avx2, avx-vnni, avx512-vnni or amx-int8 [default: all but portable that this CPU runs]
+    #[arg(long, value_name = "PATH")]
+    path: Option<Path>,
+
+    /// k of the tiles, a multiple of 64 up to 65536
+    #[arg(long, value_name = "K", default_value_t = 16_384, value_parser = inner_dim)]
+    inner_dim: u32,
+
+    /// Threads of the whole recomputation [default: one a CPU]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// How long each figure is measured
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "300ms")]
+    time: Duration,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn inner_dim(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|k: &u32| protocol::limits::INNER_DIM_RANGE.contains(k) && k.is_multiple_of(64))
+        .ok_or_else(|| format!("{text:?} is no multiple of 64 from 64 to 65536"))
+}
+
+pub(crate) fn run(options: &BenchOptions) -> anyhow::Result<Exit> {
+    let paths = match options.path {
+        Some(path) => vec![path],
+        None => Path::available()
+            .into_iter()
+            .filter(|&path| path != Path::Portable)
+            .collect(),
+    };
+    let paths = if paths.is_empty() { vec![Path::Portable] } else { paths };
+    let results = paths
+        .into_iter()
+        .map(|path| bench(path, options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let openings = openings(options.time);
+    if options.json {
+        print_json(&json!({
+            "inner_dim": options.inner_dim,
+            "paths": results.iter().map(PathResult::to_json).collect::<Vec<_>>(),
+            "opening_us": openings.to_json(1e6),
+        }))?;
+    } else {
+        for result in &results {
+            print_text(result)?;
+        }
+        print_text(format_args!(
+            "opening of a leaf of {LEAVES}: {:.2} us\n",
+            openings.median * 1e6
+        ))?;
+    }
+    Ok(Exit::Affirmed)
+}
+
+/// Seconds of one run among many.
+#[derive(Clone, Copy)]
+struct Timed {
+    median: f64,
+    best: f64,
+    runs: usize,
+}
+
+impl Timed {
+    fn of(mut seconds: Vec<f64>) -> Self {
+        seconds.sort_by(f64::total_cmp);
+        Timed {
+            median: seconds[seconds.len() / 2],
+            best: seconds[0],
+            runs: seconds.len(),
+        }
+    }
+
+    fn to_json(self, scale: f64) -> Value {
+        json!({ "median": self.median * scale, "best": self.best * scale, "runs": self.runs })
+    }
+
+    /// `count` a second.
+    fn rate_json(self, count: f64) -> Value {
+        json!({ "median": count / self.median, "best": count / self.best, "runs": self.runs })
+    }
+}
+
+/// Runs all of `works` in turns for about `time` each.
+fn in_turns<const N: usize>(time: Duration, mut works: [&mut dyn FnMut(); N]) -> [Timed; N] {
+    let mut seconds: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    let since = Instant::now();
+    while seconds[0].len() < 3 || since.elapsed() < time * N as u32 {
+        for (work, seconds) in works.iter_mut().zip(&mut seconds) {
+            let since = Instant::now();
+            work();
+            seconds.push(since.elapsed().as_secs_f64());
+        }
+    }
+    seconds.map(Timed::of)
+}
+
+struct PathResult {
+    path: Path,
+    inner_dim: u32,
+    /// Multiply-adds of a run in registers, and its time.
+    ceiling: Option<(u64, Timed)>,
+    product: Timed,
+    keystream: Timed,
+    tile: Timed,
+    tile_alone: Timed,
+    fill_digest: Timed,
+    pair_digest: Timed,
+    whole: Calibration,
+}
+
+fn bench(path: Path, options: &BenchOptions) -> anyhow::Result<PathResult> {
+    let (k, time) = (options.inner_dim, options.time);
+    let kernels = path.kernels()?;
+    kernels.self_check()?;
+    let mut tile = Tile::zeroed();
+    let packed = |block| PackedRows::generate(kernels, &KEY, k, block);
+    let (left, right, mut made) = (packed(1), packed(0), packed(2));
+    let mut product = Product::new(kernels);
+    let rounds = rounds(kernels);
+    let [ceiling, product] = in_turns(
+        time,
+        [
+            &mut || _ = black_box(kernels.multiply_in_registers(rounds)),
+            &mut || product.bench_tile(&left, &right, &mut tile),
+        ],
+    );
+    let [keystream] = in_turns(time, [&mut || made.regenerate(kernels, &KEY, 3)]);
+    let mut matrix = 0;
+    let mut tiles = |cache_bytes| -> anyhow::Result<Timed> {
+        let mut computer = TileComputer::new(path, Arc::new(OperandCache::new(cache_bytes)))?;
+        let [timed] = in_turns(
+            time,
+            [&mut || {
+                matrix += 1;
+                let at = TileCoordinate {
+                    matrix,
+                    row_block: 0,
+                    column_block: 0,
+                };
+                computer.compute(&KEY, k, at, &mut tile);
+            }],
+        );
+        Ok(timed)
+    };
+    let (tile, tile_alone) = (tiles(usize::MAX)?, tiles(0)?);
+    let key = DigestKey::expand(&Salt([1; 32]));
+    let (a, b) = (Tile::zeroed(), Tile::zeroed());
+    let [fill_digest, pair_digest] = in_turns(
+        time / 4,
+        [&mut || _ = black_box(kernels.fill_digest(&key, &a)), &mut || {
+            _ = black_box(kernels.pair_digest(&key, 5, &a, &b))
+        }],
+    );
+    let default = Recompute::default();
+    let recompute = Recompute {
+        path,
+        threads: options.threads.unwrap_or(default.threads),
+        ..default
+    };
+    Ok(PathResult {
+        path,
+        inner_dim: k,
+        ceiling: kernels
+            .multiply_in_registers(1)
+            .map(|macs| (macs * u64::from(rounds), ceiling)),
+        product,
+        keystream,
+        tile,
+        tile_alone,
+        fill_digest,
+        pair_digest,
+        whole: calibrate(&recompute, k, time * 2)?,
+    })
+}
+
+/// As many rounds in registers as take about a millisecond.
+fn rounds(kernels: Kernels) -> u32 {
+    let mut rounds = 1 << 8;
+    loop {
+        let since = Instant::now();
+        if kernels.multiply_in_registers(rounds).is_none() || since.elapsed() > Duration::from_micros(500) {
+            return rounds;
+        }
+        rounds *= 2;
+    }
+}
+
+fn openings(time: Duration) -> Timed {
+    let commitment = Commitment::new((0..LEAVES).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect());
+    let (root, leaf) = (commitment.root(), 1_234_567);
+    let opening = commitment.open(leaf).expect("the leaf exists");
+    let [timed] = in_turns(time / 4, [&mut || _ = black_box(opening.verify(&root, leaf, LEAVES))]);
+    timed
+}
+
+impl PathResult {
+    fn tile_macs(&self) -> f64 {
+        65_536.0 * f64::from(self.inner_dim)
+    }
+
+    fn row_bytes(&self) -> f64 {
+        256.0 * f64::from(self.inner_dim)
+    }
+
+    /// The product's share of the ceiling, median by median.
+    fn share(&self) -> Option<f64> {
+        let (macs, ceiling) = self.ceiling?;
+        Some(self.tile_macs() / self.product.median / (macs as f64 / ceiling.median))
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "path": self.path.name(),
+            "ceiling_macs_per_s": self.ceiling.map(|(macs, timed)| timed.rate_json(macs as f64)),
+            "product_macs_per_s": self.product.rate_json(self.tile_macs()),
+            "product_share_of_ceiling": self.share(),
+            "keystream_bytes_per_s": self.keystream.rate_json(self.row_bytes()),
+            "tile_ms": self.tile.to_json(1e3),
+            "tile_with_b_made_anew_ms": self.tile_alone.to_json(1e3),
+            "fill_digest_bytes_per_s": self.fill_digest.rate_json(65_536.0),
+            "pair_digest_bytes_per_s": self.pair_digest.rate_json(131_072.0),
+            "recomputation": {
+                "threads": self.whole.threads,
+                "tiles": self.whole.tiles,
+                "seconds": self.whole.elapsed.as_secs_f64(),
+                "tile_ms_a_thread": self.whole.tile_ms(),
+                "macs_per_s": self.whole.macs_per_s(),
+            },
+        })
+    }
+}
+
+impl fmt::Display for PathResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: String| writeln!(f, "{name:<22} {value}");
+        line("path", format!("{}, k = {}", self.path, self.inner_dim))?;
+        let giga = |count: f64, timed: Timed, unit: &str| {
+            format!(
+                "{:.1} {unit} (best {:.1})",
+                count / timed.median / 1e9,
+                count / timed.best / 1e9
+            )
+        };
+        let ms = |timed: Timed| format!("{:.3} ms (best {:.3})", timed.median * 1e3, timed.best * 1e3);
+        if let Some((macs, timed)) = self.ceiling {
+            line("ceiling, in registers", giga(macs as f64, timed, "GMAC/s"))?;
+        }
+        let share = self.share().map_or(String::new(), |share| {
+            format!(", {:.1} % of the ceiling", 100.0 * share)
+        });
+        line("product", giga(self.tile_macs(), self.product, "GMAC/s") + &share)?;
+        line("keystream", giga(self.row_bytes(), self.keystream, "GB/s"))?;
+        line("tile, B at hand", ms(self.tile))?;
+        line("tile, B made anew", ms(self.tile_alone))?;
+        line("fill digest", giga(65_536.0, self.fill_digest, "GB/s"))?;
+        line("pair digest", giga(131_072.0, self.pair_digest, "GB/s"))?;
+        let whole = &self.whole;
+        line(
+            "recomputation",
+            format!(
+                "{:.3} ms a tile and thread, {} threads, {:.1} GMAC/s in all\n",
+                whole.tile_ms(),
+                whole.threads,
+                whole.macs_per_s() / 1e9
+            ),
+        )
+    }
+}

@@ -1,0 +1,66 @@
+//! Ctrl-C: the first ends work in good order, the second at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use cli::SessionProgress;
+use protocol::claims::Claims;
+use protocol::message::ProgressMessage;
+use protocol::verifier::VerifierSession;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use verifier::Observer;
+
+/// The exit code where a second signal comes: 128 and SIGINT's number, as a shell has it.
+const KILLED: i32 = 130;
+
+/// Whether this process was asked to stop.
+#[derive(Clone)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens to SIGINT and SIGTERM from now on.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag down and raises it, the second finds it up.
+            flag::register_conditional_shutdown(signal, KILLED, Arc::clone(&asked))
+                .and_then(|_| flag::register(signal, Arc::clone(&asked)))
+                .context("signals cannot be listened to")?;
+        }
+        Ok(Interrupt(asked))
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Progress for people, and an end when they want it.
+pub(crate) struct Interruptible {
+    pub(crate) progress: SessionProgress,
+    pub(crate) interrupt: Interrupt,
+}
+
+impl Observer for Interruptible {
+    fn moved(&self, session: &VerifierSession) {
+        self.progress.moved(session);
+    }
+
+    fn progressed(&self, progress: &ProgressMessage) {
+        self.progress.progressed(progress);
+    }
+
+    fn recomputed(&self, done: usize, total: usize) {
+        self.progress.recomputed(done, total);
+    }
+
+    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+        self.progress.certified_so_far(claims);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.interrupt.is_asked()
+    }
+}

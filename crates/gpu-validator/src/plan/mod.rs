@@ -1,0 +1,241 @@
+//! `gpu-validator plan`: samples, k and sweeps for a wanted bound, and what they cost the Verifier.
+
+mod plot;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use cli::{Exit, parse_bytes, print_json, print_text};
+use serde_json::{Value, json};
+use verifier::calibrate::calibrate;
+use verifier::cost::{DeviceFigures, LOCAL_INNER_DIM, Proposal, Row, VerifierFigures, Wanted, propose};
+use verifier::preset::default_assumptions;
+use verifier::recompute::Recompute;
+
+/// How long a tile's time is measured at each of two k.
+const CALIBRATION: Duration = Duration::from_millis(300);
+
+/// k of the tiles that `--tile-ms` is about.
+const TILE_INNER_DIM: u32 = 16_384;
+
+/// Options of `gpu-validator plan`.
+#[derive(Args)]
+#[command(
+    after_help = "Shares are of what a session measures. What recomputing costs here is measured for half a second unless --tile-ms \
+    says it.\n\n\
+    Examples:\n  \
+    gpu-validator plan --time-budget 2s --class H200\n  \
+    gpu-validator plan --memory-share 0.95 --devices 8 --threads 16\n  \
+    gpu-validator plan --memory 79GiB --fill-tops 700 --sweep-gbs 3100 --json"
+)]
+pub(crate) struct PlanOptions {
+    /// Most time that the Verifier may spend on recomputing [default: 2s, unless a share is wanted]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    time_budget: Option<Duration>,
+
+    /// The share of a device's memory to certify, say 0.94, as cheaply as can be
+    #[arg(long, value_name = "SHARE", conflicts_with = "time_budget")]
+    memory_share: Option<f64>,
+
+    /// The class whose figures are taken: H200
+    #[arg(long, value_name = "CLASS", default_value = "H200")]
+    class: String,
+
+    /// Dataset of a device, say 79GiB [default: the class's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory: Option<u64>,
+
+    /// Rate of a fill, 10^12 operations/s [default: the class's]
+    #[arg(long, value_name = "TOPS")]
+    fill_tops: Option<f64>,
+
+    /// Rate of a fill with k = 2048, 10^12 operations/s [default: the class's, or 0.9 of --fill-tops]
+    #[arg(long, value_name = "TOPS")]
+    local_fill_tops: Option<f64>,
+
+    /// Rate of a sweep, 10^9 bytes/s [default: the class's]
+    #[arg(long, value_name = "GB/S")]
+    sweep_gbs: Option<f64>,
+
+    /// What the messages of a phase take, both ways
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2ms")]
+    round_trip: Duration,
+
+    /// Devices that are alike
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    devices: u32,
+
+    /// Time of a tile with k = 16384 on one thread of the Verifier, ms [default: measured]
+    #[arg(long, value_name = "MS")]
+    tile_ms: Option<f64>,
+
+    /// Threads of the Verifier [default: one a CPU]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Soundness: each claim of a device is false with probability at most 2^-BITS
+    #[arg(long, value_name = "BITS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=256))]
+    error_bits: u32,
+
+    /// Draw bounds against cost into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
+    let (device, verifier) = (options.device()?, options.verifier()?);
+    let wanted = match options.memory_share {
+        Some(share) => {
+            anyhow::ensure!(
+                (0.0..1.0).contains(&share),
+                "--memory-share {share} is no share from 0 to 1"
+            );
+            Wanted::MemoryShare(share)
+        }
+        None => Wanted::TimeBudget(options.time_budget.unwrap_or(Duration::from_secs(2)).as_secs_f64()),
+    };
+    let assumptions = default_assumptions(options.error_bits);
+    let proposal = propose(&device, options.devices, &verifier, &assumptions, wanted);
+    if let Some(path) = &options.svg {
+        let title = format!("{}, error 2^-{}, links of 64 GB/s", options.class, options.error_bits);
+        fs::write(path, plot::svg(&proposal, &title)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if options.json {
+        print_json(&to_json(&proposal, &verifier))?;
+    } else {
+        print_text(text(&proposal, &verifier, options.devices))?;
+    }
+    if proposal.samples.is_none() {
+        eprintln!("no number of samples meets what was asked for");
+        return Ok(Exit::NoVerdict);
+    }
+    Ok(Exit::Affirmed)
+}
+
+impl PlanOptions {
+    fn device(&self) -> anyhow::Result<DeviceFigures> {
+        let class = DeviceFigures::of_class(&self.class)
+            .with_context(|| format!("--class {:?} is not known; known is H200", self.class))?;
+        let positive = |name: &str, value: Option<f64>| match value {
+            Some(value) if !(value.is_finite() && value > 0.0) => anyhow::bail!("{name} {value} is no rate"),
+            value => Ok(value),
+        };
+        let fill_tops = positive("--fill-tops", self.fill_tops)?;
+        let local = positive("--local-fill-tops", self.local_fill_tops)?.or(fill_tops.map(|tops| 0.9 * tops));
+        anyhow::ensure!(self.memory != Some(0), "--memory is 0");
+        Ok(DeviceFigures {
+            dataset_bytes: self.memory.unwrap_or(class.dataset_bytes),
+            fill_ops: fill_tops.map_or(class.fill_ops, |tops| tops * 1e12),
+            local_fill_ops: local.map_or(class.local_fill_ops, |tops| tops * 1e12),
+            sweep_bytes_per_s: positive("--sweep-gbs", self.sweep_gbs)?
+                .map_or(class.sweep_bytes_per_s, |gbs| gbs * 1e9),
+            round_trip_s: self.round_trip.as_secs_f64(),
+        })
+    }
+
+    /// What recomputing costs: as said, or as measured here.
+    fn verifier(&self) -> anyhow::Result<VerifierFigures> {
+        let default = Recompute::default();
+        let recompute = Recompute {
+            threads: self.threads.unwrap_or(default.threads),
+            ..default
+        };
+        let threads = recompute.threads.get();
+        if let Some(ms) = self.tile_ms {
+            anyhow::ensure!(ms.is_finite() && ms > 0.0, "--tile-ms {ms} is no time");
+            return Ok(VerifierFigures {
+                threads,
+                fixed_ms: 0.0,
+                per_inner_dim_ms: ms / f64::from(TILE_INNER_DIM),
+            });
+        }
+        let measured = |k| Ok::<_, anyhow::Error>((k, calibrate(&recompute, k, CALIBRATION)?.tile_ms()));
+        Ok(VerifierFigures::through(
+            threads,
+            [measured(LOCAL_INNER_DIM)?, measured(TILE_INNER_DIM)?],
+        ))
+    }
+}
+
+fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| text.push_str(&format!("{name:<12} {value}\n"));
+    if let Some(samples) = proposal.samples {
+        line("samples", format!("{samples} a device and distinct k"));
+    }
+    for iteration in &proposal.iterations {
+        line(
+            "iteration",
+            format!("k = {}, {} sweeps", iteration.inner_dim, iteration.sweeps),
+        );
+    }
+    line("session", format!("{:.1} s of fills and sweeps", proposal.session_s));
+    line(
+        "verifier",
+        format!(
+            "{:.2} ms a tile at k = {TILE_INNER_DIM}, {:.2} ms at k = {LOCAL_INNER_DIM}, {} threads, {devices} devices",
+            verifier.tile_ms(TILE_INNER_DIM),
+            verifier.tile_ms(LOCAL_INNER_DIM),
+            verifier.threads
+        ),
+    );
+    text.push_str("\ncertified of what is measured\n");
+    text.push_str("samples      f*       V      B      T      T_local  core-s  verifier\n");
+    for row in &proposal.rows {
+        let mark = if proposal.samples == Some(row.samples) {
+            " <"
+        } else {
+            ""
+        };
+        text.push_str(&format!(
+            "{:<9} {:>6.2} %  {:>5}  {:>5}  {:>5}  {:>7}  {:>6.2}  {:>6.2} s{mark}\n",
+            row.samples,
+            100.0 * row.wrong_share,
+            share(row.memory),
+            share(row.bandwidth),
+            share(row.tensor),
+            share(row.local_tensor),
+            row.core_s,
+            row.verifier_s
+        ));
+    }
+    text
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or("-".to_owned(), |share| format!("{share:.3}"))
+}
+
+fn to_json(proposal: &Proposal, verifier: &VerifierFigures) -> Value {
+    let row = |row: &Row| {
+        json!({
+            "samples": row.samples,
+            "wrong_share": row.wrong_share,
+            "memory_share": row.memory,
+            "bandwidth_share": row.bandwidth,
+            "tensor_share": row.tensor,
+            "local_tensor_share": row.local_tensor,
+            "core_seconds": row.core_s,
+            "verifier_seconds": row.verifier_s,
+        })
+    };
+    json!({
+        "samples": proposal.samples,
+        "iterations": proposal.iterations.iter().map(|i| json!({
+            "inner_dim": i.inner_dim,
+            "sweeps": i.sweeps,
+        })).collect::<Vec<_>>(),
+        "session_seconds": proposal.session_s,
+        "threads": verifier.threads,
+        "tile_ms": verifier.tile_ms(TILE_INNER_DIM),
+        "rows": proposal.rows.iter().map(row).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,92 @@
+//! How fast this host recomputes tiles: measured, for a session's cost to be known before it begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use engine_cpu::{OperandCache, Tile, TileComputer};
+use protocol::bytes::{OperandKey, Salt};
+use protocol::digest::DigestKey;
+use protocol::tile::TileCoordinate;
+
+use crate::recompute::{Recompute, RecomputeError};
+
+/// Neighbouring tiles that share a column block of B, as those of a session's batch do.
+const TILES_A_BLOCK: u64 = 8;
+
+/// What this host recomputes in so long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calibration {
+    /// k of the tiles.
+    pub inner_dim: u32,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Tiles that they computed, digests included.
+    pub tiles: u64,
+    /// In so long.
+    pub elapsed: Duration,
+}
+
+impl Calibration {
+    /// Tiles a second on all threads.
+    #[must_use]
+    pub fn tiles_per_s(&self) -> f64 {
+        self.tiles as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// Multiply-adds a second on all threads, keystream and digests within the time.
+    #[must_use]
+    pub fn macs_per_s(&self) -> f64 {
+        self.tiles_per_s() * 65_536.0 * f64::from(self.inner_dim)
+    }
+
+    /// A tile's time on one thread, while all others compute too.
+    #[must_use]
+    pub fn tile_ms(&self) -> f64 {
+        1e3 * self.threads as f64 / self.tiles_per_s().max(1e-9)
+    }
+}
+
+/// Computes tiles at `inner_dim` on all of `recompute`'s threads for `duration`, in a session's order.
+///
+/// # Errors
+///
+/// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
+pub fn calibrate(recompute: &Recompute, inner_dim: u32, duration: Duration) -> Result<Calibration, RecomputeError> {
+    let cache = Arc::new(OperandCache::new(recompute.operand_budget_bytes));
+    let threads = recompute.threads.get();
+    let computers: Vec<_> = (0..threads)
+        .map(|_| TileComputer::new(recompute.path, Arc::clone(&cache)))
+        .collect::<Result<_, _>>()?;
+    let (next, key, salt) = (
+        AtomicU64::new(0),
+        OperandKey([7; 32]),
+        DigestKey::expand(&Salt([1; 32])),
+    );
+    let since = Instant::now();
+    let work = |mut computer: TileComputer| {
+        let mut tile = Tile::zeroed();
+        while since.elapsed() < duration {
+            let matrix = next.fetch_add(1, Ordering::Relaxed);
+            let at = TileCoordinate {
+                matrix,
+                row_block: 0,
+                column_block: (matrix / TILES_A_BLOCK % 64) as u32,
+            };
+            computer.compute(&key, inner_dim, at, &mut tile);
+            std::hint::black_box(computer.kernels().fill_digest(&salt, &tile));
+        }
+    };
+    thread::scope(|scope| {
+        for computer in computers {
+            scope.spawn(|| work(computer));
+        }
+    });
+    Ok(Calibration {
+        inner_dim,
+        threads,
+        tiles: next.into_inner(),
+        elapsed: since.elapsed(),
+    })
+}

@@ -1,0 +1,119 @@
+//! What a check that was stopped came to, for people and for programs.
+
+use std::fmt;
+
+use protocol::claims::Claims;
+use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use serde::Serialize;
+
+use crate::report::{HostReport, bytes, bytes_per_s, ops_per_s};
+use crate::verify::Stopped;
+
+/// No verdict, but how many samples agree and what they certify.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartialReport {
+    /// Always "none": a sample that was not checked never counts as passed.
+    pub verdict: &'static str,
+    /// Always "stopped".
+    pub reason: &'static str,
+    /// Samples whose tiles were recomputed and agree.
+    pub samples_checked: usize,
+    /// Samples drawn.
+    pub samples_drawn: usize,
+    /// Device by device and group by group.
+    pub groups: Vec<GroupReport>,
+    /// Certified for the host by the samples that count; absent offline.
+    pub host_so_far: Option<HostReport>,
+}
+
+/// One device's samples with one k.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupReport {
+    /// The device's ordinal.
+    pub device: u32,
+    /// k.
+    pub inner_dim: u32,
+    /// The first so many drawn all agree: they count.
+    pub samples: usize,
+    /// Samples drawn.
+    pub drawn: usize,
+}
+
+impl PartialReport {
+    /// The report of a check that was stopped.
+    #[must_use]
+    pub fn new(stopped: &Stopped) -> Self {
+        let so_far = &stopped.so_far;
+        PartialReport {
+            verdict: "none",
+            reason: "stopped",
+            samples_checked: so_far.done,
+            samples_drawn: so_far.total,
+            groups: so_far
+                .groups
+                .iter()
+                .map(|group| GroupReport {
+                    device: group.device.0,
+                    inner_dim: group.inner_dim,
+                    samples: group.first_agreeing,
+                    drawn: group.drawn,
+                })
+                .collect(),
+            host_so_far: so_far
+                .claims(&stopped.session, &stopped.evidence.assumptions)
+                .map(|claims| host(&claims)),
+        }
+    }
+}
+
+fn host(claims: &Claims) -> HostReport {
+    HostReport {
+        memory_bytes: claims.host.memory_bytes,
+        bandwidth_bytes_per_s: claims.host.bandwidth_bytes,
+        tensor_ops_per_s: claims.host.tensor_ops,
+        local_tensor_ops_per_s: claims.host.local_tensor_ops,
+    }
+}
+
+/// The host's bounds in a line: "V 132.3 GiB, B no claim, …".
+#[must_use]
+pub fn bounds_line(claims: &Claims) -> String {
+    line(&host(claims))
+}
+
+fn line(host: &HostReport) -> String {
+    let cell = |name: &str, value: Option<u128>, print: fn(u128) -> String| {
+        format!("{name} {}", value.map_or("no claim".to_owned(), print))
+    };
+    [
+        cell("V", host.memory_bytes, bytes),
+        cell("B", host.bandwidth_bytes_per_s, bytes_per_s),
+        cell("T", host.tensor_ops_per_s, ops_per_s),
+        cell("T_local", host.local_tensor_ops_per_s, ops_per_s),
+    ]
+    .join(", ")
+}
+
+impl fmt::Display for PartialReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "verdict      none (stopped): checked {} of {} samples, all agree",
+            self.samples_checked, self.samples_drawn
+        )?;
+        for group in &self.groups {
+            writeln!(
+                f,
+                "device {:<5} k = {}: the first {} of {} samples count",
+                group.device, group.inner_dim, group.samples, group.drawn
+            )?;
+        }
+        if let Some(host) = &self.host_so_far {
+            writeln!(f, "bound so far {}", line(host))?;
+        }
+        writeln!(
+            f,
+            "\n- no claim below {MIN_SAMPLES_FOR_CLAIM} samples; those checked early for their tiles' sake do not count"
+        )
+    }
+}

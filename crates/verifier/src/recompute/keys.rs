@@ -1,0 +1,40 @@
+//! Expanded digest keys, shared by threads: 128 KiB each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use protocol::bytes::Salt;
+use protocol::digest::DigestKey;
+
+/// Most keys kept: 32 MiB.
+const MAX_KEYS: usize = 256;
+
+/// The keys of the salts asked for of late.
+#[derive(Default)]
+pub(super) struct DigestKeys(Mutex<HashMap<Salt, Arc<OnceLock<DigestKey>>>>);
+
+/// A key in use.
+pub(super) struct Expanded(Arc<OnceLock<DigestKey>>);
+
+impl DigestKeys {
+    /// The key of `salt`, expanded if it is not there. When there are too many all are forgotten: salts come by
+    /// iteration, and those of the next are others.
+    pub(super) fn expanded(&self, salt: Salt) -> Expanded {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= MAX_KEYS && !keys.contains_key(&salt) {
+            keys.clear();
+        }
+        let key = Arc::clone(keys.entry(salt).or_default());
+        drop(keys);
+        key.get_or_init(|| DigestKey::expand(&salt));
+        Expanded(key)
+    }
+}
+
+impl std::ops::Deref for Expanded {
+    type Target = DigestKey;
+
+    fn deref(&self) -> &DigestKey {
+        self.0.get().expect("initialized when it was handed out")
+    }
+}

@@ -1,0 +1,105 @@
+//! How far recomputing has come, and what that much already certifies.
+
+use protocol::bounds::Assumptions;
+use protocol::bytes::DeviceOrdinal;
+use protocol::claims::Claims;
+use protocol::openings::TileCheck;
+use protocol::verifier::VerifierSession;
+
+/// The samples that were recomputed and agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoFar {
+    /// Samples of all devices and groups that agree.
+    pub done: usize,
+    /// Samples drawn.
+    pub total: usize,
+    /// Device by device, group by group.
+    pub groups: Vec<GroupSoFar>,
+}
+
+/// One device's samples with one k.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSoFar {
+    /// The device.
+    pub device: DeviceOrdinal,
+    /// k.
+    pub inner_dim: u32,
+    /// Samples drawn.
+    pub drawn: usize,
+    /// How many of the first drawn all agree: they are as random as if no more had been drawn, which those that were
+    /// done first for their tiles' sake are not.
+    pub first_agreeing: usize,
+    agreeing: Vec<bool>,
+}
+
+impl SoFar {
+    pub(super) fn new(checks: &[TileCheck]) -> Self {
+        let mut so_far = SoFar {
+            done: 0,
+            total: checks.len(),
+            groups: Vec::new(),
+        };
+        for check in checks {
+            let (device, inner_dim) = (check.site.sample.device, check.site.inner_dim);
+            let at = so_far.position(device, inner_dim).unwrap_or_else(|| {
+                so_far.groups.push(GroupSoFar {
+                    device,
+                    inner_dim,
+                    drawn: 0,
+                    first_agreeing: 0,
+                    agreeing: Vec::new(),
+                });
+                so_far.groups.len() - 1
+            });
+            so_far.groups[at].drawn += 1;
+            so_far.groups[at].agreeing.push(false);
+        }
+        so_far
+    }
+
+    fn position(&self, device: DeviceOrdinal, inner_dim: u32) -> Option<usize> {
+        self.groups
+            .iter()
+            .rposition(|group| (group.device, group.inner_dim) == (device, inner_dim))
+    }
+
+    /// Takes note of a check that agrees; `position` is its place among its group's.
+    pub(super) fn agree(&mut self, check: &TileCheck, position: usize) {
+        self.done += 1;
+        let at = self.position(check.site.sample.device, check.site.inner_dim);
+        let group = &mut self.groups[at.expect("made from all checks")];
+        group.agreeing[position] = true;
+        while group.agreeing.get(group.first_agreeing) == Some(&true) {
+            group.first_agreeing += 1;
+        }
+    }
+
+    /// What the session certifies if nothing beyond [`GroupSoFar::first_agreeing`] is known: f* is that of so many
+    /// samples (spec §6). `None` before there are windows, or without a clock.
+    #[must_use]
+    pub fn claims(&self, session: &VerifierSession, assumptions: &Assumptions) -> Option<Claims> {
+        let plan = session.plan()?;
+        let is_online = session.config().mode == protocol::verifier::Mode::Online;
+        (is_online && session.windows().len() == plan.iterations().len()).then(|| {
+            Claims::of_samples(plan, session.windows(), assumptions, |device, inner_dim| {
+                self.position(device, inner_dim)
+                    .map_or(0, |at| self.groups[at].first_agreeing as u32)
+            })
+        })
+    }
+}
+
+/// The position of each check among those of its device and group.
+pub(super) fn positions(checks: &[TileCheck]) -> Vec<usize> {
+    let mut drawn = std::collections::HashMap::new();
+    checks
+        .iter()
+        .map(|check| {
+            let drawn: &mut usize = drawn
+                .entry((check.site.sample.device, check.site.inner_dim))
+                .or_default();
+            *drawn += 1;
+            *drawn - 1
+        })
+        .collect()
+}
