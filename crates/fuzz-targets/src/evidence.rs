@@ -64,7 +64,7 @@ static BASES: LazyLock<[Base; 3]> = LazyLock::new(|| {
             checks: rehearsed.session.tile_checks().to_vec(),
         }
     };
-    let larger = cast::request(&[(4096, 2), (128, 1)], 300);
+    let larger = cast::request(&[(4096, 2), (128, 1)], 5);
     let plan = larger.plan(&cast::hello(&[300, 2])).expect("a plan");
     [
         base(&[1], Opener::Request(cast::request(&[(64, 1)], 1))),

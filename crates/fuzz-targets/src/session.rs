@@ -109,7 +109,7 @@ impl Stage {
 
     /// One step of an undisturbed session.
     fn go_on(&mut self) {
-        self.now_ns += 1_000;
+        self.now_ns = self.now_ns.saturating_add(1_000);
         match self.verifier.step() {
             Step::Send(_) => {
                 let frame = self.due().expect("a frame is due");
