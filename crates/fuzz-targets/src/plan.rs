@@ -49,6 +49,9 @@ pub(crate) fn check(plan: &Plan) {
             total += u64::from(effective);
         }
     }
+    if groups.len() <= 8 {
+        assert_eq!(plan.total_samples(), total);
+    }
     if groups.len() <= 8 && total <= 4096 {
         check_samples(plan, total);
     }
