@@ -118,12 +118,7 @@ impl Measured {
     #[must_use]
     pub fn tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
         let raw = self.per_fill_second(self.operations())?;
-        let fewest = self
-            .iterations
-            .iter()
-            .map(|i| i.sweeps)
-            .min()
-            .filter(|&sweeps| sweeps > 0)?;
+        let fewest = self.iterations.iter().map(|i| i.sweeps).min()?;
         let weight = u128::from(fewest) * self.iterations.len() as u128;
         positive(raw.checked_sub(self.wrong(raw, assumptions, u128::from(self.sweeps()), weight)?)?)
     }
@@ -198,6 +193,12 @@ mod tests {
         error_bits: 20,
     };
 
+    /// The same with a helper that holds copies.
+    const HELPED: Assumptions = Assumptions {
+        helper_bytes: 90_000_000_000,
+        ..H200
+    };
+
     const SWEEP_NS: u64 = 32_000_000;
 
     fn session(inner_dim: u32, samples: u32, sweeps: &[u32]) -> Measured {
@@ -214,7 +215,7 @@ mod tests {
         }
     }
 
-    fn theirs(m: &Measured) -> (reference::Measured, reference::Assumptions) {
+    fn theirs(m: &Measured, a: &Assumptions) -> (reference::Measured, reference::Assumptions) {
         let iteration = |i: &MeasuredIteration| reference::MeasuredIteration {
             sweeps: f64::from(i.sweeps),
             fill: i.fill_ns as f64 / 1e9,
@@ -227,11 +228,11 @@ mod tests {
             iterations: m.iterations.iter().map(iteration).collect(),
         };
         let assumptions = reference::Assumptions {
-            best_rate: H200.best_rate_ops as f64,
-            link_in: H200.link_in_bytes as f64,
-            link_out: H200.link_out_bytes as f64,
-            helper_read: H200.helper_bytes as f64,
-            on_chip: H200.on_chip_bytes as f64,
+            best_rate: a.best_rate_ops as f64,
+            link_in: a.link_in_bytes as f64,
+            link_out: a.link_out_bytes as f64,
+            helper_read: a.helper_bytes as f64,
+            on_chip: a.on_chip_bytes as f64,
         };
         (measured, assumptions)
     }
@@ -252,12 +253,69 @@ mod tests {
             (2048, 1024, &[100, 1]),
         ] {
             let measured = session(inner_dim, samples, sweeps);
-            let (m, a) = theirs(&measured);
-            close(measured.memory_bytes(&H200), reference::bound_v(&m, &a));
-            close(measured.bandwidth_bytes(&H200), reference::bound_b(&m, &a));
-            close(measured.tensor_ops(&H200), reference::bound_t(&m));
-            close(measured.local_tensor_ops(&H200), reference::bound_t_local(&m, &a));
+            for assumptions in [&H200, &HELPED] {
+                let (m, a) = theirs(&measured, assumptions);
+                close(measured.memory_bytes(assumptions), reference::bound_v(&m, &a));
+                close(measured.bandwidth_bytes(assumptions), reference::bound_b(&m, &a));
+                close(measured.tensor_ops(assumptions), reference::bound_t(&m));
+                close(measured.local_tensor_ops(assumptions), reference::bound_t_local(&m, &a));
+            }
         }
+    }
+
+    /// On-chip memory could hold a good part of a smaller dataset.
+    #[test]
+    fn bandwidth_is_claimed_from_sixteen_times_the_on_chip_memory_on() {
+        let large_chip = Assumptions {
+            on_chip_bytes: 8 << 30,
+            ..H200
+        };
+        let with = |dataset_bytes| Measured {
+            dataset_bytes,
+            ..session(16_384, 1024, &[32])
+        };
+        assert!(with(128 << 30).bandwidth_bytes(&large_chip).is_some());
+        assert_eq!(with((128 << 30) - 1).bandwidth_bytes(&large_chip), None);
+        assert_eq!(with(100 << 30).bandwidth_bytes(&large_chip), None);
+    }
+
+    #[test]
+    fn nothing_is_claimed_without_windows_or_sweeps() {
+        let one = |sweeps, fill_ns, sweep_ns| Measured {
+            iterations: vec![MeasuredIteration {
+                sweeps,
+                fill_ns,
+                sweep_ns,
+            }],
+            ..session(16_384, 1024, &[32])
+        };
+        let claims = |m: Measured| {
+            [
+                m.memory_bytes(&H200),
+                m.bandwidth_bytes(&H200),
+                m.tensor_ops(&H200),
+                m.local_tensor_ops(&H200),
+            ]
+            .map(|claim| claim.is_some())
+        };
+        let (fill_ns, sweep_ns) = (1_000_000_000, 32 * SWEEP_NS);
+        assert_eq!(claims(one(32, fill_ns, sweep_ns)), [true, true, true, true]);
+        assert_eq!(claims(one(32, fill_ns, 0)), [false, false, true, false]);
+        assert_eq!(claims(one(32, 0, sweep_ns)), [true, true, false, false]);
+        assert_eq!(claims(one(0, fill_ns, sweep_ns)), [false; 4]);
+        let none = Measured {
+            iterations: Vec::new(),
+            ..session(16_384, 1024, &[32])
+        };
+        assert_eq!(claims(none), [false; 4]);
+    }
+
+    #[test]
+    fn a_bound_of_nothing_is_no_claim() {
+        assert_eq!(positive(0), None);
+        assert_eq!(positive(1), Some(1));
+        assert_eq!(positive(u64::MAX.into()), Some(u64::MAX));
+        assert_eq!(positive(1 << 64), None);
     }
 
     /// Attack: skip the fill of an iteration with few sweeps; its leaves are few and its operations are not.

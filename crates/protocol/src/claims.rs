@@ -174,3 +174,131 @@ fn measured(plan: &Plan, device: &DevicePlan, inner_dim: u32, windows: &[Windows
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::Identity;
+    use crate::plan::{Deadlines, Iteration, PlanFields};
+
+    const ASSUMPTIONS: Assumptions = Assumptions {
+        best_rate_ops: 1_360_000_000_000_000,
+        link_in_bytes: 6_400_000_000,
+        link_out_bytes: 6_400_000_000,
+        helper_bytes: 0,
+        on_chip_bytes: 128_000_000,
+        error_bits: 20,
+    };
+
+    /// Two devices of 64 and 32 GiB, three iterations in two groups.
+    fn plan() -> Plan {
+        let device = |ordinal, matrix_offset, num_matrices| DevicePlan {
+            ordinal: DeviceOrdinal(ordinal),
+            matrix_offset,
+            num_matrices,
+        };
+        let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
+        Plan::new(PlanFields {
+            session_id: [0; 16],
+            verifier: Identity([0; 32]),
+            verifier_name: String::new(),
+            audience: String::new(),
+            matrix_dim: 16_384,
+            devices: vec![device(0, 0, 256), device(3, 256, 128)],
+            iterations: vec![iteration(8_192, 8), iteration(16_384, 4), iteration(8_192, 6)],
+            samples: 1024,
+            deadlines: Deadlines {
+                ready_ms: 1,
+                fill_ms: 1,
+                sweep_ms: 1,
+                openings_ms: 1,
+            },
+        })
+        .expect("within the bounds")
+    }
+
+    fn windows() -> Vec<Windows> {
+        let windows = |fill_ns, sweep_ns| Windows {
+            fill_ns,
+            sweep_ns,
+            ..Windows::default()
+        };
+        vec![
+            windows(1_000_000_000, 8 * 20_000_000),
+            windows(1_600_000_000, 4 * 16_000_000),
+            windows(1_100_000_000, 6 * 20_000_000),
+        ]
+    }
+
+    #[test]
+    fn a_group_is_measured_by_its_own_iterations() {
+        let claims = Claims::new(&plan(), &windows(), &ASSUMPTIONS);
+        let ordinals: Vec<_> = claims.devices.iter().map(|device| device.device).collect();
+        assert_eq!(ordinals, [DeviceOrdinal(0), DeviceOrdinal(3)]);
+        for (device, dataset_bytes) in claims.devices.iter().zip([64 << 30, 32 << 30]) {
+            let [first, second] = &device.groups[..] else {
+                panic!("{} groups", device.groups.len());
+            };
+            let iteration = |sweeps, fill_ns, sweep_ns| MeasuredIteration {
+                sweeps,
+                fill_ns,
+                sweep_ns,
+            };
+            assert_eq!(
+                first.measured,
+                Measured {
+                    inner_dim: 8_192,
+                    samples: 1024,
+                    dataset_bytes,
+                    iterations: vec![
+                        iteration(8, 1_000_000_000, 160_000_000),
+                        iteration(6, 1_100_000_000, 120_000_000)
+                    ],
+                }
+            );
+            assert_eq!(second.measured.inner_dim, 16_384);
+            assert_eq!(second.measured.iterations, [iteration(4, 1_600_000_000, 64_000_000)]);
+        }
+    }
+
+    #[test]
+    fn the_best_group_speaks_for_a_device_and_the_devices_for_the_host() {
+        let claims = Claims::new(&plan(), &windows(), &ASSUMPTIONS);
+        let value = |bound: Option<Bound>| bound.map(|bound| (bound.value, bound.inner_dim));
+        for device in &claims.devices {
+            let [first, second] = &device.groups[..] else {
+                panic!("{} groups", device.groups.len());
+            };
+            for claim in [
+                |b: &Bounds| b.memory_bytes,
+                |b: &Bounds| b.bandwidth_bytes,
+                |b: &Bounds| b.tensor_ops,
+                |b: &Bounds| b.local_tensor_ops,
+            ] {
+                let of_groups = [value(claim(&first.bounds)), value(claim(&second.bounds))];
+                assert!(of_groups[1].is_some(), "{}: {of_groups:?}", device.device);
+                assert_eq!(value(claim(&device.best)), of_groups.into_iter().max().flatten());
+            }
+            assert_eq!(
+                value(second.bounds.tensor_ops),
+                second.measured.tensor_ops(&ASSUMPTIONS).map(|ops| (ops, 16_384))
+            );
+        }
+        let sum = |claim: fn(&Bounds) -> Option<Bound>| {
+            let values = claims.devices.iter().filter_map(|device| claim(&device.best));
+            Some(values.map(|bound| u128::from(bound.value)).sum())
+        };
+        assert_eq!(claims.host.memory_bytes, sum(|b| b.memory_bytes));
+        assert_eq!(claims.host.bandwidth_bytes, sum(|b| b.bandwidth_bytes));
+        assert_eq!(claims.host.tensor_ops, sum(|b| b.tensor_ops));
+        assert_eq!(claims.host.local_tensor_ops, sum(|b| b.local_tensor_ops));
+    }
+
+    #[test]
+    fn a_host_claims_nothing_where_no_device_does() {
+        let without_windows = vec![Windows::default(); 3];
+        let claims = Claims::new(&plan(), &without_windows, &ASSUMPTIONS);
+        assert_eq!(claims.host, HostBounds::default());
+        assert!(claims.devices.iter().all(|device| device.best == Bounds::default()));
+    }
+}

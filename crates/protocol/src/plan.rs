@@ -2,6 +2,8 @@
 //!
 //! A [`Plan`] cannot be invalid: every way to get one checks every bound.
 
+use std::collections::HashMap;
+
 use crate::bytes::{DeviceOrdinal, Identity};
 use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::engine::Assignment;
@@ -221,6 +223,23 @@ impl Plan {
     #[must_use]
     pub fn effective_samples(&self, device: &DevicePlan, inner_dim: u32) -> u32 {
         u64::from(self.0.samples).min(self.group_leaves(device, inner_dim)) as u32
+    }
+
+    /// The effective samples of all devices and groups: openings of a whole session (spec §3).
+    #[must_use]
+    pub fn total_samples(&self) -> u64 {
+        let mut sweeps = HashMap::new();
+        for iteration in &self.0.iterations {
+            *sweeps.entry(iteration.inner_dim).or_insert(0) += u64::from(iteration.sweeps);
+        }
+        let of_device = |device: &DevicePlan| -> u64 {
+            let leaves = u64::from(self.sweep_leaves(device));
+            sweeps
+                .values()
+                .map(|sweeps| u64::from(self.0.samples).min(sweeps * leaves))
+                .sum()
+        };
+        self.0.devices.iter().map(of_device).sum()
     }
 }
 

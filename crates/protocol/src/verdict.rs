@@ -256,3 +256,28 @@ impl Obstacle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_have_names_statuses_and_reasons() {
+        let all = [
+            Verdict::Affirmed,
+            Verdict::Contraindicated(Failure::Flood),
+            Verdict::CouldNotRun(Obstacle::Stopped),
+        ];
+        assert_eq!(
+            all.each_ref()
+                .map(|verdict| (verdict.status(), verdict.name(), verdict.code())),
+            [
+                (0, "affirmed", ""),
+                (1, "contraindicated", "flood"),
+                (2, "could not run", "stopped")
+            ]
+        );
+        assert_eq!(all[0].message(), "");
+        assert_eq!(all[1].to_message().message, "flooded with PROGRESS");
+    }
+}

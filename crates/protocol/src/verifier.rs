@@ -12,7 +12,7 @@ use crate::limits::{MAX_HELLO_BYTES, MAX_SMALL_BYTES, SUITE, VERSION};
 use crate::message::{
     Abort, Filled, Hello, NonceMessage, OpeningsBody, Ready, SaltMessage, SampleMessage, Stage, Swept,
 };
-use crate::openings::{TileCheck, TileMismatch, check_paths, check_sizes, max_payload_bytes};
+use crate::openings::{OpeningsError, TileCheck, TileMismatch, check_paths, check_sizes, max_payload_bytes};
 use crate::plan::Plan;
 use crate::record::{EndCause, Event, Record};
 use crate::sampling::{Sample, samples};
@@ -145,6 +145,8 @@ pub struct VerifierSession {
     plan: Option<Message<Plan>>,
     trace: Option<Trace>,
     windows: Vec<Windows>,
+    /// The seed of SAMPLE, once it is sent.
+    seed: Option<Fresh>,
     sites: Vec<Site>,
     tile_checks: Vec<TileCheck>,
     openings: Option<OpeningsBody>,
@@ -170,6 +172,7 @@ impl VerifierSession {
             plan: None,
             trace: None,
             windows: Vec::new(),
+            seed: None,
             sites: Vec::new(),
             tile_checks: Vec::new(),
             openings: None,
@@ -303,9 +306,7 @@ impl VerifierSession {
             (Outgoing::Sample, Some(MessageType::Sample)) => {
                 let SampleMessage(seed) = SampleMessage::from_bytes(&frame.payload).map_err(|e| content(&e))?;
                 self.check_derived(&frame, seed)?;
-                let plan = &self.plan.as_ref().expect("SAMPLE follows PLAN").value;
-                let trace = self.trace.as_ref().expect("SAMPLE follows NONCE");
-                self.sites = samples(plan, &seed).into_iter().map(|s| trace.site(s)).collect();
+                self.seed = Some(seed);
                 self.state = State::AwaitOpenings;
             }
             _ => return Err(not_due()),
@@ -474,13 +475,13 @@ impl VerifierSession {
         &self.windows
     }
 
-    /// Sites of the samples, once SAMPLE is sent.
+    /// Sites of the samples, once as many have been opened: none are drawn for who opens nothing.
     #[must_use]
     pub fn sites(&self) -> &[Site] {
         &self.sites
     }
 
-    /// The samples, once SAMPLE is sent.
+    /// The samples, once as many have been opened.
     pub fn samples(&self) -> impl Iterator<Item = Sample> {
         self.sites.iter().map(|site| site.sample)
     }
@@ -608,6 +609,17 @@ impl VerifierSession {
         let body = OpeningsBody::from_bytes(body_bytes).map_err(|e| malformed(e.to_string()))?;
         let body = self.openings.insert(body);
         let failed = |failure: Failure| Verdict::Contraindicated(failure);
+        let plan = &self.plan.as_ref().expect("OPENINGS follow PLAN").value;
+        if body.openings.len() as u64 != plan.total_samples() {
+            return Err(failed(Failure::Openings(OpeningsError::Count {
+                expected: usize::try_from(plan.total_samples()).unwrap_or(usize::MAX),
+                actual: body.openings.len(),
+            })));
+        }
+        // Only now: a plan of a few kilobytes may ask for billions, and this many have really come.
+        let trace = self.trace.as_ref().expect("OPENINGS follow NONCE");
+        let seed = self.seed.as_ref().expect("OPENINGS follow SAMPLE");
+        self.sites = samples(plan, seed).into_iter().map(|s| trace.site(s)).collect();
         check_sizes(&self.sites, body).map_err(|e| failed(e.into()))?;
 
         self.transcript.append_parts(MessageType::Openings as u32, body_bytes);
@@ -692,7 +704,7 @@ impl VerifierSession {
     }
 
     fn is_after_sample(&self) -> bool {
-        !self.sites.is_empty()
+        self.seed.is_some()
     }
 
     fn late(&self, phase: Phase) -> Verdict {

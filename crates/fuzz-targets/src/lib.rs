@@ -1,0 +1,76 @@
+//! What is fuzzed: each target is a function of bytes that panics where a promise of the code is broken.
+//!
+//! `fuzz/` calls them under libFuzzer, guided by coverage; `tests/replay.rs` calls them on the stable toolchain with the
+//! kept inputs of `fuzz/corpus`, the vectors of the spec, and changes of both. Hostile bytes may be refused; they must
+//! not panic, hang, take memory that did not come with them, or get anything affirmed that was not committed to.
+
+pub mod challenge;
+pub mod checksum;
+pub mod evidence;
+pub mod frames;
+mod input;
+pub mod messages;
+pub mod plan;
+pub mod session;
+mod stand_in;
+mod vectors;
+
+/// One target.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, which is that of its libFuzzer program and of its folder in `fuzz/corpus`.
+    pub name: &'static str,
+    /// What is run; panics are findings.
+    pub run: fn(&[u8]),
+    /// Inputs to begin with, made from the vectors of the spec.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every target.
+pub const ALL: [Target; 9] = [
+    Target {
+        name: "frames",
+        run: frames::run,
+        seeds: frames::seeds,
+    },
+    Target {
+        name: "messages",
+        run: messages::run,
+        seeds: messages::seeds,
+    },
+    Target {
+        name: "plan",
+        run: plan::run,
+        seeds: plan::seeds,
+    },
+    Target {
+        name: "evidence_bytes",
+        run: evidence::run_bytes,
+        seeds: evidence::seeds_of_bytes,
+    },
+    Target {
+        name: "evidence_records",
+        run: evidence::run_records,
+        seeds: evidence::seeds_of_records,
+    },
+    Target {
+        name: "challenge",
+        run: challenge::run,
+        seeds: challenge::seeds,
+    },
+    Target {
+        name: "verifier_session",
+        run: session::run_verifier,
+        seeds: session::seeds,
+    },
+    Target {
+        name: "attester_session",
+        run: session::run_attester,
+        seeds: session::seeds,
+    },
+    Target {
+        name: "checksum",
+        run: checksum::run,
+        seeds: checksum::seeds,
+    },
+];

@@ -1,0 +1,81 @@
+//! Plans: whatever is accepted can be worked with (spec §3).
+
+use std::collections::HashSet;
+
+use protocol::bytes::Fresh;
+use protocol::cbor::Canonical;
+use protocol::derive::hash;
+use protocol::frame::MessageType;
+use protocol::limits::{MAX_SAMPLES, MAX_SWEEPS};
+use protocol::openings::max_payload_bytes;
+use protocol::plan::Plan;
+use protocol::sampling::samples;
+
+use crate::vectors;
+
+/// Reads a plan and works out everything that follows from it.
+///
+/// # Panics
+///
+/// Where the plan's bounds do not bound what follows.
+pub fn run(data: &[u8]) {
+    if let Ok(plan) = Plan::from_bytes(data) {
+        assert_eq!(plan.to_bytes(), data, "one plan has one encoding");
+        check(&plan);
+    }
+}
+
+pub(crate) fn check(plan: &Plan) {
+    assert_eq!(
+        Plan::new(plan.fields().clone()).as_ref(),
+        Ok(plan),
+        "a plan is valid by construction"
+    );
+    for kind in MessageType::ALL {
+        assert!(max_payload_bytes(plan, kind) > 0);
+    }
+    let sweeps: u32 = plan.iterations().iter().map(|i| i.sweeps).sum();
+    assert!(sweeps <= MAX_SWEEPS);
+    let groups = plan.groups();
+    let mut total = 0;
+    for device in plan.devices() {
+        let assignment = plan.assignment(device);
+        assert!(assignment.tiles() >= 1);
+        assert_eq!(assignment.dataset_bytes(), u64::from(assignment.tiles()) << 16);
+        for &inner_dim in groups.iter().take(8) {
+            let effective = plan.effective_samples(device, inner_dim);
+            assert!((1..=MAX_SAMPLES).contains(&effective));
+            assert!(u64::from(effective) <= plan.group_leaves(device, inner_dim));
+            total += u64::from(effective);
+        }
+    }
+    if groups.len() <= 8 {
+        assert_eq!(plan.total_samples(), total);
+    }
+    if groups.len() <= 8 && total <= 4096 {
+        check_samples(plan, total);
+    }
+}
+
+/// Samples are as many as they should be, distinct, and within the plan.
+fn check_samples(plan: &Plan, total: u64) {
+    let drawn = samples(plan, &Fresh(hash(&[&plan.to_bytes()])));
+    assert_eq!(drawn.len() as u64, total);
+    assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), drawn.len(), "no leaf twice");
+    for sample in drawn {
+        let device = plan.devices().iter().find(|d| d.ordinal == sample.device);
+        assert!(device.is_some_and(|device| sample.leaf < plan.sweep_leaves(device)));
+        let iteration = plan.iterations().get(sample.iteration as usize);
+        assert!(iteration.is_some_and(|iteration| (1..=iteration.sweeps).contains(&sample.sweep)));
+    }
+}
+
+/// The vectors of PLAN.
+#[must_use]
+pub fn seeds() -> Vec<Vec<u8>> {
+    vectors::load(&["accept", "reject"])
+        .into_iter()
+        .filter(|(name, payload)| name == "PLAN" && payload.len() < 4096)
+        .map(|(_, payload)| payload)
+        .collect()
+}
