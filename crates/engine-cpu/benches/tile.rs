@@ -1,11 +1,12 @@
-//! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of `vpdpbusd`,
-//! so that a product's share of it is a ratio within one run.
+//! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of
+//! its multiply-add, so that a product's share of it is a ratio within one run.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
+use engine_cpu::bench::products_in_registers;
 use engine_cpu::{OperandCache, PackedRows, Path, Product, Tile, TileComputer};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::digest::DigestKey;
@@ -66,34 +67,17 @@ fn tiles(c: &mut Criterion, path: Path) {
     group.finish();
 }
 
-#[cfg(target_arch = "x86_64")]
-fn ceiling(c: &mut Criterion) {
-    use std::arch::x86_64::*;
-
-    const ROUNDS: u64 = 1 << 16;
-    const ACCUMULATORS: u64 = 16;
-
-    /// As many products as 16 accumulators take in [`ROUNDS`] rounds, all in registers.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn spin(seed: i32) -> i32 {
-        let (a, b) = (_mm512_set1_epi32(seed), _mm512_set1_epi32(seed ^ 0x0102_0304));
-        let mut sums = [_mm512_setzero_si512(); ACCUMULATORS as usize];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, a, b);
-            }
-        }
-        sums.into_iter()
-            .fold(0, |total, sum| total ^ _mm512_reduce_add_epi32(sum))
-    }
-
-    if !Path::Avx512Vnni.is_available() {
+/// The path's multiply-add alone, in registers.
+fn ceiling(c: &mut Criterion, path: Path) {
+    let kernels = path.kernels().expect("the path is available");
+    let Some(products) = products_in_registers(kernels) else {
         return;
-    }
-    let mut group = c.benchmark_group("ceiling");
-    group.throughput(Throughput::Elements(ROUNDS * ACCUMULATORS * 64));
-    // SAFETY: the CPU has AVX-512 VNNI, as asked above.
-    group.bench_function("vpdpbusd in registers", |b| b.iter(|| unsafe { spin(black_box(3)) }));
+    };
+    let mut group = c.benchmark_group(path.name());
+    group.throughput(Throughput::Elements(products));
+    group.bench_function("ceiling: products in registers", |b| {
+        b.iter(|| products_in_registers(black_box(kernels)));
+    });
     group.finish();
 }
 
@@ -104,9 +88,8 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .without_plots()
         .configure_from_args();
-    #[cfg(target_arch = "x86_64")]
-    ceiling(&mut c);
     for path in Path::available() {
+        ceiling(&mut c, path);
         tiles(&mut c, path);
     }
     c.final_summary();

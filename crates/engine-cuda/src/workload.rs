@@ -92,6 +92,16 @@ impl Workload {
         &self.assignment
     }
 
+    /// The device's memory that the assignment takes.
+    pub(crate) fn memory(&self) -> &DeviceMemory {
+        &self.memory
+    }
+
+    /// Where in it things lie.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Fills the dataset; see [`protocol::engine::Engine::fill`].
     pub(crate) fn fill(
         &mut self,
