@@ -47,6 +47,11 @@ impl Context {
         Ok(context)
     }
 
+    /// The device: one number a physical device or MIG slice in this process.
+    pub(crate) fn device(&self) -> sys::CUdevice {
+        self.device
+    }
+
     /// Makes the context current on this thread.
     ///
     /// # Errors

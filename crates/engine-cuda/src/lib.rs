@@ -23,6 +23,7 @@ mod self_check;
 mod stream;
 mod sweep;
 mod telemetry;
+mod turn;
 mod workload;
 
 pub use driver::NoCuda;
@@ -31,4 +32,4 @@ pub use fill::FillPath;
 pub use inventory::{DeviceInfo, Nvlink, ProcessUse, devices};
 pub use offer::DeviceOffer;
 pub use sweep::SweepPath;
-pub use telemetry::{NoTelemetry, Telemetry, TelemetrySummary};
+pub use telemetry::{NoTelemetry, Series, Telemetry, TelemetrySummary};
