@@ -5,6 +5,7 @@ use std::ptr;
 
 use cudarc::driver::sys;
 use libloading::Library;
+use protocol::engine::EngineError;
 
 use super::plain::Plain;
 
@@ -67,7 +68,8 @@ pub(super) struct Gemm {
     operand: Handle,
     result: Handle,
     n: u32,
-    algorithm: [u64; 8],
+    /// `None`: the library chooses at each call, without a workspace.
+    algorithm: Option<[u64; 8]>,
     /// A, B, C, workspace.
     at: [u64; 4],
 }
@@ -164,10 +166,45 @@ impl Gemm {
                 operand,
                 result,
                 n,
-                algorithm: best.algorithm,
+                algorithm: Some(best.algorithm),
                 at: [a, a + square, a + 2 * square, a + 6 * square],
             })
         }
+    }
+
+    /// From now on without workspace and algorithm, as `torch._int_mm` calls the library: it then takes a slower kernel.
+    pub(super) fn without_workspace(&mut self) {
+        self.algorithm = None;
+    }
+
+    /// Does one product and compares some of its sums.
+    ///
+    /// # Errors
+    ///
+    /// What the library says, or a sum that is wrong.
+    pub(super) fn check(&mut self, plain: &Plain<'_>) -> Result<(), String> {
+        let n = u64::from(self.n);
+        plain
+            .once(&mut |stream| self.queue(stream.raw()).map_err(EngineError::Unsupported))
+            .map_err(|e| e.to_string())?;
+        for (row, column) in [(0, 0), (1, n - 1), (n / 2 + 7, n / 3), (n - 1, 2)] {
+            let read = |address, words| plain.read(address, words).map_err(|error| error.to_string());
+            let a = read(self.at[0] + row * n, self.n / 4)?;
+            let b = read(self.at[1] + column * n, self.n / 4)?;
+            let actual = read(self.at[2] + 4 * (column * n + row), 1)?[0] as i32;
+            let bytes = |words: Vec<u32>| {
+                words
+                    .into_iter()
+                    .flat_map(|word| word.to_le_bytes().map(|byte| byte as i8))
+            };
+            let expected: i32 = bytes(a).zip(bytes(b)).map(|(a, b)| i32::from(a) * i32::from(b)).sum();
+            if actual != expected {
+                return Err(format!(
+                    "cuBLASLt's sum at ({row}, {column}) is {actual}, expected {expected}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// n of the n x n x n product.
@@ -201,9 +238,17 @@ impl Gemm {
                 self.result,
                 at[2],
                 self.result,
-                &raw const self.algorithm,
-                at[3],
-                WORKSPACE_BYTES as usize,
+                self.algorithm.as_ref().map_or(ptr::null(), ptr::from_ref),
+                if self.algorithm.is_some() {
+                    at[3]
+                } else {
+                    ptr::null_mut()
+                },
+                if self.algorithm.is_some() {
+                    WORKSPACE_BYTES as usize
+                } else {
+                    0
+                },
                 stream,
             )
         };

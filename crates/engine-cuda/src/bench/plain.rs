@@ -9,6 +9,7 @@ use protocol::limits::TILE_BYTES;
 use crate::engine::CudaEngine;
 use crate::kernels::{Function, Module, Shape, parameter};
 use crate::layout::{OPERAND_KEY, SALT};
+use crate::memory::Pinned;
 use crate::stream::{Event, Stream};
 use crate::sweep::SweepPath;
 use crate::workload::Workload;
@@ -73,6 +74,22 @@ impl<'a> Plain<'a> {
         Err(EngineError::DeviceLost("a launch did not end".to_owned()))
     }
 
+    /// Queues work once and waits for it.
+    pub(super) fn once(&self, queue: &mut dyn FnMut(&Stream) -> Result<(), EngineError>) -> Result<(), EngineError> {
+        queue(&self.stream)?;
+        self.ends[0].record(&self.stream)?;
+        self.wait(&self.ends[0])
+    }
+
+    /// Words of the device's memory, which nothing writes now.
+    pub(super) fn read(&self, address: sys::CUdeviceptr, words: u32) -> Result<Vec<u32>, EngineError> {
+        let mut host = Pinned::<u32>::new(&self.engine.context, words as usize)?;
+        // SAFETY: the host's memory is as long as said, the caller's address lies within the dataset; both wait for the copy.
+        self.once(&mut |stream| unsafe { stream.copy_to_host(host.as_mut_ptr(), address, words as usize) })?;
+        // SAFETY: the copy has just ended.
+        Ok(unsafe { host.as_slice() }.to_vec())
+    }
+
     /// Queues launches for about so long, in batches of some 100 ms, so that the device never waits for the host.
     pub(super) fn repeat(
         &self,
@@ -81,9 +98,7 @@ impl<'a> Plain<'a> {
     ) -> Result<Measured, EngineError> {
         let mut once = || -> Result<Duration, EngineError> {
             let start = Instant::now();
-            queue(&self.stream)?;
-            self.ends[0].record(&self.stream)?;
-            self.wait(&self.ends[0])?;
+            self.once(queue)?;
             Ok(start.elapsed())
         };
         // The first may load code.
