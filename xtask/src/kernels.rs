@@ -19,7 +19,15 @@ struct Target {
 }
 
 /// What every chip with `mma.sync` gets.
-const TENSOR_CORES: &[&str] = &["keystream", "key", "sweep", "commit", "fill_mma", "fill_dp4a"];
+const TENSOR_CORES: &[&str] = &[
+    "keystream",
+    "key",
+    "sweep",
+    "commit",
+    "address_order",
+    "fill_mma",
+    "fill_dp4a",
+];
 
 const TARGETS: [Target; 8] = [
     cubin("sm_80", TENSOR_CORES),
@@ -32,6 +40,7 @@ const TARGETS: [Target; 8] = [
             "key",
             "sweep",
             "commit",
+            "address_order",
             "fill_sm90a",
             "fill_mma",
             "fill_dp4a",
@@ -41,7 +50,10 @@ const TARGETS: [Target; 8] = [
     cubin("sm_100", TENSOR_CORES),
     cubin("sm_120", TENSOR_CORES),
     // For chips without machine code above; the driver compiles it.
-    ptx("compute_75", &["keystream", "key", "sweep", "commit", "fill_dp4a"]),
+    ptx(
+        "compute_75",
+        &["keystream", "key", "sweep", "commit", "address_order", "fill_dp4a"],
+    ),
     ptx("compute_80", &["fill_mma"]),
 ];
 

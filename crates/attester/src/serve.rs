@@ -1,5 +1,6 @@
 //! One session over a pair of byte streams.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -112,11 +113,18 @@ pub fn serve(
         key,
         to,
         openings: Vec::new(),
-        labels: Vec::new(),
+        labels: BTreeMap::new(),
         pending: 0,
     };
     served.send(&hello)?;
     served.run(&incoming)
+}
+
+/// As many labels of each device as all devices can have, in the order of devices.
+fn fair_share(labels: BTreeMap<DeviceOrdinal, Vec<Label>>) -> Vec<Label> {
+    let each = MAX_LABELS / labels.len().max(1);
+    let kept = labels.into_values().flat_map(|labels| labels.into_iter().take(each));
+    kept.collect()
 }
 
 fn send(events: &SyncSender<Event>, event: Event) {
@@ -130,7 +138,8 @@ struct Served<W> {
     key: SigningKey,
     to: W,
     openings: Vec<Option<[Opening; 3]>>,
-    labels: Vec<Label>,
+    /// What was seen of each device.
+    labels: BTreeMap<DeviceOrdinal, Vec<Label>>,
     /// Devices that have not ended what they were told.
     pending: usize,
 }
@@ -218,13 +227,12 @@ impl<W: Write> Served<W> {
                 for (position, opening) in openings {
                     self.openings[position] = Some(opening);
                 }
-                self.labels.extend(labels);
+                self.labels.insert(ordinal, labels);
                 if self.pending > 0 {
                     return Ok(());
                 }
-                self.labels.truncate(MAX_LABELS);
                 let openings = self.openings.drain(..).flatten().collect();
-                let labels = std::mem::take(&mut self.labels);
+                let labels = fair_share(std::mem::take(&mut self.labels));
                 self.session.openings(openings, labels, &self.key, None)
             }
         };
@@ -285,5 +293,31 @@ impl ServeError {
             ServeError::Violation(violation) => Some(violation.to_abort().code),
             ServeError::Connection(_) | ServeError::Send(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_device_keeps_its_first_labels() {
+        let labels = |devices: u32| {
+            let of_device = |g| {
+                (
+                    DeviceOrdinal(g),
+                    (0..8).map(|i| Label::new(&format!("{g} {i}"), "")).collect(),
+                )
+            };
+            fair_share((0..devices).map(of_device).collect())
+        };
+        assert_eq!(labels(8).len(), 64);
+        let of_sixteen = labels(16);
+        assert_eq!(of_sixteen.len(), 64);
+        assert_eq!(
+            (of_sixteen[3].name.as_str(), of_sixteen[4].name.as_str()),
+            ("0 3", "1 0")
+        );
+        assert!(labels(0).is_empty());
     }
 }

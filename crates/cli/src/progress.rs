@@ -162,6 +162,19 @@ impl WorkProgress {
         }))
     }
 
+    /// Shows on a terminal what goes on, for how long nobody knows; nothing elsewhere or if `is_quiet`.
+    #[must_use]
+    pub fn stage(text: &str, is_quiet: bool) -> Self {
+        WorkProgress((!is_quiet && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is constant");
+            bar.set_style(style);
+            bar.set_message(text.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        }))
+    }
+
     /// `parts` more are done.
     pub fn advance(&self, parts: u64) {
         if let Some(bar) = &self.0 {

@@ -4,6 +4,7 @@
 //! On them stand [`TileComputer`], which recomputes single tiles as the Verifier needs them, and [`CpuEngine`], which
 //! holds a whole device's dataset. The results are those of `spec/protocol.md`, section 4, on every path.
 
+pub mod bench;
 mod cache;
 mod digest;
 mod engine;

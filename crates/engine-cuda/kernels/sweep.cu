@@ -221,6 +221,7 @@ __device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, SweepKey* 
 
 }  // namespace bulk
 
+#ifndef SWEEP_TEMPLATES_ONLY
 extern "C" __global__ __launch_bounds__(bulk::THREADS, 1) void sweep_bulk(const u8* __restrict__ tiles, u32 num_tiles,
                                                                           SweepKey* key, u64* __restrict__ leaves,
                                                                           u32 stages) {
@@ -228,6 +229,7 @@ extern "C" __global__ __launch_bounds__(bulk::THREADS, 1) void sweep_bulk(const 
     __shared__ bulk::Control control;
     bulk::sweep<RandomMatching>(tiles, num_tiles, key, leaves, stages, ring, control);
 }
+#endif
 
 #endif
 
@@ -313,9 +315,11 @@ __device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, const Swee
 
 }  // namespace load
 
+#ifndef SWEEP_TEMPLATES_ONLY
 extern "C" __global__ __launch_bounds__(load::THREADS, 1) void sweep_load(const u8* __restrict__ tiles, u32 num_tiles,
                                                                           const SweepKey* __restrict__ key,
                                                                           u64* __restrict__ leaves) {
     __shared__ load::Control control;
     load::sweep<RandomMatching>(tiles, num_tiles, key, leaves, control);
 }
+#endif

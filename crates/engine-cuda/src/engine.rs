@@ -54,10 +54,10 @@ impl CudaEngineConfig {
 /// A launch that has begun runs to its end: cancelling takes up to two launches, 0.7 s at most on the chip a path is made for.
 pub struct CudaEngine {
     // Before the kernels and the context: memory goes first.
-    workload: Option<Workload>,
-    kernels: Kernels,
-    context: Arc<Context>,
-    config: CudaEngineConfig,
+    pub(crate) workload: Option<Workload>,
+    pub(crate) kernels: Kernels,
+    pub(crate) context: Arc<Context>,
+    pub(crate) config: CudaEngineConfig,
 }
 
 impl CudaEngine {

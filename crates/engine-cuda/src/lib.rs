@@ -7,6 +7,7 @@
 //! A dataset, its operands and all scratch are one allocation ([`CudaEngine::required_bytes`]). Leaves go to host memory
 //! after each fill and sweep, 8 bytes a leaf: on 141 GB some 18 MB a fill and 9 MB a sweep.
 
+pub mod bench;
 mod context;
 mod driver;
 mod engine;
@@ -22,6 +23,7 @@ mod self_check;
 mod stream;
 mod sweep;
 mod telemetry;
+mod turn;
 mod workload;
 
 pub use driver::NoCuda;
@@ -30,4 +32,4 @@ pub use fill::FillPath;
 pub use inventory::{DeviceInfo, Nvlink, ProcessUse, devices};
 pub use offer::DeviceOffer;
 pub use sweep::SweepPath;
-pub use telemetry::{NoTelemetry, Telemetry, TelemetrySummary};
+pub use telemetry::{NoTelemetry, Series, Telemetry, TelemetrySummary};

@@ -135,17 +135,48 @@ impl SweepKernels {
         // SAFETY: parameters in the order of the kernels' headers; the caller answers for the memory.
         unsafe {
             match self.path {
-                SweepPath::Bulk => {
-                    let shape = Shape {
-                        shared_bytes: self.stages * STAGE_BYTES,
-                        ..Shape::plain(grid, 544)
-                    };
-                    let [tiles, num_tiles, key, leaves] = first;
-                    self.sweep
-                        .launch(stream, shape, [tiles, num_tiles, key, leaves, parameter(&self.stages)])
-                }
+                SweepPath::Bulk => self.queue_bulk(self.sweep, stream, tiles, num_tiles, key, leaves),
                 SweepPath::Load => self.sweep.launch(stream, Shape::plain(grid, 512), first),
             }
+        }
+    }
+
+    /// Dynamic shared memory of the sweep (bytes).
+    pub(crate) fn shared_bytes(&self) -> u32 {
+        self.stages * STAGE_BYTES
+    }
+
+    /// Queues a kernel that takes what sweep_bulk takes.
+    ///
+    /// # Safety
+    ///
+    /// As [`SweepKernels::queue_sweep`], on a device with that path.
+    pub(crate) unsafe fn queue_bulk(
+        &self,
+        kernel: Function,
+        stream: &Stream,
+        tiles: sys::CUdeviceptr,
+        num_tiles: u32,
+        key: sys::CUdeviceptr,
+        leaves: sys::CUdeviceptr,
+    ) -> Result<(), EngineError> {
+        let shape = Shape {
+            shared_bytes: self.shared_bytes(),
+            ..Shape::plain(self.multiprocessors.min(num_tiles.div_ceil(2)), 544)
+        };
+        // SAFETY: parameters in the order of the kernels' headers; the caller answers for the memory.
+        unsafe {
+            kernel.launch(
+                stream,
+                shape,
+                [
+                    parameter(&tiles),
+                    parameter(&num_tiles),
+                    parameter(&key),
+                    parameter(&leaves),
+                    parameter(&self.stages),
+                ],
+            )
         }
     }
 

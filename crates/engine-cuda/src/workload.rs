@@ -14,6 +14,7 @@ use crate::leaves::{Leaves, Place};
 use crate::memory::{DeviceMemory, Pinned};
 use crate::stream::{Event, Stream};
 use crate::sweep::SweepKernels;
+use crate::turn::Turn;
 
 /// How long an abandoned launch may take to end.
 const ABANDON_LIMIT: Duration = Duration::from_secs(20);
@@ -92,6 +93,16 @@ impl Workload {
         &self.assignment
     }
 
+    /// The device's memory that the assignment takes.
+    pub(crate) fn memory(&self) -> &DeviceMemory {
+        &self.memory
+    }
+
+    /// Where in it things lie.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Fills the dataset; see [`protocol::engine::Engine::fill`].
     pub(crate) fn fill(
         &mut self,
@@ -103,6 +114,10 @@ impl Workload {
         if progress.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
+        let _turn = match kernels.fill.path() {
+            FillPath::Sm90a => Some(Turn::take(self.context.device(), progress)?),
+            FillPath::Mma | FillPath::Dp4a => None,
+        };
         self.is_filled = false;
         let Layout { small, leaves, .. } = self.layout;
         let tiles = self.assignment.tiles();

@@ -3,7 +3,9 @@
 mod common;
 
 use std::num::NonZeroUsize;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use common::{engine, paths};
@@ -314,4 +316,41 @@ fn a_launch_that_takes_too_long_is_given_up_and_frees_its_memory() {
     }
     drop(engine);
     assert!(before.abs_diff(free()) < 64 << 20);
+}
+
+#[test]
+fn engines_that_share_a_device_fill_in_turn_and_all_finish() {
+    let Some(_turn) = common::gpu("engines_that_share_a_device_fill_in_turn_and_all_finish") else {
+        return;
+    };
+    let assignment = assignment(2048, 12, 4096);
+    let limit = 512 << 20;
+    for count in [3, 8] {
+        let expected = roots(&mut engine(paths()[0]), &assignment, 4096);
+        let together = Barrier::new(count);
+        thread::scope(|scope| {
+            let working: Vec<_> = (0..count)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut engine = CudaEngine::new(CudaEngineConfig {
+                            memory_limit_bytes: Some(limit),
+                            ..CudaEngineConfig::new(0)
+                        })
+                        .expect("there is a GPU");
+                        engine.prepare(&assignment).expect("the memory is there");
+                        together.wait();
+                        let mut last = None;
+                        for _ in 0..5 {
+                            let fill = engine.fill(&task(4096), &Unobserved).expect("the fill runs");
+                            last = Some([fill, engine.sweep(&SWEEP_SALT, &Unobserved).expect("the sweep runs")]);
+                        }
+                        last.expect("five times")
+                    })
+                })
+                .collect();
+            for thread in working {
+                assert_eq!(thread.join().expect("no panic"), expected, "{count} engines");
+            }
+        });
+    }
 }

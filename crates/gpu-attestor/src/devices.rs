@@ -51,6 +51,12 @@ pub(crate) struct DeviceOptions {
     cpu_threads: Option<NonZeroUsize>,
 }
 
+/// What is measured.
+pub(crate) enum Measured {
+    Cuda(Vec<DeviceOrdinal>, Option<u64>),
+    Cpu(Path),
+}
+
 /// Options of `gpu-attestor devices`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  gpu-attestor devices\n  gpu-attestor devices --json --cpu-devices 3")]
@@ -129,13 +135,40 @@ impl DeviceOptions {
         Ok((ordinals.choose(devices)?, engine))
     }
 
-    fn cpu(&self) -> anyhow::Result<(Vec<Device>, String)> {
+    /// What `bench` measures: GPUs with the memory that may be taken of each, or a path of the CPU.
+    pub(crate) fn measured(&self, ordinals: &OrdinalOptions) -> anyhow::Result<Measured> {
+        let cpu = || Measured::Cpu(self.cpu_config().path);
+        if self.engine == EngineChoice::Cpu {
+            return Ok(cpu());
+        }
+        match engine_cuda::devices() {
+            Ok(infos) => {
+                let here: Vec<_> = infos.iter().map(|info| DeviceOrdinal(info.index)).collect();
+                let asked = ordinals.ordinals().unwrap_or_else(|| here.clone());
+                if let Some(missing) = asked.iter().find(|g| !here.contains(g)) {
+                    anyhow::bail!(
+                        "device {missing} is not here; `gpu-attestor devices` shows {}",
+                        here.len()
+                    );
+                }
+                Ok(Measured::Cuda(asked, self.memory_limit))
+            }
+            Err(NoCuda::NoLibrary | NoCuda::NoDevice) if self.engine == EngineChoice::Auto => Ok(cpu()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn cpu_config(&self) -> CpuEngineConfig {
         let default = CpuEngineConfig::default();
-        let config = CpuEngineConfig {
+        CpuEngineConfig {
             path: self.cpu_path.unwrap_or(default.path),
             threads: self.cpu_threads.unwrap_or(default.threads),
             ..default
-        };
+        }
+    }
+
+    fn cpu(&self) -> anyhow::Result<(Vec<Device>, String)> {
+        let config = self.cpu_config();
         anyhow::ensure!(
             self.cpu_devices.get() <= protocol::limits::MAX_DEVICES,
             "at most {} devices, asked for {}",

@@ -2,6 +2,7 @@
 
 mod agent;
 mod attest;
+mod bench;
 mod devices;
 mod prove;
 
@@ -21,6 +22,7 @@ use keystore::SigningKey;
     after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, usage, input or output).\n\n\
         Examples:\n  \
         gpu-attestor devices\n  \
+        gpu-attestor bench\n  \
         gpu-attestor attest --preset smoke --evidence e.cbor\n  \
         gpu-validator attest -- ssh host gpu-attestor agent --stdio"
 )]
@@ -37,6 +39,8 @@ struct Cli {
 enum Command {
     /// Show the devices of this host and the engine that would serve each
     Devices(devices::Options),
+    /// Measure this host's devices against their own ceilings
+    Bench(bench::Options),
     /// Run a whole session with a Verifier in this process
     Attest(attest::Options),
     /// Serve one session with a Verifier elsewhere
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
     let key = cli.key.as_deref();
     cli::finish(match &cli.command {
         Command::Devices(options) => devices::run(options),
+        Command::Bench(options) => bench::run(options),
         Command::Attest(options) => attester_key(key).and_then(|key| attest::run(options, key)),
         Command::Agent(options) => attester_key(key).and_then(|key| agent::run(options, key)),
         Command::Prove(options) => attester_key(key).and_then(|key| prove::run(options, key)),

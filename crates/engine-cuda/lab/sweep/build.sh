@@ -12,7 +12,7 @@ build() { "$nvcc" -std=c++17 -O3 -cubin -Xptxas -v,-warn-spills -gencode=arch=co
 for name in keystream key commit sweep fill_mma fill_dp4a; do
     echo "== $name sm_90" && build $kernels/$name.cu 90 $name
 done
-echo "== probe sm_90" && build crates/engine-cuda/lab/sweep/probe.cu 90 probe
+echo "== probe sm_90" && build $kernels/address_order.cu 90 probe
 [ "${1:-}" = --all ] || exit 0
 for name in keystream key commit sweep fill_mma fill_dp4a; do
     for arch in 80 86 89 100a 120; do

@@ -1,10 +1,13 @@
-// What sweep.cu is measured against: the same bytes in address order.
+// What sweep.cu is measured against: the same bytes in address order. No session runs these.
 //
-//   sweep_bulk_address_order  sweep_bulk with leaf j = tiles 2j and 2j + 1, no shift; launched as sweep_bulk
-//   keyed_sum                 sum of K_j * w_j of each tile into sums[num_tiles], tiles in order, through registers;
-//                             block = 1024, any grid
+//   sweep_bulk_address_order  sm_90 and later: sweep_bulk with leaf j = tiles 2j and 2j + 1, no shift; launched as it is
+//   keyed_sum                 any architecture: sum of K_j * w_j of each tile into sums[num_tiles], tiles in order, through
+//                             registers; block = 1024, any grid
 
-#include "../../kernels/sweep.cu"
+#define SWEEP_TEMPLATES_ONLY
+#include "sweep.cu"
+
+#if __CUDA_ARCH__ >= 900 || !defined(__CUDA_ARCH__)
 
 struct AddressOrder {
     __device__ __forceinline__ AddressOrder(u32, const SweepKey*) {}
@@ -20,6 +23,8 @@ extern "C" __global__ __launch_bounds__(bulk::THREADS, 1) void sweep_bulk_addres
     __shared__ bulk::Control control;
     bulk::sweep<AddressOrder>(tiles, num_tiles, key, leaves, stages, ring, control);
 }
+
+#endif
 
 extern "C" __global__ __launch_bounds__(1024, 1) void keyed_sum(const u8* __restrict__ tiles, u32 num_tiles,
                                                                 const SweepKey* __restrict__ key,

@@ -1,0 +1,483 @@
+//! What a device reaches against its own ceilings, all in one run: fills, sweeps, keystream.
+//!
+//! A rate alone says little: cards differ, and so do their clocks from minute to minute. Each figure here stands beside the
+//! ceiling of the same run on the same card: the fill beside the tensor cores' arithmetic peak and cuBLASLt's int8 product,
+//! the sweep beside the same bytes read in address order, the keystream beside plain writes.
+
+mod cublaslt;
+mod peak;
+mod plain;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use protocol::bytes::{OperandKey, Salt};
+use protocol::derive;
+use protocol::engine::{Assignment, Engine, EngineError, FillTask, Progress, Unobserved};
+
+use crate::engine::{CudaEngine, CudaEngineConfig};
+use crate::inventory::{DeviceInfo, devices};
+use crate::offer::DeviceOffer;
+use crate::telemetry::Telemetry;
+use plain::Plain;
+
+/// k of the fill that is compared with cuBLASLt.
+const LONG_INNER_DIM: u32 = 16_384;
+/// k of short iterations: what T_local takes.
+const SHORT_INNER_DIM: u32 = 2048;
+/// n, the first of which so many matrices fit.
+const MATRIX_DIMS: [u32; 5] = [16_384, 8192, 4096, 2048, 1024];
+const FEWEST_MATRICES: u64 = 16;
+
+/// Shares of the whole time.
+const LONG_FILL_SHARE: f64 = 0.36;
+const GEMM_SHARE: f64 = 0.36;
+const PLAIN_GEMM_SHARE: f64 = 0.05;
+const SHORT_FILL_SHARE: f64 = 0.08;
+const SWEEP_SHARE: f64 = 0.06;
+const PLAIN_SHARE: f64 = 0.03;
+
+/// A rate over repeats of the same work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// The middle one.
+    pub median: f64,
+    /// The slowest.
+    pub least: f64,
+    /// The fastest.
+    pub most: f64,
+    /// How many there were.
+    pub repeats: usize,
+}
+
+/// What NVML saw meanwhile; what it does not tell is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Mean power, by the card's energy counter where it has one (W).
+    pub power_w: Option<f64>,
+    /// Mean SM clock (MHz).
+    pub mean_sm_clock_mhz: Option<f64>,
+    /// Highest temperature (degrees Celsius).
+    pub max_temperature_c: Option<u32>,
+    /// What held the clocks down.
+    pub throttle_reasons: Vec<String>,
+}
+
+/// A rate of arithmetic over some time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arithmetic {
+    /// k of the products.
+    pub inner_dim: u32,
+    /// Everything done over all the time it took, by the host's clock (Tops, 10^12 operations a second, two a multiply-add).
+    pub tops: f64,
+    /// Launch by launch (Tops).
+    pub launches: Rate,
+    /// How long (ns).
+    pub elapsed_ns: u64,
+    /// Power and clocks meanwhile.
+    pub load: Load,
+    /// What the tensor cores could do at the device's highest clock (Tops), where it is known.
+    pub peak_tops_at_max_clock: Option<f64>,
+    /// The same at the mean clock seen.
+    pub peak_tops_at_mean_clock: Option<f64>,
+}
+
+/// A rate of memory, and its ceiling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bandwidth {
+    /// The work (GB/s, 10^9 bytes).
+    pub rate: Rate,
+    /// The plainest work on the same bytes (GB/s).
+    pub ceiling: Rate,
+    /// What that plainest work is.
+    pub ceiling_name: &'static str,
+    /// Bytes of each repeat.
+    pub size_bytes: u64,
+    /// Power and clocks while the rate was measured.
+    pub load: Load,
+}
+
+/// All figures of a device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BenchReport {
+    /// The device.
+    pub device: DeviceInfo,
+    /// The fill's kernels.
+    pub fill_path: crate::FillPath,
+    /// The sweep's kernel.
+    pub sweep_path: crate::SweepPath,
+    /// n.
+    pub matrix_dim: u32,
+    /// Matrices filled and swept.
+    pub num_matrices: u32,
+    /// Most matrices that a plan could have here now, at this n and k = 16384.
+    pub most_matrices: u64,
+    /// Fills, operands and digests and roots included: k = 16384, then k = 2048.
+    pub fills: [Arithmetic; 2],
+    /// cuBLASLt's int8 product with 32-bit sums, n = k, or why there is none: by the algorithm that it suggests with a
+    /// workspace, and as `torch._int_mm` calls it, without either.
+    pub cublaslt: Result<[Arithmetic; 2], String>,
+    /// Sweeps, keys and roots included.
+    pub sweep: Bandwidth,
+    /// The keystream of operands, written to memory.
+    pub keystream: Bandwidth,
+}
+
+/// Measures a device for about `duration`; `stage` hears what begins.
+///
+/// # Errors
+///
+/// What the engine reports; [`EngineError::OutOfMemory`] if not even a few small matrices fit.
+pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str)) -> Result<BenchReport, EngineError> {
+    stage("warming up");
+    let mut engine = CudaEngine::new(config)?;
+    let device = devices()
+        .ok()
+        .and_then(|devices| devices.into_iter().nth(config.device_index as usize))
+        .ok_or_else(|| EngineError::Unsupported(format!("no device {}", config.device_index)))?;
+    let offer = engine.offer()?;
+    let (matrix_dim, most_matrices) = size(&offer)?;
+    let share = |share: f64| duration.mul_f64(share);
+    let mut run = Run {
+        assignment: assignment(matrix_dim, most_matrices.min(FEWEST_MATRICES)),
+        watch: Watch(device.uuid.clone()),
+        device: &device,
+        fills: 0,
+    };
+
+    // The first fill warms up and says how many matrices fill the time; its bytes are what cuBLASLt multiplies.
+    engine.prepare(&run.assignment)?;
+    run.fill(&mut engine, LONG_INNER_DIM, Duration::ZERO)?;
+    let calibration = run.fill(&mut engine, LONG_INNER_DIM, Duration::ZERO)?;
+    stage("cuBLASLt int8");
+    let cublaslt = run.gemm(&engine, [share(GEMM_SHARE), share(PLAIN_GEMM_SHARE)])?;
+
+    stage("taking memory");
+    let seconds_a_matrix =
+        run.operations(LONG_INNER_DIM) / f64::from(run.assignment.num_matrices) * 1e-12 / calibration.tops;
+    let wanted = (share(LONG_FILL_SHARE).as_secs_f64() / seconds_a_matrix) as u64;
+    run.assignment = assignment(
+        matrix_dim,
+        wanted.clamp(most_matrices.min(FEWEST_MATRICES), most_matrices),
+    );
+    engine.prepare(&run.assignment)?;
+    stage("fill, k = 16384");
+    let long = run.fill(&mut engine, LONG_INNER_DIM, share(LONG_FILL_SHARE))?;
+    stage("fill, k = 2048");
+    let short = run.fill(&mut engine, SHORT_INNER_DIM, share(SHORT_FILL_SHARE))?;
+    stage("sweep");
+    let sweep = run.sweep(&mut engine, share(SWEEP_SHARE), share(PLAIN_SHARE))?;
+    stage("keystream");
+    let keystream = run.keystream(&engine, share(PLAIN_SHARE))?;
+    Ok(BenchReport {
+        fill_path: engine.fill_path(),
+        sweep_path: engine.sweep_path(),
+        matrix_dim,
+        num_matrices: run.assignment.num_matrices,
+        most_matrices,
+        fills: [long, short],
+        cublaslt,
+        sweep,
+        keystream,
+        device,
+    })
+}
+
+/// The largest n of which enough matrices fit, and how many do.
+fn size(offer: &DeviceOffer) -> Result<(u32, u64), EngineError> {
+    let fitting = |n: &u32| (*n, offer.matrices(*n, LONG_INNER_DIM));
+    let mut sizes = MATRIX_DIMS.iter().map(fitting);
+    sizes.find(|(_, most)| *most >= FEWEST_MATRICES).ok_or_else(|| {
+        let smallest = u64::from(MATRIX_DIMS[MATRIX_DIMS.len() - 1]);
+        EngineError::OutOfMemory {
+            requested_bytes: offer.reserve_bytes + smallest * (FEWEST_MATRICES * smallest + u64::from(LONG_INNER_DIM)),
+            available_bytes: offer.available_bytes,
+        }
+    })
+}
+
+fn assignment(matrix_dim: u32, num_matrices: u64) -> Assignment {
+    Assignment {
+        matrix_dim,
+        matrix_offset: 0,
+        num_matrices: num_matrices as u32,
+        max_inner_dim: LONG_INNER_DIM,
+    }
+}
+
+/// A device under measurement.
+struct Run<'a> {
+    assignment: Assignment,
+    watch: Watch,
+    device: &'a DeviceInfo,
+    /// Fills done: each has keys of its own.
+    fills: u32,
+}
+
+impl Run<'_> {
+    /// Operations of a fill.
+    fn operations(&self, inner_dim: u32) -> f64 {
+        2.0 * self.assignment.dataset_bytes() as f64 * f64::from(inner_dim)
+    }
+
+    /// Whole fills for about so long, one at least.
+    fn fill(&mut self, engine: &mut CudaEngine, inner_dim: u32, duration: Duration) -> Result<Arithmetic, EngineError> {
+        let operations_a_tile = self.operations(inner_dim) / f64::from(self.assignment.tiles());
+        let watched = self.watch.start();
+        let (start, mut times, mut rates) = (Instant::now(), Vec::new(), Vec::new());
+        while is_time_for_another(&times, start, duration) {
+            self.fills += 1;
+            let seed = self.fills.to_le_bytes();
+            let task = FillTask {
+                inner_dim,
+                operand_key: OperandKey(derive::derive("bench operands", &[&seed])),
+                fill_salt: Salt(derive::derive("bench fill", &[&seed])),
+            };
+            let clock = LaunchClock::start();
+            engine.fill(&task, &clock)?;
+            times.push(clock.start.elapsed());
+            rates.extend(clock.rates(operations_a_tile));
+        }
+        let whole: Duration = times.iter().sum();
+        let operations = self.operations(inner_dim) * times.len() as f64;
+        Ok(self.arithmetic(inner_dim, operations, whole, &rates, watched.finish()))
+    }
+
+    fn arithmetic(&self, inner_dim: u32, operations: f64, whole: Duration, rates: &[f64], load: Load) -> Arithmetic {
+        let peak = |mhz: f64| peak::int8_tops(self.device.compute_capability, self.device.multiprocessors, mhz);
+        Arithmetic {
+            inner_dim,
+            tops: operations / whole.as_secs_f64() * 1e-12,
+            launches: rate(rates),
+            elapsed_ns: whole.as_nanos() as u64,
+            peak_tops_at_max_clock: self.device.max_sm_clock_mhz.and_then(|mhz| peak(mhz.into())),
+            peak_tops_at_mean_clock: load.mean_sm_clock_mhz.and_then(peak),
+            load,
+        }
+    }
+
+    /// cuBLASLt's products over the dataset's bytes, part of which are spoilt afterwards.
+    fn gemm(
+        &self,
+        engine: &CudaEngine,
+        durations: [Duration; 2],
+    ) -> Result<Result<[Arithmetic; 2], String>, EngineError> {
+        let plain = Plain::new(engine)?;
+        let gemm = cublaslt::Gemm::new(&plain, self.assignment.dataset_bytes());
+        let mut gemm = match gemm.and_then(|mut gemm| gemm.check(&plain).map(|()| gemm)) {
+            Ok(gemm) => gemm,
+            Err(why) => return Ok(Err(why)),
+        };
+        let suggested = self.products(&plain, &mut gemm, durations[0])?;
+        gemm.without_workspace();
+        let default = self.products(&plain, &mut gemm, durations[1])?;
+        Ok(Ok([suggested, default]))
+    }
+
+    fn products(
+        &self,
+        plain: &Plain<'_>,
+        gemm: &mut cublaslt::Gemm,
+        duration: Duration,
+    ) -> Result<Arithmetic, EngineError> {
+        let operations = 2.0 * f64::from(gemm.n()).powi(3);
+        let watched = self.watch.start();
+        let measured = plain.repeat(duration, &mut |stream| {
+            gemm.queue(stream.raw()).map_err(|message| EngineError::Driver {
+                call: "cublasLtMatmul".to_owned(),
+                message,
+            })
+        })?;
+        let rates = measured.seconds.iter().map(|seconds| operations / seconds * 1e-12);
+        let rates: Vec<f64> = rates.collect();
+        let all = operations * measured.launches as f64;
+        Ok(self.arithmetic(gemm.n(), all, measured.whole, &rates, watched.finish()))
+    }
+
+    fn sweep(
+        &self,
+        engine: &mut CudaEngine,
+        duration: Duration,
+        ceiling_duration: Duration,
+    ) -> Result<Bandwidth, EngineError> {
+        let size_bytes = self.assignment.dataset_bytes();
+        let mut salt = Salt([0x5A; 32]);
+        let watched = self.watch.start();
+        let (start, mut times) = (Instant::now(), Vec::new());
+        while times.len() < 8 || is_time_for_another(&times, start, duration) {
+            let sweep = Instant::now();
+            salt = Salt(engine.sweep(&salt, &Unobserved)?.0);
+            times.push(sweep.elapsed());
+        }
+        let load = watched.finish();
+        let rates: Vec<f64> = times
+            .iter()
+            .map(|time| gigabytes(size_bytes, time.as_secs_f64()))
+            .collect();
+        // Some reads run ahead of others in address order: the ceiling is the better.
+        let ceilings = Plain::new(engine)?.address_order(self.assignment.tiles(), ceiling_duration)?;
+        let ceiling = ceilings
+            .into_iter()
+            .map(|(name, seconds)| {
+                let rates: Vec<f64> = seconds.iter().map(|seconds| gigabytes(size_bytes, *seconds)).collect();
+                (name, rate(&rates))
+            })
+            .max_by(|a, b| a.1.median.total_cmp(&b.1.median));
+        let (ceiling_name, ceiling) = ceiling.expect("there is a way to read in address order on every path");
+        Ok(Bandwidth {
+            rate: rate(&rates),
+            ceiling,
+            ceiling_name,
+            size_bytes,
+            load,
+        })
+    }
+
+    /// Overwrites the dataset.
+    fn keystream(&self, engine: &CudaEngine, duration: Duration) -> Result<Bandwidth, EngineError> {
+        let plain = Plain::new(engine)?;
+        let n = self.assignment.matrix_dim;
+        let matrix_bytes = u64::from(n) * u64::from(LONG_INNER_DIM);
+        let matrices = (self.assignment.dataset_bytes() / matrix_bytes).clamp(1, 8) as u32;
+        let size_bytes = matrix_bytes * u64::from(matrices);
+        let watched = self.watch.start();
+        let keystream = plain.keystream(matrix_bytes, matrices, duration)?;
+        let load = watched.finish();
+        let writes = plain.writes(size_bytes, duration)?;
+        let rates = |seconds: &[f64]| -> Vec<f64> { seconds.iter().map(|s| gigabytes(size_bytes, *s)).collect() };
+        Ok(Bandwidth {
+            rate: rate(&rates(&keystream)),
+            ceiling: rate(&rates(&writes)),
+            ceiling_name: "memory writes",
+            size_bytes,
+            load,
+        })
+    }
+}
+
+/// Whether one more repeat is likelier to end near the time's end than this is. There is always a first.
+fn is_time_for_another(times: &[Duration], start: Instant, duration: Duration) -> bool {
+    let Some(last) = times.last() else { return true };
+    start.elapsed() + *last / 2 < duration
+}
+
+fn gigabytes(size_bytes: u64, seconds: f64) -> f64 {
+    size_bytes as f64 / seconds * 1e-9
+}
+
+/// Median and spread; there is one at least.
+fn rate(rates: &[f64]) -> Rate {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |i: usize| sorted.get(i).copied().unwrap_or(0.0);
+    let last = sorted.len().saturating_sub(1);
+    Rate {
+        median: (at(last / 2) + at(last.div_ceil(2))) / 2.0,
+        least: at(0),
+        most: at(last),
+        repeats: sorted.len(),
+    }
+}
+
+/// Notes when launches end.
+struct LaunchClock {
+    start: Instant,
+    ends: Mutex<Vec<(Instant, u64)>>,
+}
+
+impl LaunchClock {
+    fn start() -> Self {
+        LaunchClock {
+            start: Instant::now(),
+            ends: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn rates(&self, operations_a_tile: f64) -> Vec<f64> {
+        let mut before = self.start;
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = |(end, tiles): &(Instant, u64)| {
+            let seconds = end.duration_since(before).as_secs_f64();
+            before = *end;
+            operations_a_tile * *tiles as f64 / seconds * 1e-12
+        };
+        ends.iter().map(rate).collect()
+    }
+}
+
+impl Progress for LaunchClock {
+    fn advance(&self, tiles: u64) {
+        self.ends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((Instant::now(), tiles));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// NVML's view of a device, by its UUID.
+struct Watch(String);
+
+/// A watch that runs.
+struct Watched(Option<Telemetry>);
+
+impl Watch {
+    fn start(&self) -> Watched {
+        Watched(Telemetry::start(&self.0).ok())
+    }
+}
+
+impl Watched {
+    fn finish(self) -> Load {
+        let Some(seen) = self.0.map(Telemetry::finish) else {
+            return Load::default();
+        };
+        // The counter moves in steps of some 100 ms: over less than a second samples say more.
+        let counted = seen
+            .energy_j
+            .filter(|energy| *energy > 0.0 && seen.elapsed_ns > 1_000_000_000)
+            .map(|energy| energy / seen.elapsed_ns as f64 * 1e9);
+        Load {
+            power_w: counted.or(seen.mean_power_w),
+            mean_sm_clock_mhz: seen.mean_sm_clock_mhz,
+            max_temperature_c: seen.max_temperature_c,
+            throttle_reasons: seen.throttle_reasons,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_a_median_and_a_spread() {
+        let of = |rates: &[f64]| {
+            let rate = rate(rates);
+            (rate.least, rate.median, rate.most, rate.repeats)
+        };
+        assert_eq!(of(&[3.0, 1.0, 2.0]), (1.0, 2.0, 3.0, 3));
+        assert_eq!(of(&[4.0, 1.0]), (1.0, 2.5, 4.0, 2));
+        assert_eq!(of(&[7.0]), (7.0, 7.0, 7.0, 1));
+    }
+
+    #[test]
+    fn sizes_follow_the_memory() {
+        let size = |available| size(&DeviceOffer::new(available, available, 1));
+        assert_eq!(size(150_000_000_000).map(|(n, _)| n), Ok(16_384));
+        assert_eq!(size(1 << 30).map(|(n, _)| n), Ok(4096));
+        assert!(matches!(size(64 << 20), Err(EngineError::OutOfMemory { .. })));
+    }
+
+    #[test]
+    fn another_repeat_begins_only_while_most_of_it_fits() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert!(is_time_for_another(&[], start, Duration::ZERO));
+        assert!(is_time_for_another(&[second], start, 2 * second));
+        assert!(!is_time_for_another(&[5 * second], start, 2 * second));
+    }
+}
