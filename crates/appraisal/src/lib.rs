@@ -1,6 +1,6 @@
 //! From evidence to a verdict people can rely on.
 //!
-//! Evidence and a policy give an appraisal: which [`profile`] classes the certified figures fit, findings
+//! Evidence and a [`policy::Policy`] give an [`Appraisal`]: which [`profile`] classes the certified figures fit, findings
 //! with cause and remedy, a verdict after AR4SI a device and for the host; signed as an EAT Attestation Result, or
 //! printed as a report.
 
@@ -9,4 +9,15 @@
 mod document;
 pub mod profile;
 
+pub mod policy;
+
+pub mod claim;
+pub mod classify;
+pub mod finding;
+pub mod reason;
+pub mod telemetry;
+
+mod appraise;
+
+pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
 pub use document::InputError;
