@@ -19,5 +19,10 @@ pub mod telemetry;
 
 mod appraise;
 
+pub mod key;
+pub mod key_ring;
+pub mod result;
+pub mod token;
+
 pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
 pub use document::InputError;
