@@ -24,5 +24,7 @@ pub mod key_ring;
 pub mod result;
 pub mod token;
 
+pub mod report;
+
 pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
 pub use document::InputError;
