@@ -27,6 +27,9 @@ use crate::telemetry::Telemetry;
 /// A clock of the Verifier's host and one here may differ by this much, s.
 const CLOCK_LEEWAY_S: u64 = 60;
 
+/// In shorter windows differences between devices are noise, ns.
+const UNEVEN_FROM_NS: u64 = 500_000_000;
+
 /// What is appraised: a finished session, live or from verified evidence.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
@@ -531,7 +534,8 @@ impl Context<'_> {
                 let paces: Vec<(u32, f64)> = devices.iter().filter_map(of).collect();
                 let fastest = paces.iter().map(|pace| pace.1).fold(f64::INFINITY, f64::min);
                 let own = paces.iter().find(|pace| pace.0 == wanted)?.1;
-                (own > 1.5 * fastest).then_some(own / fastest)
+                (own > 1.5 * fastest && arrivals.iter().any(|arrival| arrival.1 >= UNEVEN_FROM_NS))
+                    .then_some(own / fastest)
             };
             for (phase, arrivals) in [("fill", &windows.filled_after_ns), ("sweep", &windows.swept_after_ns)] {
                 if let Some(times) = pace(arrivals, ordinal) {

@@ -408,7 +408,7 @@ impl fmt::Display for Reason {
                 None => write!(f, "nothing certified; {key} asks for {least}"),
             },
             Reason::MinimaMet => f.write_str("the session was affirmed, and the policy's least figures are certified"),
-            Reason::Finding { kind, detail, .. } => write!(f, "{}: {detail}", kind.name()),
+            Reason::Finding { detail, .. } => f.write_str(detail),
         }
     }
 }

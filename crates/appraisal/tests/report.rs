@@ -28,7 +28,7 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
         "What this does not prove",
         "Remedy",
         "2^-20",
-        "GPU 1",
+        "Device 1",
     ] {
         assert!(page.contains(part), "{part}");
     }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use appraisal::cwt::verify_cwt;
 use appraisal::key::{Algorithm, JwkSet, SigningKey};
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
@@ -51,6 +52,9 @@ fn a_result_is_what_was_appraised() {
         let jwt = result.to_jwt(&key);
         let verified = verify_result(&jwt, &jwks, result.iat + 1, &expectations(&appraisal)).expect("a result");
         assert_eq!(verified, result);
+        let cwt = result.to_cwt(&key).expect("a CWT");
+        let from_cwt = verify_cwt(&cwt, &jwks, result.iat + 1, &expectations(&appraisal)).expect("a result");
+        assert_eq!(from_cwt, result);
         assert_eq!(verified.ear_status, Tier::Affirming);
         assert_eq!(verified.submods.keys().collect::<Vec<_>>(), ["gpu0", "gpu1", "host"]);
     }
@@ -189,6 +193,70 @@ fn the_key_says_which_algorithm_it_is() {
         let message = format!("{}.{}", encode(&header), parts[1]);
         let signature = Base64UrlUnpadded::encode_string(&stranger.sign(message.as_bytes()));
         assert!(matches!(check(&header, &signature), TokenError::UnknownKey(Some(_))));
+    }
+}
+
+#[test]
+fn cwts_are_held_to_the_same() {
+    use coset::{CoseSign1, HeaderBuilder, TaggedCborSerializable, iana};
+    let appraisal = appraised("");
+    let result = AttestationResult::new(&appraisal, &issuance());
+    let (now, expected) = (result.iat + 1, expectations(&appraisal));
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+        let key = key(algorithm);
+        let jwks = JwkSet::new([key.public()]);
+        let cwt = result.to_cwt(&key).expect("a CWT");
+        let check = |cwt: &[u8]| verify_cwt(cwt, &jwks, now, &expected).expect_err("refused");
+        assert!(matches!(
+            verify_cwt(&cwt, &jwks, result.exp, &expected),
+            Err(TokenError::Expired { .. })
+        ));
+        let others = Expectations {
+            audience: None,
+            ..expected.clone()
+        };
+        assert!(matches!(
+            verify_cwt(&cwt, &jwks, now, &others),
+            Err(TokenError::Claim { claim: "aud", .. })
+        ));
+        assert!(matches!(check(b"no CBOR"), TokenError::Malformed(_)));
+        assert!(matches!(check(&cwt[..cwt.len() - 1]), TokenError::Malformed(_)));
+        let stranger = result.to_cwt(&self::key(algorithm)).expect("a CWT");
+        assert!(matches!(check(&stranger), TokenError::UnknownKey(Some(_))));
+        let signed = CoseSign1::from_tagged_slice(&cwt).expect("COSE");
+        let with_header = |alg: iana::Algorithm| {
+            let mut forged = signed.clone();
+            forged.protected = coset::ProtectedHeader {
+                original_data: None,
+                header: HeaderBuilder::new()
+                    .algorithm(alg)
+                    .key_id(key.public().kid().into_bytes())
+                    .build(),
+            };
+            forged.to_tagged_vec().expect("COSE")
+        };
+        for alg in [
+            iana::Algorithm::HMAC_256_256,
+            iana::Algorithm::ES384,
+            iana::Algorithm::ES512,
+        ] {
+            assert!(matches!(check(&with_header(alg)), TokenError::Algorithm { .. }));
+        }
+        let mut changed = signed.clone();
+        if let Some(byte) = changed.payload.as_mut().and_then(|payload| payload.last_mut()) {
+            *byte ^= 1;
+        }
+        assert!(matches!(
+            check(&changed.to_tagged_vec().expect("COSE")),
+            TokenError::Signature(_)
+        ));
+        // Nothing in the unprotected header counts.
+        let mut unprotected = signed.clone();
+        unprotected.unprotected = std::mem::take(&mut unprotected.protected).header;
+        assert!(matches!(
+            check(&unprotected.to_tagged_vec().expect("COSE")),
+            TokenError::UnknownKey(None)
+        ));
     }
 }
 

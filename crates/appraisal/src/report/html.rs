@@ -115,7 +115,7 @@ fn host(page: &mut String, appraisal: &Appraisal) {
 }
 
 fn device_section(page: &mut String, device: &DeviceAppraisal) {
-    let _ = write!(page, "<h2>GPU {}: {}</h2>", device.ordinal, escape(&device.model));
+    let _ = write!(page, "<h2>Device {}: {}</h2>", device.ordinal, escape(&device.model));
     let claimed = device
         .claimed_class
         .as_deref()
@@ -192,11 +192,11 @@ fn findings(page: &mut String, appraisal: &Appraisal) {
         page.push_str("<p>None.</p>");
         return;
     }
-    page.push_str(r#"<p class="soft">What labels and circumstances say: they raise doubt, and never prove anything.</p><table><tr><th>Finding</th><th>Where</th><th>Seen</th><th>Cause and remedy</th></tr>"#);
+    page.push_str(r#"<p class="soft">What labels and circumstances say: they raise doubt, and never prove anything.</p><table class="findings"><tr><th>Finding</th><th>Where</th><th>Seen</th><th>Cause and remedy</th></tr>"#);
     for finding in all {
         let place = finding
             .device
-            .map_or("host".to_owned(), |device| format!("GPU {device}"));
+            .map_or("host".to_owned(), |device| format!("device {device}"));
         let _ = write!(
             page,
             "<tr><td><code>{}</code></td><td>{place}</td><td>{}</td><td>{}. <b>Remedy:</b> {}.</td></tr>",
@@ -259,7 +259,7 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
                 bytes_per_s(m.sweep_bytes_per_s.into()),
                 m.samples
             );
-            rows.push(("Measured", format!("GPU {}, {text}", device.ordinal)));
+            rows.push(("Measured", format!("device {}, {text}", device.ordinal)));
         }
     }
     for (name, value) in [

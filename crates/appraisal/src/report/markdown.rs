@@ -32,7 +32,7 @@ pub fn markdown(appraisal: &Appraisal) -> String {
         }
         text.push('\n');
     }
-    text.push_str("## Certified at least\n\n| GPU | says it is | memory V | bandwidth B | tensor rate T |\n|---|---|---|---|---|\n");
+    text.push_str("## Certified at least\n\n| device | says it is | memory V | bandwidth B | tensor rate T |\n|---|---|---|---|---|\n");
     for device in &appraisal.devices {
         let cell = |kind: Figure| {
             kind.of(&device.certified)

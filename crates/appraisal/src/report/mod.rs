@@ -60,7 +60,7 @@ fn meaning(tier: Tier) -> &'static str {
 }
 
 fn device_title(device: &DeviceAppraisal) -> String {
-    format!("GPU {}: {}", device.ordinal, device.model)
+    format!("Device {}: {}", device.ordinal, device.model)
 }
 
 /// Host and devices with their reasons, in order.

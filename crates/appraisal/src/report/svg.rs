@@ -51,7 +51,12 @@ pub(super) fn timeline(devices: &[DeviceAppraisal]) -> String {
     );
     for (at, device) in devices.iter().enumerate() {
         let y = at as f64 * row + 4.0;
-        let _ = write!(svg, r#"<text x="0" y="{:.1}">GPU {}</text>"#, y + 14.0, device.ordinal);
+        let _ = write!(
+            svg,
+            r#"<text x="0" y="{:.1}">device {}</text>"#,
+            y + 14.0,
+            device.ordinal
+        );
         for span in &device.phases {
             let mut rect = |class: &str, from: u64, to: u64, what: &str| {
                 let _ = write!(
