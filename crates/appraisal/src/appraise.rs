@@ -19,6 +19,7 @@ use verifier::report::Report;
 use crate::claim::{Tested, judge};
 use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
+use crate::nvidia::NvidiaAttestation;
 use crate::policy::{Effect, Limits, Policy};
 use crate::profile::{Profile, Profiles};
 use crate::reason::{Reason, Tier};
@@ -86,6 +87,8 @@ pub struct Appraisal {
     pub limits: Limits,
     /// Classes one device of which could stand for all of these together (spec §7).
     pub host_indistinguishable_from: Vec<String>,
+    /// NVIDIA's own attestation, if one was given with the session and checked: a complement, no part of the verdict.
+    pub nvidia: Option<NvidiaAttestation>,
     /// The session's report, its bounds under the policy's assumptions.
     pub report: Report,
 }
@@ -197,7 +200,19 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
         nonce: nonce(session).map(|nonce| hex(&nonce.0)),
         limits: policy.limits.clone(),
         host_indistinguishable_from,
+        nvidia: None,
         report,
+    }
+}
+
+impl Appraisal {
+    /// With NVIDIA's own attestation beside it; the verdict stays as it is.
+    #[must_use]
+    pub fn with_nvidia(self, nvidia: NvidiaAttestation) -> Self {
+        Appraisal {
+            nvidia: Some(nvidia),
+            ..self
+        }
     }
 }
 

@@ -25,7 +25,11 @@ pub mod key_ring;
 pub mod result;
 pub mod token;
 
+pub mod nvidia;
+
 pub mod report;
+
+pub mod calibrate;
 
 pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
 pub use document::InputError;

@@ -327,6 +327,13 @@ fn host(appraisal: &Appraisal) -> Submodule {
     }
     put("indistinguishable_from", json!(appraisal.host_indistinguishable_from));
     put("limits", json!(appraisal.limits));
+    put(
+        "nvidia",
+        appraisal
+            .nvidia
+            .as_ref()
+            .map_or(Value::Null, |nvidia| without_nulls(json!(nvidia))),
+    );
     put("reasons", reasons(&appraisal.reasons));
     put("findings", findings(&appraisal.findings));
     let says = report
@@ -377,6 +384,18 @@ fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {
         ear_appraisal_policy_ids: vec![appraisal.policy_id.clone()],
         ear_attester_claims: Some(private(says)),
         ear_verifier_claims: private(claims),
+    }
+}
+
+/// Foreign claims may be null, which CBOR readers of EAR do not know.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let present = members.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(present.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(values) => values.into_iter().filter(|v| !v.is_null()).map(without_nulls).collect(),
+        other => other,
     }
 }
 

@@ -50,6 +50,7 @@ pub fn html(appraisal: &Appraisal) -> String {
         );
     }
     findings(&mut page, appraisal);
+    nvidia(&mut page, appraisal);
     parameters(&mut page, appraisal);
     page.push_str("<h2>What this does not prove</h2><p>Limits of the protocol, and what using them would cost a cheat. The table of joined GPUs is argued, not proven.</p><table><tr><th>Limit</th><th>Cost to a cheat</th></tr>");
     for (limit, cost) in limits(appraisal) {
@@ -205,6 +206,23 @@ fn findings(page: &mut String, appraisal: &Appraisal) {
             escape(finding.kind.cause()),
             escape(finding.kind.remedy())
         );
+    }
+    page.push_str("</table>");
+}
+
+fn nvidia(page: &mut String, appraisal: &Appraisal) {
+    let Some(nvidia) = &appraisal.nvidia else { return };
+    let _ = write!(
+        page,
+        r#"<h2>NVIDIA's own attestation</h2><p>Given with the session and bound to its nonce; signatures checked offline. A complement: it is no part of the verdict.</p><table><tr><th>Issuer</th><td>{}</td></tr><tr><th>Overall</th><td>{}</td></tr>"#,
+        escape(&nvidia.issuer),
+        nvidia.overall
+    );
+    for (gpu, claims) in &nvidia.gpus {
+        for (claim, value) in claims {
+            let (name, value) = (escape(&format!("{gpu}: {claim}")), escape(&value.to_string()));
+            let _ = write!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
+        }
     }
     page.push_str("</table>");
 }

@@ -5,6 +5,7 @@ mod junit;
 mod markdown;
 mod svg;
 
+pub(crate) use html::date;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
