@@ -2,9 +2,11 @@
 
 mod common;
 
+use appraisal::classify::{Certified, Classification, Shares};
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::report::{html, json, junit, markdown};
+use appraisal::telemetry::Telemetry;
 use appraisal::{Appraisal, Subject, appraise};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::cbor::Label;
@@ -45,6 +47,47 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
         std::fs::write(folder.join("cpu.html"), &page).expect("a write");
         std::fs::write(folder.join("cpu.md"), markdown(&appraisal)).expect("a write");
         std::fs::write(folder.join("cpu.xml"), junit(&appraisal)).expect("a write");
+    }
+}
+
+#[test]
+fn a_gpu_is_drawn_against_the_class_it_claims() {
+    let mut appraisal = appraised(&Subject::from(common::session(2)));
+    let (profiles, shares) = (Profiles::embedded(), Shares::default());
+    // Figures as of an H200, and of an H100 that says it is one; the session itself was a CPU's.
+    for (device, figures) in appraisal.devices.iter_mut().zip([
+        (141_000_000_000, 4_320_000_000_000, 1_320_000_000_000_000),
+        (75_000_000_000, 2_950_000_000_000, 1_260_000_000_000_000),
+    ]) {
+        device.model = "NVIDIA H200".to_owned();
+        device.claimed_class = Some("h200".to_owned());
+        device.certified = Certified {
+            memory_bytes: Some(figures.0),
+            bandwidth_bytes_per_s: Some(figures.1),
+            tensor_ops_per_s: Some(figures.2),
+            local_tensor_ops_per_s: Some(figures.2 / 2),
+        };
+        device.classification = Classification::new(&device.certified, &profiles, &shares);
+        device.telemetry = Telemetry::of(
+            0,
+            &[
+                Label::new("0.power_w", "0:120 400:640 800:688 1200:690 1600:655 2000:410"),
+                Label::new("0.clock_mhz", "0:1980 400:1830 800:1755 1200:1710 1600:1980 2000:1980"),
+                Label::new("0.temperature_c", "0:38 400:44 800:52 1200:57 1600:56 2000:51"),
+            ],
+        );
+    }
+    let page = html(&appraisal);
+    for part in [
+        "NVIDIA H200 SXM 141 GB",
+        "class=\"short\"",
+        "class=\"needed\"",
+        "Power: 120 to 690 W",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
+        std::fs::write(std::path::PathBuf::from(folder).join("gpu.html"), &page).expect("a write");
     }
 }
 
