@@ -2,10 +2,16 @@
 
 mod common;
 
+use appraisal::classify::Certified;
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::reason::{Reason, Tier};
+use appraisal::report::{html, junit, markdown};
+use appraisal::result::{AttestationResult, Issuance};
 use appraisal::{Subject, appraise};
+use integration_tests::{attester, cpu, run, settings};
+use protocol::bytes::DeviceOrdinal;
+use protocol::cbor::Label;
 use verifier::recompute::Recompute;
 use verifier::{Unobserved, verify};
 
@@ -96,4 +102,106 @@ fn policies_decide() {
     ] {
         assert_eq!(code(text, now), (expected, tier), "{text}");
     }
+}
+
+#[test]
+fn a_failed_session_is_contraindicated_and_one_that_could_not_run_is_none() {
+    let profiles = Profiles::embedded();
+    let mut late = settings();
+    late.request.deadlines.fill_ms = 1;
+    late.request.iterations[0].inner_dim = 16_384;
+    late.request.device_bytes = Some(4 << 20);
+    let mut absent = settings();
+    absent.request.devices = Some(vec![DeviceOrdinal(9)]);
+    for (settings, tier, code, has_nonce) in [
+        (late, Tier::Contraindicated, "session-failed", true),
+        (absent, Tier::None, "could-not-run", false),
+    ] {
+        let (attestation, _) = run(attester(cpu(1)), &settings, &Unobserved);
+        let now = attestation.evidence.started_unix_ms;
+        let appraisal = appraise(&Subject::from(&attestation), &Policy::default(), &profiles, now);
+        assert_eq!(appraisal.verdict, tier, "{:?}", appraisal.reasons);
+        assert!(appraisal.reasons.iter().any(|reason| reason.code() == code));
+        // A host's figures are not certified by a session that was not affirmed.
+        assert!(
+            appraisal
+                .devices
+                .iter()
+                .all(|device| device.certified == Certified::default() && device.verdict == tier)
+        );
+        let result = AttestationResult::new(&appraisal, &Issuance::default());
+        assert_eq!((result.ear_status, result.eat_nonce.is_some()), (tier, has_nonce));
+        for report in [html(&appraisal), markdown(&appraisal)] {
+            assert!(report.contains(tier.name()) && report.contains(code));
+        }
+        let (failures, skipped) = if tier == Tier::None { (0, 1) } else { (2, 0) };
+        assert!(junit(&appraisal).contains(&format!("failures=\"{failures}\" skipped=\"{skipped}\"")));
+    }
+}
+
+#[test]
+fn one_device_listed_twice_is_contraindicated() {
+    let mut devices = cpu(2);
+    for device in &mut devices {
+        device.offer.labels.push(Label::new("uuid", "GPU-1"));
+    }
+    let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
+    let now = attestation.evidence.started_unix_ms;
+    let appraisal = appraise(
+        &Subject::from(&attestation),
+        &Policy::default(),
+        &Profiles::embedded(),
+        now,
+    );
+    assert_eq!(appraisal.verdict, Tier::Contraindicated);
+    assert_eq!(appraisal.findings[0].kind.name(), "duplicate-device");
+}
+
+#[test]
+fn labels_of_a_gpu_raise_findings_and_never_help() {
+    let mut devices = cpu(1);
+    let offer = &mut devices[0].offer;
+    offer.engine = "cuda".to_owned();
+    offer.model = "NVIDIA GH200 480GB".to_owned();
+    offer.memory_bytes = 64 << 30;
+    for (name, value) in [
+        ("sm_count", "108"),
+        ("power_limit_w", "300"),
+        ("nvml_memory_bytes", "100000000000"),
+        ("cuda_memory_bytes", "50000000000"),
+    ] {
+        offer.labels.push(Label::new(name, value));
+    }
+    devices[0].telemetry = Some(Box::new(|| {
+        vec![
+            Label::new("0.power_w", "0:0.0001 9:0.0001"),
+            Label::new("0.throttle", "sw power cap"),
+        ]
+    }));
+    let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
+    let now = attestation.evidence.started_unix_ms;
+    let appraisal = appraise(
+        &Subject::from(&attestation),
+        &Policy::default(),
+        &Profiles::embedded(),
+        now,
+    );
+    let kinds: Vec<&str> = appraisal.devices[0]
+        .findings
+        .iter()
+        .map(|finding| finding.kind.name())
+        .collect();
+    for expected in [
+        "class-unmeasured",
+        "memory-label",
+        "memory-mismatch",
+        "sm-count",
+        "power-capped",
+        "power-against-rate",
+        "throttled",
+        "assumption-below-class",
+    ] {
+        assert!(kinds.contains(&expected), "{expected}: {kinds:?}");
+    }
+    assert_ne!(appraisal.verdict, Tier::Affirming);
 }
