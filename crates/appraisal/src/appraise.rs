@@ -478,7 +478,7 @@ impl Context<'_> {
     }
 
     fn tested(&self, device: &DevicePlan, offer: Option<&DeviceOffer>, claims: &DeviceClaims) -> Tested {
-        let eligible = claims.groups.iter().map(|group| group.measured);
+        let eligible = claims.groups.iter().map(|group| &group.measured);
         let samples = eligible
             .filter(|m| m.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
             .map(|m| m.samples)
@@ -566,7 +566,7 @@ impl Context<'_> {
 }
 
 fn fastest_fill(claims: &DeviceClaims) -> u64 {
-    let rate = |m: &protocol::bounds::Measured| m.operations * 1_000_000_000 / u128::from(m.fill_ns.max(1));
+    let rate = |m: &protocol::bounds::Measured| m.operations() * 1_000_000_000 / u128::from(m.fill_ns().max(1));
     let fastest = claims
         .groups
         .iter()

@@ -1,8 +1,8 @@
 //! Findings: what labels and circumstances say beside the evidence. They raise doubt, and never prove anything (spec §1).
 //!
-//! The labels that are read, by name: of a device `uuid`, `pci`, `nvml_name`, `nvml_memory_bytes`, `cuda_name`,
-//! `cuda_memory_bytes`, `sm_count`, `power_limit_w`, `mig`; of the session, ORDINAL before a dot, `power_w`,
-//! `clock_mhz`, `temperature_c` (samples `ms:value`, separated by blanks) and `throttle` (reasons, or `none`).
+//! The labels that are read are those that the Attester's CUDA side writes: of a device `model`, `uuid`, `pci_bus_id`,
+//! `memory_bytes` (the driver's), `card_memory_bytes` (NVML's), `multiprocessors`, `power_limit_w`, `mig_slice`; those of a
+//! session are in [`crate::telemetry`].
 
 use std::collections::BTreeMap;
 
@@ -64,9 +64,9 @@ kinds! {
     MemoryLabel = "memory-label", Warn,
         "the memory that the device says it has differs from its class's by more than 8 %: a slice of a device, a modified card, or tampered tools",
         "check for MIG or vGPU, and compare with the tools of the machine's owner";
-    /// NVML and the driver do not name the same model.
+    /// HELLO and its labels do not name the same model.
     NameMismatch = "name-mismatch", Warn,
-        "NVML and the driver give different names for one device: one of them was tampered with, or they saw different devices",
+        "the model in HELLO is not the one among the labels: one of them was made up, or they are of different devices",
         "reinstall the driver from its vendor and run again";
     /// NVML and the driver do not give the same memory.
     MemoryMismatch = "memory-mismatch", Warn,
@@ -152,7 +152,7 @@ impl<'a> Findings<'a> {
 
     /// Devices of one session that say that they are the same.
     pub(crate) fn check_host(&mut self, hello: &Hello) {
-        for name in ["uuid", "pci"] {
+        for name in ["uuid", "pci_bus_id"] {
             let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
             for offer in &hello.devices {
                 let Some(value) = label(&offer.labels, name) else {
@@ -177,24 +177,22 @@ impl<'a> Findings<'a> {
     ) {
         let device = Some(offer.ordinal.0);
         let number = |name: &str| label(&offer.labels, name).and_then(|value| value.trim().parse::<f64>().ok());
-        if let (Some(nvml), Some(cuda)) = (label(&offer.labels, "nvml_name"), label(&offer.labels, "cuda_name"))
-            && nvml != cuda
-        {
-            let detail = format!("NVML says {nvml:?}, the driver {cuda:?}");
+        if let Some(model) = label(&offer.labels, "model").filter(|model| *model != offer.model) {
+            let detail = format!("HELLO says {:?}, its label {model:?}", offer.model);
             self.add(FindingKind::NameMismatch, device, detail);
         }
-        if let (Some(nvml), Some(cuda)) = (number("nvml_memory_bytes"), number("cuda_memory_bytes"))
-            && !is_near(nvml, cuda, 0.08)
+        if let (Some(card), Some(driver)) = (number("card_memory_bytes"), number("memory_bytes"))
+            && !is_near(card, driver, 0.08)
         {
-            let detail = format!("NVML says {nvml} bytes, the driver {cuda}");
+            let detail = format!("NVML says {card} bytes, the driver {driver}");
             self.add(FindingKind::MemoryMismatch, device, detail);
         }
-        let says_slice = label(&offer.labels, "mig").is_some_and(|mig| !matches!(mig, "" | "disabled" | "none" | "0"));
+        let says_slice = label(&offer.labels, "mig_slice") == Some("true");
         if says_slice || offer.model.to_ascii_uppercase().contains("MIG ") {
             self.add(FindingKind::Slice, device, format!("model {:?}", offer.model));
         }
         if let Some(reasons) = telemetry
-            .throttle
+            .throttle_reasons
             .as_deref()
             .filter(|reasons| !matches!(*reasons, "" | "none"))
         {
@@ -215,7 +213,7 @@ impl<'a> Findings<'a> {
             );
             self.add(FindingKind::MemoryLabel, device, detail);
         }
-        if let (Some(said), Some(expected)) = (number("sm_count"), capacity.sm_count)
+        if let (Some(said), Some(expected)) = (number("multiprocessors"), capacity.sm_count)
             && said != f64::from(expected)
         {
             let detail = format!("it says {said}, {} has {expected}", profile.title);
@@ -226,7 +224,7 @@ impl<'a> Findings<'a> {
             let detail = format!("{limit} W, {} has {class_power} W", profile.title);
             self.add(FindingKind::PowerCapped, device, detail);
         }
-        let power = telemetry.power_w.iter().map(|sample| sample.1).fold(0.0, f64::max);
+        let power = telemetry.max_power_w();
         if let Some(peak) = capacity.int8_ops_per_s.filter(|_| power > 0.0) {
             // Measured kernels reach two thirds of the peak at the power limit; lower clocks do better, not twice.
             let most = peak as f64 / class_power * 1.5;

@@ -71,9 +71,12 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
         device.telemetry = Telemetry::of(
             0,
             &[
-                Label::new("0.power_w", "0:120 400:640 800:688 1200:690 1600:655 2000:410"),
-                Label::new("0.clock_mhz", "0:1980 400:1830 800:1755 1200:1710 1600:1980 2000:1980"),
-                Label::new("0.temperature_c", "0:38 400:44 800:52 1200:57 1600:56 2000:51"),
+                Label::new("device 0 power_w", "0:120 400:640 800:688 1200:690 1600:655 2000:410"),
+                Label::new(
+                    "device 0 sm_clock_mhz",
+                    "0:1980 400:1830 800:1755 1200:1710 1600:1980 2000:1980",
+                ),
+                Label::new("device 0 temperature_c", "0:38 400:44 800:52 1200:57 1600:56 2000:51"),
             ],
         );
     }
@@ -97,16 +100,16 @@ fn what_a_hostile_peer_says_stays_text() {
     devices[0].offer.model = Label::new("model", HOSTILE).value;
     devices[0].offer.engine = "cuda".to_owned();
     devices[0].offer.labels = vec![
-        Label::new("nvml_name", HOSTILE),
-        Label::new("cuda_name", "another"),
-        Label::new("mig", HOSTILE),
+        Label::new("model", "<i>another</i>"),
+        Label::new("uuid", HOSTILE),
+        Label::new("mig_slice", "true"),
     ];
-    devices[0].telemetry = Some(Box::new(|| {
-        vec![
-            Label::new("0.throttle", HOSTILE),
-            Label::new("0.power_w", "0:100 NaN:1 1e400:2 500:650 x 1000:<b>"),
-        ]
-    }));
+    devices[0].telemetry = Some(Box::new(common::Says(vec![
+        Label::new("device 0 throttle_reasons", HOSTILE),
+        Label::new("device 0 power_w", "0:100 NaN:1 1e400:2 500:650 x 1000:<b>"),
+        Label::new("device 0 max_power_w", "<b>"),
+        Label::new("device 0 energy_j", "512.5"),
+    ])));
     let mut peer = attester(devices);
     peer.software = Label::new("software", HOSTILE).value;
     let (attestation, _) = run(peer, &settings(), &Unobserved);

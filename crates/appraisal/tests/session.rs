@@ -165,19 +165,17 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
     offer.model = "NVIDIA GH200 480GB".to_owned();
     offer.memory_bytes = 64 << 30;
     for (name, value) in [
-        ("sm_count", "108"),
+        ("multiprocessors", "108"),
         ("power_limit_w", "300"),
-        ("nvml_memory_bytes", "100000000000"),
-        ("cuda_memory_bytes", "50000000000"),
+        ("card_memory_bytes", "100000000000"),
+        ("memory_bytes", "50000000000"),
     ] {
         offer.labels.push(Label::new(name, value));
     }
-    devices[0].telemetry = Some(Box::new(|| {
-        vec![
-            Label::new("0.power_w", "0:0.0001 9:0.0001"),
-            Label::new("0.throttle", "sw power cap"),
-        ]
-    }));
+    devices[0].telemetry = Some(Box::new(common::Says(vec![
+        Label::new("device 0 max_power_w", "0.0001"),
+        Label::new("device 0 throttle_reasons", "sw_power_cap"),
+    ])));
     let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
     let now = attestation.evidence.started_unix_ms;
     let appraisal = appraise(

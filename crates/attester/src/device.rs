@@ -1,19 +1,16 @@
 //! A device of this host: what it offers, and the thread that works for it.
 
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use engine_cpu::{CpuEngine, CpuEngineConfig, UnsupportedPath};
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
 use protocol::cbor::Label;
 use protocol::commitment::Opening;
 use protocol::derive::next_sweep_salt;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
-use protocol::limits::TILE_SIDE;
 use protocol::message::DeviceOffer;
 use protocol::trace::Site;
 
@@ -23,60 +20,17 @@ pub struct Device {
     pub offer: DeviceOffer,
     /// What does its work.
     pub engine: Box<dyn Engine>,
-    /// What was seen of it during a session, asked for when OPENINGS are made.
-    pub telemetry: Option<Box<dyn Fn() -> Vec<Label> + Send>>,
+    /// What watches it during a session.
+    pub telemetry: Option<Box<dyn Telemetry>>,
 }
 
-/// `count` devices emulated on this host's CPU, each offering `dataset_bytes` of it and its share of the threads.
-///
-/// # Errors
-///
-/// [`UnsupportedPath`] if this CPU does not run `config.path`.
-pub fn cpu_devices(
-    count: NonZeroUsize,
-    first_ordinal: u32,
-    dataset_bytes: u64,
-    config: CpuEngineConfig,
-) -> Result<Vec<Device>, UnsupportedPath> {
-    let threads = NonZeroUsize::new(config.threads.get().div_ceil(count.get())).unwrap_or(NonZeroUsize::MIN);
-    let config = CpuEngineConfig { threads, ..config };
-    // Left operands a thread, and right operands within the engine's budget whatever k is; 1 MiB a thread of scratch.
-    let operand_rows = (threads.get() * TILE_SIDE) as u32;
-    let reserve_bytes = config.operand_budget_bytes as u64 + ((threads.get() as u64) << 20);
-    let model = cpu_model();
-    (0..count.get() as u32)
-        .map(|i| {
-            let own_bytes = reserve_bytes + u64::from(operand_rows) * 65_536;
-            Ok(Device {
-                offer: DeviceOffer {
-                    ordinal: DeviceOrdinal(first_ordinal + i),
-                    engine: "cpu".to_owned(),
-                    model: protocol::cbor::sendable_text(&model),
-                    memory_bytes: engine_cpu::available_memory_bytes().unwrap_or(dataset_bytes),
-                    available_bytes: dataset_bytes.saturating_add(own_bytes),
-                    reserve_bytes: own_bytes,
-                    operand_copies: 0,
-                    operand_rows: 0,
-                    labels: vec![
-                        Label::new("path", config.path.name()),
-                        Label::new("threads", &threads.to_string()),
-                    ],
-                },
-                engine: Box::new(CpuEngine::new(config)?),
-                telemetry: None,
-            })
-        })
-        .collect()
-}
+/// Watches a device from READY to OPENINGS: power, clocks, temperature. What it sees are labels, never evidence.
+pub trait Telemetry: Send {
+    /// Begins to watch.
+    fn start(&mut self);
 
-fn cpu_model() -> String {
-    std::fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            Some(line.split_once(':')?.1.trim().to_owned())
-        })
-        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+    /// Ends watching and says what was seen; nothing if nothing could be.
+    fn finish(&mut self) -> Vec<Label>;
 }
 
 /// What a device's thread is told to do.
@@ -204,7 +158,13 @@ fn obey(
 ) -> Result<Done, EngineError> {
     let engine = &mut device.engine;
     match command {
-        Command::Prepare(assignment) => engine.prepare(&assignment).map(|()| Done::Prepared),
+        Command::Prepare(assignment) => {
+            engine.prepare(&assignment)?;
+            if let Some(telemetry) = &mut device.telemetry {
+                telemetry.start();
+            }
+            Ok(Done::Prepared)
+        }
         Command::Fill(task) => {
             *iteration += 1;
             engine.fill(&task, meter).map(Done::Filled)
@@ -235,11 +195,8 @@ fn obey(
                     ))
                 })
                 .collect::<Result<_, EngineError>>()?;
-            let labels = device
-                .telemetry
-                .as_ref()
-                .map(|telemetry| telemetry())
-                .unwrap_or_default();
+            let labels = device.telemetry.as_mut().map(|telemetry| telemetry.finish());
+            let labels = labels.unwrap_or_default();
             Ok(Done::Opened(openings, labels))
         }
     }

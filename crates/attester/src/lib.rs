@@ -1,7 +1,12 @@
 //! The Attester's side of a session: engines at work, one thread a device, behind the protocol's state machine.
 
+mod cpu;
+mod cuda;
 mod device;
 mod serve;
 
-pub use device::{Device, cpu_devices};
+pub use cpu::cpu_devices;
+pub use cuda::{CudaError, cuda_devices};
+pub use device::{Device, Telemetry};
+pub use engine_cuda::NoCuda;
 pub use serve::{Attester, ServeError, serve};

@@ -9,6 +9,8 @@
 //   digests    num_panels * columns u64
 //   key_words  K of the fill salt, 16,384 u64
 //   progress   2 * ceil(num_panels / batch_panels) u32: consumed[batches] | generated[batches]
+//   abandon    one u32, 0. The host writes another value (from another stream) to a launch that does not end, because not
+//              all its CTAs became resident: none waits for operands any longer, the launch ends, its results are void.
 //
 // LAYOUT. The matrices A_i stacked are one matrix of `num_panels = num_matrices * n/256` panels of 256 rows. Panel p and
 // tile column tc give the tile of index p * n/256 + tc, 65,536 bytes at that index of `dataset`, its digest at that index of
@@ -20,7 +22,7 @@
 //   fill_sm90a_operands   any grid, block 256
 //   fill_sm90a            grid = kClusterCtas * min(clusters the device holds at once (cuOccupancyMaxActiveClusters), tiles)
 //                         cluster kClusterCtas x 1 x 1, block kThreads, dynamic shared memory kSharedBytes.
-//                         All CTAs MUST be resident at once: they wait for each other's operands.
+//                         All CTAs MUST be resident at once: they wait for each other's operands (see abandon).
 //   digests and dataset are complete when the kernel is.
 //
 // TENSOR MAPS (cuTensorMapEncodeTiled; UINT8, interleave NONE, SWIZZLE_128B, L2 promotion 256B, no OOB fill beyond zeros,
@@ -166,8 +168,8 @@ __device__ void generate_batch(const Schedule& schedule, uint32_t batch, uint8_t
 /// One thread: fills the ring with the operands of this cluster's units. B's slices go to the whole cluster, so a stage
 /// is free only when the consumers of every CTA have left it.
 __device__ void produce(const Shared& shared, const Schedule& schedule, const CUtensorMap* a_map,
-                        const CUtensorMap* b_map, const uint32_t* generated, uint32_t depth_steps, uint32_t rank,
-                        uint32_t cluster, uint32_t clusters) {
+                        const CUtensorMap* b_map, const uint32_t* generated, const uint32_t* abandon,
+                        uint32_t depth_steps, uint32_t rank, uint32_t cluster, uint32_t clusters) {
     constexpr uint16_t everyone = (1 << kClusterCtas) - 1;
     const uint32_t generator_warps = gridDim.x * (kGeneratorThreads / 32);
     Ring ring;
@@ -176,7 +178,7 @@ __device__ void produce(const Shared& shared, const Schedule& schedule, const CU
     for (Walk walk{schedule, 0, cluster}; walk.next(unit); walk.index += clusters) {
         if (unit.batch != batch) {
             batch = unit.batch;
-            while (ptx::load_acquire(&generated[batch]) < generator_warps) {
+            while (ptx::load_acquire(&generated[batch]) < generator_warps && ptx::load_acquire(abandon) == 0) {
             }
             ptx::fence_proxy_async();
         }
@@ -195,12 +197,14 @@ __device__ void produce(const Shared& shared, const Schedule& schedule, const CU
 
 /// Three warps: the batches of A after the first, each as soon as the batch that had its half of `a_panels` is read.
 __device__ void generate(const Schedule& schedule, uint8_t* a_panels, uint32_t* generated, const uint32_t* consumed,
-                         const OperandKey& key, uint64_t matrix_offset, uint32_t k) {
+                         const uint32_t* abandon, const OperandKey& key, uint64_t matrix_offset, uint32_t k) {
     const uint32_t thread = blockIdx.x * kGeneratorThreads + threadIdx.x - 32;
     for (uint32_t batch = 1; batch < schedule.batches(); ++batch) {
         if (batch >= 2) {
             const uint32_t readers = schedule.units_in(batch - 2) * kClusterCtas * kConsumerWarps;
-            while (ptx::load_acquire(&consumed[batch - 2]) < readers) __nanosleep(500);
+            while (ptx::load_acquire(&consumed[batch - 2]) < readers && ptx::load_acquire(abandon) == 0) {
+                __nanosleep(500);
+            }
             __syncwarp();
         }
         generate_batch(schedule, batch, a_panels, key, matrix_offset, k, thread, gridDim.x * kGeneratorThreads);
@@ -309,7 +313,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     fill_sm90a(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map, uint8_t* a_panels,
                uint8_t* dataset, u64* digests, const u64* __restrict__ key_words, uint32_t* progress,
                const OperandKey operand_key, uint64_t matrix_offset, uint32_t num_panels, uint32_t batch_panels,
-               uint32_t columns, uint32_t k) {
+               uint32_t columns, uint32_t k, const uint32_t* abandon) {
     extern __shared__ __align__(1024) uint8_t shared_bytes[];
     const Shared shared{ptx::shared_address(shared_bytes)};
     const Schedule schedule{num_panels, batch_panels, columns};
@@ -336,9 +340,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1)
     if (threadIdx.x < 128) {
         ptx::lower_registers<kProducerRegisters>();
         if (threadIdx.x >= 32) {
-            generate(schedule, a_panels, generated, consumed, operand_key, matrix_offset, k);
+            generate(schedule, a_panels, generated, consumed, abandon, operand_key, matrix_offset, k);
         } else if (threadIdx.x == 0) {
-            produce(shared, schedule, &a_map, &b_map, generated, depth_steps, rank, cluster, clusters);
+            produce(shared, schedule, &a_map, &b_map, generated, abandon, depth_steps, rank, cluster, clusters);
         }
         __syncwarp();
     } else {

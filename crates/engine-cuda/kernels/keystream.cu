@@ -1,13 +1,10 @@
 // Operands of a fill (spec §4): the ChaCha8 keystream of several consecutive matrices in one launch.
 //
-//   keystream         as it is
-//   keystream_biased  every byte XORed with 0x80 (i8 to u8 = i8 + 128), and the sums of the unbiased i8 bytes a row
-//
 // Launch:  grid = (CTAs a matrix, number of matrices), block = 256.
 //          A CTA takes blocks of 16 KiB in strides of grid.x; 16 or more a CTA amortise its set-up.
 //          A_i: tag 0x41, first_index = the first matrix's global index. B: tag 0x42, first_index 0, one matrix.
 // Memory:  out[matrix][n * k] bytes, 16-byte aligned; blocks_per_matrix = n * k / 64, a multiple of 256.
-//          key[8], little-endian words of operand_key. row_sums[matrix][n] i32, zero before the launch.
+//          key[8], little-endian words of operand_key.
 // Shared:  8 warps x 2 KiB, in which a warp turns its 32 blocks (a lane each) into 512-byte rows of stores.
 
 #include "chacha8.cuh"
@@ -38,27 +35,10 @@ __device__ __forceinline__ void store_coalesced(uint4* out, uint4* staging, cons
     __syncwarp();
 }
 
-__device__ __forceinline__ int sum_of_signed_bytes(const ChaCha8Block& x) {
-    int sum = 0;
-#pragma unroll
-    for (int i = 0; i < 16; ++i) sum = __dp4a(static_cast<int>(x.word[i]), 0x01010101, sum);
-    return sum;
-}
+}  // namespace
 
-// Blocks lie in rows of `blocks_per_row`. A warp's blocks are consecutive: where they share a row, one lane adds for all.
-__device__ __forceinline__ void add_to_row_sums(int* row_sums, int sum, u32 block, u32 blocks_per_row, int lane) {
-    if (blocks_per_row % 32 == 0) {
-#pragma unroll
-        for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-        if (lane == 0) atomicAdd(&row_sums[block / blocks_per_row], sum);
-    } else {
-        atomicAdd(&row_sums[block / blocks_per_row], sum);
-    }
-}
-
-template <bool kBiased>
-__device__ __forceinline__ void write_keystream(uint4* out, int* row_sums, const u32* key, u32 tag, u64 first_index,
-                                                u32 blocks_per_matrix, u32 blocks_per_row) {
+extern "C" __global__ __launch_bounds__(THREADS, 4) void keystream(uint4* __restrict__ out, const u32* __restrict__ key,
+                                                                   u32 tag, u64 first_index, u32 blocks_per_matrix) {
     __shared__ uint4 staging[WARPS][VECTORS_PER_WARP];
     const int warp = threadIdx.x / 32;
     const int lane = threadIdx.x % 32;
@@ -66,30 +46,8 @@ __device__ __forceinline__ void write_keystream(uint4* out, int* row_sums, const
     const u64 index = first_index + matrix;
     const ChaCha8Stream stream(key, tag, static_cast<u32>(index), static_cast<u32>(index >> 32));
     out += static_cast<u64>(matrix) * blocks_per_matrix * VECTORS_PER_BLOCK;
-    if (kBiased) row_sums += static_cast<u64>(matrix) * (blocks_per_matrix / blocks_per_row);
 
     for (u32 first = blockIdx.x * THREADS + warp * 32; first < blocks_per_matrix; first += gridDim.x * THREADS) {
-        ChaCha8Block x = stream.block(first + lane);
-        if (kBiased) {
-            add_to_row_sums(row_sums, sum_of_signed_bytes(x), first + lane, blocks_per_row, lane);
-#pragma unroll
-            for (int i = 0; i < 16; ++i) x.word[i] ^= 0x80808080u;
-        }
-        store_coalesced(out + static_cast<u64>(first) * VECTORS_PER_BLOCK, staging[warp], x, lane);
+        store_coalesced(out + static_cast<u64>(first) * VECTORS_PER_BLOCK, staging[warp], stream.block(first + lane), lane);
     }
-}
-
-}  // namespace
-
-extern "C" __global__ __launch_bounds__(THREADS, 4) void keystream(uint4* __restrict__ out, const u32* __restrict__ key,
-                                                                   u32 tag, u64 first_index, u32 blocks_per_matrix) {
-    write_keystream<false>(out, nullptr, key, tag, first_index, blocks_per_matrix, 1);
-}
-
-extern "C" __global__ __launch_bounds__(THREADS, 4) void keystream_biased(uint4* __restrict__ out,
-                                                                          int* __restrict__ row_sums,
-                                                                          const u32* __restrict__ key, u32 tag,
-                                                                          u64 first_index, u32 blocks_per_matrix,
-                                                                          u32 blocks_per_row) {
-    write_keystream<true>(out, row_sums, key, tag, first_index, blocks_per_matrix, blocks_per_row);
 }

@@ -1,14 +1,14 @@
 //! An Attester and a Verifier in one process, joined by pipes.
 
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, Device, ServeError, cpu_devices, serve};
+use attester::{Attester, CudaError, Device, ServeError, cpu_devices, cuda_devices, serve};
 use ed25519_dalek::SigningKey;
 use engine_cpu::CpuEngineConfig;
-use protocol::bytes::Identity;
+use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::message::ResultMessage;
 use protocol::plan::Iteration;
 use verifier::preset::{Preset, default_assumptions};
@@ -27,6 +27,33 @@ pub const DEVICE_BYTES: u64 = 4 << 20;
 pub fn cpu(count: usize) -> Vec<Device> {
     let count = NonZeroUsize::new(count).expect("at least one device");
     cpu_devices(count, 0, DEVICE_BYTES, CpuEngineConfig::default()).expect("the best path runs here")
+}
+
+/// `count` devices: GPUs where there are any, taken again where there are fewer, else emulated on the CPU, visibly.
+///
+/// # Panics
+///
+/// If `count` is 0, if a GPU is there and fails, or if `GPU_ATTESTOR_REQUIRE_CUDA=1` asks for one and there is none.
+#[must_use]
+pub fn devices(count: usize) -> Vec<Device> {
+    let gpu = |index: u32| cuda_devices(Some(&[DeviceOrdinal(index)]), None);
+    let gpus = match cuda_devices(None, None) {
+        Ok(gpus) => gpus.len() as u32,
+        Err(CudaError::NoCuda(why)) if std::env::var_os("GPU_ATTESTOR_REQUIRE_CUDA").is_none_or(|v| v != "1") => {
+            // Past the capture of a test's output: what did not run on a GPU is not to look as if it had.
+            let _ = writeln!(io::stderr(), "on the CPU engine: {why}");
+            return cpu(count);
+        }
+        Err(error) => panic!("{error}"),
+    };
+    (0..count as u32)
+        .map(|ordinal| {
+            let mut devices = gpu(ordinal % gpus).expect("the GPU was there a moment ago");
+            let mut device = devices.remove(0);
+            device.offer.ordinal = DeviceOrdinal(ordinal);
+            device
+        })
+        .collect()
 }
 
 /// An Attester with these devices and a fixed key.

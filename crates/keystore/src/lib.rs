@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding};
 use zeroize::Zeroizing;
+
+/// An Ed25519 private key.
+pub use ed25519_dalek::SigningKey;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]

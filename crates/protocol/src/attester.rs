@@ -207,7 +207,9 @@ impl AttesterSession {
     pub fn ready(&mut self) -> Frame {
         assert_eq!(self.state, State::Prepare, "READY answers PLAN");
         self.state = State::AwaitNonce;
-        self.send(MessageType::Ready, Ready.to_bytes())
+        let frame = Frame::new(MessageType::Ready, Ready.to_bytes());
+        self.transcript.append(&frame);
+        frame
     }
 
     /// FILLED of one device.
@@ -228,9 +230,14 @@ impl AttesterSession {
             root,
         };
         if trace.filled(&filled)? {
+            // In ordinal order, whichever device was first.
+            trace
+                .filled_frames()
+                .iter()
+                .for_each(|frame| self.transcript.append(frame));
             self.state = State::AwaitV;
         }
-        Ok(self.send(MessageType::Filled, filled.to_bytes()))
+        Ok(Frame::new(MessageType::Filled, filled.to_bytes()))
     }
 
     /// SWEPT of one device.
@@ -251,9 +258,13 @@ impl AttesterSession {
             roots,
         };
         if trace.swept(&swept)? {
+            trace
+                .swept_frames()
+                .iter()
+                .for_each(|frame| self.transcript.append(frame));
             self.state = State::AwaitW;
         }
-        Ok(self.send(MessageType::Swept, swept.to_bytes()))
+        Ok(Frame::new(MessageType::Swept, swept.to_bytes()))
     }
 
     /// OPENINGS, signed over the transcript and, where there is one, the connection's TLS exporter value.
@@ -302,12 +313,6 @@ impl AttesterSession {
     #[must_use]
     pub fn checksum(&self) -> Option<crate::bytes::Chain> {
         self.trace.as_ref().and_then(Trace::checksum)
-    }
-
-    fn send(&mut self, message_type: MessageType, payload: Vec<u8>) -> Frame {
-        let frame = Frame::new(message_type, payload);
-        self.transcript.append(&frame);
-        frame
     }
 
     fn unexpected(&self, actual: u32) -> Violation {

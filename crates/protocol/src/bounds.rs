@@ -20,7 +20,7 @@ pub struct Assumptions {
 }
 
 /// One device's figures in one group (distinct k), as the Verifier's clock gave them (spec §6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// k of the group.
     pub inner_dim: u32,
@@ -28,15 +28,23 @@ pub struct Measured {
     pub samples: u32,
     /// N: bytes of the dataset.
     pub dataset_bytes: u64,
-    /// Sum of the sweep windows, ns.
-    pub sweep_ns: u64,
-    /// Sweeps in those windows.
-    pub sweeps: u64,
-    /// Sum of the fill windows, ns.
-    pub fill_ns: u64,
-    /// Operations of those fills.
-    pub operations: u128,
+    /// The group's iterations.
+    pub iterations: Vec<MeasuredIteration>,
 }
+
+/// One iteration's part of [`Measured`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasuredIteration {
+    /// Its sweeps.
+    pub sweeps: u32,
+    /// Its fill window, ns.
+    pub fill_ns: u64,
+    /// Its sweep window, ns.
+    pub sweep_ns: u64,
+}
+
+/// Soundness of the offline form is 2^-this: its samples derive from the transcript and can be ground (spec §5).
+pub const OFFLINE_ERROR_BITS: u32 = 80;
 
 const NS_PER_S: u128 = 1_000_000_000;
 /// ln 2 rounded up, in 10^-9: twenty of them are the 13.8629437 of spec §6.
@@ -57,6 +65,30 @@ impl Assumptions {
 }
 
 impl Measured {
+    /// Sweeps of all iterations.
+    #[must_use]
+    pub fn sweeps(&self) -> u64 {
+        self.iterations.iter().map(|i| u64::from(i.sweeps)).sum()
+    }
+
+    /// Sum of the sweep windows, ns.
+    #[must_use]
+    pub fn sweep_ns(&self) -> u64 {
+        self.iterations.iter().fold(0, |sum, i| sum.saturating_add(i.sweep_ns))
+    }
+
+    /// Sum of the fill windows, ns.
+    #[must_use]
+    pub fn fill_ns(&self) -> u64 {
+        self.iterations.iter().fold(0, |sum, i| sum.saturating_add(i.fill_ns))
+    }
+
+    /// Operations of all fills: a byte of the dataset is 2k.
+    #[must_use]
+    pub fn operations(&self) -> u128 {
+        2 * u128::from(self.inner_dim) * u128::from(self.dataset_bytes) * self.iterations.len() as u128
+    }
+
     /// V: bytes the device held; `None` where no claim is made.
     #[must_use]
     pub fn memory_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
@@ -73,56 +105,79 @@ impl Measured {
         if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || u128::from(self.dataset_bytes) < 16 * on_chip {
             return None;
         }
-        let read = self
-            .right_share(self.dataset_bytes.into(), assumptions)?
-            .checked_sub(on_chip)?;
-        let rate = read.checked_mul(u128::from(self.sweeps) * NS_PER_S)? / u128::from(self.sweep_ns);
+        let dataset = u128::from(self.dataset_bytes);
+        let read = dataset.checked_sub(self.wrong(dataset, assumptions, 1, 1)?)?;
+        let read = read.checked_sub(on_chip)?;
+        let rate = read.checked_mul(u128::from(self.sweeps()) * NS_PER_S)? / u128::from(self.sweep_ns());
         positive(rate.checked_sub(assumptions.elsewhere_bytes(self.inner_dim))?)
     }
 
     /// T: operations/s of the system behind the device; `None` where no claim is made.
+    ///
+    /// Wrong leaves may all lie in the iteration with the fewest sweeps, where they weigh most.
     #[must_use]
     pub fn tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
-        positive(self.right_share(self.raw_ops()?, assumptions)?)
+        let raw = self.per_fill_second(self.operations())?;
+        let fewest = self
+            .iterations
+            .iter()
+            .map(|i| i.sweeps)
+            .min()
+            .filter(|&sweeps| sweeps > 0)?;
+        let weight = u128::from(fewest) * self.iterations.len() as u128;
+        positive(raw.checked_sub(self.wrong(raw, assumptions, u128::from(self.sweeps()), weight)?)?)
     }
 
     /// T_local: operations/s that cannot have come in over a link; `None` where no claim is made or nothing is left.
+    ///
+    /// Each iteration counts with what it held if all wrong leaves were its own.
     #[must_use]
     pub fn local_tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
-        let (raw, held) = (self.raw_ops()?, u128::from(self.held_bytes(assumptions)?));
         let dataset = u128::from(self.dataset_bytes);
-        let local = (raw / dataset)
-            .checked_mul(held)?
-            .checked_add((raw % dataset).checked_mul(held)? / dataset)?;
+        let mut held = 0;
+        for iteration in &self.iterations {
+            let sweeps = u128::from(iteration.sweeps);
+            let wrong = self.wrong(dataset, assumptions, u128::from(self.sweeps()), sweeps)?;
+            let repaired = self.repaired(assumptions, iteration.sweep_ns, iteration.sweeps.into())?;
+            let left = dataset.saturating_sub(wrong).saturating_sub(repaired);
+            held += (dataset * left).isqrt();
+        }
+        let local = self.per_fill_second(2 * u128::from(self.inner_dim) * held)?;
         positive(local.checked_sub(2 * u128::from(self.inner_dim) * u128::from(assumptions.link_in_bytes))?)
     }
 
     /// N * sqrt(1 - f* - 2 (G + W_in + W_out + R) tau / N) at any k, rounded down.
     fn held_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
-        if self.sweeps == 0 || self.sweep_ns == 0 {
-            return None;
-        }
         let dataset = u128::from(self.dataset_bytes);
-        let repaired = (2 * assumptions.elsewhere_bytes(self.inner_dim)).checked_mul(u128::from(self.sweep_ns))?;
-        let repaired = repaired.div_ceil(u128::from(self.sweeps) * NS_PER_S);
-        let left = self.right_share(dataset, assumptions)?.checked_sub(repaired)?;
+        let wrong = self.wrong(dataset, assumptions, 1, 1)?;
+        let repaired = self.repaired(assumptions, self.sweep_ns(), self.sweeps())?;
+        let left = dataset.checked_sub(wrong)?.checked_sub(repaired)?;
         positive((dataset * left).isqrt())
     }
 
-    /// T_raw: operations/s over the fill windows, rounded down.
-    fn raw_ops(&self) -> Option<u128> {
-        self.operations
-            .checked_mul(NS_PER_S)?
-            .checked_div(u128::from(self.fill_ns))
-    }
-
-    /// (1 - f*) * whole, rounded down; `None` with too few samples for a claim.
-    fn right_share(&self, whole: u128, assumptions: &Assumptions) -> Option<u128> {
-        if self.samples < MIN_SAMPLES_FOR_CLAIM {
+    /// 2 (G + W_in + W_out + R) tau in bytes, rounded up; `None` without a window.
+    fn repaired(&self, assumptions: &Assumptions, sweep_ns: u64, sweeps: u64) -> Option<u128> {
+        if sweeps == 0 || sweep_ns == 0 {
             return None;
         }
-        let wrong = whole.checked_mul(u128::from(assumptions.error_bits) * LN_2)?;
-        whole.checked_sub(wrong.div_ceil(u128::from(self.samples) * NS_PER_S))
+        let repaired = (2 * assumptions.elsewhere_bytes(self.inner_dim)).checked_mul(u128::from(sweep_ns))?;
+        Some(repaired.div_ceil(u128::from(sweeps) * NS_PER_S))
+    }
+
+    /// `count` over the sum of the fill windows, a second, rounded down.
+    fn per_fill_second(&self, count: u128) -> Option<u128> {
+        count.checked_mul(NS_PER_S)?.checked_div(u128::from(self.fill_ns()))
+    }
+
+    /// f* * `numerator` / `denominator` of `whole`, rounded up; `None` with too few samples for a claim.
+    fn wrong(&self, whole: u128, assumptions: &Assumptions, numerator: u128, denominator: u128) -> Option<u128> {
+        if self.samples < MIN_SAMPLES_FOR_CLAIM || denominator == 0 {
+            return None;
+        }
+        let wrong = whole
+            .checked_mul(u128::from(assumptions.error_bits) * LN_2)?
+            .checked_mul(numerator)?;
+        Some(wrong.div_ceil(u128::from(self.samples) * NS_PER_S * denominator))
     }
 }
 
@@ -143,28 +198,33 @@ mod tests {
         error_bits: 20,
     };
 
-    fn session(inner_dim: u32, samples: u32) -> Measured {
-        let dataset_bytes = 139 << 30;
+    const SWEEP_NS: u64 = 32_000_000;
+
+    fn session(inner_dim: u32, samples: u32, sweeps: &[u32]) -> Measured {
+        let iteration = |&sweeps: &u32| MeasuredIteration {
+            sweeps,
+            fill_ns: 3_500_000_000 * u64::from(inner_dim) / 16_384,
+            sweep_ns: u64::from(sweeps) * SWEEP_NS,
+        };
         Measured {
             inner_dim,
             samples,
-            dataset_bytes,
-            sweep_ns: 32 * 32_000_000,
-            sweeps: 32,
-            fill_ns: 1_000_000_000,
-            operations: 1_300_000_000_000_000,
+            dataset_bytes: 139 << 30,
+            iterations: sweeps.iter().map(iteration).collect(),
         }
     }
 
     fn theirs(m: &Measured) -> (reference::Measured, reference::Assumptions) {
-        let tau = m.sweep_ns as f64 / m.sweeps as f64 / 1e9;
-        let raw_rate = m.operations as f64 / (m.fill_ns as f64 / 1e9);
+        let iteration = |i: &MeasuredIteration| reference::MeasuredIteration {
+            sweeps: f64::from(i.sweeps),
+            fill: i.fill_ns as f64 / 1e9,
+            sweep: i.sweep_ns as f64 / 1e9,
+        };
         let measured = reference::Measured {
             k: m.inner_dim as usize,
             samples: m.samples.into(),
             dataset: m.dataset_bytes as f64,
-            tau,
-            raw_rate,
+            iterations: m.iterations.iter().map(iteration).collect(),
         };
         let assumptions = reference::Assumptions {
             best_rate: H200.best_rate_ops as f64,
@@ -183,8 +243,15 @@ mod tests {
             (Some(ours), Some(theirs)) => assert!((ours as f64 / theirs - 1.0).abs() < 1e-7, "{ours} against {theirs}"),
             (ours, theirs) => assert_eq!(ours.is_none(), theirs.is_none(), "{ours:?} against {theirs:?}"),
         };
-        for (inner_dim, samples) in [(16_384, 1024), (16_384, 256), (16_384, 255), (4096, 512), (2048, 1024)] {
-            let measured = session(inner_dim, samples);
+        for (inner_dim, samples, sweeps) in [
+            (16_384, 1024, &[32][..]),
+            (16_384, 256, &[32]),
+            (16_384, 255, &[32]),
+            (4096, 512, &[4, 9, 2]),
+            (2048, 1024, &[4, 4]),
+            (2048, 1024, &[100, 1]),
+        ] {
+            let measured = session(inner_dim, samples, sweeps);
             let (m, a) = theirs(&measured);
             close(measured.memory_bytes(&H200), reference::bound_v(&m, &a));
             close(measured.bandwidth_bytes(&H200), reference::bound_b(&m, &a));
@@ -193,19 +260,54 @@ mod tests {
         }
     }
 
+    /// Attack: skip the fill of an iteration with few sweeps; its leaves are few and its operations are not.
+    #[test]
+    fn a_skipped_iteration_is_not_paid_for() {
+        for sweeps in [&[100, 1][..], &[8, 8, 2], &[4, 4], &[1, 4096]] {
+            let honest = session(16_384, 1024, sweeps);
+            let fewest = sweeps.iter().min().expect("sweeps");
+            // All of its leaves are wrong. If that is more than f*, samples find it but for the soundness error.
+            let wrong_share = f64::from(*fewest) / f64::from(sweeps.iter().sum::<u32>());
+            let found_share = f64::from(H200.error_bits) * std::f64::consts::LN_2 / 1024.0;
+            if wrong_share < found_share {
+                let done = honest.operations() / sweeps.len() as u128 * (sweeps.len() as u128 - 1);
+                let truth = honest.per_fill_second(done).expect("a rate");
+                let claimed = |claim: Option<u64>| claim.map_or(0, u128::from);
+                assert!(claimed(honest.tensor_ops(&H200)) <= truth, "{sweeps:?}");
+                assert!(claimed(honest.local_tensor_ops(&H200)) <= truth, "{sweeps:?}");
+            } else {
+                assert!(honest.tensor_ops(&H200).is_some(), "{sweeps:?}");
+            }
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bound_passes_what_was_measured_and_time_only_lowers_it(
-            dataset_bytes in 1u64..1 << 48, sweep_ns in 1u64..1 << 44, sweeps in 1u64..65_536, samples in 256u32..65_536,
+            dataset_bytes in 1u64..1 << 48, ns in 1u64..1 << 44, sweeps in 1u32..4096, samples in 256u32..65_536,
         ) {
-            let fast = Measured { dataset_bytes, sweep_ns, sweeps, ..session(16_384, samples) };
-            let slow = Measured { sweep_ns: sweep_ns * 2, ..fast };
-            let fewer = Measured { samples: samples / 2 + 128, ..fast };
+            let with = |sweep_ns, fill_ns, samples| Measured {
+                inner_dim: 16_384,
+                samples,
+                dataset_bytes,
+                iterations: vec![MeasuredIteration { sweeps, fill_ns, sweep_ns }; 2],
+            };
+            let fast = with(ns, ns, samples);
+            let slow = with(ns * 2, ns * 2, samples);
+            let fewer = with(ns, ns, samples / 2 + 128);
+            let raw = fast.per_fill_second(fast.operations());
             proptest::prop_assert!(fast.memory_bytes(&H200).is_none_or(|v| v <= dataset_bytes));
-            proptest::prop_assert!(slow.memory_bytes(&H200) <= fast.memory_bytes(&H200));
-            proptest::prop_assert!(fewer.memory_bytes(&H200) <= fast.memory_bytes(&H200));
-            proptest::prop_assert!(slow.bandwidth_bytes(&H200) <= fast.bandwidth_bytes(&H200));
-            proptest::prop_assert!(fewer.tensor_ops(&H200) <= fast.tensor_ops(&H200));
+            proptest::prop_assert!(fast.tensor_ops(&H200).map(u128::from) <= raw);
+            proptest::prop_assert!(fast.local_tensor_ops(&H200).map(u128::from) <= raw);
+            for worse in [slow, fewer] {
+                proptest::prop_assert!(worse.memory_bytes(&H200) <= fast.memory_bytes(&H200));
+                proptest::prop_assert!(worse.bandwidth_bytes(&H200) <= fast.bandwidth_bytes(&H200));
+                // A rate too large for 64 bits claims nothing.
+                if raw.is_some_and(|raw| raw < u128::from(u64::MAX)) {
+                    proptest::prop_assert!(worse.tensor_ops(&H200) <= fast.tensor_ops(&H200));
+                    proptest::prop_assert!(worse.local_tensor_ops(&H200) <= fast.local_tensor_ops(&H200));
+                }
+            }
         }
     }
 }

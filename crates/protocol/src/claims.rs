@@ -1,8 +1,8 @@
 //! What an affirmed session certifies, device by device and for the host: the bounds of its best groups (spec §6).
 
-use crate::bounds::{Assumptions, Measured};
+use crate::bounds::{Assumptions, Measured, MeasuredIteration};
 use crate::bytes::DeviceOrdinal;
-use crate::plan::Plan;
+use crate::plan::{DevicePlan, Plan};
 use crate::verifier::Windows;
 
 /// A certified lower bound and the group it comes from.
@@ -39,7 +39,7 @@ pub struct DeviceClaims {
 }
 
 /// One device's figures in one group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupClaims {
     /// What the Verifier's clock gave.
     pub measured: Measured,
@@ -85,8 +85,8 @@ impl Claims {
                     .map(|inner_dim| {
                         let measured = measured(plan, device, inner_dim, windows);
                         GroupClaims {
-                            measured,
                             bounds: Bounds::new(&measured, assumptions),
+                            measured,
                         }
                     })
                     .collect();
@@ -145,25 +145,19 @@ impl Bounds {
     }
 }
 
-fn measured(plan: &Plan, device: &crate::plan::DevicePlan, inner_dim: u32, windows: &[Windows]) -> Measured {
-    let dataset_bytes = plan.assignment(device).dataset_bytes();
-    let mut measured = Measured {
+fn measured(plan: &Plan, device: &DevicePlan, inner_dim: u32, windows: &[Windows]) -> Measured {
+    let iterations = plan.iterations().iter().zip(windows);
+    Measured {
         inner_dim,
         samples: plan.effective_samples(device, inner_dim),
-        dataset_bytes,
-        sweep_ns: 0,
-        sweeps: 0,
-        fill_ns: 0,
-        operations: 0,
-    };
-    for (iteration, windows) in plan.iterations().iter().zip(windows) {
-        if iteration.inner_dim == inner_dim {
-            measured.sweep_ns += windows.sweep_ns;
-            measured.sweeps += u64::from(iteration.sweeps);
-            measured.fill_ns += windows.fill_ns;
-            // A byte of the dataset is 2k operations.
-            measured.operations += 2 * u128::from(inner_dim) * u128::from(dataset_bytes);
-        }
+        dataset_bytes: plan.assignment(device).dataset_bytes(),
+        iterations: iterations
+            .filter(|(iteration, _)| iteration.inner_dim == inner_dim)
+            .map(|(iteration, windows)| MeasuredIteration {
+                sweeps: iteration.sweeps,
+                fill_ns: windows.fill_ns,
+                sweep_ns: windows.sweep_ns,
+            })
+            .collect(),
     }
-    measured
 }

@@ -4,6 +4,8 @@
 //! chaining values beside the path to the root. The tree's shape follows from the leaf count alone, so a prover has no
 //! freedom in it: any other chunk length or number of siblings is refused.
 
+use std::sync::OnceLock;
+
 use blake3::CHUNK_LEN;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 
@@ -52,6 +54,8 @@ pub enum OpeningError {
 #[derive(Clone, Debug)]
 pub struct Commitment {
     leaves: Vec<u64>,
+    /// Chaining values of the tree, from the chunks up to the children of the root; made once.
+    levels: OnceLock<Vec<Vec<ChainingValue>>>,
 }
 
 impl Commitment {
@@ -63,7 +67,10 @@ impl Commitment {
     #[must_use]
     pub fn new(leaves: Vec<u64>) -> Self {
         assert!(!leaves.is_empty(), "a commitment has at least one leaf");
-        Commitment { leaves }
+        Commitment {
+            leaves,
+            levels: OnceLock::new(),
+        }
     }
 
     /// The leaves in order.
@@ -72,14 +79,15 @@ impl Commitment {
         &self.leaves
     }
 
-    /// BLAKE3 of the leaves' little-endian bytes.
+    /// BLAKE3 of the leaves' little-endian bytes. What it hashes is kept for the openings.
     #[must_use]
     pub fn root(&self) -> Root {
-        let mut hasher = blake3::Hasher::new();
-        for part in self.leaves.chunks(1 << 13) {
-            hasher.update(&bytes_of(part));
-        }
-        Root(*hasher.finalize().as_bytes())
+        let levels = self.levels.get_or_init(|| self.chaining_values());
+        let root = match levels.last().map(Vec::as_slice) {
+            Some([left, right]) => merge_subtrees_root(left, right, Mode::Hash),
+            _ => blake3::hash(&bytes_of(&self.leaves)),
+        };
+        Root(*root.as_bytes())
     }
 
     /// The opening of `leaf`; `None` if there is no such leaf.
@@ -89,26 +97,48 @@ impl Commitment {
         if u64::from(leaf) >= leaf_count {
             return None;
         }
-        let path = Path::new(leaf, leaf_count);
-        let siblings = path
-            .sibling_ranges()
-            .map(|(first, count)| self.subtree(first, count))
-            .collect();
+        let mut index = (u64::from(leaf) / LEAVES_PER_CHUNK) as usize;
+        let mut siblings = Vec::new();
+        for level in self.levels.get_or_init(|| self.chaining_values()) {
+            // A last node without a neighbour is its own parent.
+            siblings.extend(level.get(index ^ 1).copied());
+            index /= 2;
+        }
+        let chunk = self
+            .leaves
+            .chunks(LEAVES_PER_CHUNK as usize)
+            .nth((u64::from(leaf) / LEAVES_PER_CHUNK) as usize);
         Some(Opening {
-            chunk: bytes_of(&self.leaves[path.chunk_leaves()]),
+            chunk: bytes_of(chunk.expect("the leaf's chunk")),
             siblings,
         })
     }
 
-    /// Chaining value of the subtree over `byte_count` bytes from byte `first_byte`.
-    fn subtree(&self, first_byte: u64, byte_count: u64) -> ChainingValue {
-        let range = (first_byte / 8) as usize..((first_byte + byte_count) / 8) as usize;
-        let mut hasher = blake3::Hasher::new();
-        hasher.set_input_offset(first_byte);
-        for part in self.leaves[range].chunks(1 << 13) {
-            hasher.update(&bytes_of(part));
+    /// Chaining values level by level: the tree of BLAKE3 pairs neighbours, and a last node without one rises as it is.
+    fn chaining_values(&self) -> Vec<Vec<ChainingValue>> {
+        let mut level: Vec<ChainingValue> = self
+            .leaves
+            .chunks(LEAVES_PER_CHUNK as usize)
+            .zip((0u64..).step_by(CHUNK_LEN))
+            .map(|(chunk, first_byte)| {
+                blake3::Hasher::new()
+                    .set_input_offset(first_byte)
+                    .update(&bytes_of(chunk))
+                    .finalize_non_root()
+            })
+            .collect();
+        let mut levels = Vec::new();
+        while level.len() > 1 {
+            let parents = level
+                .chunks(2)
+                .map(|nodes| match nodes {
+                    [left, right] => merge_subtrees_non_root(left, right, Mode::Hash),
+                    alone => alone[0],
+                })
+                .collect();
+            levels.push(std::mem::replace(&mut level, parents));
         }
-        hasher.finalize_non_root()
+        levels
     }
 }
 
@@ -186,8 +216,6 @@ struct Path {
 }
 
 struct Step {
-    sibling_first_byte: u64,
-    sibling_byte_count: u64,
     sibling_is_left: bool,
 }
 
@@ -214,14 +242,7 @@ impl Path {
         while count > CHUNK_LEN as u64 {
             let left = left_subtree_len(count);
             let in_left = target < first + left;
-            let (sibling_first_byte, sibling_byte_count) = if in_left {
-                (first + left, count - left)
-            } else {
-                (first, left)
-            };
             steps.push(Step {
-                sibling_first_byte,
-                sibling_byte_count,
                 sibling_is_left: !in_left,
             });
             (first, count) = if in_left {
@@ -240,14 +261,6 @@ impl Path {
     fn chunk_leaves(&self) -> std::ops::Range<usize> {
         (self.chunk_first_byte / 8) as usize..((self.chunk_first_byte + self.chunk_byte_count) / 8) as usize
     }
-
-    /// Byte ranges (first, count) of the siblings, from the chunk up.
-    fn sibling_ranges(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.steps
-            .iter()
-            .rev()
-            .map(|step| (step.sibling_first_byte, step.sibling_byte_count))
-    }
 }
 
 fn bytes_of(leaves: &[u64]) -> Vec<u8> {
@@ -264,6 +277,7 @@ mod tests {
             let leaves: Vec<u64> = (0..leaf_count).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
             let commitment = Commitment::new(leaves.clone());
             let root = commitment.root();
+            assert_eq!(root.0, *blake3::hash(&bytes_of(&leaves)).as_bytes(), "{leaf_count}");
             for leaf in 0..leaf_count as u32 {
                 let opening = commitment.open(leaf).expect("the leaf exists");
                 assert_eq!(opening.verify(&root, leaf, leaf_count), Ok(leaves[leaf as usize]));

@@ -7,6 +7,7 @@ use crate::bytes::Identity;
 use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::challenge::{Challenge, ChallengeError};
 use crate::derive::derive;
+use crate::frame::MessageType;
 use crate::message::NonceMessage;
 use crate::record::{Event, Record};
 use crate::verifier::{Inconsistent, Mode, SIGNATURE_BYTES, Step, VerifierConfig, VerifierSession};
@@ -156,14 +157,13 @@ impl Evidence {
                 if session.plan().is_some_and(|plan| *plan != challenge.plan) {
                     return refused("another plan");
                 }
-                let is_nonce = |record: &&Record| {
-                    match &record.event {
-                        Event::Sent(frame) => NonceMessage::from_bytes(&frame.payload).ok(),
-                        _ => None,
+                let is_nonce = |record: &Record| match &record.event {
+                    Event::Sent(frame) if frame.message_type() == Some(MessageType::Nonce) => {
+                        NonceMessage::from_bytes(&frame.payload).is_ok_and(|sent| sent.0 == challenge.nonce)
                     }
-                    .is_some_and(|nonce| nonce.0 == challenge.nonce)
+                    _ => false,
                 };
-                if session.trace().is_some() && !self.records.iter().any(|record| is_nonce(&record)) {
+                if session.trace().is_some() && !self.records.iter().any(is_nonce) {
                     return refused("another nonce");
                 }
                 Ok(())
@@ -214,6 +214,9 @@ impl Canonical for Evidence {
             hello_deadline_ms: from.uint("hello deadline")?,
             tls_exporter: from.optional(|from| from.array_of_bytes("TLS exporter"))?,
         };
+        if mode == Mode::Offline && config.tls_exporter.is_some() {
+            return Err(Malformed::value("TLS exporter", "null without a connection", "bytes"));
+        }
         Ok(Evidence {
             config,
             started_unix_ms,

@@ -60,8 +60,8 @@ pub const MAX_PLAN_BYTES: u64 = 1 << 20;
 /// Longest payload of the fixed-size messages NONCE, READY, FILLED, SALT, SAMPLE, ABORT, RESULT and PROGRESS (bytes).
 pub const MAX_SMALL_BYTES: u64 = 64 << 10;
 
-/// Most PROGRESS frames of one session.
-pub const MAX_PROGRESS_FRAMES: u64 = 1 << 16;
+/// Most PROGRESS frames of one session: twelve days of four a second.
+pub const MAX_PROGRESS_FRAMES: u64 = 1 << 22;
 
 // Combinations that would break the arithmetic elsewhere fail here, at compile time.
 const _: () = assert!(TILE_WORDS.is_power_of_two(), "the word shift is a mask");

@@ -1,12 +1,12 @@
 //! What a Verifier wants, before it knows the Attester; HELLO turns it into a plan (spec §3).
 
 use crate::bytes::{DeviceOrdinal, Identity};
-use crate::limits::TILE_SIDE;
+use crate::limits::{MATRIX_DIM_RANGE, TILE_SIDE};
 use crate::message::{DeviceOffer, Hello};
 use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields, distribute};
 
-/// Matrices a device should hold at least, so that less than a 64th of its memory is lost to whole matrices.
-const WANTED_MATRICES: u64 = 64;
+/// Matrices a device should hold at least, so that less than a 1024th of its memory is lost to whole matrices.
+const WANTED_MATRICES: u64 = 1024;
 
 /// Matrix sizes that are chosen from when none is asked for, largest first.
 const MATRIX_DIMS: [u32; 7] = [16_384, 8_192, 4_096, 2_048, 1_024, 512, 256];
@@ -49,12 +49,12 @@ pub enum NoPlan {
     },
     /// A device has not even memory for one matrix and its operands.
     #[error(
-        "device {device} offers {available_bytes} bytes, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}"
+        "device {device} has {available_bytes} bytes to fill, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}"
     )]
     TooSmall {
         /// The device.
         device: DeviceOrdinal,
-        /// What it offers.
+        /// What it offers without its reserve, or less if less was asked for.
         available_bytes: u64,
         /// n.
         matrix_dim: u32,
@@ -85,7 +85,7 @@ impl PlanRequest {
                 .collect()
         };
         let matrix_dim = match self.matrix_dim {
-            Some(n) if n >= TILE_SIDE as u32 => n,
+            Some(n) if MATRIX_DIM_RANGE.contains(&n) => n,
             // Left to Plan::new to refuse.
             Some(_) => TILE_SIDE as u32,
             None => MATRIX_DIMS
@@ -97,7 +97,10 @@ impl PlanRequest {
         if let Some((offer, _)) = devices.iter().zip(&offers).find(|&(_, &matrices)| matrices == 0) {
             return Err(NoPlan::TooSmall {
                 device: offer.ordinal,
-                available_bytes: offer.available_bytes.min(self.device_bytes.unwrap_or(u64::MAX)),
+                available_bytes: offer
+                    .available_bytes
+                    .saturating_sub(offer.reserve_bytes)
+                    .min(self.device_bytes.unwrap_or(u64::MAX)),
                 matrix_dim,
                 inner_dim,
             });

@@ -3,9 +3,11 @@
 //! Attester and Verifier each grow a [`Trace`] from the same messages; equal messages give equal values.
 
 use crate::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
+use crate::cbor::Canonical;
 use crate::derive;
 use crate::digest::matching;
 use crate::engine::FillTask;
+use crate::frame::{Frame, MessageType};
 use crate::message::{Filled, SaltMessage, Stage, Swept};
 use crate::plan::{DevicePlan, Plan};
 use crate::sampling::Sample;
@@ -245,6 +247,44 @@ impl Trace {
         }
         last.sweep_roots[g].clone_from(&swept.roots);
         Ok(last.sweep_roots.iter().all(|roots| !roots.is_empty()))
+    }
+
+    /// The FILLED messages of the iteration under way, in ordinal order: how they enter the transcript (spec §5).
+    #[must_use]
+    pub fn filled_frames(&self) -> Vec<Frame> {
+        let frame = |(device, root): (&DevicePlan, &Option<Root>)| {
+            let filled = Filled {
+                iteration: self.current(),
+                device: device.ordinal,
+                root: (*root)?,
+            };
+            Some(Frame::new(MessageType::Filled, filled.to_bytes()))
+        };
+        self.plan
+            .devices()
+            .iter()
+            .zip(&self.last().fill_roots)
+            .filter_map(frame)
+            .collect()
+    }
+
+    /// The SWEPT messages of the iteration under way, in ordinal order: how they enter the transcript (spec §5).
+    #[must_use]
+    pub fn swept_frames(&self) -> Vec<Frame> {
+        let frame = |(device, roots): (&DevicePlan, &Vec<Root>)| {
+            let swept = Swept {
+                iteration: self.current(),
+                device: device.ordinal,
+                roots: roots.clone(),
+            };
+            Frame::new(MessageType::Swept, swept.to_bytes())
+        };
+        self.plan
+            .devices()
+            .iter()
+            .zip(&self.last().sweep_roots)
+            .map(frame)
+            .collect()
     }
 
     /// Where a sampled leaf comes from.

@@ -1,4 +1,7 @@
-//! The transcript: every message of a session in order, hashed as it is sent (spec §5).
+//! The transcript: every message of a session in order, hashed (spec §5).
+//!
+//! The FILLED of an iteration enter together and in ordinal order once the last has come, and so do its SWEPT: the
+//! order in which devices finish changes no value that derives from the transcript.
 
 use crate::bytes::TranscriptHash;
 use crate::derive::derive;

@@ -565,8 +565,10 @@ impl VerifierSession {
                 let after_ns = at_ns - windows.fill_start_ns;
                 windows.filled_after_ns.push((filled.device, after_ns));
                 if is_last {
+                    self.append_all(Trace::filled_frames);
                     self.state = State::SendV;
                 }
+                return Ok(());
             }
             (Phase::Sweep, MessageType::Swept) => {
                 let swept: Swept = self.parse(message_type, &frame.payload)?;
@@ -576,8 +578,10 @@ impl VerifierSession {
                 windows.swept_after_ns.push((swept.device, after_ns));
                 if is_last {
                     windows.sweep_ns = after_ns;
+                    self.append_all(Trace::swept_frames);
                     self.state = State::SendW;
                 }
+                return Ok(());
             }
             (Phase::Open, MessageType::Openings) => {
                 self.take_openings(at_ns, &frame.payload)?;
@@ -617,6 +621,12 @@ impl VerifierSession {
         let body = self.openings.as_ref().expect("just set");
         self.tile_checks = check_paths(&self.sites, body).map_err(|e| failed(e.into()))?;
         Ok(())
+    }
+
+    /// Commitments enter the transcript in ordinal order, whichever device was first.
+    fn append_all(&mut self, frames: impl FnOnce(&Trace) -> Vec<Frame>) {
+        let frames = frames(self.trace.as_ref().expect("commitments follow NONCE"));
+        frames.iter().for_each(|frame| self.transcript.append(frame));
     }
 
     fn begin_fill(&mut self, at_ns: u64) {

@@ -640,7 +640,7 @@ pub struct Assumptions {
 }
 
 /// What was measured of one device and group (spec §6).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// The group's inner dimension (spec §6).
     pub k: usize,
@@ -648,10 +648,41 @@ pub struct Measured {
     pub samples: u64,
     /// N: the device's dataset in bytes (spec §6).
     pub dataset: f64,
+    /// The group's iterations (spec §6).
+    pub iterations: Vec<MeasuredIteration>,
+}
+
+/// One iteration of a group (spec §6).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasuredIteration {
+    /// Its sweeps.
+    pub sweeps: f64,
+    /// Its fill window, seconds.
+    pub fill: f64,
+    /// Its sweep window, seconds.
+    pub sweep: f64,
+}
+
+impl Measured {
+    /// Sweeps of all iterations.
+    pub fn sweeps(&self) -> f64 {
+        self.iterations.iter().map(|i| i.sweeps).sum()
+    }
+
     /// τ: sum of sweep windows / number of sweeps, seconds (spec §6).
-    pub tau: f64,
+    pub fn tau(&self) -> f64 {
+        self.iterations.iter().map(|i| i.sweep).sum::<f64>() / self.sweeps()
+    }
+
+    /// F: sum of fill windows, seconds (spec §6).
+    pub fn fill(&self) -> f64 {
+        self.iterations.iter().map(|i| i.fill).sum()
+    }
+
     /// T_raw: operations / sum of fill windows, operations/s (spec §6).
-    pub raw_rate: f64,
+    pub fn raw_rate(&self) -> f64 {
+        2.0 * self.k as f64 * self.dataset * self.iterations.len() as f64 / self.fill()
+    }
 }
 
 /// N: a device's dataset in bytes (spec §6).
@@ -683,28 +714,42 @@ pub fn bound_v(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
 /// B: bytes/s read at least, or no claim (spec §6).
 pub fn bound_b(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let claims = measured.k >= 4096 && measured.samples >= 256 && measured.dataset >= 16.0 * assumptions.on_chip;
-    let read = (1.0 - wrong_fraction(measured.samples)) * measured.dataset / measured.tau;
+    let read = (1.0 - wrong_fraction(measured.samples)) * measured.dataset / measured.tau();
     let g = regenerated_rate(assumptions, measured.k);
     let elsewhere = g + assumptions.link_in + assumptions.link_out + assumptions.helper_read;
-    claims.then(|| read - elsewhere - assumptions.on_chip / measured.tau)
+    claims.then(|| read - elsewhere - assumptions.on_chip / measured.tau())
 }
 
 /// T: operations/s of the whole system at least, or no claim (spec §6).
 pub fn bound_t(measured: &Measured) -> Option<f64> {
-    (measured.samples >= 256).then(|| (1.0 - wrong_fraction(measured.samples)) * measured.raw_rate)
+    let fewest = measured
+        .iterations
+        .iter()
+        .map(|i| i.sweeps)
+        .fold(f64::INFINITY, f64::min);
+    let weight = measured.sweeps() / (fewest * measured.iterations.len() as f64);
+    (measured.samples >= 256).then(|| (1.0 - wrong_fraction(measured.samples) * weight) * measured.raw_rate())
 }
 
 /// T_local: operations/s at least of the part that can't have come in over a link, or no claim (spec §6).
 pub fn bound_t_local(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
-    let held = held_bytes(measured, assumptions)?;
-    Some(held / measured.dataset * measured.raw_rate - 2.0 * measured.k as f64 * assumptions.link_in)
+    let g = regenerated_rate(assumptions, measured.k);
+    let repaired = 2.0 * (g + assumptions.link_in + assumptions.link_out + assumptions.helper_read);
+    let held = |i: &MeasuredIteration| {
+        let wrong = wrong_fraction(measured.samples) * measured.sweeps() / i.sweeps;
+        let radicand = 1.0 - wrong - repaired * (i.sweep / i.sweeps) / measured.dataset;
+        measured.dataset * radicand.max(0.0).sqrt()
+    };
+    let held: f64 = measured.iterations.iter().map(held).sum();
+    let k = measured.k as f64;
+    (measured.samples >= 256 && held > 0.0).then(|| 2.0 * k * (held / measured.fill() - assumptions.link_in))
 }
 
-/// V's formula without its condition on k, as T_local uses it (spec §6).
+/// V's formula without its condition on k (spec §6).
 fn held_bytes(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let g = regenerated_rate(assumptions, measured.k);
     let repaired = 2.0 * (g + assumptions.link_in + assumptions.link_out + assumptions.helper_read);
-    let radicand = 1.0 - wrong_fraction(measured.samples) - repaired * measured.tau / measured.dataset;
+    let radicand = 1.0 - wrong_fraction(measured.samples) - repaired * measured.tau() / measured.dataset;
     (measured.samples >= 256 && radicand > 0.0).then(|| measured.dataset * radicand.sqrt())
 }
 

@@ -2,11 +2,14 @@
 //!
 //! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
 
+pub mod challenge_file;
+pub mod inspect;
 pub mod preset;
 pub mod recompute;
+pub mod reexecute;
 pub mod report;
 mod session;
 mod verify;
 
-pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, prove};
+pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, fill_random, prove};
 pub use verify::{Verified, VerifyError, verify};

@@ -56,7 +56,7 @@ impl Preset {
             verifier,
             verifier_name: String::new(),
             audience: String::new(),
-            matrix_dim: None,
+            matrix_dim: (self == Preset::Smoke).then_some(512),
             devices: None,
             device_bytes,
             iterations,

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use protocol::bounds::Assumptions;
+use protocol::bounds::{Assumptions, OFFLINE_ERROR_BITS};
 use protocol::bytes::hex;
 use protocol::claims::{Bound, Bounds, Claims, GroupClaims};
 use protocol::evidence::Evidence;
@@ -196,7 +196,12 @@ impl Report {
             software: session.hello().map(|hello| hello.software.clone()),
             checksum: session.checksum().map(|checksum| checksum.to_string()),
             samples_checked: if is_affirmed { session.tile_checks().len() } else { 0 },
-            error_bits: assumptions.error_bits,
+            // Offline, the Attester recorded: its word on soundness counts for nothing.
+            error_bits: if is_online {
+                assumptions.error_bits
+            } else {
+                OFFLINE_ERROR_BITS
+            },
             assumptions: AssumptionsReport {
                 best_rate_ops: assumptions.best_rate_ops,
                 link_in_bytes_per_s: assumptions.link_in_bytes,
@@ -315,8 +320,8 @@ fn measured(group: &GroupClaims) -> MeasuredReport {
     MeasuredReport {
         inner_dim: m.inner_dim,
         samples: m.samples,
-        fill_ops_per_s: per_s(m.operations, m.fill_ns),
-        sweep_bytes_per_s: per_s(u128::from(m.dataset_bytes) * u128::from(m.sweeps), m.sweep_ns),
+        fill_ops_per_s: per_s(m.operations(), m.fill_ns()),
+        sweep_bytes_per_s: per_s(u128::from(m.dataset_bytes) * u128::from(m.sweeps()), m.sweep_ns()),
     }
 }
 
@@ -332,10 +337,25 @@ fn notes(session: &VerifierSession, is_online: bool, is_affirmed: bool, assumpti
             assumptions.error_bits, assumptions.error_bits
         ));
     } else {
-        notes.push(format!(
-            "offline: the work was done, with soundness 2^-{}; how fast and where is not certified, time is bounded only by issue and receipt of the challenge",
-            assumptions.error_bits
-        ));
+        if let Some(plan) = session.plan() {
+            for inner_dim in plan.groups() {
+                let samples = plan
+                    .devices()
+                    .iter()
+                    .map(|device| plan.effective_samples(device, inner_dim))
+                    .min();
+                let samples = samples.unwrap_or(1);
+                let wrong = f64::from(OFFLINE_ERROR_BITS) * std::f64::consts::LN_2 / f64::from(samples);
+                notes.push(format!(
+                    "offline: at k = {inner_dim} at most {:.1} % of the work was left out, except with probability 2^-{OFFLINE_ERROR_BITS} a try ({samples} samples)",
+                    100.0 * wrong.min(1.0)
+                ));
+            }
+        }
+        notes.push(
+            "offline: how fast and where it was done is not certified; time is bounded only by issue and receipt of the challenge"
+                .to_owned(),
+        );
     }
     notes.push(
         "models, names and memory sizes are what the Attester says of itself; only certified figures are evidence"

@@ -236,9 +236,12 @@ fn converse(
                 }
             }
             Step::Receive { deadline_ns, .. } => match link.receive(deadline_ns, observer) {
-                Incoming::Frame(_, frame) if frame.message_type() == Some(MessageType::Progress) => {
+                Incoming::Frame(at_ns, frame) if frame.message_type() == Some(MessageType::Progress) => {
                     progress_frames += 1;
-                    if progress_frames > MAX_PROGRESS_FRAMES {
+                    if deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns) {
+                        // Frames come in the order of their stamps: what is still to come is later still.
+                        session.ended(time(link.now_ns()), EndCause::Deadline)?;
+                    } else if progress_frames > MAX_PROGRESS_FRAMES {
                         session.ended(time(link.now_ns()), EndCause::Flood)?;
                     } else if let Ok(progress) = ProgressMessage::from_bytes(&frame.payload) {
                         observer.progressed(&progress);
@@ -283,8 +286,17 @@ fn nonce(opener: &Opener<'_>) -> Result<Fresh, SessionError> {
 
 fn random() -> Result<Fresh, SessionError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(SessionError::Randomness)?;
+    fill_random(&mut bytes)?;
     Ok(Fresh(bytes))
+}
+
+/// Fills `bytes` from the system's randomness.
+///
+/// # Errors
+///
+/// [`SessionError::Randomness`].
+pub fn fill_random(bytes: &mut [u8]) -> Result<(), SessionError> {
+    getrandom::fill(bytes).map_err(SessionError::Randomness)
 }
 
 fn unix_ms() -> u64 {
@@ -319,6 +331,17 @@ impl Caps {
             .position(|kind| kind as u32 == type_number)
             .map_or(MAX_SMALL_BYTES, |i| self.0[i].load(Ordering::Acquire))
     }
+
+    /// HELLO and OPENINGS, which alone may be long, come once: a second one is not read ahead of the verdict on the
+    /// first, so that what waits to be taken stays small.
+    fn spend(&self, frame: &Frame) {
+        if let Some(kind @ (MessageType::Hello | MessageType::Openings)) = frame.message_type() {
+            let own = self.0.iter().zip(MessageType::ALL).filter(|&(_, other)| other == kind);
+            own.for_each(|(cap, _)| {
+                cap.fetch_min(MAX_SMALL_BYTES, Ordering::AcqRel);
+            });
+        }
+    }
 }
 
 impl Link {
@@ -340,7 +363,10 @@ impl Link {
                     let frame = read_frame(&mut from, |type_number| caps.limit_bytes(type_number));
                     let at_ns = elapsed_ns(clock);
                     let (event, is_last) = match frame {
-                        Ok(frame) => (Incoming::Frame(at_ns, frame), false),
+                        Ok(frame) => {
+                            caps.spend(&frame);
+                            (Incoming::Frame(at_ns, frame), false)
+                        }
                         Err(error) => (Incoming::Ended(cause(&error)), true),
                     };
                     if received.send(event).is_err() || is_last {
@@ -397,12 +423,13 @@ impl Link {
 
     fn receive(&self, deadline_ns: Option<u64>, observer: &dyn Observer) -> Incoming {
         loop {
+            // Asked first: a peer that never pauses could not be left otherwise.
+            if observer.is_stopped() {
+                return Incoming::Ended(EndCause::Stopped);
+            }
             // What has come is taken before any deadline is looked at: its own stamp counts.
             if let Ok(incoming) = self.incoming.try_recv() {
                 return incoming;
-            }
-            if observer.is_stopped() {
-                return Incoming::Ended(EndCause::Stopped);
             }
             let left = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(self.now_ns()));
             if left == Some(0) {

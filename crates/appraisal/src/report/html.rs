@@ -177,11 +177,17 @@ fn device_section(page: &mut String, device: &DeviceAppraisal) {
         svg::curve(&telemetry.temperature_c, "Temperature", "°C"),
     ]
     .concat();
+    if telemetry.summaries.is_empty() && curves.is_empty() {
+        return;
+    }
+    page.push_str("<h3>As it says of itself</h3>");
+    if !telemetry.summaries.is_empty() {
+        let figure = |(name, value): &(&str, f64)| format!("<tr><td>{name}</td><td>{value}</td></tr>");
+        let rows: Vec<String> = telemetry.summaries.iter().map(figure).collect();
+        let _ = write!(page, "<table>{}</table>", rows.concat());
+    }
     if !curves.is_empty() {
-        let _ = write!(
-            page,
-            r#"<h3>As it says of itself</h3><div class="curves">{curves}</div>"#
-        );
+        let _ = write!(page, r#"<div class="curves">{curves}</div>"#);
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
+use attester::Telemetry;
 use integration_tests::{attester, cpu, run, settings};
+use protocol::cbor::Label;
 use protocol::verdict::Verdict;
 use verifier::{Attestation, Unobserved};
 
@@ -14,4 +16,16 @@ pub(crate) fn session(devices: usize) -> &'static Attestation {
         assert_eq!(attestation.session.verdict(), Some(&Verdict::Affirmed));
         attestation
     })
+}
+
+/// A device's view of itself, made up.
+#[allow(dead_code, reason = "not every test binary makes one up")]
+pub(crate) struct Says(pub(crate) Vec<Label>);
+
+impl Telemetry for Says {
+    fn start(&mut self) {}
+
+    fn finish(&mut self) -> Vec<Label> {
+        std::mem::take(&mut self.0)
+    }
 }

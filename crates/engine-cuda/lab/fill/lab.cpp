@@ -69,7 +69,7 @@ struct Variant { CUfunction fill, operands; unsigned ctas, clusters, shared; };
 static std::map<std::string, Variant> variants;
 static CUfunction ref_keystream, ref_compare, ref_digest;
 static CUstream stream;
-static CUdeviceptr dataset, digests, keys, progress, report, ref_a;
+static CUdeviceptr dataset, digests, keys, progress, abandon, report, ref_a;
 static size_t dataset_bytes;
 static CUdeviceptr arena;
 static const size_t arena_bytes = size_t(1) << 30;  // B, two batches of A
@@ -97,7 +97,7 @@ struct Fill {
         CU(cuMemsetD8Async, progress, 0, size_t(batches) * 8, stream);
         void* op[] = {&a, &b, &key, &offset, &panels, &batch_panels, &columns, &k};
         CU(cuLaunchKernel, v.operands, 132 * 8, 1, 1, 256, 1, 1, 0, stream, op, nullptr);
-        void* args[] = {&a_map, &b_map, &a, &dataset, &digests, &keys, &progress, &key, &offset, &panels, &batch_panels, &columns, &k};
+        void* args[] = {&a_map, &b_map, &a, &dataset, &digests, &keys, &progress, &key, &offset, &panels, &batch_panels, &columns, &k, &abandon};
         CUlaunchAttribute attribute{};
         attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
         attribute.value.clusterDim = {v.ctas, 1, 1};
@@ -148,6 +148,7 @@ int main() {
     size_t free_bytes, total; CU(cuMemGetInfo, &free_bytes, &total);
     CU(cuMemAlloc, &arena, arena_bytes); CU(cuMemAlloc, &ref_a, size_t(512) << 20); CU(cuMemAlloc, &digests, size_t(64) << 20);
     CU(cuMemAlloc, &keys, 131072); CU(cuMemAlloc, &progress, 16 << 20); CU(cuMemAlloc, &report, 4096);
+    CU(cuMemAlloc, &abandon, 4); CU(cuMemsetD32, abandon, 0, 1);
     const char* cap = getenv("DATASET_MB");
     CU(cuMemGetInfo, &free_bytes, &total);
     dataset_bytes = cap ? size_t(atol(cap)) << 20 : free_bytes - (size_t(600) << 20);

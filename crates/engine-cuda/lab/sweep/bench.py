@@ -114,16 +114,14 @@ def bench_keystream(device):
     operand_key = Buffer(np.frombuffer(os.urandom(32), np.uint8))
     for n, k, matrices in ((16384, 16384, 8), (16384, 16384, 1), (16384, 2048, 1), (1024, 1024, 1152)):
         out = Buffer(matrices * n * k)
-        row_sums = Buffer(4 * matrices * n).zero()
         most = n * k // 16384
         shown = []
         for total in (264, 528, 1056, 2112, 4224, 8448):
             ctas = max(1, min(most, total // matrices))
             ms = device.median_ms(lambda: kernels.keystream(device, out, operand_key, "A", 0, matrices, n * k, ctas))
             shown.append(f"{matrices * ctas}: {out.size / ms / 1e6:.0f}")
-        ms = device.median_ms(lambda: kernels.keystream_biased(device, out, row_sums, operand_key, "A", 0, matrices, n, k))
         memset = device.median_ms(lambda: out.zero())
-        print(f"keystream {matrices} x {n} x {k}, GB/s by CTAs: {', '.join(shown)}; biased {out.size / ms / 1e6:.0f}; memset {out.size / memset / 1e6:.0f}", flush=True)
+        print(f"keystream {matrices} x {n} x {k}, GB/s by CTAs: {', '.join(shown)}; memset {out.size / memset / 1e6:.0f}", flush=True)
 
 
 def bench_fill(device):

@@ -46,11 +46,6 @@ def check_keystream(device, small):
                 out = Buffer(matrices * n * k)
                 kernels.keystream(device, out, key, tag, first, matrices, n * k, ctas)
                 same(f"keystream n={n} k={k} tag={tag} ctas={ctas}", out.read(np.int8).reshape(expected.shape), expected)
-                out.poison()
-                row_sums = Buffer(4 * matrices * n).zero()
-                kernels.keystream_biased(device, out, row_sums, key, tag, first, matrices, n, k, ctas)
-                same("keystream_biased bytes", out.read().reshape(expected.shape), expected.view(np.uint8) ^ 0x80)
-                same("keystream_biased sums", row_sums.read(np.int32).reshape(matrices, n), expected.sum(2, dtype=np.int32))
     return len(cases)
 
 

@@ -14,12 +14,6 @@ def keystream(device, out, key, tag, first_index, matrices, matrix_bytes, ctas=N
     device.launch("keystream", (ctas, matrices), 256, out, key, u32(ord(tag)), u64(first_index), u32(blocks))
 
 
-def keystream_biased(device, out, row_sums, key, tag, first_index, matrices, n, k, ctas=None):
-    blocks = n * k // 64
-    ctas = ctas or min(blocks // 256, max(1, 4 * device.sms // matrices))
-    device.launch("keystream:keystream_biased", (ctas, matrices), 256, out, row_sums, key, u32(ord(tag)), u64(first_index), u32(blocks), u32(k // 64))
-
-
 def key(device, salt, out):
     device.launch("key", 33, 64, salt, out)
 

@@ -1,181 +1,25 @@
-//! The message vectors of `spec/vectors/accept` and `spec/vectors/reject`: made here by a CBOR encoder of their own, held
-//! to the files byte for byte, and given to this crate's decoders. `UPDATE_VECTORS=1` rewrites the files.
-
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+//! What is accepted.
 
 use serde_json::{Value, json};
 
-use protocol::attester::AttesterSession;
-use protocol::bytes::{hex, unhex};
-use protocol::cbor::{Canonical, Label};
-use protocol::commitment::Opening;
-use protocol::frame::{HEADER_BYTES, MessageType, parse_header};
-use protocol::message::{
-    Abort, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage, SaltMessage,
-    SampleMessage, Stage, Swept,
-};
-use protocol::plan::Plan;
-use protocol::verifier::{Mode, SIGNATURE_BYTES, VerifierConfig, VerifierSession};
+use protocol::bytes::hex;
+use protocol::verifier::SIGNATURE_BYTES;
 
-// ---------------------------------------------------------------------------------------------------------------------
-// An encoder of RFC 8949 that shares nothing with the crate's
+use crate::encoding::*;
 
-/// A CBOR item's bytes; not always a canonical one, nor always a whole one.
-type Item = Vec<u8>;
-
-fn head(major: u8, value: u64) -> Item {
-    let major = major << 5;
-    match value {
-        0..24 => vec![major | value as u8],
-        24..0x100 => vec![major | 24, value as u8],
-        0x100..0x1_0000 => [&[major | 25], &(value as u16).to_be_bytes()[..]].concat(),
-        0x1_0000..0x1_0000_0000 => [&[major | 26], &(value as u32).to_be_bytes()[..]].concat(),
-        _ => [&[major | 27], &value.to_be_bytes()[..]].concat(),
-    }
+/// A message that is accepted.
+pub(crate) struct Accept {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) decoded: Value,
 }
 
-fn uint(value: u64) -> Item {
-    head(0, value)
-}
-
-/// The integer -1 - `value`.
-fn negative(value: u64) -> Item {
-    head(1, value)
-}
-
-fn bytes(value: &[u8]) -> Item {
-    [head(2, value.len() as u64), value.to_vec()].concat()
-}
-
-fn text(value: &str) -> Item {
-    [head(3, value.len() as u64), value.as_bytes().to_vec()].concat()
-}
-
-fn array(items: &[Item]) -> Item {
-    [head(4, items.len() as u64), items.concat()].concat()
-}
-
-fn null() -> Item {
-    vec![0xF6]
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Messages as lists of items, so that one item can be swapped for a wrong one
-
-const IDENTITY: [u8; 32] = [0xA1; 32];
-const ROOT: [u8; 32] = [0x52; 32];
-const FRESH: [u8; 32] = [0xF0; 32];
-
-fn label(name: &str, value: &str) -> Item {
-    array(&[text(name), text(value)])
-}
-
-fn offer_items(ordinal: u64) -> Vec<Item> {
-    vec![
-        uint(ordinal),
-        text("cpu"),
-        text("any"),
-        uint(1 << 30),
-        uint(1 << 29),
-        uint(1 << 20),
-        uint(2),
-        uint(512),
-        array(&[]),
-    ]
-}
-
-fn offer(ordinal: u64) -> Item {
-    array(&offer_items(ordinal))
-}
-
-fn hello_items() -> Vec<Item> {
-    vec![
-        array(&[uint(1)]),
-        array(&[uint(1)]),
-        bytes(&IDENTITY),
-        text("example 0.1"),
-        array(&[]),
-        array(&[offer(0)]),
-    ]
-}
-
-fn plan_items() -> Vec<Item> {
-    vec![
-        uint(1),
-        uint(1),
-        bytes(&[0x1D; 16]),
-        bytes(&[0xB2; 32]),
-        text("verifier"),
-        text("audience"),
-        uint(256),
-        array(&[device_plan(0, 0, 1)]),
-        array(&[iteration(64, 1)]),
-        uint(1),
-        array(&[uint(1000), uint(2000), uint(3000), uint(4000)]),
-    ]
-}
-
-fn device_plan(ordinal: u64, matrix_offset: u64, num_matrices: u64) -> Item {
-    array(&[uint(ordinal), uint(matrix_offset), uint(num_matrices)])
-}
-
-fn iteration(inner_dim: u64, sweeps: u64) -> Item {
-    array(&[uint(inner_dim), uint(sweeps)])
-}
-
-fn opening(chunk: &[u8], siblings: &[[u8; 32]]) -> Item {
-    let siblings: Vec<Item> = siblings.iter().map(|s| bytes(s)).collect();
-    array(&[bytes(chunk), array(&siblings)])
-}
-
-fn small_opening(fill: u8) -> Item {
-    opening(&[fill; 8], &[])
-}
-
-/// A body of openings and a signature, which decoding does not check.
-fn openings(samples: &[Item], labels: &[Item]) -> Item {
-    signed(array(&[array(samples), array(labels)]))
-}
-
-fn signed(body: Item) -> Item {
-    [body, vec![0x5E; SIGNATURE_BYTES]].concat()
-}
-
-fn sample() -> Item {
-    array(&[small_opening(1), small_opening(2), small_opening(3)])
-}
-
-fn frame(type_number: u32, length: u64, payload: &[u8]) -> Item {
-    [&type_number.to_le_bytes()[..], &length.to_le_bytes(), payload].concat()
-}
-
-/// `items` as an array with the item at `at` swapped for `item`.
-fn with(mut items: Vec<Item>, at: usize, item: Item) -> Item {
-    items[at] = item;
-    array(&items)
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
-// What is accepted
-
-struct Accept {
-    name: &'static str,
-    about: &'static str,
-    kind: &'static str,
-    bytes: Vec<u8>,
-    decoded: Value,
-}
-
-fn accepts() -> Vec<Accept> {
-    let accept = |name, about, kind, bytes, decoded| Accept {
-        name,
-        about,
-        kind,
-        bytes,
-        decoded,
-    };
+/// Every message that is accepted.
+#[rustfmt::skip]
+pub(crate) fn accepts() -> Vec<Accept> {
+    let accept = |name, about, kind, bytes, decoded| Accept { name, about, kind, bytes, decoded };
     let longest = "é".repeat(128);
     let offer_json = |ordinal: u32| {
         json!({
@@ -213,11 +57,7 @@ fn accepts() -> Vec<Accept> {
 
     let mut real_plan = plan_items();
     real_plan[6] = uint(16_384);
-    real_plan[7] = array(&[
-        device_plan(0, 0, 517),
-        device_plan(2, 517, 516),
-        device_plan(5, 1033, 3),
-    ]);
+    real_plan[7] = array(&[device_plan(0, 0, 517), device_plan(2, 517, 516), device_plan(5, 1033, 3)]);
     real_plan[8] = array(&[iteration(16_384, 32), iteration(2048, 2), iteration(2048, 2)]);
     real_plan[9] = uint(1024);
     let mut limits = plan_items();
@@ -322,13 +162,7 @@ fn accepts() -> Vec<Accept> {
             ),
         ),
         accept("ready", "READY is an empty array", "READY", array(&[]), json!({})),
-        accept(
-            "nonce",
-            "NONCE",
-            "NONCE",
-            array(&[bytes(&FRESH)]),
-            json!({"nonce": hex(&FRESH)}),
-        ),
+        accept("nonce", "NONCE", "NONCE", array(&[bytes(&FRESH)]), json!({"nonce": hex(&FRESH)})),
         accept(
             "filled",
             "FILLED of device 2 in iteration 1",
@@ -368,11 +202,7 @@ fn accepts() -> Vec<Accept> {
             "swept-three-roots",
             "SWEPT of an iteration with three sweeps, in their order",
             "SWEPT",
-            array(&[
-                uint(1),
-                uint(7),
-                array(&[bytes(&[1; 32]), bytes(&[2; 32]), bytes(&[3; 32])]),
-            ]),
+            array(&[uint(1), uint(7), array(&[bytes(&[1; 32]), bytes(&[2; 32]), bytes(&[3; 32])])]),
             json!({"iteration": 1, "ordinal": 7, "roots": [hex(&[1; 32]), hex(&[2; 32]), hex(&[3; 32])]}),
         ),
         accept(
@@ -394,11 +224,7 @@ fn accepts() -> Vec<Accept> {
             "full chunks and 25 siblings, the most that 2^32 - 1 leaves have; a label; the signature is filler",
             "OPENINGS",
             openings(
-                &[array(&[
-                    opening(&chunk, &siblings[..24]),
-                    opening(&chunk, &siblings),
-                    opening(&chunk, &siblings),
-                ])],
+                &[array(&[opening(&chunk, &siblings[..24]), opening(&chunk, &siblings), opening(&chunk, &siblings)])],
                 &[label("power", "690 W")],
             ),
             json!({
@@ -469,10 +295,7 @@ fn accepts() -> Vec<Accept> {
             "progress-two-devices",
             "PROGRESS of devices 0 and 3",
             "PROGRESS",
-            array(&[array(&[
-                array(&[uint(0), uint(1000), uint(4096)]),
-                array(&[uint(3), uint(0), uint(1 << 32)]),
-            ])]),
+            array(&[array(&[array(&[uint(0), uint(1000), uint(4096)]), array(&[uint(3), uint(0), uint(1 << 32)])])]),
             json!({"devices": [
                 {"ordinal": 0, "done_tiles": 1000, "total_tiles": 4096},
                 {"ordinal": 3, "done_tiles": 0, "total_tiles": 1u64 << 32},

@@ -1,0 +1,63 @@
+//! Devices emulated on this host's CPU.
+
+use std::num::NonZeroUsize;
+
+use engine_cpu::{CpuEngine, CpuEngineConfig, UnsupportedPath};
+use protocol::bytes::DeviceOrdinal;
+use protocol::cbor::Label;
+use protocol::limits::TILE_SIDE;
+use protocol::message::DeviceOffer;
+
+use crate::device::Device;
+
+/// `count` devices emulated on this host's CPU, each offering `dataset_bytes` of it and its share of the threads.
+///
+/// # Errors
+///
+/// [`UnsupportedPath`] if this CPU does not run `config.path`.
+pub fn cpu_devices(
+    count: NonZeroUsize,
+    first_ordinal: u32,
+    dataset_bytes: u64,
+    config: CpuEngineConfig,
+) -> Result<Vec<Device>, UnsupportedPath> {
+    let threads = NonZeroUsize::new(config.threads.get().div_ceil(count.get())).unwrap_or(NonZeroUsize::MIN);
+    let config = CpuEngineConfig { threads, ..config };
+    // Left operands a thread, and right operands within the engine's budget whatever k is; 1 MiB a thread of scratch.
+    let operand_rows = (threads.get() * TILE_SIDE) as u32;
+    let reserve_bytes = config.operand_budget_bytes as u64 + ((threads.get() as u64) << 20);
+    let model = cpu_model();
+    (0..count.get() as u32)
+        .map(|i| {
+            let own_bytes = reserve_bytes + u64::from(operand_rows) * 65_536;
+            Ok(Device {
+                offer: DeviceOffer {
+                    ordinal: DeviceOrdinal(first_ordinal + i),
+                    engine: "cpu".to_owned(),
+                    model: protocol::cbor::sendable_text(&model),
+                    memory_bytes: engine_cpu::available_memory_bytes().unwrap_or(dataset_bytes),
+                    available_bytes: dataset_bytes.saturating_add(own_bytes),
+                    reserve_bytes: own_bytes,
+                    operand_copies: 0,
+                    operand_rows: 0,
+                    labels: vec![
+                        Label::new("path", config.path.name()),
+                        Label::new("threads", &threads.to_string()),
+                    ],
+                },
+                engine: Box::new(CpuEngine::new(config)?),
+                telemetry: None,
+            })
+        })
+        .collect()
+}
+
+fn cpu_model() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}

@@ -1,0 +1,45 @@
+//! Shell completions and man pages, made from the commands themselves.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Command, Subcommand};
+use clap_complete::Shell;
+
+/// What can be generated.
+#[derive(Subcommand)]
+pub enum Generate {
+    /// Completions for a shell, on standard output
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Man pages of the command and its subcommands, into a folder
+    Man {
+        /// The folder; made if it is not there
+        folder: PathBuf,
+    },
+}
+
+/// Generates what is asked for from `command`.
+///
+/// # Errors
+///
+/// If the folder cannot be written.
+pub fn generate(what: &Generate, mut command: Command) -> anyhow::Result<()> {
+    match what {
+        Generate::Completions { shell } => {
+            let name = command.get_name().to_owned();
+            clap_complete::generate(*shell, &mut command, name, &mut io::stdout());
+            Ok(())
+        }
+        Generate::Man { folder } => man(command, folder),
+    }
+}
+
+fn man(command: Command, folder: &Path) -> anyhow::Result<()> {
+    let context = || format!("cannot write man pages into {}", folder.display());
+    std::fs::create_dir_all(folder).with_context(context)?;
+    clap_mangen::generate_to(command, folder).with_context(context)
+}

@@ -1,0 +1,65 @@
+//! Standard output and exit codes.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use protocol::verdict::Verdict;
+use serde_json::Value;
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: affirmed, or done.
+    Affirmed,
+    /// 1: a check failed.
+    Contraindicated,
+    /// 2: no verdict.
+    NoVerdict,
+}
+
+impl From<&Verdict> for Exit {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Affirmed => Exit::Affirmed,
+            Verdict::Contraindicated(_) => Exit::Contraindicated,
+            Verdict::CouldNotRun(_) => Exit::NoVerdict,
+        }
+    }
+}
+
+/// The exit code of a command that ended so; an error goes to standard error and is 2.
+pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
+    match ended {
+        Ok(Exit::Affirmed) => ExitCode::SUCCESS,
+        Ok(Exit::Contraindicated) => ExitCode::from(1),
+        Ok(Exit::NoVerdict) => ExitCode::from(2),
+        Err(error) => {
+            // Nothing is left to tell it to.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_text(text: impl Display) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints indented JSON and a newline to standard output.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_json(value: &Value) -> anyhow::Result<()> {
+    print_text(format_args!("{value:#}\n"))
+}

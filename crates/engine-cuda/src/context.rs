@@ -1,0 +1,145 @@
+//! One device and the context that work on it happens in.
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
+use protocol::engine::EngineError;
+
+use crate::driver::check;
+
+/// The primary context of a device, kept as long as this lives.
+pub(crate) struct Context {
+    device: sys::CUdevice,
+    raw: sys::CUcontext,
+    /// A launch never ended: whatever waits for the device would never return.
+    is_stuck: AtomicBool,
+}
+
+// SAFETY: a context handle may be used from any thread; work through it needs it current on the thread, which every caller
+// sees to with `bind`.
+unsafe impl Send for Context {}
+// SAFETY: as above; the driver locks what it shares between threads.
+unsafe impl Sync for Context {}
+
+/// Free and total bytes of a device's memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemoryInfo {
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
+}
+
+impl Context {
+    /// The context of the device that CUDA counts as `index`; `driver::start` has succeeded.
+    pub(crate) fn new(index: u32) -> Result<Self, EngineError> {
+        let device = device(index)?;
+        let mut raw = ptr::null_mut();
+        // SAFETY: `device` is a device of this process, `raw` a valid place for the handle.
+        check("cuDevicePrimaryCtxRetain", unsafe {
+            sys::cuDevicePrimaryCtxRetain(&raw mut raw, device)
+        })?;
+        let context = Context {
+            device,
+            raw,
+            is_stuck: AtomicBool::new(false),
+        };
+        context.bind()?;
+        Ok(context)
+    }
+
+    /// Makes the context current on this thread.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::DeviceLost`] once it is stuck: whatever came next would wait for the launch that does not end.
+    pub(crate) fn bind(&self) -> Result<(), EngineError> {
+        if self.is_stuck.load(Ordering::Relaxed) {
+            return Err(EngineError::DeviceLost("an earlier launch never ended".to_owned()));
+        }
+        // SAFETY: the context is retained until this is dropped.
+        check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.raw) })
+    }
+
+    /// Whether what was made in this context can be given back: it is then current on this thread.
+    pub(crate) fn bind_to_release(&self) -> bool {
+        self.bind().is_ok()
+    }
+
+    /// Notes that a launch never ended. From then on handles and memory are left to the end of the process: giving them
+    /// back would wait for the launch.
+    pub(crate) fn mark_stuck(&self) {
+        self.is_stuck.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for all work in the context, unless it is stuck; what failed shows at the next call.
+    pub(crate) fn synchronize(&self) {
+        if self.bind_to_release() {
+            // SAFETY: the context is current.
+            let _ = unsafe { sys::cuCtxSynchronize() };
+        }
+    }
+
+    /// Memory of the device now, other processes' use included.
+    pub(crate) fn memory_info(&self) -> Result<MemoryInfo, EngineError> {
+        self.bind()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: the context is current, and both are valid places for the answers.
+        check("cuMemGetInfo", unsafe {
+            sys::cuMemGetInfo_v2(&raw mut free, &raw mut total)
+        })?;
+        Ok(MemoryInfo {
+            free_bytes: free as u64,
+            total_bytes: total as u64,
+        })
+    }
+
+    /// Compute capability, major and minor.
+    pub(crate) fn compute_capability(&self) -> Result<(u32, u32), EngineError> {
+        Ok((
+            self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ))
+    }
+
+    /// Number of multiprocessors.
+    pub(crate) fn multiprocessors(&self) -> Result<u32, EngineError> {
+        self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+    }
+
+    /// Most shared memory that a block can ask for (bytes).
+    pub(crate) fn shared_bytes_a_block(&self) -> Result<u32, EngineError> {
+        self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+    }
+
+    fn attribute(&self, attribute: Attribute) -> Result<u32, EngineError> {
+        device_attribute(self.device, attribute)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if !self.is_stuck.load(Ordering::Relaxed) {
+            // SAFETY: retained once in `new`; all that was made in the context holds an `Arc` of this and is gone. A
+            // failure leaves the context to the end of the process.
+            let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
+        }
+    }
+}
+
+/// The device that CUDA counts as `index` (`CUDA_VISIBLE_DEVICES` applied).
+pub(crate) fn device(index: u32) -> Result<sys::CUdevice, EngineError> {
+    let mut device = 0;
+    let index = i32::try_from(index).map_err(|_| EngineError::Unsupported(format!("device index {index}")))?;
+    // SAFETY: `device` is a valid place for the answer; an index that does not exist is an error status.
+    check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, index) })?;
+    Ok(device)
+}
+
+pub(crate) fn device_attribute(device: sys::CUdevice, attribute: Attribute) -> Result<u32, EngineError> {
+    let mut value = 0;
+    // SAFETY: `device` is one of the driver's, `value` a valid place for the answer.
+    check("cuDeviceGetAttribute", unsafe {
+        sys::cuDeviceGetAttribute(&raw mut value, attribute, device)
+    })?;
+    Ok(value.try_into().unwrap_or(0))
+}

@@ -1,0 +1,208 @@
+//! The engine: one device that follows a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::bytes::{Root, Salt};
+use protocol::commitment::Opening;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE};
+
+use crate::context::Context;
+use crate::driver;
+use crate::fill::{FillKernels, FillPath};
+use crate::layout::Layout;
+use crate::offer::DeviceOffer;
+use crate::self_check::self_check;
+use crate::sweep::{SweepKernels, SweepPath};
+use crate::workload::{Kernels, Workload};
+
+/// Which device a [`CudaEngine`] drives, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CudaEngineConfig {
+    /// The device as CUDA counts them in this process: `CUDA_VISIBLE_DEVICES` is applied, a MIG slice is a device.
+    pub device_index: u32,
+    /// The fill's kernels; `None` for the fastest that the device runs.
+    pub fill_path: Option<FillPath>,
+    /// The sweep's kernel; `None` for the fastest that the device runs.
+    pub sweep_path: Option<SweepPath>,
+    /// Take the images that the driver compiles, even where there is machine code: for tests.
+    pub portable_images: bool,
+    /// Most bytes of device memory that the engine may take; `None` for all that is free.
+    pub memory_limit_bytes: Option<u64>,
+    /// A launch, a third of a second on the chip it is meant for, that takes longer than this is given up.
+    pub launch_limit: Duration,
+}
+
+impl CudaEngineConfig {
+    /// The fastest paths of a device, all its free memory, a minute a launch.
+    #[must_use]
+    pub fn new(device_index: u32) -> Self {
+        CudaEngineConfig {
+            device_index,
+            fill_path: None,
+            sweep_path: None,
+            portable_images: false,
+            memory_limit_bytes: None,
+            launch_limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// An [`Engine`] on one NVIDIA GPU. It is `Send`, and binds its context to whichever thread calls it.
+///
+/// A launch that has begun runs to its end: cancelling takes up to two launches, 0.7 s at most on the chip a path is made for.
+pub struct CudaEngine {
+    // Before the kernels and the context: memory goes first.
+    workload: Option<Workload>,
+    kernels: Kernels,
+    context: Arc<Context>,
+    config: CudaEngineConfig,
+}
+
+impl CudaEngine {
+    /// Opens the device and loads its code; takes none of the memory that a dataset would have.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unsupported`] without CUDA, without such a device, or if it does not run a path that was asked for;
+    /// otherwise what the driver reports.
+    pub fn new(config: CudaEngineConfig) -> Result<Self, EngineError> {
+        driver::start().map_err(|error| EngineError::Unsupported(error.to_string()))?;
+        let context = Arc::new(Context::new(config.device_index)?);
+        let capability = context.compute_capability()?;
+        let portable = config.portable_images;
+        let fill_path = config.fill_path.unwrap_or_else(|| FillPath::best(capability, portable));
+        let sweep_path = config
+            .sweep_path
+            .unwrap_or_else(|| SweepPath::best(capability, portable));
+        let kernels = Kernels {
+            fill: FillKernels::load(&context, fill_path, portable)?,
+            sweep: SweepKernels::load(&context, sweep_path, portable)?,
+        };
+        Ok(CudaEngine {
+            workload: None,
+            kernels,
+            context,
+            config,
+        })
+    }
+
+    /// The fill's kernels that this engine took.
+    #[must_use]
+    pub fn fill_path(&self) -> FillPath {
+        self.kernels.fill.path()
+    }
+
+    /// The sweep's kernel that this engine took.
+    #[must_use]
+    pub fn sweep_path(&self) -> SweepPath {
+        self.kernels.sweep.path()
+    }
+
+    /// Bytes of device memory that `prepare` takes for an assignment: one allocation.
+    #[must_use]
+    pub fn required_bytes(&self, assignment: &Assignment) -> u64 {
+        Layout::new(assignment, self.fill_path()).total_bytes
+    }
+
+    /// What the device can offer to a plan now. Memory that this engine holds for a plan does not count as free.
+    ///
+    /// # Errors
+    ///
+    /// What the driver reports.
+    pub fn offer(&self) -> Result<DeviceOffer, EngineError> {
+        let memory = self.context.memory_info()?;
+        let available_bytes = self.limited(memory.free_bytes);
+        Ok(DeviceOffer::new(
+            memory.total_bytes,
+            available_bytes,
+            self.fill_path().operand_buffers(),
+        ))
+    }
+
+    fn limited(&self, free_bytes: u64) -> u64 {
+        self.config
+            .memory_limit_bytes
+            .map_or(free_bytes, |limit| limit.min(free_bytes))
+    }
+}
+
+impl Engine for CudaEngine {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        self.workload = None;
+        check_assignment(assignment)?;
+        let requested_bytes = self.required_bytes(assignment);
+        let available_bytes = self.limited(self.context.memory_info()?.free_bytes);
+        if requested_bytes > available_bytes {
+            return Err(EngineError::OutOfMemory {
+                requested_bytes,
+                available_bytes,
+            });
+        }
+        let limit = self.config.launch_limit;
+        self_check(&self.context, &self.kernels, limit)?;
+        self.workload = Some(Workload::new(&self.context, assignment, self.fill_path(), limit)?);
+        Ok(())
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let workload = prepared(&mut self.workload)?;
+        let max_inner_dim = workload.assignment().max_inner_dim;
+        if !is_inner_dim(task.inner_dim) || task.inner_dim > max_inner_dim {
+            return Err(EngineError::Unsupported(format!(
+                "k = {} where {max_inner_dim} was prepared",
+                task.inner_dim
+            )));
+        }
+        workload.fill(&self.kernels, task, progress)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        prepared(&mut self.workload)?.sweep(&self.kernels, salt, progress)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        match &mut self.workload {
+            Some(workload) => workload.open(commitment, leaf),
+            None => Err(EngineError::NoSuchLeaf { commitment, leaf }),
+        }
+    }
+}
+
+fn prepared(workload: &mut Option<Workload>) -> Result<&mut Workload, EngineError> {
+    workload
+        .as_mut()
+        .ok_or_else(|| EngineError::Unsupported("work before prepare".to_owned()))
+}
+
+fn is_inner_dim(k: u32) -> bool {
+    INNER_DIM_RANGE.contains(&k) && k.is_multiple_of(INNER_DIM_STEP)
+}
+
+fn check_assignment(assignment: &Assignment) -> Result<(), EngineError> {
+    let Assignment {
+        matrix_dim,
+        num_matrices,
+        max_inner_dim,
+        ..
+    } = *assignment;
+    let unsupported = |what: String| Err(EngineError::Unsupported(what));
+    if !MATRIX_DIM_RANGE.contains(&matrix_dim) || !matrix_dim.is_multiple_of(TILE_SIDE as u32) {
+        return unsupported(format!(
+            "n = {matrix_dim} is no multiple of {TILE_SIDE} within {MATRIX_DIM_RANGE:?}"
+        ));
+    }
+    if !is_inner_dim(max_inner_dim) {
+        return unsupported(format!(
+            "k = {max_inner_dim} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}"
+        ));
+    }
+    let tiles = assignment.dataset_bytes() / TILE_BYTES as u64;
+    if num_matrices == 0 || tiles > u64::from(u32::MAX) {
+        return unsupported(format!(
+            "{num_matrices} matrices of {tiles} tiles, expected 1..=2^32 - 1 tiles"
+        ));
+    }
+    Ok(())
+}

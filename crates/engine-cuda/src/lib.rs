@@ -1,0 +1,33 @@
+//! The protocol's work on NVIDIA GPUs: fills, sweeps and roots by kernels that travel in this crate as images.
+//!
+//! Nothing of CUDA is needed to build this crate or to start a program that has it: the driver is loaded at run time,
+//! and [`devices`] says so where there is none. A [`CudaEngine`] is one device at work, driven by one thread; the
+//! results are those of `spec/protocol.md`, section 4, on every path.
+//!
+//! A dataset, its operands and all scratch are one allocation ([`CudaEngine::required_bytes`]). Leaves go to host memory
+//! after each fill and sweep, 8 bytes a leaf: on 141 GB some 18 MB a fill and 9 MB a sweep.
+
+mod context;
+mod driver;
+mod engine;
+mod fill;
+mod image;
+mod inventory;
+mod kernels;
+mod layout;
+mod leaves;
+mod memory;
+mod offer;
+mod self_check;
+mod stream;
+mod sweep;
+mod telemetry;
+mod workload;
+
+pub use driver::NoCuda;
+pub use engine::{CudaEngine, CudaEngineConfig};
+pub use fill::FillPath;
+pub use inventory::{DeviceInfo, Nvlink, ProcessUse, devices};
+pub use offer::DeviceOffer;
+pub use sweep::SweepPath;
+pub use telemetry::{NoTelemetry, Telemetry, TelemetrySummary};

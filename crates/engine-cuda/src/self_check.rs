@@ -1,0 +1,102 @@
+//! Known answers that a device must give, on the paths it will use, before it is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::bytes::{OperandKey, Root, Salt, hex};
+use protocol::engine::{Assignment, EngineError, FillTask, Unobserved};
+
+use crate::context::Context;
+use crate::workload::{Kernels, Workload};
+
+/// A small plan and its roots, as the `reference` crate computes them.
+pub(crate) struct KnownAnswer {
+    pub(crate) assignment: Assignment,
+    pub(crate) fill_root: &'static str,
+    pub(crate) sweep_root: &'static str,
+}
+
+pub(crate) const OPERAND_KEY: OperandKey = OperandKey([0x5A; 32]);
+pub(crate) const FILL_SALT: Salt = Salt([0x0F; 32]);
+pub(crate) const SWEEP_SALT: Salt = Salt([0xC3; 32]);
+
+pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
+    // More panels than four batches, a matrix index that passes 2^32, k that ends within a stage, leaves of several chunks.
+    KnownAnswer {
+        assignment: Assignment {
+            matrix_dim: 256,
+            matrix_offset: 0xFFFF_FF80,
+            num_matrices: 261,
+            max_inner_dim: 192,
+        },
+        fill_root: "fd78d2892d3fae5c9a177fc8a2cb24e50df5aecabc1fdb3c0f5f6bbf9e991a54",
+        sweep_root: "78cd7450c1ffd83759d64aedb0e874c06d680b867b08c40f6657984f0e6a9d73",
+    },
+    // Several tile columns, an odd number of them; an even number of tiles.
+    KnownAnswer {
+        assignment: Assignment {
+            matrix_dim: 768,
+            matrix_offset: 3,
+            num_matrices: 2,
+            max_inner_dim: 320,
+        },
+        fill_root: "c00ed270cb894dc1501d7fb9a55c5cdab623440df49041ab4662605559769269",
+        sweep_root: "d5f7765e60d9ed8593ce126b3c239830c326253a649fcb54e76e69fdb8ed031d",
+    },
+];
+
+/// Runs the known answers through the code that sessions take: some milliseconds, 64 MiB at most.
+pub(crate) fn self_check(context: &Arc<Context>, kernels: &Kernels, limit: Duration) -> Result<(), EngineError> {
+    for known in &KNOWN_ANSWERS {
+        let assignment = &known.assignment;
+        let mut workload = Workload::new(context, assignment, kernels.fill.path(), limit)?;
+        let task = FillTask {
+            inner_dim: assignment.max_inner_dim,
+            operand_key: OPERAND_KEY,
+            fill_salt: FILL_SALT,
+        };
+        let fill = workload.fill(kernels, &task, &Unobserved)?;
+        compare("fill", kernels.fill.path(), known.fill_root, &fill)?;
+        let sweep = workload.sweep(kernels, &SWEEP_SALT, &Unobserved)?;
+        compare("sweep", kernels.sweep.path(), known.sweep_root, &sweep)?;
+    }
+    Ok(())
+}
+
+fn compare(what: &str, path: impl std::fmt::Display, expected: &str, actual: &Root) -> Result<(), EngineError> {
+    let actual = hex(&actual.0);
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(EngineError::SelfTest(format!(
+            "the {path} {what} gives root {actual}, expected {expected}"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_known_answers_are_those_of_the_reference() {
+        for known in &KNOWN_ANSWERS {
+            let Assignment {
+                matrix_dim,
+                matrix_offset,
+                num_matrices,
+                max_inner_dim,
+            } = known.assignment;
+            let device = reference::Device {
+                matrix_offset,
+                num_matrices: num_matrices.into(),
+            };
+            let tiles = reference::device_tiles(&OPERAND_KEY.0, matrix_dim as usize, max_inner_dim as usize, &device);
+            let key = reference::key(&FILL_SALT.0);
+            let leaves: Vec<u64> = tiles.iter().map(|tile| reference::fill_digest(&key, tile)).collect();
+            let sweep = reference::sweep(&SWEEP_SALT.0, &tiles);
+            let roots = [hex(&reference::root(&leaves)), hex(&reference::root(&sweep))];
+            assert_eq!(roots, [known.fill_root, known.sweep_root], "n = {matrix_dim}");
+        }
+    }
+}

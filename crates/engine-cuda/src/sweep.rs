@@ -1,0 +1,204 @@
+//! Keys, sweeps and roots: the kernels and their launch (spec §4).
+
+use std::fmt;
+use std::sync::Arc;
+
+use cudarc::driver::sys;
+use protocol::engine::EngineError;
+
+use crate::context::Context;
+use crate::kernels::{Function, Module, Shape, parameter};
+use crate::layout::LEAVES_A_COMMIT_CTA;
+use crate::stream::Stream;
+
+/// Which kernel sweeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SweepPath {
+    /// By the bulk copy engine through shared memory. Compute capability 9.0 and later, machine code only.
+    Bulk,
+    /// By loads to registers, on any chip.
+    Load,
+}
+
+impl SweepPath {
+    /// All paths, the fastest first.
+    pub const ALL: [SweepPath; 2] = [SweepPath::Bulk, SweepPath::Load];
+
+    /// The fastest path of a device; `portable` rules out what only machine code has.
+    pub(crate) fn best(capability: (u32, u32), portable: bool) -> Self {
+        // Between these two there is no machine code: 11.0 gets portable code.
+        match capability {
+            (9, 0) | (10 | 12, _) if !portable => SweepPath::Bulk,
+            _ => SweepPath::Load,
+        }
+    }
+}
+
+impl fmt::Display for SweepPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SweepPath::Bulk => "bulk",
+            SweepPath::Load => "load",
+        })
+    }
+}
+
+/// sweep.cu: bytes of a stage of the ring, and how many there may be.
+const STAGE_BYTES: u32 = 32_768;
+const STAGES: std::ops::RangeInclusive<u32> = 2..=16;
+/// Shared memory that the ring leaves to barriers and partial sums.
+const CONTROL_BYTES: u32 = 1024;
+
+/// The loaded kernels of keys, sweeps and roots.
+pub(crate) struct SweepKernels {
+    key: Function,
+    sweep: Function,
+    commit: Function,
+    path: SweepPath,
+    /// Stages of the ring, where there is one.
+    stages: u32,
+    multiprocessors: u32,
+    _modules: [Module; 3],
+}
+
+impl SweepKernels {
+    pub(crate) fn load(context: &Arc<Context>, path: SweepPath, portable: bool) -> Result<Self, EngineError> {
+        let key = Module::load(context, "key", portable)?;
+        let sweep = Module::load(context, "sweep", portable)?;
+        let commit = Module::load(context, "commit", portable)?;
+        let (name, stages) = match path {
+            SweepPath::Bulk => {
+                let room = context.shared_bytes_a_block()?.saturating_sub(CONTROL_BYTES);
+                ("sweep_bulk", (room / STAGE_BYTES).min(*STAGES.end()))
+            }
+            SweepPath::Load => ("sweep_load", 0),
+        };
+        if path == SweepPath::Bulk && !STAGES.contains(&stages) {
+            return Err(EngineError::Unsupported(format!(
+                "{stages} stages of shared memory, expected {STAGES:?}"
+            )));
+        }
+        Ok(SweepKernels {
+            key: key.function("key", 0)?,
+            sweep: sweep.function(name, stages * STAGE_BYTES)?,
+            commit: commit.function("commit", 0)?,
+            path,
+            stages,
+            multiprocessors: context.multiprocessors()?,
+            _modules: [key, sweep, commit],
+        })
+    }
+
+    pub(crate) fn path(&self) -> SweepPath {
+        self.path
+    }
+
+    /// Queues the expansion of a salt (32 bytes) to a key (131,104 bytes).
+    ///
+    /// # Safety
+    ///
+    /// Both addresses are device memory of these sizes, used by nothing else until the launch is done.
+    pub(crate) unsafe fn queue_key(
+        &self,
+        stream: &Stream,
+        salt: sys::CUdeviceptr,
+        key: sys::CUdeviceptr,
+    ) -> Result<(), EngineError> {
+        // SAFETY: parameters in the order of the kernel's header; the caller answers for the memory.
+        unsafe {
+            self.key
+                .launch(stream, Shape::plain(33, 64), [parameter(&salt), parameter(&key)])
+        }
+    }
+
+    /// Queues one sweep under a fresh key: a key holds the sweep's ticket counter.
+    ///
+    /// # Safety
+    ///
+    /// `tiles` has `num_tiles` tiles, `leaves` room for half as many u64s, rounded up; nothing else uses these or the key
+    /// until the launch is done.
+    pub(crate) unsafe fn queue_sweep(
+        &self,
+        stream: &Stream,
+        tiles: sys::CUdeviceptr,
+        num_tiles: u32,
+        key: sys::CUdeviceptr,
+        leaves: sys::CUdeviceptr,
+    ) -> Result<(), EngineError> {
+        let grid = self.multiprocessors.min(num_tiles.div_ceil(2));
+        let first = [
+            parameter(&tiles),
+            parameter(&num_tiles),
+            parameter(&key),
+            parameter(&leaves),
+        ];
+        // SAFETY: parameters in the order of the kernels' headers; the caller answers for the memory.
+        unsafe {
+            match self.path {
+                SweepPath::Bulk => {
+                    let shape = Shape {
+                        shared_bytes: self.stages * STAGE_BYTES,
+                        ..Shape::plain(grid, 544)
+                    };
+                    let [tiles, num_tiles, key, leaves] = first;
+                    self.sweep
+                        .launch(stream, shape, [tiles, num_tiles, key, leaves, parameter(&self.stages)])
+                }
+                SweepPath::Load => self.sweep.launch(stream, Shape::plain(grid, 512), first),
+            }
+        }
+    }
+
+    /// Queues the root of `num_leaves` leaves.
+    ///
+    /// # Safety
+    ///
+    /// `leaves` are that many u64s, 16-byte aligned; `subtrees` has 32 bytes for each 8192 of them, `finished` a u32 that was 0
+    /// before the first launch, `root` 32 bytes; nothing else uses them until the launch is done.
+    pub(crate) unsafe fn queue_commit(
+        &self,
+        stream: &Stream,
+        leaves: sys::CUdeviceptr,
+        num_leaves: u32,
+        subtrees: sys::CUdeviceptr,
+        finished: sys::CUdeviceptr,
+        root: sys::CUdeviceptr,
+    ) -> Result<(), EngineError> {
+        // The host derives the next salt: no context key, salt, ordinal or place for it.
+        let (context_key, salt, ordinal, next_salt) = ([0_u32; 8], 0_u64, 0_u32, 0_u64);
+        let shape = Shape::plain(num_leaves.div_ceil(LEAVES_A_COMMIT_CTA), 64);
+        // SAFETY: parameters in the order of the kernel's header; the caller answers for the memory, and without a place for
+        // the next salt the kernel does not read the last ones.
+        unsafe {
+            self.commit.launch(
+                stream,
+                shape,
+                [
+                    parameter(&leaves),
+                    parameter(&num_leaves),
+                    parameter(&subtrees),
+                    parameter(&finished),
+                    parameter(&root),
+                    parameter(&context_key),
+                    parameter(&salt),
+                    parameter(&ordinal),
+                    parameter(&next_salt),
+                ],
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chips_get_their_path() {
+        assert_eq!(SweepPath::best((8, 9), false), SweepPath::Load);
+        assert_eq!(SweepPath::best((9, 0), false), SweepPath::Bulk);
+        assert_eq!(SweepPath::best((10, 3), false), SweepPath::Bulk);
+        assert_eq!(SweepPath::best((11, 0), false), SweepPath::Load);
+        assert_eq!(SweepPath::best((12, 0), true), SweepPath::Load);
+    }
+}

@@ -1,0 +1,281 @@
+//! One assignment on one device: its memory, and the order of launches that fills and sweeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::bytes::{Root, Salt};
+use protocol::commitment::Opening;
+use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
+
+use crate::context::Context;
+use crate::fill::{Fill, FillKernels, FillPath, launches};
+use crate::layout::{ABANDON, FINISHED, Layout, OPERAND_KEY, ROOT, SALT, SMALL_BYTES};
+use crate::leaves::{Leaves, Place};
+use crate::memory::{DeviceMemory, Pinned};
+use crate::stream::{Event, Stream};
+use crate::sweep::SweepKernels;
+
+/// How long an abandoned launch may take to end.
+const ABANDON_LIMIT: Duration = Duration::from_secs(20);
+
+/// The kernels of an engine.
+pub(crate) struct Kernels {
+    pub(crate) fill: FillKernels,
+    pub(crate) sweep: SweepKernels,
+}
+
+/// An assignment's memory and what was committed to.
+pub(crate) struct Workload {
+    assignment: Assignment,
+    layout: Layout,
+    /// Longest that one launch may take.
+    limit: Duration,
+    is_filled: bool,
+    leaves: Leaves,
+    stream: Stream,
+    /// Ends of the launches in flight: two at most.
+    ends: [Event; 2],
+    host: HostValues,
+    // Last, so that everything that may still use it is gone first.
+    memory: DeviceMemory,
+    context: Arc<Context>,
+}
+
+/// Small values on their way to and from the device.
+struct HostValues {
+    salt: Pinned<[u8; 32]>,
+    operand_key: Pinned<[u8; 32]>,
+    root: Pinned<[u8; 32]>,
+    abandon: Pinned<u32>,
+}
+
+impl Workload {
+    /// Takes all memory of an assignment.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::OutOfMemory`] if it is not there.
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        assignment: &Assignment,
+        path: FillPath,
+        limit: Duration,
+    ) -> Result<Self, EngineError> {
+        let layout = Layout::new(assignment, path);
+        let memory = DeviceMemory::new(context, layout.total_bytes)?;
+        let mut host = HostValues {
+            salt: Pinned::new(context, 1)?,
+            operand_key: Pinned::new(context, 1)?,
+            root: Pinned::new(context, 1)?,
+            abandon: Pinned::new(context, 1)?,
+        };
+        // SAFETY: one element was just allocated, and no copy reads it yet.
+        unsafe { host.abandon.as_mut_ptr().write(1) };
+        let stream = Stream::new(context)?;
+        // SAFETY: the small values lie within the allocation, which nothing uses yet.
+        unsafe { stream.zero(memory.at(layout.small), SMALL_BYTES)? };
+        Ok(Workload {
+            assignment: *assignment,
+            layout,
+            limit,
+            is_filled: false,
+            leaves: Leaves::new(context, assignment, &layout)?,
+            stream,
+            ends: [Event::new(context)?, Event::new(context)?],
+            host,
+            memory,
+            context: context.clone(),
+        })
+    }
+
+    pub(crate) fn assignment(&self) -> &Assignment {
+        &self.assignment
+    }
+
+    /// Fills the dataset; see [`protocol::engine::Engine::fill`].
+    pub(crate) fn fill(
+        &mut self,
+        kernels: &Kernels,
+        task: &FillTask,
+        progress: &dyn Progress,
+    ) -> Result<Root, EngineError> {
+        self.context.bind()?;
+        if progress.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        self.is_filled = false;
+        let Layout { small, leaves, .. } = self.layout;
+        let tiles = self.assignment.tiles();
+        self.leaves.hold_back(&self.stream, Place::Fill)?;
+        self.queue_key(&kernels.sweep, &task.fill_salt)?;
+        // SAFETY: the host value is not in flight, since every fill and sweep waits for its stream before it returns; the
+        // addresses lie within the allocation.
+        unsafe {
+            self.host.operand_key.as_mut_ptr().write(task.operand_key.0);
+            let source = self.host.operand_key.as_mut_ptr();
+            self.stream
+                .copy_to_device(self.memory.at(small + OPERAND_KEY), source, 1)?;
+            self.stream.zero(self.memory.at(leaves), u64::from(tiles) * 8)?;
+        }
+
+        let fill = Fill {
+            assignment: &self.assignment,
+            layout: &self.layout,
+            memory: &self.memory,
+            task,
+        };
+        let tiles_a_matrix = u64::from(tiles / self.assignment.num_matrices);
+        let launches = launches(&self.assignment, task.inner_dim, kernels.fill.path());
+        let mut is_cancelled = false;
+        let mut queued = 0;
+        for (i, launch) in launches.iter().enumerate() {
+            fill.queue(&kernels.fill, &self.stream, launch)?;
+            self.ends[i % 2].record(&self.stream)?;
+            queued = i + 1;
+            if i == 0 {
+                self.leaves.settle(self.limit)?;
+            } else {
+                self.wait(&self.ends[(i - 1) % 2], &kernels.fill)?;
+                progress.advance(tiles_a_matrix * launches[i - 1].len() as u64);
+            }
+            is_cancelled = progress.is_cancelled();
+            if is_cancelled {
+                break;
+            }
+        }
+        if is_cancelled {
+            self.wait(&self.ends[(queued - 1) % 2], &kernels.fill)?;
+            return Err(EngineError::Cancelled);
+        }
+        let root = self.commit(kernels, leaves, tiles, queued)?;
+        progress.advance(tiles_a_matrix * launches[queued - 1].len() as u64);
+        if progress.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        self.leaves.send(Place::Fill, self.memory.at(leaves), tiles, root)?;
+        self.is_filled = true;
+        Ok(root)
+    }
+
+    /// Sweeps the dataset once; see [`protocol::engine::Engine::sweep`].
+    pub(crate) fn sweep(
+        &mut self,
+        kernels: &Kernels,
+        salt: &Salt,
+        progress: &dyn Progress,
+    ) -> Result<Root, EngineError> {
+        self.context.bind()?;
+        if !self.is_filled {
+            return Err(EngineError::Unsupported("a sweep before a fill".to_owned()));
+        }
+        if progress.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let tiles = self.assignment.tiles();
+        let half = self.leaves.next_half();
+        let leaves = self.layout.leaves + half as u64 * self.layout.leaves_a_half * 8;
+        self.leaves.hold_back(&self.stream, Place::Half(half))?;
+        self.queue_key(&kernels.sweep, salt)?;
+        // SAFETY: the dataset has all tiles, the half room for the leaves; the key was just queued, and the copy that may be in
+        // flight reads the other half or is held back for.
+        unsafe {
+            kernels.sweep.queue_sweep(
+                &self.stream,
+                self.memory.at(self.layout.dataset),
+                tiles,
+                self.memory.at(self.layout.key),
+                self.memory.at(leaves),
+            )?;
+        }
+        let num_leaves = tiles.div_ceil(2);
+        let root = self.commit(kernels, leaves, num_leaves, 0)?;
+        progress.advance(tiles.into());
+        if progress.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        self.leaves
+            .send(Place::Half(half), self.memory.at(leaves), num_leaves, root)?;
+        Ok(root)
+    }
+
+    /// The opening of a leaf; see [`protocol::engine::Engine::open`].
+    pub(crate) fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        self.context.bind()?;
+        self.leaves.settle(self.limit)?;
+        self.leaves
+            .open(commitment, leaf)
+            .ok_or(EngineError::NoSuchLeaf { commitment, leaf })
+    }
+
+    fn queue_key(&mut self, kernels: &SweepKernels, salt: &Salt) -> Result<(), EngineError> {
+        let on_device = self.memory.at(self.layout.small + SALT);
+        // SAFETY: the host value is not in flight, since every fill and sweep waits for its stream before it returns; the
+        // addresses lie within the allocation and are used on this stream alone.
+        unsafe {
+            self.host.salt.as_mut_ptr().write(salt.0);
+            let source = self.host.salt.as_mut_ptr();
+            self.stream.copy_to_device(on_device, source, 1)?;
+            kernels.queue_key(&self.stream, on_device, self.memory.at(self.layout.key))
+        }
+    }
+
+    /// Queues the root of leaves and waits for it; takes in the leaves of the work before meanwhile.
+    fn commit(&mut self, kernels: &Kernels, leaves: u64, count: u32, queued: usize) -> Result<Root, EngineError> {
+        let at = |offset| self.memory.at(self.layout.small + offset);
+        // SAFETY: leaves, subtrees and small values lie within the allocation; the counter was zeroed once and each launch
+        // leaves it 0. The host's root is not in flight.
+        unsafe {
+            kernels.sweep.queue_commit(
+                &self.stream,
+                self.memory.at(leaves),
+                count,
+                self.memory.at(self.layout.subtrees),
+                at(FINISHED),
+                at(ROOT),
+            )?;
+            self.stream.copy_to_host(self.host.root.as_mut_ptr(), at(ROOT), 1)?;
+        }
+        let end = &self.ends[queued % 2];
+        end.record(&self.stream)?;
+        self.leaves.settle(self.limit)?;
+        self.wait(end, &kernels.fill)?;
+        // SAFETY: the copy to it has just ended.
+        Ok(Root(unsafe { self.host.root.as_slice()[0] }))
+    }
+
+    /// Waits for a launch, but not forever.
+    ///
+    /// The CTAs of fill_sm90a wait for one another. Should some never get an SM, because another process holds it, the launch
+    /// would not end: then the host writes the abandon word, on the stream of the copies, and the kernel gives up. A launch
+    /// that does not end even so leaves its context stuck.
+    fn wait(&self, end: &Event, fill: &FillKernels) -> Result<(), EngineError> {
+        if end.wait(self.limit)? {
+            return Ok(());
+        }
+        let limit_s = self.limit.as_secs();
+        if fill.path() == FillPath::Sm90a {
+            let abandon = self.memory.at(self.layout.small + ABANDON);
+            // SAFETY: the word lies within the allocation; kernels only read it. The host's word lives as long as this.
+            unsafe {
+                let source: *const u32 = self.host.abandon.as_slice().as_ptr();
+                self.leaves.stream().copy_to_device(abandon, source, 1)?;
+            }
+            if end.wait(ABANDON_LIMIT)? {
+                return Err(EngineError::DeviceLost(format!(
+                    "a launch did not end within {limit_s} s and was abandoned: does another process hold multiprocessors?"
+                )));
+            }
+        }
+        self.context.mark_stuck();
+        Err(EngineError::DeviceLost(format!(
+            "a launch did not end within {limit_s} s"
+        )))
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        // Copies may be under way to memory that goes now.
+        self.context.synchronize();
+    }
+}

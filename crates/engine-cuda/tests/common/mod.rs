@@ -1,0 +1,65 @@
+//! What tests on a GPU share: whether there is one, and engines on each path.
+
+#![allow(dead_code, reason = "no test needs all of it")]
+
+use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Device 0 for the length of a test. `None`, said visibly, where there is none; a failure where `GPU_ATTESTOR_REQUIRE_CUDA=1`
+/// asks for one. Tests take turns: sizes and times are those of a device that does nothing else.
+pub(crate) fn gpu(test: &str) -> Option<MutexGuard<'static, ()>> {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match CudaEngine::new(CudaEngineConfig::new(0)) {
+        Ok(_) => Some(turn),
+        Err(error) if std::env::var("GPU_ATTESTOR_REQUIRE_CUDA").is_ok_and(|value| value == "1") => {
+            panic!("{test}: GPU_ATTESTOR_REQUIRE_CUDA=1, but {error}")
+        }
+        Err(error) => {
+            // Past the capture of a test's output: a skipped test is no passed test.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {error}");
+            None
+        }
+    }
+}
+
+/// A fill path, a sweep path, and whether the driver compiles the code.
+pub(crate) type Paths = (FillPath, SweepPath, bool);
+
+/// Every pairing that device 0 runs; each fill and each sweep is in one at least.
+pub(crate) fn paths() -> Vec<Paths> {
+    let all = [
+        (FillPath::Sm90a, SweepPath::Bulk, false),
+        (FillPath::Mma, SweepPath::Bulk, false),
+        (FillPath::Mma, SweepPath::Load, false),
+        (FillPath::Dp4a, SweepPath::Load, false),
+        (FillPath::Mma, SweepPath::Load, true),
+        (FillPath::Dp4a, SweepPath::Load, true),
+    ];
+    all.into_iter()
+        .filter(|paths| match CudaEngine::new(config(*paths)) {
+            Ok(_) => true,
+            Err(error) => {
+                eprintln!("SKIPPED {paths:?}: {error}");
+                false
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn config((fill_path, sweep_path, portable_images): Paths) -> CudaEngineConfig {
+    CudaEngineConfig {
+        fill_path: Some(fill_path),
+        sweep_path: Some(sweep_path),
+        portable_images,
+        ..CudaEngineConfig::new(0)
+    }
+}
+
+/// An engine on these paths of device 0.
+pub(crate) fn engine(paths: Paths) -> CudaEngine {
+    CudaEngine::new(config(paths)).expect("the path was available a moment ago")
+}

@@ -1,0 +1,154 @@
+//! Every run of `spec/vectors/v1.json` on every path the first GPU runs, as a session would step through it.
+
+mod common;
+
+use std::fs;
+
+use common::{Paths, paths};
+use engine_cuda::CudaEngine;
+use protocol::bytes::{Chain, DeviceOrdinal, Fresh, Root, unhex};
+use protocol::derive;
+use protocol::engine::{Assignment, CommitmentId, Engine, FillTask, Unobserved};
+use protocol::limits::LEAVES_PER_CHUNK;
+use serde_json::Value;
+
+fn bytes32(value: &Value) -> [u8; 32] {
+    unhex(value.as_str().expect("a string"))
+        .expect("hexadecimal")
+        .try_into()
+        .expect("32 bytes")
+}
+
+fn number(value: &Value) -> u32 {
+    value.as_u64().and_then(|number| number.try_into().ok()).expect("a u32")
+}
+
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().expect("a list")
+}
+
+/// Compares the first leaves with those of the vectors, by way of openings.
+fn check_leaves(engine: &mut CudaEngine, id: CommitmentId, root: &Root, leaf_count: u64, expected: &Value, what: &str) {
+    for (leaf, expected) in list(expected).iter().enumerate() {
+        let opening = engine.open(id, leaf as u32).expect("the leaf exists");
+        let actual = opening
+            .verify(root, leaf as u32, leaf_count)
+            .expect("the opening belongs to the root");
+        assert_eq!(
+            actual.to_string(),
+            expected.as_str().expect("a decimal"),
+            "{what}: leaf {leaf} of {id}"
+        );
+    }
+    for leaf in [leaf_count - 1, leaf_count / 2, LEAVES_PER_CHUNK.min(leaf_count - 1)] {
+        let opening = engine.open(id, leaf as u32).expect("the leaf exists");
+        opening
+            .verify(root, leaf as u32, leaf_count)
+            .expect("the opening belongs to the root");
+    }
+    assert!(
+        engine.open(id, leaf_count as u32).is_err(),
+        "{what}: {id} has one leaf too many"
+    );
+}
+
+fn replay(run: &Value, paths: Paths) {
+    let what = format!(
+        "{paths:?}, run {}",
+        run.get("name").and_then(Value::as_str).unwrap_or("without a name")
+    );
+    let matrix_dim = number(&run["n"]);
+    let iterations = list(&run["iterations"]);
+    let max_inner_dim = iterations
+        .iter()
+        .map(|iteration| number(&iteration["k"]))
+        .max()
+        .expect("an iteration");
+    let mut devices: Vec<(CudaEngine, Assignment)> = list(&run["devices"])
+        .iter()
+        .map(|device| {
+            let assignment = Assignment {
+                matrix_dim,
+                matrix_offset: device["matrix_offset"].as_u64().expect("a number"),
+                num_matrices: number(&device["num_matrices"]),
+                max_inner_dim,
+            };
+            let mut engine = common::engine(paths);
+            engine.prepare(&assignment).expect("the memory is there");
+            (engine, assignment)
+        })
+        .collect();
+
+    let mut chain = Chain(bytes32(&run["chain_0"]));
+    for (t, (iteration, trace)) in iterations.iter().zip(list(&run["trace"])).enumerate() {
+        let t = t as u32;
+        assert_eq!(chain.0, bytes32(&trace["chain"]), "{what}: chain of iteration {t}");
+        let task = FillTask {
+            inner_dim: number(&iteration["k"]),
+            operand_key: derive::operand_key(&chain),
+            fill_salt: derive::fill_salt(&chain),
+        };
+        let mut fill_roots = Vec::new();
+        for (g, (engine, assignment)) in devices.iter_mut().enumerate() {
+            let root = engine.fill(&task, &Unobserved).expect("the fill runs");
+            let id = CommitmentId::Fill { iteration: t };
+            check_leaves(
+                engine,
+                id,
+                &root,
+                assignment.tiles().into(),
+                &trace["fill_digests"][g],
+                &what,
+            );
+            assert_eq!(
+                root.0,
+                bytes32(&trace["fill_roots"][g]),
+                "{what}: fill root of device {g}, iteration {t}"
+            );
+            fill_roots.push(root);
+        }
+        let v = Fresh(bytes32(&trace["v"]));
+        let sweeps = number(&iteration["sweeps"]);
+        let mut last_roots = Vec::new();
+        for (g, (engine, assignment)) in devices.iter_mut().enumerate() {
+            let ordinal = DeviceOrdinal(g as u32);
+            let mut salt = derive::first_sweep_salt(&chain, &v, &fill_roots, ordinal);
+            let mut root = Root([0; 32]);
+            for s in 1..=sweeps {
+                assert_eq!(
+                    salt.0,
+                    bytes32(&trace["sweep_salts"][g][s as usize - 1]),
+                    "{what}: salt of sweep {s}"
+                );
+                root = engine.sweep(&salt, &Unobserved).expect("the sweep runs");
+                let expected = bytes32(&trace["sweep_roots"][g][s as usize - 1]);
+                assert_eq!(root.0, expected, "{what}: root of device {g}, iteration {t}, sweep {s}");
+                salt = derive::next_sweep_salt(&salt, &root, ordinal);
+            }
+            let id = CommitmentId::Sweep {
+                iteration: t,
+                sweep: sweeps,
+            };
+            let leaf_count = u64::from(assignment.tiles().div_ceil(2));
+            check_leaves(engine, id, &root, leaf_count, &trace["last_sweep_digests"][g], &what);
+            last_roots.push(root);
+        }
+        chain = derive::next_chain(&chain, &Fresh(bytes32(&trace["w"])), &last_roots);
+    }
+    assert_eq!(chain.0, bytes32(&run["checksum"]), "{what}: checksum");
+}
+
+#[test]
+fn every_path_reproduces_every_run() {
+    let Some(_turn) = common::gpu("every_path_reproduces_every_run") else {
+        return;
+    };
+    let file = std::env::var("GPU_ATTESTOR_VECTORS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/v1.json").to_owned());
+    let vectors: Value = serde_json::from_str(&fs::read_to_string(file).expect("the vectors are there")).expect("JSON");
+    for paths in paths() {
+        for run in list(&vectors["runs"]) {
+            replay(run, paths);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `gpu-attestor agent`: the Attester's side for a Verifier elsewhere.
+
+use std::io;
+
+use attester::{Attester, ServeError, serve};
+use clap::Args;
+use cli::Exit;
+use keystore::SigningKey;
+
+use crate::devices::{DeviceOptions, OrdinalOptions};
+
+/// Options of `gpu-attestor agent`.
+#[derive(Args)]
+#[command(
+    after_help = "Standard output carries the protocol; messages for people go to standard error.\n\n\
+        Examples:\n  \
+        gpu-validator attest -- ssh host gpu-attestor agent --stdio\n  \
+        gpu-validator attest -- gpu-attestor agent --stdio --engine cpu --cpu-devices 3"
+)]
+pub(crate) struct Options {
+    /// Serve one session on standard input and output
+    #[arg(long, required = true)]
+    stdio: bool,
+
+    #[command(flatten)]
+    ordinals: OrdinalOptions,
+
+    #[command(flatten)]
+    devices: DeviceOptions,
+}
+
+pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
+    eprintln!("gpu-attestor agent: {} devices, {engine}", devices.len());
+    let attester = Attester {
+        software: crate::software(),
+        labels: Vec::new(),
+        devices,
+        key,
+    };
+    match serve(attester, io::stdin(), io::stdout()) {
+        Ok(result) => {
+            let reason = if result.reason.is_empty() {
+                String::new()
+            } else {
+                format!(" ({}): {}", result.reason, result.message)
+            };
+            let verdict = ["affirmed", "contraindicated", "could not run"][result.status as usize % 3];
+            eprintln!("gpu-attestor agent: the Verifier says: {verdict}{reason}");
+            Ok(match result.status {
+                0 => Exit::Affirmed,
+                1 => Exit::Contraindicated,
+                _ => Exit::NoVerdict,
+            })
+        }
+        Err(error @ ServeError::Engine { .. }) => Err(anyhow::Error::new(error).context("could not run")),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,89 @@
+//! `gpu-attestor attest`: a whole session with a Verifier in this process.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use attester::{Attester, serve};
+use clap::Args;
+use cli::{EvidenceFile, Exit, RecomputeOptions, SessionOptions, SessionProgress, print_text};
+use keystore::SigningKey;
+use verifier::report::Report;
+
+use crate::devices::{DeviceOptions, OrdinalOptions};
+
+/// Nothing stands between the two sides here.
+const HELLO_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Options of `gpu-attestor attest`.
+#[derive(Args)]
+#[command(
+    after_help = "The Verifier runs in this process: the figures are real, but they convince only who trusts this host.\n\
+        For others run `gpu-validator attest` on a machine of theirs.\n\n\
+        Examples:\n  \
+        gpu-attestor attest\n  \
+        gpu-attestor attest --preset standard --evidence e.cbor\n  \
+        gpu-attestor attest --cpu-devices 3 --json"
+)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    session: SessionOptions,
+
+    #[command(flatten)]
+    ordinals: OrdinalOptions,
+
+    #[command(flatten)]
+    devices: DeviceOptions,
+
+    #[command(flatten)]
+    recompute: RecomputeOptions,
+}
+
+pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
+    let session = &options.session;
+    let settings = session.settings(
+        options.ordinals.ordinals(),
+        HELLO_DEADLINE,
+        options.recompute.recompute(),
+    )?;
+    let file = session.evidence.as_deref().map(EvidenceFile::create).transpose()?;
+    let attester = Attester {
+        software: crate::software(),
+        labels: Vec::new(),
+        devices,
+        key,
+    };
+    let progress = SessionProgress::new(session.json);
+
+    let (from_verifier, to_attester) = io::pipe().context("no pipe")?;
+    let (from_attester, to_verifier) = io::pipe().context("no pipe")?;
+    let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
+    let attestation = verifier::attest(from_attester, to_attester, &settings, &progress)?;
+    drop(progress);
+    // What the Attester's side met is in the verdict.
+    let _ = served.join();
+
+    if let Some(file) = file {
+        file.write(&attestation.sealed)?;
+    }
+    let report = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed);
+    if session.json {
+        print_text(format_args!("{}\n", report.to_json()))?;
+    } else {
+        print_text(format_args!("{engine}\n{report}"))?;
+        if let Some(path) = &session.evidence {
+            print_text(format_args!(
+                "\nevidence in {}; check it again with: gpu-validator verify {}\n",
+                path.display(),
+                path.display()
+            ))?;
+        }
+    }
+    let verdict = attestation.session.verdict().context("a session without a verdict")?;
+    if let Exit::NoVerdict = Exit::from(verdict) {
+        eprintln!("could not run: {}", verdict.message());
+    }
+    Ok(Exit::from(verdict))
+}

@@ -1,0 +1,84 @@
+//! The Attester's command.
+
+mod agent;
+mod attest;
+mod devices;
+mod prove;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use cli::{Exit, Generate};
+use keystore::SigningKey;
+
+/// Proves to a Verifier what this host's GPUs hold and do; runs the whole attestation on the CPU where there is no GPU.
+#[derive(Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, usage, input or output).\n\n\
+        Examples:\n  \
+        gpu-attestor devices\n  \
+        gpu-attestor attest --preset smoke --evidence e.cbor\n  \
+        gpu-validator attest -- ssh host gpu-attestor agent --stdio"
+)]
+struct Cli {
+    /// The Attester's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/attester.pem]
+    #[arg(long, global = true, value_name = "FILE")]
+    key: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the devices of this host and the engine that would serve each
+    Devices(devices::Options),
+    /// Run a whole session with a Verifier in this process
+    Attest(attest::Options),
+    /// Serve one session with a Verifier elsewhere
+    Agent(agent::Options),
+    /// Answer a challenge without a Verifier
+    Prove(prove::Options),
+    /// Show this Attester's identity: its public key
+    Identity,
+    /// Generate shell completions or man pages
+    #[command(subcommand)]
+    Generate(Generate),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let key = cli.key.as_deref();
+    cli::finish(match &cli.command {
+        Command::Devices(options) => devices::run(options),
+        Command::Attest(options) => attester_key(key).and_then(|key| attest::run(options, key)),
+        Command::Agent(options) => attester_key(key).and_then(|key| agent::run(options, key)),
+        Command::Prove(options) => attester_key(key).and_then(|key| prove::run(options, key)),
+        Command::Identity => attester_key(key).and_then(|key| {
+            cli::print_text(format_args!(
+                "{}\n",
+                protocol::bytes::hex(key.verifying_key().as_bytes())
+            ))?;
+            Ok(Exit::Affirmed)
+        }),
+        Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
+    })
+}
+
+/// The Attester's key in `file` or its usual place; made on first use.
+fn attester_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
+    let path = match file {
+        Some(path) => path.to_owned(),
+        None => keystore::default_path("attester").context("the Attester's key")?,
+    };
+    keystore::load_or_create(&path).context("the Attester's key")
+}
+
+/// Name and version, as HELLO says it.
+fn software() -> String {
+    concat!("gpu-attestor ", env!("CARGO_PKG_VERSION")).to_owned()
+}

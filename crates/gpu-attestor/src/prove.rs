@@ -1,0 +1,86 @@
+//! `gpu-attestor prove`: the offline form (spec §5).
+
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::Context;
+use attester::{Attester, serve};
+use clap::Args;
+use cli::{EvidenceFile, Exit, SessionProgress, print_json, print_text};
+use keystore::SigningKey;
+use protocol::bounds::OFFLINE_ERROR_BITS;
+use protocol::verdict::Verdict;
+use serde_json::json;
+use verifier::challenge_file;
+use verifier::preset::default_assumptions;
+
+use crate::devices::{DeviceOptions, OrdinalOptions};
+
+/// Options of `gpu-attestor prove`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    gpu-validator challenge > c.json\n  \
+    gpu-attestor prove --challenge c.json --evidence e.cbor\n  \
+    gpu-validator verify e.cbor")]
+pub(crate) struct Options {
+    /// The challenge, as `gpu-validator challenge` prints it
+    #[arg(long, value_name = "FILE")]
+    challenge: PathBuf,
+
+    /// Write the evidence to this file
+    #[arg(long, value_name = "FILE")]
+    evidence: PathBuf,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    ordinals: OrdinalOptions,
+
+    #[command(flatten)]
+    devices: DeviceOptions,
+}
+
+pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+    let challenge = challenge_file::read(&options.challenge)
+        .with_context(|| format!("challenge {}", options.challenge.display()))?;
+    let (devices, engine) = options.devices.discover(&options.ordinals)?;
+    let file = EvidenceFile::create(&options.evidence)?;
+    let progress = SessionProgress::new(options.json);
+    let attester = Attester {
+        software: crate::software(),
+        labels: Vec::new(),
+        devices,
+        key: key.clone(),
+    };
+
+    let (from_verifier, to_attester) = io::pipe().context("no pipe")?;
+    let (from_attester, to_verifier) = io::pipe().context("no pipe")?;
+    let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
+    let assumptions = default_assumptions(OFFLINE_ERROR_BITS);
+    let attestation = verifier::prove(from_attester, to_attester, &challenge, &assumptions, &key, &progress)?;
+    drop(progress);
+    // What the Attester's side met is in the verdict.
+    let _ = served.join();
+
+    if let Some(verdict) = attestation.session.verdict() {
+        if let Verdict::Affirmed = verdict {
+            anyhow::bail!("a verdict before any tile was recomputed: a defect of this software");
+        }
+        anyhow::bail!("nothing was proven: {}", verdict.message());
+    }
+    file.write(&attestation.sealed)?;
+    let checksum = attestation.session.checksum().map(|checksum| checksum.to_string());
+    let path = options.evidence.display();
+    if options.json {
+        print_json(&json!({ "evidence": path.to_string(), "checksum": checksum, "engine": engine }))?;
+    } else {
+        print_text(format_args!(
+            "{engine}\nchecksum     {}\nevidence in {path}; to be checked with: gpu-validator verify {path}\n",
+            checksum.unwrap_or_default()
+        ))?;
+    }
+    Ok(Exit::Affirmed)
+}

@@ -1,0 +1,108 @@
+//! `gpu-validator attest`: a session with what a command serves.
+
+use std::ffi::OsString;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use cli::{EvidenceFile, Exit, RecomputeOptions, SessionOptions, SessionProgress, parse_ordinals, print_text};
+use protocol::bytes::DeviceOrdinal;
+use verifier::report::Report;
+
+/// How long the command may take to end by itself once the session is over.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Options of `gpu-validator attest`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    gpu-validator attest -- ssh host gpu-attestor agent --stdio\n  \
+    gpu-validator attest --preset standard --evidence e.cbor -- srun -w node7 gpu-attestor agent --stdio\n  \
+    gpu-validator attest --json -- kubectl exec -i pod -- gpu-attestor agent --stdio")]
+pub(crate) struct Options {
+    #[command(flatten)]
+    session: SessionOptions,
+
+    /// Only these devices, by ordinal, say 0,2 [default: all that are offered]
+    #[arg(long, value_name = "LIST", value_parser = parse_ordinal_list)]
+    devices: Option<OrdinalList>,
+
+    /// How long the command may take to say HELLO
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "60s")]
+    hello_deadline: Duration,
+
+    #[command(flatten)]
+    recompute: RecomputeOptions,
+
+    /// The command whose standard input and output are the Attester
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Clone, Debug)]
+struct OrdinalList(Vec<DeviceOrdinal>);
+
+fn parse_ordinal_list(text: &str) -> Result<OrdinalList, String> {
+    parse_ordinals(text).map(OrdinalList)
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let session = &options.session;
+    let devices = options.devices.as_ref().map(|list| list.0.clone());
+    let settings = session.settings(devices, options.hello_deadline, options.recompute.recompute())?;
+    let file = session.evidence.as_deref().map(EvidenceFile::create).transpose()?;
+
+    let (program, arguments) = options.command.split_first().context("no command")?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let from = child.stdout.take().context("no standard output")?;
+    let to = child.stdin.take().context("no standard input")?;
+
+    let progress = SessionProgress::new(session.json);
+    let attestation = verifier::attest(from, to, &settings, &progress);
+    drop(progress);
+    let ended = end(&mut child);
+    let attestation = attestation?;
+
+    if let Some(file) = file {
+        file.write(&attestation.sealed)?;
+    }
+    let report = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed);
+    if session.json {
+        print_text(format_args!("{}\n", report.to_json()))?;
+    } else {
+        print_text(&report)?;
+        if let Some(path) = &session.evidence {
+            print_text(format_args!("\nevidence in {}\n", path.display()))?;
+        }
+    }
+    let verdict = attestation.session.verdict().context("a session without a verdict")?;
+    if let Exit::NoVerdict = Exit::from(verdict) {
+        eprintln!("could not run: {}", verdict.message());
+        if attestation.session.hello().is_none() {
+            eprintln!("{} {ended}", program.display());
+        }
+    }
+    Ok(Exit::from(verdict))
+}
+
+/// Waits for the command to end by itself, then ends it; how it ended.
+fn end(child: &mut Child) -> String {
+    let since = Instant::now();
+    while since.elapsed() < END_WITHIN {
+        match child.try_wait() {
+            Ok(Some(status)) => return format!("ended with {status}"),
+            Ok(None) => thread::sleep(Duration::from_millis(10)),
+            Err(error) => return format!("could not be waited for: {error}"),
+        }
+    }
+    // It may end between the look and the kill; either way it is gone.
+    let _ = child.kill();
+    let _ = child.wait();
+    format!("did not end within {END_WITHIN:?} and was stopped")
+}

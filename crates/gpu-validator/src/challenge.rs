@@ -1,0 +1,95 @@
+//! `gpu-validator challenge`: the offline form's challenge (spec §5).
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::Args;
+use cli::{Exit, parse_bytes, print_json, verifier_key};
+use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
+use protocol::challenge::Challenge;
+use protocol::message::{DeviceOffer, Hello};
+use verifier::challenge_file::to_json;
+use verifier::preset::Preset;
+
+/// Options of `gpu-validator challenge`.
+#[derive(Args)]
+#[command(
+    after_help = "The challenge goes to standard output. Use each for one Attester: it is the freshness of its answer.\n\n\
+        Examples:\n  \
+        gpu-validator challenge > c.json\n  \
+        gpu-validator challenge --devices 2 --device-memory 8GiB --expires 2h > c.json"
+)]
+pub(crate) struct Options {
+    /// How much work: smoke, standard or soak
+    #[arg(long, value_name = "PRESET", default_value = "smoke")]
+    preset: Preset,
+
+    /// Devices that are to answer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    devices: u32,
+
+    /// Dataset of each device, say 8GiB [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "16MiB")]
+    device_memory: u64,
+
+    /// Leaves checked a device and distinct k [default: the preset's, and enough for 2^-80]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    samples: Option<u32>,
+
+    /// For whom the evidence is made
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    audience: String,
+
+    /// How long the answer may take
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "24h")]
+    expires: Duration,
+
+    /// The Verifier's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
+    #[arg(long, value_name = "FILE")]
+    verifier_key: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let key = verifier_key(options.verifier_key.as_deref())?;
+    let mut request = options.preset.request(Identity(key.verifying_key().to_bytes()));
+    let mut random = [0; 48];
+    verifier::fill_random(&mut random)?;
+    request.session_id.copy_from_slice(&random[..16]);
+    request.audience.clone_from(&options.audience);
+    request.device_bytes = Some(options.device_memory);
+    request.samples = options.samples.unwrap_or(request.samples);
+    let plan = request.plan(&assumed(options.devices)).context("no such plan")?;
+    let issued = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?;
+    let unix_ms = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let expires = issued.checked_add(options.expires).context("--expires is too far")?;
+    let nonce = Nonce(random[16..].try_into().expect("32 bytes"));
+    let challenge = Challenge::sign(plan, nonce, unix_ms(issued), unix_ms(expires), &key);
+    print_json(&to_json(&challenge))?;
+    Ok(Exit::Affirmed)
+}
+
+/// A HELLO of devices that take whatever is asked: who will answer is not known yet.
+fn assumed(devices: u32) -> Hello {
+    let offer = |ordinal| DeviceOffer {
+        ordinal: DeviceOrdinal(ordinal),
+        engine: String::new(),
+        model: String::new(),
+        memory_bytes: u64::MAX,
+        available_bytes: u64::MAX,
+        reserve_bytes: 0,
+        operand_copies: 0,
+        operand_rows: 0,
+        labels: Vec::new(),
+    };
+    Hello {
+        versions: vec![protocol::limits::VERSION],
+        suites: vec![protocol::limits::SUITE],
+        identity: Identity([0; 32]),
+        software: String::new(),
+        labels: Vec::new(),
+        devices: (0..devices).map(offer).collect(),
+    }
+}

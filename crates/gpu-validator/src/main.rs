@@ -1,0 +1,55 @@
+//! The Verifier's command.
+
+mod attest;
+mod challenge;
+mod evidence;
+mod full;
+mod inspect;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use cli::{Exit, Generate};
+
+/// Establishes, without a GPU, what an untrusted host's GPUs hold and do.
+#[derive(Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, usage, input or output).\n\n\
+        Examples:\n  \
+        gpu-validator attest --preset standard --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
+        gpu-validator verify e.cbor\n  \
+        gpu-validator inspect e.cbor --json"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Attest what a command serves on its standard input and output
+    Attest(attest::Options),
+    /// Check evidence again: everything but the Verifier's clock and randomness is recomputed
+    Verify(verify::Options),
+    /// Show the transcript in evidence
+    Inspect(inspect::Options),
+    /// Make a challenge for the offline form
+    Challenge(challenge::Options),
+    /// Generate shell completions or man pages
+    #[command(subcommand)]
+    Generate(Generate),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli::finish(match &cli.command {
+        Command::Attest(options) => attest::run(options),
+        Command::Verify(options) => verify::run(options),
+        Command::Inspect(options) => inspect::run(options),
+        Command::Challenge(options) => challenge::run(options),
+        Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
+    })
+}

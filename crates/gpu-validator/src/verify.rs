@@ -1,0 +1,162 @@
+//! `gpu-validator verify`: evidence checked again.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::full::FullOptions;
+use anyhow::Context;
+use clap::Args;
+use cli::{Exit, RecomputeOptions, SessionProgress, print_json, print_text};
+use protocol::bytes::unhex;
+use serde_json::json;
+use verifier::report::Report;
+use verifier::{VerifyError, challenge_file, verify};
+
+/// Options of `gpu-validator verify`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    gpu-validator verify e.cbor\n  \
+    gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
+    gpu-validator verify e.cbor --full --resume e.done\n  \
+    gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z")]
+pub(crate) struct Options {
+    /// The evidence
+    evidence: PathBuf,
+
+    /// Accept evidence of this Verifier alone (its public key, hex)
+    #[arg(long, value_name = "KEY")]
+    verifier: Option<String>,
+
+    /// Accept evidence of this Attester alone (its public key, hex)
+    #[arg(long, value_name = "KEY")]
+    attester: Option<String>,
+
+    /// Accept offline evidence for this challenge alone
+    #[arg(long, value_name = "FILE")]
+    challenge: Option<PathBuf>,
+
+    /// When offline evidence was received (RFC 3339) [default: now]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
+    received: Option<SystemTime>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    full: FullOptions,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
+    for (name, key) in [("--verifier", &options.verifier), ("--attester", &options.attester)] {
+        if let Some(key) = key {
+            let is_key = unhex(key).is_some_and(|bytes| bytes.len() == 32);
+            anyhow::ensure!(
+                is_key,
+                "{name} {key:?} is no public key; expected 64 hexadecimal digits"
+            );
+        }
+    }
+    let challenge = match &options.challenge {
+        Some(path) => Some(challenge_file::read(path).with_context(|| format!("challenge {}", path.display()))?),
+        None => None,
+    };
+    let sealed = crate::evidence::read(&options.evidence)?;
+    let progress = SessionProgress::new(options.json);
+    let verified = verify(&sealed, &options.recompute.recompute(), &progress);
+    drop(progress);
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(VerifyError::Evidence(error)) => return refuse(options, &error.to_string()),
+        Err(error @ VerifyError::Recompute(_)) => return Err(error.into()),
+    };
+
+    // What was asked for beyond the evidence itself.
+    let session = &verified.session;
+    let is = |key: &Option<String>, actual: Option<String>| match (key, actual) {
+        (Some(key), Some(actual)) => key.eq_ignore_ascii_case(&actual),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    if !is(&options.verifier, session.verifier().map(ToString::to_string)) {
+        return refuse(options, "the evidence is another Verifier's");
+    }
+    if !is(
+        &options.attester,
+        session.hello().map(|hello| hello.identity.to_string()),
+    ) {
+        return refuse(options, "the evidence is another Attester's");
+    }
+    if challenge.is_some() && challenge != verified.evidence.challenge {
+        return refuse(options, "the evidence answers another challenge");
+    }
+    let report = Report::new(&verified.evidence, session, &sealed);
+    if let Some(challenge) = &verified.evidence.challenge {
+        let received = options.received.unwrap_or_else(SystemTime::now);
+        let received_ms = received
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        if received_ms > challenge.expires_unix_ms {
+            return refuse(
+                options,
+                &format!(
+                    "received {}, the challenge expired {}",
+                    time(received_ms),
+                    time(challenge.expires_unix_ms)
+                ),
+            );
+        }
+        if !options.json {
+            let after = received_ms.saturating_sub(challenge.issued_unix_ms);
+            print_text(format_args!(
+                "challenge    issued {}, received {} later at the latest\n",
+                time(challenge.issued_unix_ms),
+                humantime::format_duration(std::time::Duration::from_secs(after / 1000)),
+            ))?;
+        }
+    }
+    let full = options.full.run(session, &report.evidence_blake3, options.json)?;
+    if options.json {
+        let mut value = serde_json::to_value(&report)?;
+        if let Some(full) = &full {
+            value["full_reexecution"] = full.to_json();
+        }
+        print_json(&value)?;
+    } else {
+        print_text(&report)?;
+        if let Some(full) = &full {
+            print_text(format_args!("\n{full}\n"))?;
+        }
+    }
+    if full.is_some_and(|full| full.outcome.is_err()) {
+        return Ok(Exit::Contraindicated);
+    }
+    let verdict = session.verdict().context("a session without a verdict")?;
+    if let Exit::NoVerdict = Exit::from(verdict) {
+        eprintln!("could not run: {}", verdict.message());
+    }
+    Ok(Exit::from(verdict))
+}
+
+fn refuse(options: &Options, why: &str) -> anyhow::Result<Exit> {
+    if options.json {
+        print_json(&json!({ "verdict": "contraindicated", "reason": "evidence-refused", "message": why }))?;
+    } else {
+        print_text(format_args!("verdict      contraindicated (evidence-refused): {why}\n"))?;
+    }
+    Ok(Exit::Contraindicated)
+}
+
+fn time(unix_ms: u64) -> String {
+    UNIX_EPOCH
+        .checked_add(std::time::Duration::from_millis(unix_ms))
+        // RFC 3339 ends with the year 9999.
+        .filter(|_| unix_ms < 253_402_300_800_000)
+        .map_or_else(
+            || format!("{unix_ms} ms"),
+            |at| humantime::format_rfc3339_seconds(at).to_string(),
+        )
+}

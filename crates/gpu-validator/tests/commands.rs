@@ -1,0 +1,309 @@
+//! Both commands as a user runs them: exit codes, files, standard output and standard error.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder of its own: keys, evidence, challenges.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> Output {
+        Command::new(program)
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("XDG_CONFIG_HOME", self.0.path())
+            .output()
+            .expect("the command starts")
+    }
+
+    fn attester(&self, arguments: &[&str]) -> Output {
+        self.run(attester(), arguments)
+    }
+
+    fn validator(&self, arguments: &[&str]) -> Output {
+        self.run(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), arguments)
+    }
+}
+
+/// The Attester's command, built beside this one; another package's binaries are not Cargo's to promise.
+fn attester() -> &'static Path {
+    static ATTESTER: OnceLock<PathBuf> = OnceLock::new();
+    ATTESTER.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_gpu-validator")).with_file_name("gpu-attestor");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--package", "gpu-attestor"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let target = built
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/PROFILE/gpu-validator");
+        let status = cargo.arg("--target-dir").arg(target).status().expect("cargo runs");
+        assert!(status.success() && built.exists(), "expected {}", built.display());
+        built
+    })
+}
+
+/// Options of a session that takes about a second even without optimisation.
+const SMALL: [&str; 4] = ["--device-memory", "1MiB", "--cpu-memory", "1MiB"];
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stdout)))
+}
+
+#[test]
+fn attest_verify_inspect_and_a_changed_byte() {
+    let place = Place::new();
+    let attested = place.attester(&[&["attest", "--evidence", "e.cbor", "--json"], &SMALL[..]].concat());
+    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let attested = json(&attested);
+    assert_eq!(attested["verdict"], "affirmed");
+
+    let verified = place.validator(&["verify", "e.cbor", "--json"]);
+    assert_eq!(code(&verified), 0, "{}", text(&verified.stderr));
+    assert_eq!(json(&verified), attested);
+
+    // Whoever is asked for must be who it is.
+    let identity = text(&place.attester(&["identity"]).stdout).trim().to_owned();
+    assert_eq!(attested["attester"], identity.as_str());
+    assert_eq!(
+        code(&place.validator(&["verify", "e.cbor", "--attester", &identity])),
+        0
+    );
+    assert_eq!(
+        code(&place.validator(&["verify", "e.cbor", "--verifier", &identity])),
+        1
+    );
+    assert_eq!(code(&place.validator(&["verify", "e.cbor", "--verifier", "no key"])), 2);
+
+    let inspected = json(&place.validator(&["inspect", "e.cbor", "--json"]));
+    assert_eq!(inspected["checksum"], attested["checksum"]);
+    // 8 leaves in each of 8 + 2 sweeps.
+    assert_eq!(inspected["samples"].as_array().map(Vec::len), Some(80));
+    assert!(inspected["samples"][0]["openings"]["fill_a"]["leaf_digest"].is_string());
+    assert_eq!(code(&place.validator(&["inspect", "e.cbor"])), 0);
+
+    // All of it again, and again from the file of finished jobs; another evidence's is refused.
+    let full = ["verify", "e.cbor", "--full", "--resume", "e.done", "--json"];
+    for tiles in [192, 0] {
+        let done = json(&place.validator(&full));
+        assert_eq!(done["full_reexecution"]["agrees"], true);
+        assert_eq!(done["full_reexecution"]["tiles"], tiles);
+    }
+    fs::write(place.path("e.done"), r#"{"evidence":"00","done":[]}"#).expect("a write");
+    assert_eq!(code(&place.validator(&full)), 2);
+
+    let mut bytes = fs::read(place.path("e.cbor")).expect("evidence");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(place.path("changed.cbor"), bytes).expect("a write");
+    let refused = place.validator(&["verify", "changed.cbor"]);
+    assert_eq!(code(&refused), 1);
+    assert!(text(&refused.stdout).contains("evidence-refused"));
+    assert_eq!(code(&place.validator(&["inspect", "changed.cbor"])), 1);
+}
+
+#[test]
+fn three_devices_behind_a_command() {
+    let place = Place::new();
+    let agent = attester().to_str().expect("a path in UTF-8");
+    let session = [
+        "attest",
+        "--device-memory",
+        "1MiB",
+        "--evidence",
+        "e.cbor",
+        "--json",
+        "--",
+    ];
+    let serve = [
+        agent,
+        "agent",
+        "--stdio",
+        "--engine",
+        "cpu",
+        "--cpu-devices",
+        "3",
+        "--cpu-memory",
+        "1MiB",
+    ];
+    let attested = place.validator(&[&session[..], &serve].concat());
+    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let devices = json(&attested)["devices"].as_array().map(Vec::len);
+    assert_eq!(devices, Some(3));
+    assert!(text(&attested.stderr).contains("the Verifier says: affirmed"));
+
+    // One of them alone, and one that is not there.
+    let some = [&["attest", "--devices", "1"], &session[1..], &serve].concat();
+    let attested = json(&place.validator(&some));
+    assert_eq!(attested["devices"][0]["ordinal"], 1);
+    let none = [&["attest", "--devices", "7"], &session[1..], &serve].concat();
+    let refused = place.validator(&none);
+    assert_eq!(code(&refused), 2);
+    assert_eq!(json(&refused)["reason"], "no-plan");
+}
+
+#[test]
+fn the_offline_form_and_its_expiry() {
+    let place = Place::new();
+    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    assert_eq!(code(&challenge), 0, "{}", text(&challenge.stderr));
+    fs::write(place.path("c.json"), &challenge.stdout).expect("a write");
+    let proved = place.attester(&["prove", "--challenge", "c.json", "--evidence", "o.cbor"]);
+    assert_eq!(code(&proved), 0, "{}", text(&proved.stderr));
+    let verified = place.validator(&["verify", "o.cbor", "--challenge", "c.json", "--json"]);
+    assert_eq!(code(&verified), 0, "{}", text(&verified.stdout));
+    let verified = json(&verified);
+    assert_eq!(
+        (verified["mode"].as_str(), verified["error_bits"].as_u64()),
+        (Some("offline"), Some(80))
+    );
+    assert!(verified["host"].is_null(), "offline evidence certifies no figures");
+
+    let late = place.validator(&["verify", "o.cbor", "--received", "2200-01-01T00:00:00Z"]);
+    assert_eq!(code(&late), 1);
+    assert!(text(&late.stdout).contains("expired"));
+
+    // Another challenge, and one that somebody changed.
+    let other = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    fs::write(place.path("other.json"), &other.stdout).expect("a write");
+    assert_eq!(
+        code(&place.validator(&["verify", "o.cbor", "--challenge", "other.json"])),
+        1
+    );
+    let mut changed = json(&other);
+    let hex = changed["challenge"].as_str().expect("hex").replacen('0', "1", 1);
+    changed["challenge"] = hex.into();
+    fs::write(place.path("changed.json"), changed.to_string()).expect("a write");
+    let refused = place.attester(&["prove", "--challenge", "changed.json", "--evidence", "x.cbor"]);
+    assert_eq!(code(&refused), 2);
+    assert!(!place.path("x.cbor").exists());
+}
+
+#[test]
+fn what_cannot_run_says_why_and_exits_2() {
+    let place = Place::new();
+    let said = |output: &Output| text(&output.stderr);
+    for (arguments, expected) in [
+        (&["attest", "--", "false"][..], "ended with exit status: 1"),
+        (&["attest", "--", "no-such-command"], "cannot start no-such-command"),
+        (
+            &["attest", "--hello-deadline", "200ms", "--", "sleep", "1"],
+            "Hello took longer than its 200 ms",
+        ),
+        (&["attest", "--", "echo", "this is no frame"], "could not run"),
+        (&["verify", "missing.cbor"], "missing.cbor"),
+        (&["attest"], "Usage"),
+    ] {
+        let output = place.validator(arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
+    }
+    for (arguments, expected) in [
+        (&["attest", "--cpu-memory", "8KiB"][..], "too little for one matrix"),
+        (&["attest", "--evidence", "missing/e.cbor"], "cannot write evidence"),
+        (&["attest", "--devices", "4"], "device 4 is not here"),
+        (&["attest", "--matrix-dim", "300"], "multiple of 256"),
+        (
+            &["prove", "--challenge", "missing.json", "--evidence", "e.cbor"],
+            "missing.json",
+        ),
+        (&["attest", "--key", "/dev/null"], "key file /dev/null"),
+    ] {
+        let output = place.attester(arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
+    }
+}
+
+#[test]
+fn cut_and_foreign_files_are_refused() {
+    let place = Place::new();
+    fs::write(place.path("empty"), b"").expect("a write");
+    fs::write(place.path("text"), [b'x'; 200]).expect("a write");
+    for name in ["empty", "text"] {
+        let refused = place.validator(&["verify", name]);
+        assert_eq!(code(&refused), 1, "{name}");
+        assert!(text(&refused.stdout).contains("evidence-refused"), "{name}");
+    }
+}
+
+/// A file-size limit stands for a full disk: the write fails in the middle.
+#[test]
+fn a_full_disk_leaves_no_evidence() {
+    let place = Place::new();
+    fs::write(place.path("e.cbor"), b"old").expect("a write");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 8; exec {} attest --evidence e.cbor {}",
+        attester().display(),
+        SMALL.join(" ")
+    );
+    let output = place.run(Path::new("bash"), &["-c", &script]);
+    assert_eq!(code(&output), 2, "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("nothing was kept"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(fs::read(place.path("e.cbor")).expect("the old file"), b"old");
+    let left: Vec<_> = fs::read_dir(place.0.path())
+        .expect("a folder")
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "expected e.cbor and the keys' folder, found {left:?}");
+}
+
+#[test]
+fn help_has_examples_and_pages_are_generated() {
+    let place = Place::new();
+    for arguments in [
+        &["--help"][..],
+        &["attest", "--help"],
+        &["verify", "--help"],
+        &["challenge", "--help"],
+    ] {
+        let help = text(&place.validator(arguments).stdout);
+        assert!(help.contains("Examples:"), "{arguments:?}");
+        assert!(!help.contains('\u{1b}'), "no colours where there is no terminal");
+    }
+    for arguments in [
+        &["--help"][..],
+        &["attest", "--help"],
+        &["devices", "--help"],
+        &["prove", "--help"],
+    ] {
+        assert!(
+            text(&place.attester(arguments).stdout).contains("Examples:"),
+            "{arguments:?}"
+        );
+    }
+    let completions = place.attester(&["generate", "completions", "bash"]);
+    assert!(text(&completions.stdout).contains("gpu-attestor"));
+    assert_eq!(code(&place.validator(&["generate", "man", "man"])), 0);
+    assert!(place.path("man/gpu-validator-verify.1").exists());
+    let devices = json(&place.attester(&["devices", "--json", "--cpu-devices", "2"]));
+    assert_eq!(devices["devices"].as_array().map(Vec::len), Some(2));
+}

@@ -1,0 +1,138 @@
+//! The original system's end-to-end test, on today's protocol: seeds, ranges and nonces, on GPUs where there are any.
+
+use std::io;
+use std::thread;
+
+use attester::{Device, serve};
+use ed25519_dalek::SigningKey;
+use integration_tests::{attester, devices, settings};
+use protocol::bytes::{Chain, Identity, Nonce};
+use protocol::challenge::Challenge;
+use protocol::evidence::{Evidence, EvidenceError};
+use protocol::message::Hello;
+use protocol::plan::{Iteration, Plan, distribute};
+use protocol::verdict::Verdict;
+use verifier::preset::default_assumptions;
+use verifier::recompute::Recompute;
+use verifier::{Attestation, Unobserved, VerifyError, prove, verify};
+
+const VERIFIER: [u8; 32] = [0x5E; 32];
+const ATTESTER: [u8; 32] = [0xA7; 32];
+
+/// Devices whose part of HELLO does not depend on what this host has free at the moment: the checksum binds HELLO.
+fn fixed_devices(count: usize) -> Vec<Device> {
+    let mut devices = devices(count);
+    for device in &mut devices {
+        let offer = &mut device.offer;
+        (offer.memory_bytes, offer.available_bytes, offer.reserve_bytes) = (1 << 30, 1 << 30, 0);
+        (offer.operand_copies, offer.operand_rows) = (0, 0);
+        "fixed".clone_into(&mut offer.model);
+        offer.labels.clear();
+        offer.engine = String::new();
+    }
+    devices
+}
+
+/// A plan of 13 matrices of n = 256 over `count` devices.
+fn plan(count: usize) -> Plan {
+    let hello = Hello {
+        versions: vec![1],
+        suites: vec![1],
+        identity: Identity([0; 32]),
+        software: String::new(),
+        labels: Vec::new(),
+        devices: fixed_devices(count).iter().map(|device| device.offer.clone()).collect(),
+    };
+    let mut request = settings().request;
+    request.verifier = Identity(SigningKey::from_bytes(&VERIFIER).verifying_key().to_bytes());
+    request.matrix_dim = Some(256);
+    request.iterations = vec![
+        Iteration {
+            inner_dim: 1024,
+            sweeps: 3,
+        },
+        Iteration {
+            inner_dim: 192,
+            sweeps: 1,
+        },
+    ];
+    request.samples = 8;
+    let whole = request.plan(&hello).expect("a plan");
+    let shares = distribute(13, &vec![16; count]).expect("13 matrices are offered");
+    let mut fields = whole.fields().clone();
+    let mut matrix_offset = 0;
+    for (device, share) in fields.devices.iter_mut().zip(shares) {
+        (device.matrix_offset, device.num_matrices) = (matrix_offset, share as u32);
+        matrix_offset += share;
+    }
+    Plan::new(fields).expect("a plan")
+}
+
+fn challenge(plan: Plan, nonce: u8) -> Challenge {
+    Challenge::sign(
+        plan,
+        Nonce([nonce; 32]),
+        0,
+        u64::MAX,
+        &SigningKey::from_bytes(&VERIFIER),
+    )
+}
+
+/// The whole work under `challenge`, whose bytes decide every value.
+fn answer(challenge: &Challenge, count: usize) -> Attestation {
+    let (from_verifier, to_attester) = io::pipe().expect("a pipe");
+    let (from_attester, to_verifier) = io::pipe().expect("a pipe");
+    let served = thread::spawn(move || serve(attester(fixed_devices(count)), from_verifier, to_verifier));
+    let key = SigningKey::from_bytes(&ATTESTER);
+    let assumptions = default_assumptions(80);
+    let attestation = prove(from_attester, to_attester, challenge, &assumptions, &key, &Unobserved).expect("a session");
+    served
+        .join()
+        .expect("serving does not panic")
+        .expect("served to the end");
+    attestation
+}
+
+fn checksum(attestation: &Attestation) -> Chain {
+    attestation.session.checksum().expect("every iteration is done")
+}
+
+#[test]
+fn gpu_pow_end_to_end_flow() {
+    for count in [1, 3] {
+        // One device or three: contiguous ranges from 0, the remainder to the first.
+        let plan = plan(count);
+        let ranges: Vec<(u64, u32)> = plan
+            .devices()
+            .iter()
+            .map(|d| (d.matrix_offset, d.num_matrices))
+            .collect();
+        match count {
+            1 => assert_eq!(ranges, [(0, 13)]),
+            _ => assert_eq!(ranges, [(0, 5), (5, 4), (9, 4)]),
+        }
+
+        // The same seed gives the same checksum, another seed another.
+        let challenged = challenge(plan.clone(), 1);
+        let first = answer(&challenged, count);
+        assert_eq!(checksum(&first), checksum(&answer(&challenged, count)));
+        assert_ne!(checksum(&first), checksum(&answer(&challenge(plan.clone(), 2), count)));
+
+        // What was answered is what a CPU recomputes.
+        let verified = verify(&first.sealed, &Recompute::default(), &Unobserved).expect("evidence");
+        assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
+        assert_eq!(verified.session.checksum(), Some(checksum(&first)));
+
+        // The answer to one nonce is refused as the answer to another.
+        let relabelled = Evidence {
+            challenge: Some(challenge(plan, 2)),
+            ..first.evidence.clone()
+        };
+        let sealed = relabelled.seal(&SigningKey::from_bytes(&ATTESTER));
+        match verify(&sealed, &Recompute::default(), &Unobserved) {
+            Err(VerifyError::Evidence(EvidenceError::Challenge(why))) => assert_eq!(why, "another nonce"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("an answer to another nonce was accepted"),
+        }
+    }
+}

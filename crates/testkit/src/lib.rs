@@ -1,0 +1,15 @@
+//! Attesters that cheat, and what they meet: sessions in memory on a clock of their own.
+//!
+//! An adversary is the honest Attester with one thing changed. What it computes is changed in its engine
+//! ([`engine`], named in [`adversary`]), what it says in its [`peer`]. A [`rehearsal`] runs it against the Verifier's
+//! state machine with made-up times and fixed fresh bytes, so that every run gives the same evidence; [`wire`] runs it
+//! at the end of a real byte stream. [`odds`] says how often a cheat must be caught.
+
+pub mod adversary;
+pub mod cast;
+pub mod engine;
+pub mod odds;
+pub mod peer;
+pub mod reasons;
+pub mod rehearsal;
+pub mod wire;

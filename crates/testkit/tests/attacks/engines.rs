@@ -1,0 +1,89 @@
+//! Attesters whose engines cheat: all leaves are sampled, so that chance plays no part.
+
+use std::collections::HashMap;
+
+use protocol::commitment::OpeningError;
+use protocol::openings::{Digest, OpeningsError, TileMismatch};
+use protocol::verdict::{Failure, Verdict};
+use testkit::adversary::{ADVERSARIES, engines};
+use testkit::cast;
+use testkit::engine::{Shortcut, ShortcutEngine};
+use testkit::peer::HonestPeer;
+use testkit::rehearsal::Rehearsal;
+
+use crate::attacks;
+use crate::stage::judge;
+
+/// The verdict on an Attester whose device `g` is this adversary.
+fn adversary(g: u32, name: &'static str, fraction: f64) -> Verdict {
+    let rehearsal = Rehearsal::new(cast::request(&[(128, 3), (64, 2)], 1_000));
+    let engines = engines(HashMap::from([(g, (name, fraction))]), cast::engine);
+    judge(&rehearsal, &mut HonestPeer::new(cast::hello(&[5, 4]), engines))
+}
+
+use Failure::{Openings, Tile};
+use Verdict::Contraindicated;
+
+attacks! {
+    fn junk_in_one_fill_leaf(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::FillA | Digest::FillB, .. })) => adversary(0, "junk-fill", 0.2);
+    fn junk_in_one_sweep_leaf(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(1, "junk-sweep", 0.5);
+    fn digests_in_the_epilogue_nothing_stored(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "missing-memory", 1.0);
+    fn one_tile_not_stored(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "missing-memory", 0.2);
+    fn several_sweeps_in_one_pass(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, sample, .. })) if sample.sweep > 1
+        => adversary(0, "sweeps-in-one-pass", 0.0);
+    fn sweeps_skipped_and_repeated(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, sample, .. })) if sample.sweep > 1
+        => adversary(1, "sweeps-repeated", 0.0);
+    fn sweeps_skipped_and_roots_invented(): "opening-path",
+        Contraindicated(Openings(OpeningsError::Opening {
+            digest: Digest::Sweep, error: OpeningError::Root { .. }, ..
+        })) => adversary(0, "roots-invented", 0.0);
+    fn an_iteration_skipped(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { sample, .. })) if sample.iteration == 1 => adversary(1, "fill-skipped", 0.0);
+    fn one_dataset_for_two_devices(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { sample, .. })) if sample.device.0 == 1 => adversary(1, "twin", 0.0);
+    fn filled_for_another_nonce(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "other-nonce", 0.0);
+    fn products_of_half_the_length(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "short-products", 0.0);
+    fn hankel_operands(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "hankel-operands", 0.0);
+    fn low_rank_operands(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "low-rank-operands", 0.0);
+    fn a_linear_fold(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "linear-fold", 0.0);
+    fn pairs_of_neighbours(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "neighbours", 0.0);
+    fn words_not_shifted(): "tile-mismatch",
+        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "unshifted", 0.0);
+}
+
+#[test]
+fn every_adversary_is_caught_on_either_device() {
+    for cheat in ADVERSARIES {
+        for g in 0..2 {
+            // Device 0 holds the matrices from 0 on anyway.
+            if (cheat.name, g) != ("twin", 0) {
+                let verdict = adversary(g, cheat.name, 0.5);
+                assert_eq!(
+                    verdict.status(),
+                    1,
+                    "{} ({}) on device {g}: {verdict:?}",
+                    cheat.name,
+                    cheat.summary
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn adversaries_that_leave_nothing_out_are_affirmed() {
+    for name in ["junk-fill", "junk-sweep", "missing-memory"] {
+        assert_eq!(adversary(0, name, 0.0), Verdict::Affirmed, "{name}");
+    }
+    let rehearsal = Rehearsal::new(cast::request(&[(64, 2)], 1_000));
+    let engine = |_| Box::new(ShortcutEngine::new(Shortcut::default())) as Box<dyn protocol::engine::Engine>;
+    let verdict = judge(&rehearsal, &mut HonestPeer::new(cast::hello(&[5, 4]), engine));
+    assert_eq!(verdict, Verdict::Affirmed, "the plain engine without a shortcut");
+}

@@ -1,0 +1,194 @@
+//! Answers that come too late, too early, or never; and what one clock for all devices is worth.
+
+use protocol::claims::Claims;
+use protocol::frame::{Frame, MessageType};
+use protocol::verdict::{Failure, Obstacle, Phase, Verdict};
+use protocol::verifier::{Mode, Step, VerifierConfig, VerifierSession};
+use testkit::cast;
+use testkit::peer::{Action, HonestPeer, Peer, Tampered};
+use testkit::rehearsal::{Rehearsal, TRAVEL_NS};
+
+use crate::attacks;
+use crate::stage::{bytes, hello, honest, instead, judge, opens, play, rehearsal, tamper};
+
+use Verdict::{Contraindicated, CouldNotRun};
+
+/// A second, the deadline of every phase (ns).
+const SECOND: u64 = 1_000_000_000;
+
+/// The verdict on an Attester that lets `wait_ns` pass before it answers in `phase`, on the way included.
+fn slow(phase: Phase, wait_ns: u64) -> Verdict {
+    tamper(|turn| {
+        if opens(turn, phase) {
+            turn.actions.insert(0, Action::Wait(wait_ns - TRAVEL_NS));
+        }
+    })
+}
+
+/// The verdict on an Attester that has the answer of `phase` on the wire with that of the phase before.
+fn early(trigger: MessageType, nth: usize, answer: impl Fn(&Frame) -> bool) -> Verdict {
+    // The fresh bytes are fixed, so a first session tells what the second one will be asked.
+    let first = rehearsal().run(&mut honest());
+    let answer = first
+        .evidence
+        .records
+        .iter()
+        .find_map(|record| match &record.event {
+            protocol::record::Event::Received(frame) if answer(frame) => Some(frame.clone()),
+            _ => None,
+        })
+        .expect("the first session has the answer");
+    let mut seen = 0;
+    tamper(move |turn| {
+        if turn.position(trigger).is_some() {
+            seen += 1;
+            if seen == nth {
+                let Some(Action::Frame(last)) = turn.actions.pop() else {
+                    panic!("turns that answer end in a frame");
+                };
+                turn.actions
+                    .push(Action::Bytes([bytes(&last), bytes(&answer)].concat()));
+            }
+        }
+    })
+}
+
+fn is(message_type: MessageType) -> impl Fn(&Frame) -> bool {
+    move |frame| frame.message_type() == Some(message_type)
+}
+
+attacks! {
+    fn hello_late(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, limit_ms: 1_000 }) => slow(Phase::Hello, SECOND + 1);
+    fn ready_late(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Prepare, limit_ms: 1_000 }) => slow(Phase::Prepare, SECOND + 1);
+    fn filled_late(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 1_000 }) => slow(Phase::Fill, SECOND + 1);
+    fn swept_late(): "late", Contraindicated(Failure::Late { phase: Phase::Sweep, limit_ms: 1_000 }) => slow(Phase::Sweep, SECOND + 1);
+    fn openings_late(): "late", Contraindicated(Failure::Late { phase: Phase::Open, limit_ms: 1_000 }) => slow(Phase::Open, SECOND + 1);
+    fn one_device_late(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+        if opens(turn, Phase::Fill) {
+            turn.actions.insert(1, Action::Wait(SECOND));
+        }
+    });
+    fn an_abort_that_comes_late(): "late", Contraindicated(Failure::Late { phase: Phase::Sweep, .. })
+        => instead(Phase::Sweep, vec![Action::Wait(SECOND), crate::breaks::abort_action(1)]);
+    fn progress_moves_no_deadline(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+        if opens(turn, Phase::Fill) {
+            let progress = Action::Frame(Frame::new(MessageType::Progress, vec![0x81, 0x80]));
+            let waits = std::iter::repeat_n([Action::Wait(SECOND / 4), progress], 5).flatten();
+            turn.actions.splice(0..0, waits);
+        }
+    });
+    fn a_part_of_a_frame_moves_no_deadline(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+        if opens(turn, Phase::Fill) {
+            let Action::Frame(frame) = turn.actions.remove(0) else { panic!("FILLED") };
+            let drip = bytes(&frame).into_iter().flat_map(|byte| [Action::Bytes(vec![byte]), Action::Wait(SECOND / 20)]);
+            turn.actions.splice(0..0, drip);
+        }
+    });
+
+    fn hangs_before_hello(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Hello, .. }) => instead(Phase::Hello, vec![Action::Hang]);
+    fn hangs_before_ready(): "not-ready", CouldNotRun(Obstacle::Late { phase: Phase::Prepare, .. }) => instead(Phase::Prepare, vec![Action::Hang]);
+    fn hangs_in_the_fill(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => instead(Phase::Fill, vec![Action::Hang]);
+    fn hangs_in_the_sweeps(): "late", Contraindicated(Failure::Late { phase: Phase::Sweep, .. }) => instead(Phase::Sweep, vec![Action::Hang]);
+    fn hangs_before_openings(): "late", Contraindicated(Failure::Late { phase: Phase::Open, .. }) => instead(Phase::Open, vec![Action::Hang]);
+    fn hangs_with_one_device_filled(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, .. }) => tamper(|turn| {
+        if opens(turn, Phase::Fill) {
+            turn.actions.insert(1, Action::Hang);
+        }
+    });
+
+    fn ready_before_plan(): "not-this-protocol",
+        CouldNotRun(Obstacle::NotThisProtocol(failure)) if **failure == Failure::Premature { phase: Phase::Prepare }
+        => early(MessageType::Hello, 1, is(MessageType::Ready));
+    fn filled_before_nonce(): "premature", Contraindicated(Failure::Premature { phase: Phase::Fill })
+        => early(MessageType::Ready, 1, is(MessageType::Filled));
+    fn swept_before_salt_v(): "premature", Contraindicated(Failure::Premature { phase: Phase::Sweep })
+        => early(MessageType::Filled, 1, is(MessageType::Swept));
+    fn filled_before_salt_w(): "premature", Contraindicated(Failure::Premature { phase: Phase::Fill })
+        => early(MessageType::Swept, 1, |frame| {
+            frame.message_type() == Some(MessageType::Filled) && frame.payload[1] == 1
+        });
+    fn openings_before_sample(): "premature", Contraindicated(Failure::Premature { phase: Phase::Open })
+        => early(MessageType::Swept, 3, is(MessageType::Openings));
+}
+
+#[test]
+fn an_answer_on_the_deadline_is_in_time() {
+    for phase in [Phase::Hello, Phase::Prepare, Phase::Open] {
+        assert_eq!(slow(phase, SECOND), Verdict::Affirmed, "{phase:?}");
+    }
+    // The second device's answer travels after the first one's.
+    for phase in [Phase::Fill, Phase::Sweep] {
+        assert_eq!(slow(phase, SECOND - TRAVEL_NS), Verdict::Affirmed, "{phase:?}");
+    }
+}
+
+#[test]
+fn one_gpu_in_turn_for_two_devices_gains_nothing() {
+    // Each device's work takes 100 ms; one GPU does both, one after the other.
+    let (at_once, in_turn) = (windows(0), windows(100_000_000));
+    for (alone, turned) in at_once.iter().zip(&in_turn) {
+        assert!(
+            turned.fill_ns >= 200_000_000 && alone.fill_ns < 110_000_000,
+            "{turned:?}"
+        );
+        assert!(
+            turned.sweep_ns >= 200_000_000 && alone.sweep_ns < 110_000_000,
+            "{turned:?}"
+        );
+    }
+    let request = cast::request(&[(4_096, 300)], 1_000);
+    let plan = request.plan(&cast::hello(&[2, 2])).expect("a plan");
+    let claims = Claims::new(&plan, &in_turn, &cast::assumptions());
+    let operations = 2 * 4_096 * 2 * 65_536;
+    for device in &claims.devices {
+        let bound = device.best.tensor_ops.expect("enough samples").value;
+        assert!(bound <= operations * 5, "device {}: {bound} op/s", device.device);
+    }
+    // Both together did what one GPU did in 200 ms.
+    let host = claims.host.tensor_ops.expect("enough samples");
+    assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
+}
+
+/// Windows of a session in which the second device begins `lag_ns` after the first.
+fn windows(lag_ns: u64) -> Vec<protocol::verifier::Windows> {
+    let rehearsal = Rehearsal::new(cast::request(&[(64, 2)], 3));
+    let peer = HonestPeer::new(hello(), |_| cast::engine());
+    let mut peer = Tampered::new(peer, |turn| {
+        if turn.actions.len() == 2 {
+            turn.actions.insert(1, Action::Wait(lag_ns));
+            turn.actions.insert(0, Action::Wait(100_000_000));
+        }
+    });
+    let rehearsed = rehearsal.run(&mut peer);
+    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+    rehearsed.session.windows().to_vec()
+}
+
+#[test]
+fn no_clock_runs_offline() {
+    let session = VerifierSession::new(VerifierConfig {
+        mode: Mode::Offline,
+        hello_deadline_ms: 1,
+        tls_exporter: None,
+    });
+    let expected = Step::Receive {
+        phase: Phase::Hello,
+        deadline_ns: None,
+    };
+    assert_eq!(session.step(), expected);
+}
+
+#[test]
+fn the_verifier_stops_at_the_first_failure() {
+    struct Silent;
+    impl Peer for Silent {
+        fn greet(&mut self) -> Vec<Action> {
+            vec![Action::Hang]
+        }
+        fn answer(&mut self, frame: &Frame) -> Vec<Action> {
+            panic!("message type {} after the verdict", frame.type_number)
+        }
+    }
+    assert_eq!(judge(&rehearsal(), &mut Silent).code(), "not-ready");
+    assert_eq!(play(Silent).status(), 2);
+}

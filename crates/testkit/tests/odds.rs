@@ -1,0 +1,240 @@
+//! How often cheats are caught, counted and predicted: `cargo test -p testkit --test odds -- --nocapture` prints the table.
+//!
+//! Most trials play the sampling alone against a set of wrong leaves: the Verifier recomputes what it samples, so it
+//! finds a wrong leaf if and only if it looks at it. Whole sessions confirm that.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
+use protocol::bytes::{Fresh, Salt};
+use protocol::digest::matching;
+use protocol::matching::Matching;
+use protocol::plan::Plan;
+use protocol::sampling::Sample;
+use testkit::adversary::engines;
+use testkit::cast;
+use testkit::odds::{Draws, caught_odds, caught_odds_distinct, is_binomial, is_caught};
+use testkit::peer::HonestPeer;
+use testkit::rehearsal::Rehearsal;
+
+/// Tiles of the modelled device.
+const TILES: u32 = 512;
+/// Sweeps of the modelled session: 16 * 256 leaves.
+const SWEEPS: u32 = 16;
+const LEAVES: u64 = (TILES / 2 * SWEEPS) as u64;
+const FRACTIONS: [f64; 8] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5];
+const TRIALS: u64 = 2_000;
+
+fn plan(samples: u32) -> Plan {
+    let request = cast::request(&[(4_096, SWEEPS)], samples);
+    request.plan(&cast::hello(&[TILES.into()])).expect("a plan")
+}
+
+fn print_header() {
+    println!(
+        "{:<28} {:>9} {:>8} {:>7} {:>7} {:>10} {:>10}",
+        "adversary", "parameter", "samples", "trials", "caught", "counted", "predicted"
+    );
+}
+
+/// Prints a row of the table and holds it to the odds.
+fn row(adversary: &str, fraction: f64, samples: u32, trials: u64, caught: u64, predicted: f64) {
+    println!(
+        "{adversary:<28} {:>7.1} % {samples:>8} {trials:>7} {caught:>7} {:>9.2} % {:>9.2} %",
+        100.0 * fraction,
+        100.0 * caught as f64 / trials as f64,
+        100.0 * predicted,
+    );
+    assert!(
+        is_binomial(caught, trials, predicted),
+        "{adversary}, {fraction} with {samples} samples: caught {caught} of {trials}, predicted {predicted}"
+    );
+}
+
+/// Position of a sampled leaf among all leaves of the modelled session.
+fn index(sample: Sample) -> u64 {
+    u64::from(sample.sweep - 1) * u64::from(TILES / 2) + u64::from(sample.leaf)
+}
+
+#[test]
+fn junk_sweep_leaves_are_caught_as_predicted() {
+    print_header();
+    let mut draws = Draws::new(11);
+    for samples in [64, 256, 1_024] {
+        let plan = plan(samples);
+        for fraction in FRACTIONS {
+            let wrong = (LEAVES as f64 * fraction).round() as u64;
+            let fraction = wrong as f64 / LEAVES as f64;
+            // Where the wrong leaves lie makes no difference to uniform samples; a new place each time all the same.
+            let caught = (0..TRIALS)
+                .filter(|_| {
+                    let first = draws.below(LEAVES);
+                    let is_wrong = |sample| (index(sample) + LEAVES - first) % LEAVES < wrong;
+                    is_caught(&plan, &Fresh(draws.bytes()), is_wrong)
+                })
+                .count() as u64;
+            let predicted = caught_odds_distinct(wrong, LEAVES, samples);
+            let with_replacement = caught_odds(fraction, samples);
+            assert!(predicted >= with_replacement, "{predicted} < {with_replacement}");
+            row("junk sweep leaves", fraction, samples, TRIALS, caught, predicted);
+        }
+    }
+}
+
+/// Matchings of all sweeps under random salts.
+fn matchings(draws: &mut Draws) -> Vec<Matching> {
+    (0..SWEEPS).map(|_| matching(&Salt(draws.bytes()), TILES)).collect()
+}
+
+/// Whether a session that lacks these tiles is caught.
+fn is_missed(plan: &Plan, missing: &HashSet<u64>, draws: &mut Draws) -> bool {
+    let matchings = matchings(draws);
+    is_caught(plan, &Fresh(draws.bytes()), |sample| {
+        let (a, b) = matchings[sample.sweep as usize - 1].pair(sample.leaf);
+        [a, b].iter().any(|&tile| missing.contains(&u64::from(tile)))
+    })
+}
+
+/// Share of all pairs with at least one of `missing` tiles.
+fn spoiled(missing: u64) -> f64 {
+    let (kept, tiles) = ((u64::from(TILES) - missing) as f64, f64::from(TILES));
+    1.0 - kept * (kept - 1.0) / (tiles * (tiles - 1.0))
+}
+
+#[test]
+fn missing_tiles_and_junk_fill_leaves_are_caught_as_predicted() {
+    print_header();
+    let mut draws = Draws::new(12);
+    for samples in [64, 256] {
+        let plan = plan(samples);
+        // A 512th is the least that can be missing.
+        for fraction in &FRACTIONS[1..] {
+            let count = (f64::from(TILES) * fraction).round().max(1.0) as u64;
+            let fraction = count as f64 / f64::from(TILES);
+            let caught = (0..TRIALS)
+                .filter(|_| {
+                    let missing = draws.distinct(count, TILES.into());
+                    is_missed(&plan, &missing, &mut draws)
+                })
+                .count() as u64;
+            // A pair is spoiled by either of its tiles.
+            let wrong = (LEAVES as f64 * spoiled(count)).round() as u64;
+            let predicted = caught_odds_distinct(wrong, LEAVES, samples);
+            assert!(predicted >= caught_odds(fraction, samples), "pairs double the odds");
+            row("missing or junk tiles", fraction, samples, TRIALS, caught, predicted);
+        }
+    }
+}
+
+#[test]
+fn whole_sessions_are_caught_as_predicted() {
+    const TILES: u64 = 64;
+    const TRIALS: u64 = 200;
+    print_header();
+    // 2 sweeps of 32 leaves.
+    let leaves = 64;
+    for (name, fraction, samples) in [
+        ("junk-sweep", 0.0625, 8),
+        ("junk-sweep", 0.25, 4),
+        ("junk-fill", 0.03125, 8),
+        ("missing-memory", 0.125, 4),
+        ("missing-memory", 0.5, 1),
+    ] {
+        let request = cast::request(&[(64, 2)], samples);
+        let caught = (0..TRIALS)
+            .filter(|&trial| {
+                let mut rehearsal = Rehearsal::new(request.clone());
+                rehearsal.seed = trial;
+                let engines = engines(HashMap::from([(0, (name, fraction))]), cast::engine);
+                let rehearsed = rehearsal.run(&mut HonestPeer::new(cast::hello(&[TILES]), engines));
+                assert!(
+                    matches!(rehearsed.verdict().code(), "" | "tile-mismatch"),
+                    "{name}, trial {trial}: {:?}",
+                    rehearsed.verdict()
+                );
+                rehearsed.verdict().status() == 1
+            })
+            .count() as u64;
+        let share = if name == "junk-sweep" {
+            fraction
+        } else {
+            let kept = TILES as f64 * (1.0 - fraction);
+            1.0 - kept * (kept - 1.0) / (TILES as f64 * (TILES as f64 - 1.0))
+        };
+        let predicted = caught_odds_distinct((share * leaves as f64).round() as u64, leaves, samples);
+        row(
+            &format!("{name}, whole sessions"),
+            fraction,
+            samples,
+            TRIALS,
+            caught,
+            predicted,
+        );
+    }
+}
+
+/// What the clock gives an Attester that no link and no product could help: sweeps in next to no time.
+fn measured(samples: u32) -> Measured {
+    Measured {
+        inner_dim: 4_096,
+        samples,
+        dataset_bytes: u64::from(TILES) << 16,
+        iterations: vec![MeasuredIteration {
+            sweeps: SWEEPS.into(),
+            fill_ns: 1_000_000_000,
+            sweep_ns: 1,
+        }],
+    }
+}
+
+/// Of the trials, those that were not caught and whose V, and whose T, is above the truth.
+fn false_claims(assumptions: &Assumptions, samples: u32, missing: u64, trials: u64, draws: &mut Draws) -> (u64, u64) {
+    let (plan, measured) = (plan(samples), measured(samples));
+    let kept = u128::from(u64::from(TILES) - missing);
+    let memory = measured.memory_bytes(assumptions).expect("enough samples");
+    let rate = measured.tensor_ops(assumptions).expect("enough samples");
+    let lies_on_memory = u128::from(memory) > kept << 16;
+    let lies_on_rate = u128::from(rate) > measured.operations() * kept / u128::from(TILES);
+    let passed = (0..trials)
+        .filter(|_| {
+            let missing = draws.distinct(missing, TILES.into());
+            !is_missed(&plan, &missing, draws)
+        })
+        .count() as u64;
+    (
+        if lies_on_memory { passed } else { 0 },
+        if lies_on_rate { passed } else { 0 },
+    )
+}
+
+#[test]
+fn certified_bounds_stay_below_the_truth() {
+    let mut draws = Draws::new(13);
+    let trials = 1_000;
+    println!(
+        "{:<14} {:>8} {:>8} {:>8} {:>12} {:>12} {:>10}",
+        "missing tiles", "error", "samples", "trials", "V too high", "T too high", "allowed"
+    );
+    for error_bits in [20, 6, 3] {
+        let assumptions = Assumptions {
+            error_bits,
+            ..cast::assumptions()
+        };
+        for missing in [1, 2, 3, 4, 6, 8, 13, 26] {
+            let (memory, rate) = false_claims(&assumptions, 256, missing, trials, &mut draws);
+            let odds = 0.5f64.powi(error_bits as i32);
+            let allowed = trials as f64 * odds + 5.0 * (trials as f64 * odds).sqrt();
+            println!(
+                "{missing:<14} {:>8} {:>8} {trials:>8} {memory:>12} {rate:>12} {allowed:>10.1}",
+                format!("2^-{error_bits}"),
+                256
+            );
+            for (claim, count) in [("V", memory), ("T", rate)] {
+                assert!(
+                    count as f64 <= allowed,
+                    "{claim} above the truth in {count} of {trials}: {missing} tiles missing, error 2^-{error_bits}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Challenges as JSON files: the canonical bytes in hexadecimal, and beside them what they say, for people.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use protocol::bytes::{hex, unhex};
+use protocol::cbor::Canonical;
+use protocol::challenge::{Challenge, ChallengeError};
+use protocol::limits::MAX_PLAN_BYTES;
+use serde_json::{Value, json};
+
+/// What the file says it is.
+const FORMAT: &str = "gpu-attestor challenge";
+
+/// Longest file that is read, bytes: a plan of the largest size in hexadecimal, and as much again for people.
+const MAX_FILE_BYTES: u64 = 8 * MAX_PLAN_BYTES;
+
+/// Why a file is no challenge.
+#[derive(Debug, thiserror::Error)]
+pub enum ChallengeFileError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The file is longer than any challenge.
+    #[error("longer than {MAX_FILE_BYTES} bytes")]
+    TooLong,
+    /// Not the JSON of a challenge.
+    #[error("not a challenge file: {0}")]
+    Format(String),
+    /// The challenge itself is refused.
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
+}
+
+/// The challenge in a file, its signature checked.
+///
+/// # Errors
+///
+/// [`ChallengeFileError`].
+pub fn read(path: &Path) -> Result<Challenge, ChallengeFileError> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(ChallengeFileError::TooLong);
+    }
+    parse(&text)
+}
+
+/// The challenge in the text of a file, its signature checked.
+///
+/// # Errors
+///
+/// [`ChallengeFileError`].
+pub fn parse(text: &str) -> Result<Challenge, ChallengeFileError> {
+    let format = |why: &str| ChallengeFileError::Format(why.to_owned());
+    let value: Value = serde_json::from_str(text).map_err(|e| format(&e.to_string()))?;
+    if value["format"] != FORMAT {
+        return Err(format(&format!(
+            "\"format\" is {}, expected {FORMAT:?}",
+            value["format"]
+        )));
+    }
+    let bytes = value["challenge"]
+        .as_str()
+        .and_then(unhex)
+        .ok_or_else(|| format("\"challenge\" is not hexadecimal"))?;
+    Ok(Challenge::verify(&bytes)?)
+}
+
+/// The file of a challenge. Only `challenge` is read back; the rest says what it holds.
+#[must_use]
+pub fn to_json(challenge: &Challenge) -> Value {
+    let plan = challenge.plan.fields();
+    json!({
+        "format": FORMAT,
+        "challenge": hex(&challenge.to_bytes()),
+        "session_id": hex(&plan.session_id),
+        "verifier": plan.verifier.to_string(),
+        "audience": plan.audience,
+        "issued_unix_ms": challenge.issued_unix_ms,
+        "expires_unix_ms": challenge.expires_unix_ms,
+        "nonce": challenge.nonce.to_string(),
+        "matrix_dim": plan.matrix_dim,
+        "devices": plan.devices.iter().map(|device| json!({
+            "ordinal": device.ordinal.0,
+            "num_matrices": device.num_matrices,
+        })).collect::<Vec<_>>(),
+        "iterations": plan.iterations.iter().map(|iteration| json!({
+            "inner_dim": iteration.inner_dim,
+            "sweeps": iteration.sweeps,
+        })).collect::<Vec<_>>(),
+        "samples": plan.samples,
+    })
+}

@@ -1,0 +1,38 @@
+//! Chores of the repository: `cargo xtask kernels [--check]`.
+
+mod kernels;
+mod nvrtc;
+mod toolchain;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask kernels [--check]
+
+  kernels          compile crates/engine-cuda/kernels to crates/engine-cuda/images
+  kernels --check  compile and compare byte for byte with what is committed; write nothing
+
+Needs python3 with venv and pip, and PyPI once: the pinned compiler goes to .kern (about 85 MB to fetch).";
+
+fn main() -> ExitCode {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the repository");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        ["kernels"] => kernels::build(repository),
+        ["kernels", "--check"] => kernels::check(repository),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
