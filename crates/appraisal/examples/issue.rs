@@ -1,0 +1,50 @@
+//! Runs a CPU session and writes its results and reports into a folder, for other libraries to check:
+//! `cargo run -p appraisal --example issue -- FOLDER`.
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+
+use appraisal::key::{Algorithm, JwkSet, SigningKey};
+use appraisal::policy::Policy;
+use appraisal::profile::Profiles;
+use appraisal::report::{html, json, junit, markdown};
+use appraisal::result::{AttestationResult, Issuance};
+use appraisal::{Subject, appraise};
+use integration_tests::{attester, cpu, run, settings};
+use verifier::Unobserved;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("expected a folder")?);
+    fs::create_dir_all(&folder)?;
+    let (attestation, _) = run(attester(cpu(2)), &settings(), &Unobserved);
+    let now_unix_ms = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_millis() as u64;
+    let subject = Subject::from(&attestation);
+    let appraisal = appraise(&subject, &Policy::default(), &Profiles::embedded(), now_unix_ms);
+    let mut keys = JwkSet::default();
+    for (name, algorithm) in [("eddsa", Algorithm::EdDsa), ("es256", Algorithm::Es256)] {
+        let key = SigningKey::generate(algorithm)?;
+        keys.insert(key.public());
+        for audience in [Some("market.example".to_owned()), None] {
+            let form = if audience.is_some() { "aud" } else { "open" };
+            let result = AttestationResult::new(
+                &appraisal,
+                &Issuance {
+                    audience,
+                    ..Issuance::default()
+                },
+            );
+            fs::write(folder.join(format!("{name}-{form}.jwt")), result.to_jwt(&key))?;
+            fs::write(folder.join(format!("{name}-{form}.cwt")), result.to_cwt(&key)?)?;
+            fs::write(folder.join(format!("{form}.json")), serde_json::to_vec(&result)?)?;
+        }
+    }
+    fs::write(folder.join("jwks.json"), keys.to_json())?;
+    fs::write(folder.join("report.html"), html(&appraisal))?;
+    fs::write(folder.join("report.md"), markdown(&appraisal))?;
+    fs::write(folder.join("report.json"), json(&appraisal))?;
+    fs::write(folder.join("report.xml"), junit(&appraisal))?;
+    Ok(())
+}

@@ -1,0 +1,441 @@
+//! Keys that sign Attestation Results, and the public ones that check them (RFC 7517, 7638, 8037).
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ed25519_dalek::Signer as _;
+use p256::ecdsa::signature::Verifier as _;
+use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// Signature algorithms that are understood; a key has exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Ed25519.
+    EdDsa,
+    /// ECDSA with P-256 and SHA-256.
+    Es256,
+    /// ECDSA with P-384 and SHA-384: checked, never made here.
+    Es384,
+}
+
+impl Algorithm {
+    /// Its name in JOSE.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::EdDsa => "EdDSA",
+            Algorithm::Es256 => "ES256",
+            Algorithm::Es384 => "ES384",
+        }
+    }
+}
+
+/// Why a key can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Neither an Ed25519 nor a P-256 private key in PKCS #8 PEM.
+    #[error("no PKCS #8 PEM of an Ed25519 or P-256 private key")]
+    NoPrivateKey,
+    /// The system gave no randomness.
+    #[error("no randomness for a new key: {0}")]
+    Randomness(getrandom::Error),
+    /// ES384 keys are not made here.
+    #[error("{} keys are checked, not made", .0.name())]
+    NotMade(Algorithm),
+    /// A JWK that is no public signing key.
+    #[error("key {index} of the set: {problem}")]
+    Jwk {
+        /// Its position, from 0.
+        index: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Not a JWK Set.
+    #[error("no JWK Set: {0}")]
+    NoJwkSet(#[from] serde_json::Error),
+}
+
+/// A private key.
+#[derive(Clone)]
+pub enum SigningKey {
+    /// For EdDSA.
+    Ed25519(ed25519_dalek::SigningKey),
+    /// For ES256.
+    P256(p256::ecdsa::SigningKey),
+}
+
+impl SigningKey {
+    /// A new key from the system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Randomness`], and [`KeyError::NotMade`] for ES384.
+    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+        loop {
+            let mut seed = Zeroizing::new([0; 32]);
+            getrandom::fill(&mut *seed).map_err(KeyError::Randomness)?;
+            match algorithm {
+                Algorithm::EdDsa => return Ok(SigningKey::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed))),
+                Algorithm::Es256 => {
+                    // All but 2^-32 of seeds are scalars.
+                    if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&*seed) {
+                        return Ok(SigningKey::P256(key));
+                    }
+                }
+                Algorithm::Es384 => return Err(KeyError::NotMade(algorithm)),
+            }
+        }
+    }
+
+    /// The key of a PKCS #8 PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoPrivateKey`].
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map(SigningKey::Ed25519);
+        ed25519
+            .or_else(|_| p256::ecdsa::SigningKey::from_pkcs8_pem(pem).map(SigningKey::P256))
+            .map_err(|_| KeyError::NoPrivateKey)
+    }
+
+    /// The key as PKCS #8 PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NoPrivateKey`] if the key can't be encoded.
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        match self {
+            SigningKey::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF),
+            SigningKey::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+        }
+        .map_err(|_| KeyError::NoPrivateKey)
+    }
+
+    /// What signatures are made with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            SigningKey::Ed25519(_) => Algorithm::EdDsa,
+            SigningKey::P256(_) => Algorithm::Es256,
+        }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        match self {
+            SigningKey::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
+            SigningKey::P256(key) => PublicKey::P256(*key.verifying_key()),
+        }
+    }
+
+    /// 64 bytes of signature: of EdDSA, or r and s of ECDSA.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match self {
+            SigningKey::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
+            SigningKey::P256(key) => {
+                let signature: p256::ecdsa::Signature = key.sign(message);
+                signature.to_bytes().to_vec()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({} {})", self.algorithm().name(), self.public().kid())
+    }
+}
+
+/// A public key; it checks signatures of its own algorithm alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PublicKey {
+    /// For EdDSA.
+    Ed25519(ed25519_dalek::VerifyingKey),
+    /// For ES256.
+    P256(p256::ecdsa::VerifyingKey),
+    /// For ES384.
+    P384(p384::ecdsa::VerifyingKey),
+}
+
+impl PublicKey {
+    /// What it checks.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            PublicKey::Ed25519(_) => Algorithm::EdDsa,
+            PublicKey::P256(_) => Algorithm::Es256,
+            PublicKey::P384(_) => Algorithm::Es384,
+        }
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            PublicKey::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            PublicKey::P256(key) => p256::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+            PublicKey::P384(key) => p384::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+        }
+    }
+
+    /// The key's RFC 7638 thumbprint: its `kid`.
+    #[must_use]
+    pub fn kid(&self) -> String {
+        let jwk = self.bare_jwk();
+        // Members in lexicographic order, no blanks (RFC 7638 §3).
+        let text = match &jwk.y {
+            Some(y) => format!(
+                r#"{{"crv":"{}","kty":"{}","x":"{}","y":"{y}"}}"#,
+                jwk.crv, jwk.kty, jwk.x
+            ),
+            None => format!(r#"{{"crv":"{}","kty":"{}","x":"{}"}}"#, jwk.crv, jwk.kty, jwk.x),
+        };
+        Base64UrlUnpadded::encode_string(&Sha256::digest(text.as_bytes()))
+    }
+
+    /// The key as a JWK with `kid`, `alg` and `use`.
+    #[must_use]
+    pub fn jwk(&self) -> Jwk {
+        Jwk {
+            kid: Some(self.kid()),
+            alg: Some(self.algorithm().name().to_owned()),
+            usage: Some("sig".to_owned()),
+            ..self.bare_jwk()
+        }
+    }
+
+    fn bare_jwk(&self) -> Jwk {
+        let (kty, crv, point) = match self {
+            PublicKey::Ed25519(key) => ("OKP", "Ed25519", key.to_bytes().to_vec()),
+            PublicKey::P256(key) => ("EC", "P-256", key.to_sec1_point(false).as_bytes()[1..].to_vec()),
+            PublicKey::P384(key) => ("EC", "P-384", key.to_sec1_point(false).as_bytes()[1..].to_vec()),
+        };
+        let encode = Base64UrlUnpadded::encode_string;
+        let (x, y) = match self {
+            PublicKey::Ed25519(_) => (encode(&point), None),
+            _ => {
+                let (x, y) = point.split_at(point.len() / 2);
+                (encode(x), Some(encode(y)))
+            }
+        };
+        Jwk {
+            kty: kty.to_owned(),
+            crv: crv.to_owned(),
+            x,
+            y,
+            kid: None,
+            alg: None,
+            usage: None,
+        }
+    }
+}
+
+/// A public key in JSON (RFC 7517).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwk {
+    /// `OKP` or `EC`.
+    pub kty: String,
+    /// `Ed25519`, `P-256` or `P-384`.
+    pub crv: String,
+    /// Coordinate, base64url.
+    pub x: String,
+    /// Second coordinate of an `EC` key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+    /// What tokens call the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// The only algorithm it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    /// `sig`.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub usage: Option<String>,
+}
+
+impl Jwk {
+    fn public_key(&self) -> Result<PublicKey, String> {
+        let bytes = |text: &str, what: &str, len: usize| {
+            let bytes = Base64UrlUnpadded::decode_vec(text).map_err(|_| format!("{what} is not base64url"))?;
+            match bytes.len() == len {
+                true => Ok(bytes),
+                false => Err(format!("{what} has {} bytes, expected {len}", bytes.len())),
+            }
+        };
+        let point = |len: usize| -> Result<Vec<u8>, String> {
+            let y = self.y.as_deref().ok_or("y is missing")?;
+            Ok([vec![4], bytes(&self.x, "x", len)?, bytes(y, "y", len)?].concat())
+        };
+        let off_curve = |_| "the point is not on the curve".to_owned();
+        let key = match (self.kty.as_str(), self.crv.as_str()) {
+            ("OKP", "Ed25519") => {
+                let x: [u8; 32] = bytes(&self.x, "x", 32)?.try_into().map_err(|_| "x has not 32 bytes")?;
+                let key = ed25519_dalek::VerifyingKey::from_bytes(&x).map_err(|_| "x is no point".to_owned())?;
+                PublicKey::Ed25519(key)
+            }
+            ("EC", "P-256") => {
+                PublicKey::P256(p256::ecdsa::VerifyingKey::from_sec1_bytes(&point(32)?).map_err(off_curve)?)
+            }
+            ("EC", "P-384") => {
+                PublicKey::P384(p384::ecdsa::VerifyingKey::from_sec1_bytes(&point(48)?).map_err(off_curve)?)
+            }
+            (kty, crv) => {
+                return Err(format!(
+                    "kty {kty:?} with crv {crv:?}; expected OKP with Ed25519, EC with P-256 or P-384"
+                ));
+            }
+        };
+        match &self.alg {
+            Some(alg) if alg != key.algorithm().name() => {
+                Err(format!("alg {alg:?} for a key of {}", key.algorithm().name()))
+            }
+            _ if self.usage.as_deref().is_some_and(|usage| usage != "sig") => Err("not for signatures".to_owned()),
+            _ => Ok(key),
+        }
+    }
+}
+
+/// Public keys by `kid`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JwkSet(Vec<(String, PublicKey)>);
+
+impl JwkSet {
+    /// A set of these keys, under their thumbprints.
+    #[must_use]
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        JwkSet(keys.into_iter().map(|key| (key.kid(), key)).collect())
+    }
+
+    /// The set in JSON text. Symmetric and private keys have no place in it, and are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] says which key is wrong; nothing is skipped.
+    pub fn parse(json: &str) -> Result<Self, KeyError> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<serde_json::Value>,
+        }
+        let set: Set = serde_json::from_str(json)?;
+        let mut keys: Vec<(String, PublicKey)> = Vec::new();
+        for (index, value) in set.keys.into_iter().enumerate() {
+            let fail = |problem: String| KeyError::Jwk { index, problem };
+            if value.get("d").is_some() || value.get("k").is_some() {
+                return Err(fail("it holds a secret: only public keys belong here".to_owned()));
+            }
+            let jwk: Jwk = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+            let key = jwk.public_key().map_err(fail)?;
+            let kid = jwk.kid.unwrap_or_else(|| key.kid());
+            if keys.iter().any(|(known, _)| *known == kid) {
+                return Err(fail(format!("a second key with kid {kid:?}")));
+            }
+            keys.push((kid, key));
+        }
+        Ok(JwkSet(keys))
+    }
+
+    /// The set as JSON text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let jwk = |(kid, key): &(String, PublicKey)| Jwk {
+            kid: Some(kid.clone()),
+            ..key.jwk()
+        };
+        let keys: Vec<Jwk> = self.0.iter().map(jwk).collect();
+        serde_json::json!({ "keys": keys }).to_string()
+    }
+
+    /// The key of this `kid`.
+    #[must_use]
+    pub fn key(&self, kid: &str) -> Option<&PublicKey> {
+        self.0.iter().find(|(known, _)| known == kid).map(|(_, key)| key)
+    }
+
+    /// Every `kid`.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(kid, _)| kid.as_str())
+    }
+
+    /// Adds a key under its thumbprint, unless it is there.
+    pub fn insert(&mut self, key: PublicKey) {
+        let kid = key.kid();
+        if self.key(&kid).is_none() {
+            self.0.push((kid, key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_8037() {
+        let text = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let set = JwkSet::parse(text).expect("the key of RFC 8037, A.2");
+        assert_eq!(
+            set.kids().collect::<Vec<_>>(),
+            ["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"]
+        );
+    }
+
+    #[test]
+    fn keys_survive_pem_and_jwk() {
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+            let key = SigningKey::generate(algorithm).expect("a key");
+            let again = SigningKey::from_pem(&key.to_pem().expect("PEM")).expect("the key");
+            assert_eq!(again.public(), key.public());
+            let set = JwkSet::new([key.public()]);
+            assert_eq!(JwkSet::parse(&set.to_json()).expect("the set"), set);
+            let signature = again.sign(b"message");
+            assert!(key.public().verifies(b"message", &signature));
+            assert!(!key.public().verifies(b"another", &signature));
+        }
+        assert!(matches!(
+            SigningKey::generate(Algorithm::Es384),
+            Err(KeyError::NotMade(_))
+        ));
+        assert!(matches!(SigningKey::from_pem("no key"), Err(KeyError::NoPrivateKey)));
+    }
+
+    #[test]
+    fn sets_hold_public_signing_keys_alone() {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        for (jwk, problem) in [
+            (r#"{"kty":"oct","k":"c2VjcmV0"}"#.to_owned(), "secret"),
+            (
+                format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","d":"{x}"}}"#),
+                "secret",
+            ),
+            (
+                format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","alg":"HS256"}}"#),
+                "alg",
+            ),
+            (
+                format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","use":"enc"}}"#),
+                "signatures",
+            ),
+            (format!(r#"{{"kty":"OKP","crv":"X25519","x":"{x}"}}"#), "kty"),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}"}}"#), "y is missing"),
+            (format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{x}"}}"#), "curve"),
+            (r#"{"kty":"OKP","crv":"Ed25519","x":"AAAA"}"#.to_owned(), "bytes"),
+            (
+                format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}},{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#),
+                "second",
+            ),
+        ] {
+            let error = JwkSet::parse(&format!(r#"{{"keys":[{jwk}]}}"#)).expect_err(problem);
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+        assert!(matches!(JwkSet::parse("[]"), Err(KeyError::NoJwkSet(_))));
+    }
+}

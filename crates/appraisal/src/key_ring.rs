@@ -1,0 +1,219 @@
+//! The folder in which an issuer's key lives: one private key that signs, and the public halves of its forerunners.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::key::{Algorithm, JwkSet, KeyError, SigningKey};
+
+const CURRENT: &str = "signing.pem";
+const RETIRED: &str = "retired.jwks.json";
+
+/// Why a folder is no key ring.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRingError {
+    /// A file could not be read or made.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Others than the owner can read the private key.
+    #[error("{path} has mode {mode:04o}; expected 0600: run chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file holds no keys.
+    #[error("{path}: {error}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: KeyError,
+    },
+    /// The environment variable is not set, or holds no key.
+    #[error("environment variable {0} holds no PKCS #8 PEM of a private key")]
+    Variable(String),
+}
+
+/// The key that signs, and all that may still be asked for.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    signing: SigningKey,
+    retired: JwkSet,
+}
+
+impl KeyRing {
+    /// The ring in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError`]; a private key that others can read is refused.
+    pub fn load(folder: &Path) -> Result<Self, KeyRingError> {
+        let path = folder.join(CURRENT);
+        let pem = read_private(&path)?;
+        let signing = SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key { path, error })?;
+        let path = folder.join(RETIRED);
+        let retired = match fs::read_to_string(&path) {
+            Ok(json) => JwkSet::parse(&json).map_err(|error| KeyRingError::Key { path, error })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => JwkSet::default(),
+            Err(error) => return Err(KeyRingError::Io { path, error }),
+        };
+        Ok(KeyRing { signing, retired })
+    }
+
+    /// The ring of one key, PKCS #8 PEM in an environment variable.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError::Variable`].
+    pub fn from_env(variable: &str) -> Result<Self, KeyRingError> {
+        let wrong = || KeyRingError::Variable(variable.to_owned());
+        let pem = Zeroizing::new(std::env::var(variable).map_err(|_| wrong())?);
+        let signing = SigningKey::from_pem(&pem).map_err(|_| wrong())?;
+        Ok(KeyRing {
+            signing,
+            retired: JwkSet::default(),
+        })
+    }
+
+    /// A new ring in `folder`, its private key of mode 0600; never over an old one.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError`], of kind [`io::ErrorKind::AlreadyExists`] where there is a key.
+    pub fn create(folder: &Path, algorithm: Algorithm) -> Result<Self, KeyRingError> {
+        let path = folder.join(CURRENT);
+        let key = |error| KeyRingError::Key {
+            path: path.clone(),
+            error,
+        };
+        let signing = SigningKey::generate(algorithm).map_err(key)?;
+        let pem = signing.to_pem().map_err(key)?;
+        write_whole(&path, pem.as_bytes(), false)?;
+        KeyRing::load(folder)
+    }
+
+    /// Replaces the private key by a new one; the old public key stays in the set, the old private key is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError`]; a ring that can't be written is left as it is.
+    pub fn rotate(folder: &Path, algorithm: Algorithm) -> Result<Self, KeyRingError> {
+        let mut ring = KeyRing::load(folder)?;
+        let path = folder.join(CURRENT);
+        let key = |error| KeyRingError::Key {
+            path: path.clone(),
+            error,
+        };
+        let signing = SigningKey::generate(algorithm).map_err(key)?;
+        let pem = signing.to_pem().map_err(key)?;
+        // In this order no signature is ever without its public key.
+        ring.retired.insert(ring.signing.public());
+        write_whole(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
+        write_whole(&path, pem.as_bytes(), true)?;
+        KeyRing::load(folder)
+    }
+
+    /// The key that signs.
+    #[must_use]
+    pub fn signing(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// The public keys, the current one first: what Relying Parties are given.
+    #[must_use]
+    pub fn jwks(&self) -> JwkSet {
+        let mut set = JwkSet::new([self.signing.public()]);
+        for kid in self.retired.kids() {
+            self.retired
+                .key(kid)
+                .into_iter()
+                .for_each(|key| set.insert(key.clone()));
+        }
+        set
+    }
+}
+
+fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyRingError> {
+    let io = |error| KeyRingError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyRingError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+    }
+    fs::read_to_string(path).map(Zeroizing::new).map_err(io)
+}
+
+/// Writes a file whole or not at all; temporary files have mode 0600.
+fn write_whole(path: &Path, bytes: &[u8], may_replace: bool) -> Result<(), KeyRingError> {
+    let io = |error| KeyRingError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(io)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    match may_replace {
+        true => file.persist(path).map_err(|e| io(e.error))?,
+        false => file.persist_noclobber(path).map_err(|e| io(e.error))?,
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn rotation_keeps_what_was_signed_checkable() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = KeyRing::create(folder.path(), Algorithm::EdDsa).expect("a ring");
+        assert!(
+            KeyRing::create(folder.path(), Algorithm::EdDsa).is_err(),
+            "never over an old key"
+        );
+        let second = KeyRing::rotate(folder.path(), Algorithm::Es256).expect("a new key");
+        let third = KeyRing::rotate(folder.path(), Algorithm::EdDsa).expect("a new key");
+        let expected = [&third, &second, &first].map(|ring| ring.signing().public().kid());
+        let mut kids: Vec<String> = third.jwks().kids().map(str::to_owned).collect();
+        assert_eq!(kids[0], expected[0], "the current key comes first");
+        kids.sort();
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(kids, expected);
+
+        let path = folder.path().join(CURRENT);
+        assert_eq!(
+            fs::metadata(&path).expect("the key").permissions().mode() & 0o7777,
+            0o600
+        );
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
+        assert!(matches!(
+            KeyRing::load(folder.path()),
+            Err(KeyRingError::Exposed { mode: 0o640, .. })
+        ));
+    }
+}

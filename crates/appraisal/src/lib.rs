@@ -1,0 +1,35 @@
+//! From evidence to a verdict people can rely on.
+//!
+//! Evidence and a [`policy::Policy`] give an [`Appraisal`]: which [`profile`] classes the certified figures fit, findings
+//! with cause and remedy, a verdict after AR4SI a device and for the host; signed as an EAT Attestation Result, or
+//! printed as a report.
+
+#![forbid(unsafe_code)]
+
+mod document;
+pub mod profile;
+
+pub mod policy;
+
+pub mod claim;
+pub mod classify;
+pub mod finding;
+pub mod reason;
+pub mod telemetry;
+
+mod appraise;
+
+pub mod cwt;
+pub mod key;
+pub mod key_ring;
+pub mod result;
+pub mod token;
+
+pub mod nvidia;
+
+pub mod report;
+
+pub mod calibrate;
+
+pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
+pub use document::InputError;

@@ -1,0 +1,379 @@
+//! What a Relying Party asks for, in TOML (keys in `docs/results.md`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use protocol::bounds::Assumptions;
+use protocol::bytes::{hex, unhex};
+
+use crate::classify::Shares;
+use crate::document::{Document, InputError};
+use crate::finding::FindingKind;
+use crate::profile::{Kind, Profiles};
+
+/// What is asked for; every part has a default, and unknown keys are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Name for people; the digest is the identity.
+    pub name: String,
+    /// Of each device.
+    pub device: DevicePolicy,
+    /// Of the host.
+    pub host: HostPolicy,
+    /// Of the session and its evidence.
+    pub session: SessionPolicy,
+    /// Assumptions that replace those the evidence was recorded with; the bounds follow from them.
+    pub assumptions: AssumptionsPolicy,
+    /// What share of a class must be certified.
+    pub shares: Shares,
+    /// What a finding does, where it differs from its kind's default.
+    pub findings: BTreeMap<FindingKind, Effect>,
+    /// What the protocol's limits would cost a cheat: stated in reports, argued and not proven (spec §7).
+    pub limits: Limits,
+}
+
+/// What each device must show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DevicePolicy {
+    /// The claim in HELLO must name a known class and its figures must fit it.
+    pub claim_must_fit: bool,
+    /// The class that each device must claim and fit.
+    pub class: Option<String>,
+    /// Least V, bytes.
+    pub min_memory_bytes: Option<u64>,
+    /// Least B, bytes/s.
+    pub min_bandwidth_bytes_per_s: Option<u64>,
+    /// Least T, operations/s.
+    pub min_tensor_ops_per_s: Option<u64>,
+    /// Least T_local, operations/s.
+    pub min_local_tensor_ops_per_s: Option<u64>,
+}
+
+impl Default for DevicePolicy {
+    fn default() -> Self {
+        DevicePolicy {
+            claim_must_fit: true,
+            class: None,
+            min_memory_bytes: None,
+            min_bandwidth_bytes_per_s: None,
+            min_tensor_ops_per_s: None,
+            min_local_tensor_ops_per_s: None,
+        }
+    }
+}
+
+/// What the host must show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostPolicy {
+    /// Devices in the session, exactly.
+    pub devices: Option<u32>,
+    /// Devices in the session, at least.
+    pub min_devices: Option<u32>,
+    /// Least T of the host, operations/s.
+    pub min_tensor_ops_per_s: Option<u64>,
+}
+
+/// What the session must have been.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionPolicy {
+    /// Verifier keys whose evidence counts, hex; empty for any.
+    pub verifiers: Vec<String>,
+    /// For whom the evidence must have been made.
+    pub audience: Option<String>,
+    /// Oldest evidence that counts, seconds since its start.
+    pub max_age_s: Option<u64>,
+    /// Longest fill window, ms.
+    pub max_fill_ms: Option<u64>,
+    /// Longest sum of sweep windows of an iteration, ms.
+    pub max_sweep_ms: Option<u64>,
+    /// Fewest samples a device and distinct k.
+    pub min_samples: Option<u32>,
+}
+
+/// Assumptions that the policy sets; what is absent is taken from the evidence (spec §6).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssumptionsPolicy {
+    /// η is 2^-this a device and claim.
+    pub error_bits: Option<u32>,
+    /// Best exact int8 rate of any known GPU, operations/s.
+    pub best_rate_ops_per_s: Option<u64>,
+    /// W_in, bytes/s.
+    pub link_in_bytes_per_s: Option<u64>,
+    /// W_out, bytes/s.
+    pub link_out_bytes_per_s: Option<u64>,
+    /// R: rate at which hidden helpers with copies are assumed to read, bytes/s.
+    pub helper_bytes_per_s: Option<u64>,
+    /// C, bytes.
+    pub on_chip_bytes: Option<u64>,
+}
+
+impl AssumptionsPolicy {
+    /// The evidence's assumptions with this policy's in their place.
+    #[must_use]
+    pub fn applied_to(&self, recorded: &Assumptions) -> Assumptions {
+        Assumptions {
+            best_rate_ops: self.best_rate_ops_per_s.unwrap_or(recorded.best_rate_ops),
+            link_in_bytes: self.link_in_bytes_per_s.unwrap_or(recorded.link_in_bytes),
+            link_out_bytes: self.link_out_bytes_per_s.unwrap_or(recorded.link_out_bytes),
+            helper_bytes: self.helper_bytes_per_s.unwrap_or(recorded.helper_bytes),
+            on_chip_bytes: self.on_chip_bytes.unwrap_or(recorded.on_chip_bytes),
+            error_bits: self.error_bits.unwrap_or(recorded.error_bits),
+        }
+    }
+}
+
+/// What a finding does to a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Said, and nothing else.
+    Note,
+    /// The verdict is a warning at best.
+    Warn,
+    /// The verdict is contraindicated.
+    Contraindicate,
+}
+
+/// What the limits of the protocol would cost a cheat (spec §7).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Reading rate that p GPUs reach who hold disjoint parts and no copies, joined by links of `link_bytes_per_s`.
+    pub joined: Vec<Joined>,
+    /// The link between GPUs that the table is for, bytes/s one direction.
+    pub link_bytes_per_s: u64,
+}
+
+/// One row of the table in [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// p.
+    pub gpus: u32,
+    /// The rate they can reach together as one, bytes/s.
+    pub bytes_per_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let joined = |gpus, bytes_per_s| Joined { gpus, bytes_per_s };
+        Limits {
+            joined: vec![
+                joined(2, 3_000_000_000_000),
+                joined(4, 4_000_000_000_000),
+                joined(8, 6_900_000_000_000),
+            ],
+            link_bytes_per_s: 376_000_000_000,
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            name: "default".to_owned(),
+            device: DevicePolicy::default(),
+            host: HostPolicy::default(),
+            session: SessionPolicy::default(),
+            assumptions: AssumptionsPolicy::default(),
+            shares: Shares::default(),
+            findings: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Policy {
+    /// The policy in `text`, whose classes are among `profiles`; `file` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] with line and key for unknown keys, contradictions and values that nothing can meet.
+    pub fn parse(file: &str, text: &str, profiles: &Profiles) -> Result<Self, InputError> {
+        let document = Document::new(file, text);
+        let policy: Policy = document.read()?;
+        policy.check(&document, profiles)?;
+        Ok(policy)
+    }
+
+    /// The policy as TOML that [`Policy::parse`] reads.
+    ///
+    /// # Panics
+    ///
+    /// Never: every policy is a table of plain values.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a table of plain values")
+    }
+
+    /// BLAKE3 of what the policy says, defaults included, hex: a verdict names it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        blake3::hash(self.to_toml().as_bytes()).to_hex().to_string()
+    }
+
+    /// The policy's identifier in results: `urn:gpu-attestor:policy:NAME:BLAKE3`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        let name: String = self.name.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+        format!("urn:gpu-attestor:policy:{name}:{}", self.digest())
+    }
+
+    /// What a finding of this kind does.
+    #[must_use]
+    pub fn effect(&self, kind: FindingKind) -> Effect {
+        self.findings.get(&kind).copied().unwrap_or(kind.default_effect())
+    }
+
+    fn check(&self, document: &Document<'_>, profiles: &Profiles) -> Result<(), InputError> {
+        let fail = |key: &str, problem: String| Err(document.error(key, problem));
+        if self.name.is_empty() || self.name.len() > 64 {
+            return fail("name", "expected 1 to 64 bytes".to_owned());
+        }
+        if let Some(class) = &self.device.class {
+            let Some(profile) = profiles.named(class) else {
+                let known: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
+                return fail("device.class", format!("{class:?} is none of {}", known.join(", ")));
+            };
+            if !self.device.claim_must_fit {
+                return fail(
+                    "device.claim_must_fit",
+                    "false, but device.class asks for a class: contradiction".to_owned(),
+                );
+            }
+            let capacity = profile.capacity.as_ref();
+            let limits = [
+                (
+                    "min_memory_bytes",
+                    self.device.min_memory_bytes,
+                    capacity.map(|c| c.memory_bytes),
+                ),
+                (
+                    "min_bandwidth_bytes_per_s",
+                    self.device.min_bandwidth_bytes_per_s,
+                    capacity.map(|c| c.bandwidth_bytes_per_s),
+                ),
+                (
+                    "min_tensor_ops_per_s",
+                    self.device.min_tensor_ops_per_s,
+                    capacity.and_then(|c| c.int8_ops_per_s),
+                ),
+            ];
+            for (key, least, most) in limits {
+                if let (Some(least), Some(most)) = (least, most)
+                    && least > most
+                {
+                    return fail(
+                        &format!("device.{key}"),
+                        format!("{least}, but {class} has at most {most}"),
+                    );
+                }
+            }
+            if profile.kind == Kind::Cpu && self.device.min_memory_bytes.is_none() {
+                return fail(
+                    "device.class",
+                    format!("{class} has no figures: ask for least figures too"),
+                );
+            }
+        }
+        self.check_zeros(document)?;
+        match (self.host.devices, self.host.min_devices) {
+            (Some(exactly), Some(least)) if exactly < least => {
+                return fail(
+                    "host.min_devices",
+                    format!("{least}, but host.devices is {exactly}: contradiction"),
+                );
+            }
+            _ => {}
+        }
+        for key in &self.session.verifiers {
+            if unhex(key).is_none_or(|bytes| bytes.len() != 32 || hex(&bytes) != *key) {
+                return fail(
+                    "session.verifiers",
+                    format!("{key:?}; expected 64 lower-case hexadecimal digits"),
+                );
+            }
+        }
+        if let Some(bits) = self.assumptions.error_bits.filter(|bits| !(1..=256).contains(bits)) {
+            return fail("assumptions.error_bits", format!("{bits}; expected 1 to 256"));
+        }
+        self.check_shares(document)?;
+        let mut before = Joined {
+            gpus: 1,
+            bytes_per_s: 0,
+        };
+        for row in &self.limits.joined {
+            if row.gpus <= before.gpus || row.bytes_per_s <= before.bytes_per_s {
+                return fail(
+                    "limits.joined",
+                    "expected rising gpus, from 2, and rising bytes_per_s".to_owned(),
+                );
+            }
+            before = *row;
+        }
+        Ok(())
+    }
+
+    fn check_zeros(&self, document: &Document<'_>) -> Result<(), InputError> {
+        let a = &self.assumptions;
+        // A link or helper may be assumed away with 0; sums of these stay far within a u128.
+        let assumed = [
+            ("best_rate_ops_per_s", a.best_rate_ops_per_s, 1),
+            ("link_in_bytes_per_s", a.link_in_bytes_per_s, 0),
+            ("link_out_bytes_per_s", a.link_out_bytes_per_s, 0),
+            ("helper_bytes_per_s", a.helper_bytes_per_s, 0),
+            ("on_chip_bytes", a.on_chip_bytes, 0),
+        ];
+        for (key, value, least) in assumed {
+            if let Some(value) = value.filter(|value| *value < least || *value >> 62 != 0) {
+                return Err(document.error(&format!("assumptions.{key}"), format!("{value}; out of range")));
+            }
+        }
+        let (device, host, session) = (&self.device, &self.host, &self.session);
+        let positive = [
+            ("device.min_memory_bytes", device.min_memory_bytes),
+            ("device.min_bandwidth_bytes_per_s", device.min_bandwidth_bytes_per_s),
+            ("device.min_tensor_ops_per_s", device.min_tensor_ops_per_s),
+            ("device.min_local_tensor_ops_per_s", device.min_local_tensor_ops_per_s),
+            ("host.devices", host.devices.map(u64::from)),
+            ("host.min_devices", host.min_devices.map(u64::from)),
+            ("host.min_tensor_ops_per_s", host.min_tensor_ops_per_s),
+            ("session.max_age_s", session.max_age_s),
+            ("session.max_fill_ms", session.max_fill_ms),
+            ("session.max_sweep_ms", session.max_sweep_ms),
+            ("session.min_samples", session.min_samples.map(u64::from)),
+            ("limits.link_bytes_per_s", Some(self.limits.link_bytes_per_s)),
+        ];
+        match positive.iter().find(|(_, value)| *value == Some(0)) {
+            Some((key, _)) => Err(document.error(key, "0; leave it out to ask for nothing")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_shares(&self, document: &Document<'_>) -> Result<(), InputError> {
+        let s = &self.shares;
+        let shares = [
+            ("memory", s.memory),
+            ("datasheet_bandwidth", s.datasheet_bandwidth),
+            ("datasheet_tensor", s.datasheet_tensor),
+            ("doubt", s.doubt),
+        ];
+        for (key, share) in shares {
+            if !(share > 0.0 && share <= 1.0) {
+                let key = format!("shares.{key}");
+                return Err(document.error(&key, format!("{share}; expected more than 0, at most 1")));
+            }
+        }
+        if !(s.ceiling >= 1.0 && s.ceiling <= 2.0) {
+            return Err(document.error("shares.ceiling", format!("{}; expected 1 to 2", s.ceiling)));
+        }
+        Ok(())
+    }
+}

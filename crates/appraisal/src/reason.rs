@@ -1,0 +1,441 @@
+//! Why a verdict is what it is: typed reasons, each with cause and remedy (documented in `docs/results.md`).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use verifier::report::{bytes, bytes_per_s, ops_per_s};
+
+use crate::classify::{Figure, Margin};
+use crate::finding::{Finding, FindingKind};
+use crate::policy::Effect;
+
+/// A verdict after AR4SI; also `ear_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Nothing can be said: neither a pass nor a ban.
+    None,
+    /// What was asked for is certified.
+    Affirming,
+    /// There is doubt.
+    Warning,
+    /// What was asked for does not hold.
+    Contraindicated,
+}
+
+impl Tier {
+    /// The tier's name in AR4SI.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::None => "none",
+            Tier::Affirming => "affirming",
+            Tier::Warning => "warning",
+            Tier::Contraindicated => "contraindicated",
+        }
+    }
+
+    /// The tier's number in AR4SI.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Tier::None => 0,
+            Tier::Affirming => 2,
+            Tier::Warning => 32,
+            Tier::Contraindicated => 96,
+        }
+    }
+
+    /// Two tiers as one: what does not hold outweighs what can't be said, and that a doubt.
+    #[must_use]
+    pub fn and(self, other: Tier) -> Tier {
+        let weight = |tier: Tier| match tier {
+            Tier::Affirming => 0,
+            Tier::Warning => 1,
+            Tier::None => 2,
+            Tier::Contraindicated => 3,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
+}
+
+/// A reason for a verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "kebab-case", rename_all_fields = "snake_case")]
+pub enum Reason {
+    /// A check of the session failed.
+    SessionFailed {
+        /// The failure's code (spec §9).
+        failure: String,
+        /// The failure.
+        message: String,
+    },
+    /// The session came to no end.
+    CouldNotRun {
+        /// The obstacle's code (spec §9).
+        obstacle: String,
+        /// The obstacle.
+        message: String,
+    },
+    /// Evidence without a clock says nothing of rates.
+    Offline,
+    /// The evidence was recorded by a Verifier that the policy does not list.
+    WrongVerifier {
+        /// Its key, hex.
+        actual: String,
+    },
+    /// The evidence was made for somebody else.
+    WrongAudience {
+        /// Who was expected.
+        expected: String,
+        /// For whom it is.
+        actual: String,
+    },
+    /// The evidence is older than the policy allows.
+    TooOld {
+        /// Its age, s.
+        age_s: u64,
+        /// The most, s.
+        limit_s: u64,
+    },
+    /// The evidence begins after it is appraised: a clock is wrong.
+    FromTheFuture {
+        /// By how much, s.
+        ahead_s: u64,
+    },
+    /// Fewer samples than the policy asks for.
+    TooFewSamples {
+        /// In the session.
+        actual: u32,
+        /// The least.
+        least: u32,
+    },
+    /// A phase took longer than the policy allows.
+    TooSlow {
+        /// `fill` or `sweep`.
+        phase: String,
+        /// Iteration, from 0.
+        iteration: u32,
+        /// Its window, ms.
+        actual_ms: u64,
+        /// The most, ms.
+        limit_ms: u64,
+    },
+    /// Not as many devices as asked for.
+    DeviceCount {
+        /// In the session.
+        actual: u32,
+        /// Asked for.
+        expected: String,
+    },
+    /// A device of the plan is not in HELLO, or has no claims.
+    NoFigures,
+    /// The claimed model is of no known class.
+    ClaimUnknown {
+        /// The model string.
+        model: String,
+    },
+    /// The claimed model is of several classes.
+    ClaimAmbiguous {
+        /// The model string.
+        model: String,
+        /// The classes.
+        classes: Vec<String>,
+    },
+    /// The claimed class is not the one that is asked for.
+    WrongClass {
+        /// Asked for.
+        required: String,
+        /// Claimed.
+        claimed: String,
+    },
+    /// The certified figures fit the claimed class.
+    ClaimFits {
+        /// The class.
+        class: String,
+    },
+    /// The claimed class has no figures to be held against.
+    ClassWithoutFigures {
+        /// The class.
+        class: String,
+    },
+    /// More is certified than one device of the claimed class has.
+    ClaimExceeded {
+        /// The class.
+        class: String,
+        /// Where.
+        margins: Vec<Margin>,
+    },
+    /// Less is certified than a device of the claimed class gives, by more than a bad day explains.
+    ClaimShort {
+        /// The class.
+        class: String,
+        /// Where.
+        margins: Vec<Margin>,
+        /// Classes that the figures fit.
+        looks_like: Vec<String>,
+    },
+    /// A little less is certified than the claimed class gives, and no lesser class explains it.
+    ClaimDoubtful {
+        /// The class.
+        class: String,
+        /// Where.
+        margins: Vec<Margin>,
+    },
+    /// The device offered too little of its memory, but is as fast as its class.
+    MemoryWithheld {
+        /// What it offered, bytes.
+        offered_bytes: u64,
+        /// What the class needs, bytes.
+        needed_bytes: u64,
+    },
+    /// The session asked for too little to tell.
+    NotTested {
+        /// Why.
+        why: String,
+    },
+    /// Less is certified than the policy asks for.
+    BelowMinimum {
+        /// The policy's key.
+        key: String,
+        /// What is certified.
+        certified: Option<u64>,
+        /// What is asked for.
+        least: u64,
+    },
+    /// The policy asks for no class, and its least figures are certified.
+    MinimaMet,
+    /// A finding that the policy acts on.
+    Finding {
+        /// Which.
+        kind: FindingKind,
+        /// What it does.
+        effect: Effect,
+        /// What was seen.
+        detail: String,
+    },
+}
+
+impl From<&Finding> for Reason {
+    fn from(finding: &Finding) -> Self {
+        Reason::Finding {
+            kind: finding.kind,
+            effect: finding.effect,
+            detail: finding.detail.clone(),
+        }
+    }
+}
+
+impl Reason {
+    /// The verdict this reason alone leads to.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match self {
+            Reason::CouldNotRun { .. }
+            | Reason::Offline
+            | Reason::WrongVerifier { .. }
+            | Reason::WrongAudience { .. }
+            | Reason::TooOld { .. }
+            | Reason::FromTheFuture { .. }
+            | Reason::TooFewSamples { .. }
+            | Reason::NoFigures
+            | Reason::NotTested { .. } => Tier::None,
+            Reason::SessionFailed { .. }
+            | Reason::TooSlow { .. }
+            | Reason::DeviceCount { .. }
+            | Reason::WrongClass { .. }
+            | Reason::ClaimShort { .. }
+            | Reason::BelowMinimum { .. } => Tier::Contraindicated,
+            Reason::ClaimUnknown { .. }
+            | Reason::ClaimAmbiguous { .. }
+            | Reason::ClaimExceeded { .. }
+            | Reason::ClaimDoubtful { .. }
+            | Reason::MemoryWithheld { .. } => Tier::Warning,
+            Reason::ClaimFits { .. } | Reason::ClassWithoutFigures { .. } | Reason::MinimaMet => Tier::Affirming,
+            Reason::Finding { effect, .. } => match effect {
+                Effect::Note => Tier::Affirming,
+                Effect::Warn => Tier::Warning,
+                Effect::Contraindicate => Tier::Contraindicated,
+            },
+        }
+    }
+
+    /// The reason's code, its key in `docs/results.md`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Reason::SessionFailed { .. } => "session-failed",
+            Reason::CouldNotRun { .. } => "could-not-run",
+            Reason::Offline => "offline",
+            Reason::WrongVerifier { .. } => "wrong-verifier",
+            Reason::WrongAudience { .. } => "wrong-audience",
+            Reason::TooOld { .. } => "too-old",
+            Reason::FromTheFuture { .. } => "from-the-future",
+            Reason::TooFewSamples { .. } => "too-few-samples",
+            Reason::TooSlow { .. } => "too-slow",
+            Reason::DeviceCount { .. } => "device-count",
+            Reason::NoFigures => "no-figures",
+            Reason::ClaimUnknown { .. } => "claim-unknown",
+            Reason::ClaimAmbiguous { .. } => "claim-ambiguous",
+            Reason::WrongClass { .. } => "wrong-class",
+            Reason::ClaimFits { .. } => "claim-fits",
+            Reason::ClassWithoutFigures { .. } => "class-without-figures",
+            Reason::ClaimExceeded { .. } => "claim-exceeded",
+            Reason::ClaimShort { .. } => "claim-short",
+            Reason::ClaimDoubtful { .. } => "claim-doubtful",
+            Reason::MemoryWithheld { .. } => "memory-withheld",
+            Reason::NotTested { .. } => "not-tested",
+            Reason::BelowMinimum { .. } => "below-minimum",
+            Reason::MinimaMet => "minima-met",
+            Reason::Finding { kind, .. } => kind.name(),
+        }
+    }
+
+    /// What brings it about, and what to do; for people.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Reason::SessionFailed { .. } => {
+                "an answer was wrong, late or malformed: update the Attester, test the device's memory, and run again; if it stays, do not trust the device"
+            }
+            Reason::CouldNotRun { .. } => "see the obstacle; neither a pass nor a ban: run again once it is removed",
+            Reason::Offline => "run a session with a Verifier's clock to certify rates",
+            Reason::WrongVerifier { .. } => "use evidence of a listed Verifier, or list this one",
+            Reason::WrongAudience { .. } => "run a session for this audience",
+            Reason::TooOld { .. } => "run a new session",
+            Reason::FromTheFuture { .. } => "set the clocks of the Verifier and of this machine, then appraise again",
+            Reason::TooFewSamples { .. } => "run a session with more samples",
+            Reason::TooSlow { .. } => "free the device of other work, check power and cooling, run again",
+            Reason::DeviceCount { .. } => "run a session with all devices of the host",
+            Reason::NoFigures => "run a whole session with this device",
+            Reason::ClaimUnknown { .. } => {
+                "add a profile for the model, or set device.claim_must_fit = false with least figures"
+            }
+            Reason::ClaimAmbiguous { .. } => "make the profiles' models distinct",
+            Reason::WrongClass { .. } => "offer the class that is asked for",
+            Reason::ClaimFits { .. } | Reason::MinimaMet => "",
+            Reason::ClassWithoutFigures { .. } => "ask for least figures in the policy",
+            Reason::ClaimExceeded { .. } => "the device is more than it says: correct its claim, or the profile",
+            Reason::ClaimShort { .. } => {
+                "if the device is what it says: free it of other work, check power limit, cooling and links, and run again; a device that stays short is not what it says"
+            }
+            Reason::ClaimDoubtful { .. } => {
+                "busy, throttled or power-capped devices look like this: free it, check power and cooling, run again"
+            }
+            Reason::MemoryWithheld { .. } => "something else holds the device's memory: free it and run again",
+            Reason::NotTested { .. } => "run the standard preset",
+            Reason::BelowMinimum { .. } => "offer a device with more, or ask for less",
+            Reason::Finding { kind, .. } => kind.remedy(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::SessionFailed { failure, message } => write!(f, "the session failed ({failure}): {message}"),
+            Reason::CouldNotRun { obstacle, message } => write!(f, "the session could not run ({obstacle}): {message}"),
+            Reason::Offline => f.write_str("the session had no clock: the work was done, how fast is not known"),
+            Reason::WrongVerifier { actual } => write!(
+                f,
+                "the evidence was recorded by {actual}, which the policy does not list"
+            ),
+            Reason::WrongAudience { expected, actual } => {
+                write!(f, "the evidence was made for {actual:?}, not for {expected:?}")
+            }
+            Reason::TooOld { age_s, limit_s } => {
+                write!(f, "the evidence is {age_s} s old; the policy allows {limit_s} s")
+            }
+            Reason::FromTheFuture { ahead_s } => {
+                write!(f, "the evidence begins {ahead_s} s after now: a clock is wrong")
+            }
+            Reason::TooFewSamples { actual, least } => write!(f, "{actual} samples; the policy asks for {least}"),
+            Reason::TooSlow {
+                phase,
+                iteration,
+                actual_ms,
+                limit_ms,
+            } => {
+                write!(
+                    f,
+                    "the {phase} of iteration {iteration} took {actual_ms} ms; the policy allows {limit_ms} ms"
+                )
+            }
+            Reason::DeviceCount { actual, expected } => write!(f, "{actual} devices; the policy asks for {expected}"),
+            Reason::NoFigures => f.write_str("nothing is certified for this device"),
+            Reason::ClaimUnknown { model } => write!(f, "{model:?} is of no known class"),
+            Reason::ClaimAmbiguous { model, classes } => write!(f, "{model:?} may be any of {}", classes.join(", ")),
+            Reason::WrongClass { required, claimed } => {
+                write!(f, "the policy asks for {required}; claimed is {claimed}")
+            }
+            Reason::ClaimFits { class } => write!(f, "the certified figures fit {class}"),
+            Reason::ClassWithoutFigures { class } => write!(
+                f,
+                "{class} has no figures to be held against: the certified figures stand for themselves"
+            ),
+            Reason::ClaimExceeded { class, margins } => {
+                write!(f, "more is certified than one {class} has: {}", Margins(margins))
+            }
+            Reason::ClaimShort {
+                class,
+                margins,
+                looks_like,
+            } => {
+                write!(f, "less is certified than a {class} gives: {}", Margins(margins))?;
+                match looks_like.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "; the figures fit {}", looks_like.join(", ")),
+                }
+            }
+            Reason::ClaimDoubtful { class, margins } => write!(
+                f,
+                "a little less is certified than a {class} gives: {}",
+                Margins(margins)
+            ),
+            Reason::MemoryWithheld {
+                offered_bytes,
+                needed_bytes,
+            } => write!(
+                f,
+                "as fast as its class, but it offered {} of memory where {} are needed",
+                bytes((*offered_bytes).into()),
+                bytes((*needed_bytes).into())
+            ),
+            Reason::NotTested { why } => write!(f, "the claim was not tested: {why}"),
+            Reason::BelowMinimum { key, certified, least } => match certified {
+                Some(certified) => write!(f, "{certified} certified; {key} asks for {least}"),
+                None => write!(f, "nothing certified; {key} asks for {least}"),
+            },
+            Reason::MinimaMet => f.write_str("the session was affirmed, and the policy's least figures are certified"),
+            Reason::Finding { detail, .. } => f.write_str(detail),
+        }
+    }
+}
+
+struct Margins<'a>(&'a [Margin]);
+
+impl fmt::Display for Margins<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, margin) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            let certified = margin
+                .certified
+                .map_or("nothing".to_owned(), |value| figure(margin.figure, value));
+            let needed = figure(margin.figure, margin.needed);
+            let capacity = figure(margin.figure, margin.capacity);
+            let name = margin.figure.name();
+            write!(f, "{separator}{name} {certified} (needed {needed}, at most {capacity})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A figure's value with its unit.
+pub(crate) fn figure(figure: Figure, value: u64) -> String {
+    match figure {
+        Figure::Memory => bytes(value.into()),
+        Figure::Bandwidth => bytes_per_s(value.into()),
+        Figure::Tensor => ops_per_s(value.into()),
+    }
+}

@@ -1,0 +1,120 @@
+//! An appraisal for people and for other programs: one HTML page, Markdown, JSON, JUnit.
+
+mod html;
+mod junit;
+mod markdown;
+mod svg;
+
+pub(crate) use html::date;
+pub use html::html;
+pub use junit::junit;
+pub use markdown::markdown;
+
+use crate::appraise::{Appraisal, DeviceAppraisal};
+use crate::reason::{Reason, Tier};
+
+/// The appraisal as JSON, indented.
+///
+/// # Panics
+///
+/// Never: an appraisal has only strings, numbers and lists.
+#[must_use]
+pub fn json(appraisal: &Appraisal) -> String {
+    serde_json::to_string_pretty(appraisal).expect("strings, numbers and lists")
+}
+
+/// `text` with all that HTML and XML read as markup replaced.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // Neither control characters, which XML has no place for, nor those that turn text around.
+            c if c.is_control() => escaped.push(' '),
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' => escaped.push('\u{FFFD}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// What a verdict means, in plain words.
+fn meaning(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Affirming => {
+            "What was asked for is certified: in a timed session the system did the work, held the memory and read it at least this fast. Only its answers and the Verifier's clock count, nothing it says of itself."
+        }
+        Tier::Warning => {
+            "The session held, but there is doubt whether the system is what it says. The reasons below say what is short and what honest causes look like. Certified figures stand."
+        }
+        Tier::Contraindicated => {
+            "What was asked for does not hold: a check failed, or the certified figures contradict the claim or the policy. The reasons below tell which."
+        }
+        Tier::None => {
+            "Nothing can be said: the session could not run, or was not enough to tell. This is neither a pass nor a ban; the reasons below say what stood in the way."
+        }
+    }
+}
+
+fn device_title(device: &DeviceAppraisal) -> String {
+    format!("Device {}: {}", device.ordinal, device.model)
+}
+
+/// Host and devices with their reasons, in order.
+fn parts(appraisal: &Appraisal) -> impl Iterator<Item = (String, Tier, &[Reason])> {
+    let host = ("Host and session".to_owned(), appraisal.verdict, &appraisal.reasons[..]);
+    let devices = appraisal.devices.iter();
+    std::iter::once(host).chain(devices.map(|device| (device_title(device), device.verdict, &device.reasons[..])))
+}
+
+/// What the protocol's limits would cost a cheat (spec §7), row by row.
+fn limits(appraisal: &Appraisal) -> Vec<(String, String)> {
+    let a = &appraisal.report.assumptions;
+    let rate = |value: u64| verifier::report::bytes_per_s(value.into());
+    let mut rows = vec![
+        (
+            "Relay to equal GPUs elsewhere".to_owned(),
+            "as many real GPUs as are claimed, idle for the session; answers are small, so a network is enough"
+                .to_owned(),
+        ),
+        (
+            "Helpers that hold full copies".to_owned(),
+            format!(
+                "memory and bandwidth of another such GPU; the bounds assume that helpers read {}",
+                rate(a.helper_bytes_per_s)
+            ),
+        ),
+        (
+            "Results brought in over a link".to_owned(),
+            "1 GB/s of link carries 33 Tops of finished results at k = 16384: T is the system's, T_local the device's"
+                .to_owned(),
+        ),
+    ];
+    for row in &appraisal.limits.joined {
+        rows.push((
+            format!("{} GPUs joined as one, disjoint parts", row.gpus),
+            format!(
+                "reach up to {} with links of {}",
+                rate(row.bytes_per_s),
+                rate(appraisal.limits.link_bytes_per_s)
+            ),
+        ));
+    }
+    rows.push((
+        "Two GPUs joined as one, partial copies".to_owned(),
+        "each missing a share u moves at least u² N/2 a direction: at 450 GB/s each needs memory for 0.55 N".to_owned(),
+    ));
+    rows.push((
+        "A larger GPU, or its slices, for smaller ones".to_owned(),
+        "a larger GPU: figures can't tell, and the findings name the classes".to_owned(),
+    ));
+    rows.push((
+        "Model, firmware, anything before or after the session".to_owned(),
+        "not covered: hardware attestation complements this".to_owned(),
+    ));
+    rows
+}

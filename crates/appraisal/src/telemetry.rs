@@ -1,0 +1,84 @@
+//! Power, clocks and temperature as the Attester labels them: figures and curves for people, never evidence.
+//!
+//! Labels of OPENINGS are named `device ORDINAL NAME`. Summaries are `energy_j`, `mean_power_w`, `max_power_w`,
+//! `min_sm_clock_mhz`, `mean_sm_clock_mhz`, `max_sm_clock_mhz`, `max_temperature_c` and `throttle_reasons`; series are `power_w`,
+//! `sm_clock_mhz` and `temperature_c`, samples `ms:value` with blanks between.
+
+use serde::Serialize;
+
+use protocol::cbor::Label;
+
+use crate::finding::label;
+
+/// What one device says of itself during a session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Telemetry {
+    /// Summaries: name and number.
+    pub summaries: Vec<(&'static str, f64)>,
+    /// Power, (ms, W).
+    pub power_w: Vec<(f64, f64)>,
+    /// Clock of the multiprocessors, (ms, MHz).
+    pub clock_mhz: Vec<(f64, f64)>,
+    /// Temperature, (ms, degrees Celsius).
+    pub temperature_c: Vec<(f64, f64)>,
+    /// Why its clocks were held back; empty if they were not.
+    pub throttle_reasons: Option<String>,
+}
+
+/// The summaries that are read.
+const SUMMARIES: [&str; 7] = [
+    "energy_j",
+    "mean_power_w",
+    "max_power_w",
+    "min_sm_clock_mhz",
+    "mean_sm_clock_mhz",
+    "max_sm_clock_mhz",
+    "max_temperature_c",
+];
+
+impl Telemetry {
+    /// What the labels of OPENINGS say of the device; what does not parse is left out.
+    #[must_use]
+    pub fn of(device: u32, labels: &[Label]) -> Self {
+        let of = |name: &str| label(labels, &format!("device {device} {name}"));
+        let series = |name: &str| of(name).map(parse).unwrap_or_default();
+        let summary = |name: &'static str| Some((name, of(name)?.parse().ok().filter(|value| is_figure(*value))?));
+        Telemetry {
+            summaries: SUMMARIES.into_iter().filter_map(summary).collect(),
+            power_w: series("power_w"),
+            clock_mhz: series("sm_clock_mhz"),
+            temperature_c: series("temperature_c"),
+            throttle_reasons: of("throttle_reasons").map(str::to_owned),
+        }
+    }
+
+    /// Highest power it says it drew, W; 0 if it says none.
+    #[must_use]
+    pub fn max_power_w(&self) -> f64 {
+        let summary = self
+            .summaries
+            .iter()
+            .filter(|(name, _)| *name == "max_power_w")
+            .map(|(_, value)| *value);
+        self.power_w
+            .iter()
+            .map(|sample| sample.1)
+            .chain(summary)
+            .fold(0.0, f64::max)
+    }
+}
+
+fn parse(text: &str) -> Vec<(f64, f64)> {
+    let sample = |pair: &str| -> Option<(f64, f64)> {
+        let (ms, value) = pair.split_once(':')?;
+        let (ms, value) = (ms.parse::<f64>().ok()?, value.parse::<f64>().ok()?);
+        (is_figure(ms) && is_figure(value) && ms >= 0.0).then_some((ms, value))
+    };
+    let mut samples: Vec<_> = text.split_whitespace().filter_map(sample).collect();
+    samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+    samples
+}
+
+fn is_figure(value: f64) -> bool {
+    value.is_finite() && value.abs() < 1e12
+}
