@@ -1,7 +1,5 @@
 //! What one thread reaches against its own ceilings, all in one run: products, tiles, keystream, pair digests.
 
-mod registers;
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +15,8 @@ use crate::product::Product;
 use crate::tile::Tile;
 use crate::tile_computer::{TileComputer, TileComputerError};
 
-pub use registers::products_in_registers;
+/// Rounds of multiply-adds in registers at a time: about a millisecond of them.
+const REGISTER_ROUNDS: u32 = 1 << 16;
 
 /// k of the products.
 pub const INNER_DIM: u32 = 16_384;
@@ -159,10 +158,10 @@ fn product(kernels: Kernels, duration: Duration) -> Vec<f64> {
 }
 
 fn ceiling(kernels: Kernels, duration: Duration) -> Vec<f64> {
-    match products_in_registers(kernels) {
+    match kernels.multiply_in_registers(REGISTER_ROUNDS) {
         None => Vec::new(),
         Some(products) => repeat(duration, products as f64 * 1e-9, || {
-            black_box(products_in_registers(black_box(kernels)));
+            black_box(black_box(kernels).multiply_in_registers(REGISTER_ROUNDS));
         }),
     }
 }
