@@ -105,6 +105,7 @@ pub fn recompute() -> Recompute {
         path: Path::best(),
         threads: NonZeroUsize::MIN,
         operand_budget_bytes: 1 << 20,
+        tile_budget_bytes: 1 << 20,
     }
 }
 

@@ -18,6 +18,7 @@ use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 use transport::{FrameError, read_frame};
+use verifier::recompute::{Recomputed, Unwatched};
 
 use crate::cast;
 use crate::peer::{Action, Peer};
@@ -214,8 +215,12 @@ impl Rehearsed {
     /// Recomputes the tiles that are due, if any are.
     fn check(&mut self) {
         if self.session.step() == Step::Check {
-            let outcome = cast::recompute().run(self.session.tile_checks(), &|| ());
-            let outcome = outcome.expect("the best path runs here");
+            let recomputed = cast::recompute().run(self.session.tile_checks(), &Unwatched);
+            let outcome = match recomputed.expect("the best path runs here") {
+                Recomputed::Agrees => Ok(()),
+                Recomputed::Differs(mismatch) => Err(mismatch),
+                Recomputed::Stopped(_) => unreachable!("nobody stops it"),
+            };
             self.session.checked(outcome).expect("tiles are due");
         }
     }

@@ -62,7 +62,7 @@ fn outcome(sealed: &[u8]) -> Outcome {
     match verify(sealed, &cast::recompute(), &Unobserved) {
         Ok(verified) => Outcome::Verdict(verified.session.verdict().expect("a verdict").clone()),
         Err(VerifyError::Evidence(error)) => Outcome::Refused(error),
-        Err(VerifyError::Recompute(error)) => panic!("{error}"),
+        Err(error @ (VerifyError::Recompute(_) | VerifyError::Stopped(_))) => panic!("{error}"),
     }
 }
 

@@ -9,13 +9,19 @@ use crate::packing::{PANEL_ROWS, PANELS, Quad};
 use crate::tile::Tile;
 
 /// Adds the products of one block of k; left elements are u8, offset by 128. Two right panels stay in L1 while the
-/// whole left block passes by from L2.
+/// whole left block passes by from L2 and the next two panels come from L3 or memory into L2.
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) fn accumulate(sums: &mut Sums, left: &[Quad], right: &[Quad]) {
     let panel_quads = left.len() / PANELS;
-    for (pair, right) in right.chunks_exact(2 * panel_quads).enumerate() {
+    let mut pairs = right.chunks_exact(2 * panel_quads).enumerate().peekable();
+    while let Some((pair, right)) = pairs.next() {
         let (right0, right1) = right.split_at(panel_quads);
+        let coming = pairs.peek().map_or(&[][..], |&(_, next)| next);
+        let mut coming = coming.chunks(right.len().div_ceil(PANELS));
         for (squares, left) in sums.iter_mut().zip(left.chunks_exact(panel_quads)) {
+            for quad in coming.next().unwrap_or_default() {
+                _mm_prefetch::<_MM_HINT_T1>(quad.0.as_ptr().cast());
+            }
             let squares = &mut squares.as_chunks_mut::<2>().0[pair];
             add_rows::<0>(squares, left, right0, right1);
             add_rows::<8>(squares, left, right0, right1);

@@ -57,6 +57,11 @@ pub trait Watch: Sync {
     }
 }
 
+/// A [`Watch`] that nobody keeps.
+pub struct Unwatched;
+
+impl Watch for Unwatched {}
+
 /// What recomputing came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recomputed {
