@@ -5,7 +5,7 @@ mod schedule;
 mod so_far;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -74,7 +74,8 @@ pub enum Recomputed {
 }
 
 impl Recompute {
-    /// Recomputes both tiles of every check and compares three digests each; ends at the first that differs.
+    /// Recomputes both tiles of every check and compares three digests each. Once one differs, only checks before it go
+    /// on: the first of all that differ is what is told, by however many threads in whatever order.
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl Recompute {
             schedule,
             keys: DigestKeys::default(),
             next: AtomicUsize::new(0),
-            is_over: AtomicBool::new(false),
+            first_wrong: AtomicUsize::new(usize::MAX),
             mismatch: Mutex::default(),
             so_far: Mutex::new(SoFar::new(checks)),
         };
@@ -137,7 +138,8 @@ struct Work<'a> {
     missing: Vec<AtomicU8>,
     keys: DigestKeys,
     next: AtomicUsize,
-    is_over: AtomicBool,
+    /// First check known to differ; those after it are left out.
+    first_wrong: AtomicUsize,
     /// Of those found, the one of the first check.
     mismatch: Mutex<Option<(usize, TileMismatch)>>,
     so_far: Mutex<SoFar>,
@@ -148,15 +150,20 @@ struct Held(Box<Tile>);
 impl Work<'_> {
     /// Computes tiles until there are none left, and does each check whose tiles are both there.
     fn run(&self, mut computer: TileComputer, watch: &dyn Watch) -> Result<(), RecomputeError> {
-        while !self.is_over.load(Ordering::Relaxed) && !watch.is_stopped() {
+        while !watch.is_stopped() {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(slot) = self.schedule.slots.get(at) else { break };
+            if slot.checks.iter().all(|&check| self.is_left_out(check)) {
+                continue;
+            }
             let mut tile = Tile::zeroed();
             computer.compute(&slot.tile.operand_key, slot.tile.inner_dim, slot.tile.at, &mut tile);
             *lock(&self.tiles[at]) = Some(Arc::new(Held(tile)));
             for &check in &slot.checks {
                 // The last to come sees what the other left.
-                if self.missing[check].fetch_sub(1, Ordering::AcqRel) == 1 {
+                if self.is_left_out(check) {
+                    self.release(at);
+                } else if self.missing[check].fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.check(check, &computer, watch);
                 }
             }
@@ -180,7 +187,7 @@ impl Work<'_> {
                 watch.agreed(&so_far);
             }
             Err(mismatch) => {
-                self.is_over.store(true, Ordering::Relaxed);
+                self.first_wrong.fetch_min(at, Ordering::Relaxed);
                 let mut first = lock(&self.mismatch);
                 if first.as_ref().is_none_or(|(i, _)| at < *i) {
                     *first = Some((at, mismatch));
@@ -188,9 +195,21 @@ impl Work<'_> {
             }
         }
         for (i, slot) in slots.into_iter().enumerate() {
-            if (i == 0 || slot != slots[0]) && self.uses_left[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
-                *lock(&self.tiles[slot]) = None;
+            if i == 0 || slot != slots[0] {
+                self.release(slot);
             }
+        }
+    }
+
+    /// Whether a check before this one is known to differ.
+    fn is_left_out(&self, check: usize) -> bool {
+        check > self.first_wrong.load(Ordering::Relaxed)
+    }
+
+    /// One check less that wants this slot's tile.
+    fn release(&self, slot: usize) {
+        if self.uses_left[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
+            *lock(&self.tiles[slot]) = None;
         }
     }
 }
