@@ -1,11 +1,12 @@
 //! Shell completions and man pages, made from the commands themselves.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
+
+use crate::output::print_text;
 
 /// What can be generated.
 #[derive(Subcommand)]
@@ -31,8 +32,10 @@ pub fn generate(what: &Generate, mut command: Command) -> anyhow::Result<()> {
     match what {
         Generate::Completions { shell } => {
             let name = command.get_name().to_owned();
-            clap_complete::generate(*shell, &mut command, name, &mut io::stdout());
-            Ok(())
+            // Into memory first: clap_complete panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, name, &mut script);
+            print_text(String::from_utf8(script).context("a completion script is text")?)
         }
         Generate::Man { folder } => man(command, folder),
     }

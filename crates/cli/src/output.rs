@@ -35,11 +35,15 @@ pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
         Ok(Exit::Contraindicated) => ExitCode::from(1),
         Ok(Exit::NoVerdict) => ExitCode::from(2),
         Err(error) => {
-            // Nothing is left to tell it to.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            tell(format_args!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
+}
+
+/// Says a line to people on standard error; where that takes no more, nothing is left to tell it to.
+pub fn tell(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints to standard output; a reader that has gone away is no error.

@@ -31,7 +31,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
-    eprintln!("gpu-attestor agent: {} devices, {engine}", devices.len());
+    cli::tell(format_args!("gpu-attestor agent: {} devices, {engine}", devices.len()));
     let attester = Attester {
         software: crate::software(),
         labels: Vec::new(),
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
                 format!(" ({}): {}", result.reason, result.message)
             };
             let verdict = ["affirmed", "contraindicated", "could not run"][result.status as usize % 3];
-            eprintln!("gpu-attestor agent: the Verifier says: {verdict}{reason}");
+            cli::tell(format_args!("gpu-attestor agent: the Verifier says: {verdict}{reason}"));
             Ok(match result.status {
                 0 => Exit::Affirmed,
                 1 => Exit::Contraindicated,

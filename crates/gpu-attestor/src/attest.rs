@@ -83,7 +83,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     }
     let verdict = attestation.session.verdict().context("a session without a verdict")?;
     if let Exit::NoVerdict = Exit::from(verdict) {
-        eprintln!("could not run: {}", verdict.message());
+        cli::tell(format_args!("could not run: {}", verdict.message()));
     }
     Ok(Exit::from(verdict))
 }

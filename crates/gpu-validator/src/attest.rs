@@ -83,9 +83,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let verdict = attestation.session.verdict().context("a session without a verdict")?;
     if let Exit::NoVerdict = Exit::from(verdict) {
-        eprintln!("could not run: {}", verdict.message());
+        cli::tell(format_args!("could not run: {}", verdict.message()));
         if attestation.session.hello().is_none() {
-            eprintln!("{} {ended}", program.display());
+            cli::tell(format_args!("{} {ended}", program.display()));
         }
     }
     Ok(Exit::from(verdict))

@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
 }
 
 fn refuse(error: &EvidenceError) -> anyhow::Result<Exit> {
-    eprintln!("refused: {error}");
+    cli::tell(format_args!("refused: {error}"));
     Ok(Exit::Contraindicated)
 }
 

@@ -157,7 +157,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let verdict = session.verdict().context("a session without a verdict")?;
     if let Exit::NoVerdict = Exit::from(verdict) {
-        eprintln!("could not run: {}", verdict.message());
+        cli::tell(format_args!("could not run: {}", verdict.message()));
     }
     Ok(Exit::from(verdict))
 }

@@ -98,3 +98,47 @@ impl Draws {
         u64::from_le_bytes(self.buffer[at..at + 8].try_into().expect("eight bytes"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws() -> Draws {
+        Draws {
+            seed: Fresh([0x5A; 32]),
+            position: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The u64s that are drawn from, read in one piece.
+    fn stream(count: usize) -> Vec<u64> {
+        let mut bytes = vec![0; 8 * count];
+        keystream(&[0x5A; 32], &[0; 12], 0, &mut bytes);
+        bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|x| u64::from_le_bytes(*x))
+            .collect()
+    }
+
+    #[test]
+    fn draws_go_on_where_a_buffer_ends() {
+        let mut draws = draws();
+        let drawn: Vec<u64> = (0..1300).map(|_| draws.next()).collect();
+        assert_eq!(drawn, stream(1300));
+    }
+
+    /// Totals far above those of plans, where half of the draws or none would favour small indices.
+    #[test]
+    fn what_would_favour_small_indices_is_rejected_and_nothing_else() {
+        let all = stream(200);
+        let odd = (1 << 63) + 1;
+        let kept: Vec<u64> = all.iter().copied().filter(|&x| x < odd).take(40).collect();
+        assert_eq!(draws().distinct(odd, 40), kept);
+        let even: u64 = 1 << 63;
+        let kept: Vec<u64> = all.iter().map(|x| x % even).take(40).collect();
+        assert_eq!(draws().distinct(even, 40), kept);
+    }
+}

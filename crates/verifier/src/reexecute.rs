@@ -144,9 +144,13 @@ impl Checkpoint {
         let bytes = serde_json::to_vec(&self.state).expect("a checkpoint has only strings and numbers");
         fs::write(&beside, bytes)
             .and_then(|()| fs::rename(&beside, path))
-            .map_err(|error| ReexecuteError::Checkpoint {
-                path: path.clone(),
-                error,
+            .map_err(|error| {
+                // What is half-written is of no use; where even that fails, the error above says why.
+                let _ = fs::remove_file(&beside);
+                ReexecuteError::Checkpoint {
+                    path: path.clone(),
+                    error,
+                }
             })
     }
 }

@@ -1,0 +1,429 @@
+//! Every input and output of both commands fails once: no panic, the right exit code, nothing half-written.
+//!
+//! A fault is what a shell can arrange: full devices, closed pipes, limits on files and descriptors, places that cannot
+//! be written, killed children.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// The Attester's command, built beside this one.
+fn attester() -> &'static Path {
+    static ATTESTER: OnceLock<PathBuf> = OnceLock::new();
+    ATTESTER.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_gpu-validator")).with_file_name("gpu-attestor");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--package", "gpu-attestor"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let target = built
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/PROFILE/gpu-validator");
+        let status = cargo.arg("--target-dir").arg(target).status().expect("cargo runs");
+        assert!(status.success() && built.exists(), "expected {}", built.display());
+        built
+    })
+}
+
+/// A script in bash; `$A` and `$V` are the commands, `$SMALL` the options of a session of about a second.
+fn shell(folder: &Path, script: &str) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &format!("set -o pipefail; {script}")])
+        .current_dir(folder)
+        .env("A", attester())
+        .env("V", env!("CARGO_BIN_EXE_gpu-validator"))
+        .env("SMALL", "--device-memory 1MiB --cpu-memory 1MiB")
+        .env("AGENT", "agent --stdio --engine cpu --cpu-memory 1MiB")
+        .env("XDG_CONFIG_HOME", folder.join("config"))
+        .stdin(Stdio::null());
+    bash
+}
+
+fn run(folder: &Path, script: &str) -> Output {
+    shell(folder, script).output().expect("bash starts")
+}
+
+/// Name and content of every file below a folder.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            let content = fs::read(&path).expect("a file");
+            files.insert(path, content);
+        }
+    }
+    files
+}
+
+/// Keys, evidence `e.cbor`, a challenge `c.json` and what was proven for it, `o.cbor`.
+fn prepared() -> &'static Path {
+    static PREPARED: OnceLock<TempDir> = OnceLock::new();
+    let folder = PREPARED.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "$A attest $SMALL --evidence e.cbor >/dev/null && $V challenge --device-memory 1MiB >c.json && \
+                      $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null";
+        let output = run(folder.path(), script);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    });
+    folder.path()
+}
+
+/// A copy of what is prepared.
+fn place() -> TempDir {
+    let place = tempfile::tempdir().expect("a folder");
+    for (path, content) in files(prepared()) {
+        let to = place.path().join(path.strip_prefix(prepared()).expect("below it"));
+        fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+        fs::write(&to, content).expect("a copy");
+        fs::set_permissions(&to, fs::metadata(&path).expect("the file").permissions()).expect("its mode");
+    }
+    place
+}
+
+struct Fault {
+    what: &'static str,
+    script: &'static str,
+    code: i32,
+    /// Part of what standard error says.
+    says: &'static str,
+    /// The files that may be new.
+    makes: &'static [&'static str],
+}
+
+const fn fault(what: &'static str, script: &'static str, code: i32, says: &'static str) -> Fault {
+    Fault {
+        what,
+        script,
+        code,
+        says,
+        makes: &[],
+    }
+}
+
+fn check(faults: &[Fault]) {
+    for fault in faults {
+        let place = place();
+        let before = files(place.path());
+        let output = run(place.path(), fault.script);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let Fault { what, code, .. } = fault;
+        assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+        assert_eq!(output.status.code(), Some(*code), "{what}: {stderr}");
+        assert!(
+            stderr.contains(fault.says),
+            "{what}: expected {:?} in {stderr}",
+            fault.says
+        );
+        let after = files(place.path());
+        for (path, content) in &before {
+            assert_eq!(after.get(path), Some(content), "{what}: {} was changed", path.display());
+        }
+        for path in after.keys().filter(|path| !before.contains_key(*path)) {
+            let name = path.strip_prefix(place.path()).expect("below it");
+            let is_wanted = fault.makes.iter().any(|made| Path::new(made) == name);
+            assert!(is_wanted, "{what}: {} was left", name.display());
+        }
+    }
+}
+
+#[test]
+fn standard_output_is_full() {
+    let full = "No space left on device";
+    check(&[
+        fault("verify", "$V verify e.cbor >/dev/full", 2, full),
+        fault("verify --json", "$V verify e.cbor --json >/dev/full", 2, full),
+        fault("a refusal", "$V verify c.json >/dev/full", 2, full),
+        fault("inspect", "$V inspect e.cbor >/dev/full", 2, full),
+        fault("inspect --json", "$V inspect e.cbor --json >/dev/full", 2, full),
+        fault("challenge", "$V challenge >/dev/full", 2, full),
+        fault("completions", "$V generate completions bash >/dev/full", 2, full),
+        fault("devices", "$A devices --engine cpu >/dev/full", 2, full),
+        fault("identity", "$A identity >/dev/full", 2, full),
+        fault("agent", "$A $AGENT >/dev/full", 2, full),
+        Fault {
+            makes: &["new.cbor"],
+            ..fault("attest", "$A attest $SMALL --evidence new.cbor >/dev/full", 2, full)
+        },
+        Fault {
+            makes: &["new.cbor"],
+            ..fault(
+                "prove",
+                "$A prove --challenge c.json --evidence new.cbor >/dev/full",
+                2,
+                full,
+            )
+        },
+    ]);
+}
+
+#[test]
+fn standard_output_is_closed() {
+    check(&[
+        fault("verify", "$V verify e.cbor | true", 0, ""),
+        fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
+        fault("completions", "$A generate completions bash | true", 0, ""),
+        fault("verify without any", "$V verify e.cbor >&-", 0, ""),
+        fault("agent without any", "$A $AGENT >&-", 2, "error"),
+    ]);
+}
+
+#[test]
+fn standard_error_is_full_or_closed() {
+    check(&[
+        fault("verify", "$V verify e.cbor 2>/dev/full", 0, ""),
+        fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 1, ""),
+        fault("an error", "$V verify missing.cbor 2>/dev/full", 2, ""),
+        fault("agent", "$A $AGENT 2>/dev/full", 2, ""),
+        fault("attest", "$A attest $SMALL 2>/dev/full", 0, ""),
+        fault("what cannot run", "$V attest -- false 2>/dev/full", 2, ""),
+        fault(
+            "both sides",
+            "$V attest --device-memory 1MiB -- $A $AGENT 2>/dev/full",
+            0,
+            "",
+        ),
+        fault("its reader has gone", "$V attest -- false 2> >(true)", 2, ""),
+        fault("none", "$V attest --device-memory 1MiB -- $A $AGENT 2>&-", 0, ""),
+    ]);
+}
+
+#[test]
+fn files_cannot_be_read() {
+    check(&[
+        fault("evidence: none", "$V verify missing.cbor", 2, "missing.cbor"),
+        fault("evidence: a folder", "$V verify config", 2, "config"),
+        fault("evidence: empty", "$V verify /dev/null", 1, ""),
+        fault(
+            "evidence: a loop of links",
+            "ln -s l l; $V verify l; x=$?; rm l; exit $x",
+            2,
+            "evidence l",
+        ),
+        fault(
+            "evidence: an input error",
+            "$V verify /proc/self/mem",
+            2,
+            "/proc/self/mem",
+        ),
+        fault("inspect: a folder", "$V inspect config", 2, "config"),
+        fault(
+            "challenge: a folder",
+            "$V verify o.cbor --challenge config",
+            2,
+            "challenge config",
+        ),
+        fault(
+            "challenge: no text",
+            "$V verify o.cbor --challenge o.cbor",
+            2,
+            "challenge o.cbor",
+        ),
+        fault(
+            "challenge: empty",
+            "$V verify o.cbor --challenge /dev/null",
+            2,
+            "not a challenge file",
+        ),
+        fault(
+            "challenge: endless",
+            "$V verify o.cbor --challenge /dev/zero",
+            2,
+            "longer than",
+        ),
+        fault("a key: a folder", "$A --key config identity", 2, "key file config"),
+        fault("a key: no key", "$A --key /dev/null identity", 2, "key file /dev/null"),
+        fault(
+            "a key: below a file",
+            "$A --key c.json/key identity",
+            2,
+            "key file c.json/key",
+        ),
+        fault(
+            "finished jobs: a folder",
+            "$V verify e.cbor --full --resume config",
+            2,
+            "config",
+        ),
+        fault(
+            "prove: no challenge",
+            "$A prove --challenge missing --evidence new.cbor",
+            2,
+            "missing",
+        ),
+    ]);
+}
+
+#[test]
+fn files_cannot_be_written() {
+    check(&[
+        fault(
+            "no folder",
+            "$A attest $SMALL --evidence no/e.cbor",
+            2,
+            "cannot write evidence into no",
+        ),
+        fault(
+            "a folder",
+            "$A attest $SMALL --evidence config",
+            2,
+            "config is a folder",
+        ),
+        fault(
+            "no place for files",
+            "$A attest $SMALL --evidence /proc/e.cbor",
+            2,
+            "cannot write evidence into /proc",
+        ),
+        fault(
+            "attest: the disk is full",
+            "trap '' XFSZ; ulimit -f 8; $A attest $SMALL --evidence e.cbor >/dev/null",
+            2,
+            "nothing was kept",
+        ),
+        fault(
+            "prove: the disk is full",
+            "trap '' XFSZ; ulimit -f 8; $A prove --challenge c.json --evidence o.cbor >/dev/null",
+            2,
+            "nothing was kept",
+        ),
+        fault(
+            "over another command: the disk is full",
+            "trap '' XFSZ; ulimit -f 8; $V attest --device-memory 1MiB --evidence e.cbor -- $A $AGENT >/dev/null",
+            2,
+            "nothing was kept",
+        ),
+        fault(
+            "a new key: the disk is full",
+            "trap '' XFSZ; ulimit -f 0; $A --key new.pem identity",
+            2,
+            "key file new.pem",
+        ),
+        fault(
+            "a new key: no place for files",
+            "$A --key /proc/new/key.pem identity",
+            2,
+            "key file /proc/new",
+        ),
+        fault(
+            "no home for keys",
+            "unset XDG_CONFIG_HOME HOME; $A identity",
+            2,
+            "no place for keys",
+        ),
+        fault(
+            "finished jobs: the disk is full",
+            "trap '' XFSZ; ulimit -f 0; $V verify e.cbor --full --resume new.done 2>&1 >&2 | cat >&2",
+            2,
+            "new.done",
+        ),
+        fault(
+            "man pages: no place for files",
+            "$V generate man /proc/man",
+            2,
+            "cannot write man pages",
+        ),
+    ]);
+}
+
+/// With so few descriptors files, pipes or threads cannot be had, one later than the other.
+#[test]
+fn descriptors_run_out() {
+    for descriptors in 3..14 {
+        for script in [
+            "$V verify e.cbor",
+            "$A attest $SMALL --evidence new.cbor",
+            "$V attest --device-memory 1MiB --evidence new.cbor -- $A $AGENT",
+        ] {
+            let place = place();
+            let output = run(
+                place.path(),
+                &format!("ulimit -n {descriptors}; exec 9>&- 8>&- 7>&-; {script}"),
+            );
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let what = format!("{descriptors} descriptors: {script}: {stderr}");
+            // Below that the system's own loader gives up.
+            let is_loaders = stderr.contains("error while loading shared libraries");
+            assert!(!stderr.contains("panicked"), "{what}");
+            match output.status.code() {
+                Some(0) | Some(2) => {}
+                Some(126 | 127) if is_loaders => {}
+                other => panic!("{what}: {other:?}"),
+            }
+            if place.path().join("new.cbor").exists() {
+                assert_ne!(run(place.path(), "$V verify new.cbor").status.code(), Some(1), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn children_die_or_fall_silent() {
+    let session = "$V attest --device-memory 1MiB --hello-deadline 2s --evidence new.cbor";
+    for (what, child) in [
+        ("killed at once", "kill -9 \\$\\$"),
+        ("cut within HELLO", "$A $AGENT | head -c 40"),
+        ("cut after HELLO", "$A $AGENT | head -c 400"),
+        ("cut within a commitment", "$A $AGENT | head -c 500"),
+        ("cut within OPENINGS", "$A $AGENT | head -c 20000"),
+        ("cut at its input", "head -c 100 | $A $AGENT"),
+        ("deaf", "exec <&-; sleep 3"),
+        ("mute", "exec >&-; sleep 1"),
+        ("full", "$A $AGENT >/dev/full"),
+        ("says something else", "yes"),
+    ] {
+        let place = place();
+        let before = files(place.path());
+        let output = run(place.path(), &format!("{session} -- bash -c \"{child}\""));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let code = output.status.code();
+        assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+        assert!(matches!(code, Some(1 | 2)), "{what}: {code:?}, {stderr}");
+        // Its evidence is whole and says the same.
+        let verified = run(place.path(), "$V verify new.cbor");
+        let stdout = String::from_utf8_lossy(&verified.stdout);
+        assert!(!stdout.contains("evidence-refused"), "{what}: {stdout}");
+        assert_eq!(verified.status.code(), code, "{what}: {stdout}");
+        let mut after = files(place.path());
+        after.remove(&place.path().join("new.cbor"));
+        assert_eq!(after, before, "{what}");
+    }
+}
+
+/// Killed at any moment, a command leaves no evidence or the whole of it under the name.
+#[test]
+fn a_killed_command_leaves_nothing_half_written() {
+    for after_ms in [20, 100, 300, 600, 900, 1200, 1600] {
+        let place = place();
+        let mut child = shell(
+            place.path(),
+            "exec $A attest $SMALL --evidence new.cbor >/dev/null 2>&1",
+        )
+        .spawn()
+        .expect("bash starts");
+        std::thread::sleep(Duration::from_millis(after_ms));
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().expect("it ended");
+        if place.path().join("new.cbor").exists() {
+            let verified = run(place.path(), "$V verify new.cbor");
+            assert_eq!(verified.status.code(), Some(0), "killed after {after_ms} ms");
+        }
+        // Nor a key that is no key.
+        assert_eq!(
+            run(place.path(), "$A identity").status.code(),
+            Some(0),
+            "killed after {after_ms} ms"
+        );
+    }
+}
