@@ -66,7 +66,7 @@ pub fn read_frame(from: &mut impl Read, limit_bytes: impl Fn(u32) -> u64) -> Res
     if read < length_bytes {
         return Err(FrameError::Truncated {
             read: read + HEADER_BYTES as u64,
-            expected: length_bytes + HEADER_BYTES as u64,
+            expected: length_bytes.saturating_add(HEADER_BYTES as u64),
         });
     }
     Ok(Frame { type_number, payload })
@@ -119,6 +119,19 @@ mod tests {
                 Err(FrameError::Truncated { read, .. }) => assert_eq!(read, end as u64),
                 other => panic!("cut at {end}: {other:?}"),
             }
+        }
+    }
+
+    /// Found by the fuzz target `frames`: the expected length overflowed.
+    #[test]
+    fn the_longest_length_there_is_can_be_cut() {
+        let header = protocol::frame::header(5, u64::MAX);
+        match read_frame(&mut &header[..], |_| u64::MAX) {
+            Err(FrameError::Truncated {
+                read: 12,
+                expected: u64::MAX,
+            }) => {}
+            other => panic!("{other:?}"),
         }
     }
 
