@@ -1,5 +1,6 @@
 //! NVIDIA GPUs of this host.
 
+use std::num::NonZeroU32;
 use std::thread;
 
 use engine_cuda::{CudaEngine, CudaEngineConfig, DeviceInfo, NoCuda};
@@ -26,20 +27,48 @@ pub enum CudaError {
     },
 }
 
+/// Which GPUs, and what may be taken of each.
+#[derive(Clone, Debug)]
+pub struct CudaConfig {
+    /// Only devices with these ordinals [default: all]; no other GPU is touched.
+    pub only: Option<Vec<DeviceOrdinal>>,
+    /// Most memory that each engine may take (bytes) [default: all that is free].
+    pub memory_limit_bytes: Option<u64>,
+    /// Engines on each GPU, each a device of its own: to try what several devices do on fewer.
+    pub engines_per_gpu: NonZeroU32,
+}
+
+impl Default for CudaConfig {
+    fn default() -> Self {
+        CudaConfig {
+            only: None,
+            memory_limit_bytes: None,
+            engines_per_gpu: NonZeroU32::MIN,
+        }
+    }
+}
+
 /// The GPUs that CUDA shows this process, each with an engine; a GPU's ordinal is its CUDA index, so
-/// `CUDA_VISIBLE_DEVICES` is applied. With `only`, no other GPU is touched. `memory_limit_bytes` is a limit a GPU.
+/// `CUDA_VISIBLE_DEVICES` is applied. With several engines a GPU the ordinals count engines, GPU by GPU.
 ///
 /// # Errors
 ///
 /// [`CudaError`]: a GPU that does not start is told and not left out.
-pub fn cuda_devices(only: Option<&[DeviceOrdinal]>, memory_limit_bytes: Option<u64>) -> Result<Vec<Device>, CudaError> {
-    let mut infos = engine_cuda::devices()?;
-    infos.retain(|info| only.is_none_or(|only| only.contains(&DeviceOrdinal(info.index))));
+pub fn cuda_devices(config: &CudaConfig) -> Result<Vec<Device>, CudaError> {
+    let engines_per_gpu = config.engines_per_gpu.get();
+    let mut engines: Vec<(DeviceOrdinal, DeviceInfo)> = engine_cuda::devices()?
+        .into_iter()
+        .flat_map(|info| {
+            let first = info.index * engines_per_gpu;
+            (first..first + engines_per_gpu).map(move |ordinal| (DeviceOrdinal(ordinal), info.clone()))
+        })
+        .collect();
+    engines.retain(|(ordinal, _)| config.only.as_ref().is_none_or(|only| only.contains(ordinal)));
     // A context takes a good part of a second: all at once.
     thread::scope(|scope| {
-        let opening: Vec<_> = infos
+        let opening: Vec<_> = engines
             .into_iter()
-            .map(|info| scope.spawn(move || open(info, memory_limit_bytes)))
+            .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, config.memory_limit_bytes)))
             .collect();
         opening
             .into_iter()
@@ -51,8 +80,7 @@ pub fn cuda_devices(only: Option<&[DeviceOrdinal]>, memory_limit_bytes: Option<u
     })
 }
 
-fn open(info: DeviceInfo, memory_limit_bytes: Option<u64>) -> Result<Device, CudaError> {
-    let ordinal = DeviceOrdinal(info.index);
+fn open(ordinal: DeviceOrdinal, info: DeviceInfo, memory_limit_bytes: Option<u64>) -> Result<Device, CudaError> {
     let config = CudaEngineConfig {
         memory_limit_bytes,
         ..CudaEngineConfig::new(info.index)

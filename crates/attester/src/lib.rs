@@ -6,7 +6,7 @@ mod device;
 mod serve;
 
 pub use cpu::cpu_devices;
-pub use cuda::{CudaError, cuda_devices};
+pub use cuda::{CudaConfig, CudaError, cuda_devices};
 pub use device::{Device, Telemetry};
 pub use engine_cuda::NoCuda;
 pub use serve::{Attester, ServeError, serve};

@@ -1,9 +1,9 @@
 //! The devices of this host, and `gpu-attestor devices`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use anyhow::Context;
-use attester::{CudaError, Device, NoCuda, cpu_devices, cuda_devices};
+use attester::{CudaConfig, CudaError, Device, NoCuda, cpu_devices, cuda_devices};
 use clap::{Args, ValueEnum};
 use cli::{Exit, parse_bytes, parse_ordinals, print_json, print_text};
 use engine_cpu::{CpuEngineConfig, Path};
@@ -30,9 +30,14 @@ pub(crate) struct DeviceOptions {
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: EngineChoice,
 
-    /// Most memory that may be taken of each GPU, say 70GiB [default: all that is free]
+    /// Most memory that each engine may take of its GPU, say 70GiB [default: all that is free]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory_limit: Option<u64>,
+
+    /// Engines on each GPU, each posing as a device: to try what several devices do on fewer. Such a session proves
+    /// nothing about the number of GPUs, and appraisal tells it by the UUIDs
+    #[arg(long, value_name = "N", default_value = "1", requires = "memory_limit")]
+    engines_per_gpu: NonZeroU32,
 
     /// Devices to emulate on the CPU
     #[arg(long, value_name = "N", default_value = "1")]
@@ -115,8 +120,13 @@ impl OrdinalOptions {
 impl DeviceOptions {
     /// The devices of this host, ordinals ascending, and a line that says which engine serves them.
     pub(crate) fn discover(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, String)> {
-        let only = ordinals.ordinals();
-        let gpus = || cuda_devices(only.as_deref(), self.memory_limit);
+        let config = CudaConfig {
+            only: ordinals.ordinals(),
+            memory_limit_bytes: self.memory_limit,
+            engines_per_gpu: self.engines_per_gpu,
+        };
+        let gpus = || cuda_devices(&config);
+        within_max_devices(self.engines_per_gpu.get() as usize)?;
         let (devices, engine) = match self.engine {
             EngineChoice::Cpu => self.cpu()?,
             EngineChoice::Cuda => (gpus()?, "engine: cuda".to_owned()),
@@ -169,15 +179,19 @@ impl DeviceOptions {
 
     fn cpu(&self) -> anyhow::Result<(Vec<Device>, String)> {
         let config = self.cpu_config();
-        anyhow::ensure!(
-            self.cpu_devices.get() <= protocol::limits::MAX_DEVICES,
-            "at most {} devices, asked for {}",
-            protocol::limits::MAX_DEVICES,
-            self.cpu_devices
-        );
+        within_max_devices(self.cpu_devices.get())?;
         let devices = cpu_devices(self.cpu_devices, 0, self.cpu_memory, config).context("the CPU engine")?;
         Ok((devices, format!("engine: cpu, path {}", config.path)))
     }
+}
+
+fn within_max_devices(count: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        count <= protocol::limits::MAX_DEVICES,
+        "at most {} devices, asked for {count}",
+        protocol::limits::MAX_DEVICES
+    );
+    Ok(())
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {

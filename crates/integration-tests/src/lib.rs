@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, CudaError, Device, ServeError, cpu_devices, cuda_devices, serve};
+use attester::{Attester, CudaConfig, CudaError, Device, ServeError, cpu_devices, cuda_devices, serve};
 use ed25519_dalek::SigningKey;
 use engine_cpu::CpuEngineConfig;
 use protocol::bytes::{DeviceOrdinal, Identity};
@@ -36,8 +36,13 @@ pub fn cpu(count: usize) -> Vec<Device> {
 /// If `count` is 0, if a GPU is there and fails, or if `GPU_ATTESTOR_REQUIRE_CUDA=1` asks for one and there is none.
 #[must_use]
 pub fn devices(count: usize) -> Vec<Device> {
-    let gpu = |index: u32| cuda_devices(Some(&[DeviceOrdinal(index)]), None);
-    let gpus = match cuda_devices(None, None) {
+    let gpu = |index: u32| {
+        cuda_devices(&CudaConfig {
+            only: Some(vec![DeviceOrdinal(index)]),
+            ..CudaConfig::default()
+        })
+    };
+    let gpus = match cuda_devices(&CudaConfig::default()) {
         Ok(gpus) => gpus.len() as u32,
         Err(CudaError::NoCuda(why)) if std::env::var_os("GPU_ATTESTOR_REQUIRE_CUDA").is_none_or(|v| v != "1") => {
             // Past the capture of a test's output: what did not run on a GPU is not to look as if it had.
