@@ -41,10 +41,12 @@ pub struct Attester {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A device could not do its work; the Verifier was told.
-    #[error("device {device}: {error}")]
+    #[error("device {device}{}: {error}", in_brackets(uuid.as_deref()))]
     Engine {
         /// The device.
         device: DeviceOrdinal,
+        /// Its UUID, where it has one.
+        uuid: Option<String>,
         /// What it met.
         error: EngineError,
     },
@@ -106,10 +108,16 @@ pub fn serve(
             }
         }
     });
+    let uuids = hello.devices.iter().filter_map(|offer| {
+        let uuid = offer.labels.iter().find(|label| label.name == "uuid")?;
+        Some((offer.ordinal, uuid.value.clone()))
+    });
+    let uuids = uuids.collect();
     let (session, hello) = AttesterSession::new(hello);
     let mut served = Served {
         session,
         workers,
+        uuids,
         key,
         to,
         openings: Vec::new(),
@@ -127,6 +135,10 @@ fn fair_share(labels: BTreeMap<DeviceOrdinal, Vec<Label>>) -> Vec<Label> {
     kept.collect()
 }
 
+fn in_brackets(uuid: Option<&str>) -> String {
+    uuid.map(|uuid| format!(" ({uuid})")).unwrap_or_default()
+}
+
 fn send(events: &SyncSender<Event>, event: Event) {
     // Nobody listens any more once the session is over.
     let _ = events.send(event);
@@ -135,6 +147,7 @@ fn send(events: &SyncSender<Event>, event: Event) {
 struct Served<W> {
     session: AttesterSession,
     workers: Vec<Worker>,
+    uuids: BTreeMap<DeviceOrdinal, String>,
     key: SigningKey,
     to: W,
     openings: Vec<Option<[Opening; 3]>>,
@@ -159,9 +172,12 @@ impl<W: Write> Served<W> {
                 Event::Unreadable(error) => return Err(error.into()),
                 Event::Device(ordinal, Ok(done)) => self.take(ordinal, done)?,
                 Event::Device(device, Err(error)) => {
-                    let abort = Abort::from_engine(device, &error);
+                    let uuid = self.uuids.remove(&device);
+                    let mut abort = Abort::from_engine(device, &error);
+                    // An ordinal is the process's own; the UUID finds the card.
+                    abort.message = sendable_text(&format!("{error}{}", in_brackets(uuid.as_deref())));
                     self.abort(&abort);
-                    return Err(ServeError::Engine { device, error });
+                    return Err(ServeError::Engine { device, uuid, error });
                 }
                 Event::Frame(frame) => {
                     let task = self.session.received(&frame).inspect_err(|violation| {
@@ -289,7 +305,7 @@ impl ServeError {
     #[must_use]
     pub fn abort_code(&self) -> Option<AbortCode> {
         match self {
-            ServeError::Engine { device, error } => Some(Abort::from_engine(*device, error).code),
+            ServeError::Engine { device, error, .. } => Some(Abort::from_engine(*device, error).code),
             ServeError::Violation(violation) => Some(violation.to_abort().code),
             ServeError::Connection(_) | ServeError::Send(_) => None,
         }

@@ -7,12 +7,12 @@ use std::thread;
 use attester::{Attester, Device, ServeError, serve};
 use protocol::attester::Violation;
 use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
-use protocol::cbor::Canonical;
+use protocol::cbor::{Canonical, Label};
 use protocol::challenge::Challenge;
 use protocol::engine::EngineError;
 use protocol::frame::{Frame, MessageType, header};
 use protocol::limits::MAX_PLAN_BYTES;
-use protocol::message::{AbortCode, NonceMessage, ResultMessage, SaltMessage, SampleMessage, Stage};
+use protocol::message::{Abort, AbortCode, NonceMessage, ResultMessage, SaltMessage, SampleMessage, Stage};
 use protocol::plan::{Plan, PlanFields};
 use protocol::trace::Misplaced;
 use protocol::verdict::{Failure, Obstacle, Verdict};
@@ -26,6 +26,10 @@ fn attester() -> Attester {
     let devices = cast::hello(&[3, 2])
         .devices
         .into_iter()
+        .map(|mut offer| {
+            offer.labels = vec![Label::new("uuid", &format!("GPU-{}", offer.ordinal))];
+            offer
+        })
         .map(|offer| Device {
             offer,
             engine: cast::engine(),
@@ -114,10 +118,14 @@ fn salt_frame(stage: Stage, iteration: u32) -> Frame {
 }
 
 /// The code of the last frame, which is ABORT.
-fn abort_code(heard: &[Frame]) -> AbortCode {
+fn abort(heard: &[Frame]) -> Abort {
     let last = heard.last().expect("frames");
     assert_eq!(last.message_type(), Some(MessageType::Abort), "{last:?}");
-    protocol::message::Abort::from_bytes(&last.payload).expect("ABORT").code
+    Abort::from_bytes(&last.payload).expect("ABORT")
+}
+
+fn abort_code(heard: &[Frame]) -> AbortCode {
+    abort(heard).code
 }
 
 #[test]
@@ -213,18 +221,27 @@ fn a_plan_that_asks_for_more_than_there_is_is_could_not_run() {
     match &outcome {
         Err(ServeError::Engine {
             device: DeviceOrdinal(1),
+            uuid: Some(uuid),
             error:
                 EngineError::OutOfMemory {
                     requested_bytes,
                     available_bytes,
                 },
-        }) => assert!(
-            requested_bytes > available_bytes,
-            "{requested_bytes} of {available_bytes}"
-        ),
+        }) => {
+            assert_eq!(uuid, "GPU-1");
+            assert!(
+                requested_bytes > available_bytes,
+                "{requested_bytes} of {available_bytes}"
+            );
+        }
         other => panic!("{other:?}"),
     }
-    assert_eq!(abort_code(&heard), AbortCode::OutOfMemory);
+    let abort = abort(&heard);
+    assert_eq!(
+        (abort.code, abort.device),
+        (AbortCode::OutOfMemory, Some(DeviceOrdinal(1)))
+    );
+    assert!(abort.message.ends_with("(GPU-1)"), "{}", abort.message);
 }
 
 #[test]
