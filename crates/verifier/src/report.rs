@@ -332,10 +332,12 @@ fn notes(session: &VerifierSession, is_online: bool, is_affirmed: bool, assumpti
     }
     if is_online {
         let devices = session.plan().map_or(1, |plan| plan.devices().len());
-        notes.push(format!(
-            "each claim of a device is false with probability at most 2^-{}; of the host's {devices} devices together at most {devices} x 2^-{}",
-            assumptions.error_bits, assumptions.error_bits
-        ));
+        let bits = assumptions.error_bits;
+        let mut note = format!("each claim of a device is false with probability at most 2^-{bits}");
+        if devices > 1 {
+            note += &format!("; of the host's {devices} devices together at most {devices} x 2^-{bits}");
+        }
+        notes.push(note);
     } else {
         if let Some(plan) = session.plan() {
             for inner_dim in plan.groups() {
