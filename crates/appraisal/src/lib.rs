@@ -19,6 +19,7 @@ pub mod telemetry;
 
 mod appraise;
 
+pub mod audit;
 pub mod cwt;
 pub mod key;
 pub mod key_ring;

@@ -41,13 +41,13 @@ enum Command {
     /// Show the transcript in evidence
     Inspect(inspect::Options),
     /// Judge evidence by a policy: verdict, classes, findings, as a page or for programs
-    Report(appraise::ReportOptions),
+    Report(appraise::report::ReportOptions),
     /// Check policies
     #[command(subcommand)]
-    Policy(appraise::PolicyCommand),
+    Policy(appraise::policy::PolicyCommand),
     /// Sign and check Attestation Results
     #[command(subcommand)]
-    Result(appraise::ResultCommand),
+    Result(appraise::result::ResultCommand),
     /// Make a challenge for the offline form
     Challenge(challenge::Options),
     /// Propose samples, k and sweeps for a wanted bound or a time budget
@@ -65,9 +65,9 @@ fn main() -> ExitCode {
         Command::Attest(options) => attest::run(options),
         Command::Verify(options) => verify::run(options),
         Command::Inspect(options) => inspect::run(options),
-        Command::Report(options) => appraise::report(options),
-        Command::Policy(command) => appraise::policy(command),
-        Command::Result(command) => appraise::result(command),
+        Command::Report(options) => appraise::report::run(options),
+        Command::Policy(command) => appraise::policy::run(command),
+        Command::Result(command) => appraise::result::run(command),
         Command::Challenge(options) => challenge::run(options),
         Command::Plan(options) => plan::run(options),
         Command::Bench(options) => bench::run(options),

@@ -171,7 +171,8 @@ fn refuse(options: &Options, why: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Contraindicated)
 }
 
-fn time(unix_ms: u64) -> String {
+/// A time of the Verifier's, RFC 3339 where that has a form for it.
+pub(crate) fn time(unix_ms: u64) -> String {
     UNIX_EPOCH
         .checked_add(std::time::Duration::from_millis(unix_ms))
         // RFC 3339 ends with the year 9999.
