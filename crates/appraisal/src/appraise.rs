@@ -603,7 +603,8 @@ fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<PhaseSpan> {
 }
 
 /// The nonce of a session, once sent.
-fn nonce(session: &VerifierSession) -> Option<Nonce> {
+#[must_use]
+pub fn nonce(session: &VerifierSession) -> Option<Nonce> {
     session.records().iter().find_map(|record| match &record.event {
         Event::Sent(frame) if frame.message_type() == Some(MessageType::Nonce) => {
             NonceMessage::from_bytes(&frame.payload).ok().map(|message| message.0)

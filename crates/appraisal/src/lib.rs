@@ -32,5 +32,5 @@ pub mod report;
 
 pub mod calibrate;
 
-pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
+pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise, nonce};
 pub use document::InputError;

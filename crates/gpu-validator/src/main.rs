@@ -48,6 +48,8 @@ enum Command {
     /// Sign and check Attestation Results
     #[command(subcommand)]
     Result(appraise::result::ResultCommand),
+    /// Make or update a class's profile from trusted sessions
+    Calibrate(appraise::calibrate::CalibrateOptions),
     /// Make a challenge for the offline form
     Challenge(challenge::Options),
     /// Propose samples, k and sweeps for a wanted bound or a time budget
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Report(options) => appraise::report::run(options),
         Command::Policy(command) => appraise::policy::run(command),
         Command::Result(command) => appraise::result::run(command),
+        Command::Calibrate(options) => appraise::calibrate::run(options),
         Command::Challenge(options) => challenge::run(options),
         Command::Plan(options) => plan::run(options),
         Command::Bench(options) => bench::run(options),

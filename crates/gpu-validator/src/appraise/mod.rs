@@ -1,5 +1,6 @@
 //! What evidence comes to under a policy, for people and Relying Parties: the commands that judge.
 
+pub(crate) mod calibrate;
 pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod result;
