@@ -10,7 +10,7 @@ use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
 
 use super::phases::{PhaseSpan, phases};
-use super::{DeviceAppraisal, acting};
+use super::{DeviceAppraisal, acting, blame};
 use crate::claim::{Tested, judge};
 use crate::classify::{Certified, Classification};
 use crate::finding::{FindingKind, Findings};
@@ -86,6 +86,7 @@ impl Context<'_> {
         let mut findings = Findings::new(self.policy);
         if let Some(offer) = offer {
             findings.check_device(offer, profile, &telemetry, claims.map_or(0, fastest_fill));
+            findings.check_clocks(offer, profile, &telemetry, certified.tensor_ops_per_s);
         }
         if let Some(profile) = profile {
             findings.check_assumptions(ordinal, profile, self.assumptions);
@@ -93,15 +94,12 @@ impl Context<'_> {
         self.check_neighbours(&mut findings, ordinal, &certified, profile, &classification);
         self.check_evenness(&mut findings, ordinal, &phases);
         let mut reasons = match claims {
-            // The session's reasons say why.
-            None => vec![Reason::NoFigures],
+            // An affirmed session without figures has reasons of its own, that it has no clock among them.
+            None => vec![blame::reason(self.session, device.ordinal).unwrap_or(Reason::NoFigures)],
             Some(claims) => self.claim_reasons(device, offer, claims, &certified, &claimed, &classification),
         };
         reasons.extend(acting(&findings.list));
-        let verdict = match self.session.verdict() {
-            Some(Verdict::Contraindicated(_)) => Tier::Contraindicated,
-            _ => reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and),
-        };
+        let verdict = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
         DeviceAppraisal {
             ordinal,
             verdict,
@@ -206,6 +204,8 @@ impl Context<'_> {
                     .saturating_mul(matrix_bytes)
             }),
             samples: samples.unwrap_or(0),
+            inner_dim,
+            assumptions: *self.assumptions,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Evidence, policy and profiles into an appraisal; anyone can do it again and compare.
 
+mod blame;
 mod device;
 mod phases;
 mod session;
