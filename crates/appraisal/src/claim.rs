@@ -1,5 +1,6 @@
 //! Whether a device is what HELLO says it is, as far as certified figures tell (spec §6).
 
+use protocol::bounds::Assumptions;
 use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 
 use crate::classify::{Certified, ClassFit, Classification, Figure, Margin, Relation, Shares, needed};
@@ -15,6 +16,10 @@ pub struct Tested {
     pub offered_bytes: u64,
     /// Most samples of a group with a k large enough for claims of memory.
     pub samples: u32,
+    /// Largest k, 0 if there was no iteration.
+    pub inner_dim: u32,
+    /// What its bounds take for granted.
+    pub assumptions: Assumptions,
 }
 
 /// The claim held against the certified figures; one reason.
@@ -65,6 +70,20 @@ pub fn judge(
             needed_bytes,
         };
     }
+    // Whatever no device of the class could be certified for says nothing against this one.
+    let (short, unshowable): (Vec<Margin>, Vec<Margin>) = short
+        .into_iter()
+        .partition(|margin| is_showable(profile, margin, tested));
+    if short.is_empty() {
+        let names: Vec<&str> = unshowable.iter().map(|margin| margin.figure.name()).collect();
+        return Reason::NotTested {
+            why: format!(
+                "no {class} can be certified for the {} of its class under the assumed links, helpers and regeneration: \
+                 set [assumptions] in the policy to what the host has",
+                names.join(" and ")
+            ),
+        };
+    }
     let lesser = lesser_classes(profile, classification, profiles);
     if lesser.is_empty() && short.iter().all(|margin| margin.share() >= 1.0 - shares.doubt) {
         return Reason::ClaimDoubtful { class, margins: short };
@@ -74,6 +93,26 @@ pub fn judge(
         margins: short,
         looks_like: lesser,
     }
+}
+
+/// Whether a flawless device of the class, every sample right, could be certified for what it needs (spec §6).
+fn is_showable(profile: &Profile, margin: &Margin, tested: &Tested) -> bool {
+    let Some(bandwidth) = Figure::Bandwidth.capacity(profile) else {
+        return true;
+    };
+    let a = &tested.assumptions;
+    let regenerated = a.regeneration_bytes(tested.inner_dim.max(1)) as f64;
+    let linked = a.link_in_bytes as f64 + a.link_out_bytes as f64 + a.helper_bytes as f64;
+    let bandwidth = bandwidth as f64;
+    let most = match margin.figure {
+        Figure::Memory => {
+            let held = 1.0 - 2.0 * (regenerated + linked) / bandwidth;
+            margin.capacity as f64 * held.max(0.0).sqrt()
+        }
+        Figure::Bandwidth => bandwidth - regenerated - linked,
+        Figure::Tensor => return true,
+    };
+    most >= margin.needed as f64
 }
 
 /// Classes that the figures fit and that have less than the claimed one somewhere.

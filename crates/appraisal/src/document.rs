@@ -83,10 +83,30 @@ impl<'a> Document<'a> {
     /// The key whose name or value covers the span; empty if none does.
     fn key_at(&self, span: &Range<usize>) -> String {
         let mut best = (usize::MAX, String::new());
-        if let Ok(table) = DeTable::parse(self.text) {
-            narrow(table.get_ref(), "", span, &mut best);
+        match DeTable::parse(self.text) {
+            Ok(table) => narrow(table.get_ref(), "", span, &mut best),
+            // What is no TOML, a key given twice among it, has lines at least.
+            Err(_) => best.1 = self.key_of_line(span.start),
         }
         best.1
+    }
+
+    /// The key on the line at `offset`, with the last table header before it; empty if the line has none.
+    fn key_of_line(&self, offset: usize) -> String {
+        let is_key =
+            |text: &&str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let upto = &self.text[..self.text.floor_char_boundary(offset)];
+        let line_start = upto.rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text[line_start..].lines().next().unwrap_or_default();
+        let Some(key) = line.split('=').next().map(str::trim).filter(is_key) else {
+            return String::new();
+        };
+        let headers = self.text[..line_start].lines().rev();
+        let mut tables = headers.filter_map(|line| line.trim().strip_prefix('[')?.split(']').next().map(str::trim));
+        match tables.find(is_key) {
+            Some(table) => format!("{table}.{key}"),
+            None => key.to_owned(),
+        }
     }
 }
 

@@ -12,9 +12,14 @@ use protocol::bounds::Assumptions;
 use protocol::cbor::Label;
 use protocol::message::{DeviceOffer, Hello};
 
+use crate::classify::Figure;
 use crate::policy::{Effect, Policy};
 use crate::profile::{Profile, Status};
+use crate::reason::figure;
 use crate::telemetry::Telemetry;
+
+/// Clocks are sampled a few times a second: the highest seen may be this much below the highest there was.
+const CLOCK_LEEWAY: f64 = 1.05;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $effect:ident, $cause:literal, $remedy:literal;)*) => {
@@ -96,6 +101,10 @@ kinds! {
     PowerAgainstRate = "power-against-rate", Warn,
         "the labelled power is too low for the measured rate: labels made up, or the work was done elsewhere",
         "measure power outside the host, and challenge all hosts of the operator at once";
+    /// More operations a clock than the class can do.
+    ClockAgainstRate = "clock-against-rate", Warn,
+        "the certified rate is more than the labelled multiprocessors can do at the labelled clock: labels made up, or the work was done elsewhere",
+        "measure the clock outside the host, and challenge all hosts of the operator at once";
     /// One device ended long after the others.
     Uneven = "uneven", Note,
         "a device needed more than one and a half times as long as the fastest of the same class: busy, throttled, or on a slower link",
@@ -233,6 +242,39 @@ impl<'a> Findings<'a> {
                 let detail = format!("{fill_ops_per_s} operations/s at {power} W at most");
                 self.add(FindingKind::PowerAgainstRate, device, detail);
             }
+        }
+    }
+
+    /// The certified rate against what its multiprocessors can do at the highest clock it says it ran at, or can run at.
+    pub(crate) fn check_clocks(
+        &mut self,
+        offer: &DeviceOffer,
+        profile: Option<&Profile>,
+        telemetry: &Telemetry,
+        tensor_ops_per_s: Option<u64>,
+    ) {
+        let number = |name: &str| label(&offer.labels, name).and_then(|value| value.trim().parse::<f64>().ok());
+        let is_positive = |value: &f64| value.is_finite() && *value > 0.0;
+        let capacity = profile.and_then(|profile| profile.capacity.as_ref());
+        let class_sms = capacity.and_then(|capacity| capacity.sm_count).map(f64::from);
+        let (Some(tensor), Some(ops), Some(sms), Some(mhz)) = (
+            tensor_ops_per_s,
+            capacity.and_then(|capacity| capacity.int8_ops_per_clock_and_sm),
+            number("multiprocessors").filter(is_positive).or(class_sms),
+            telemetry
+                .max_clock_mhz()
+                .or(number("max_sm_clock_mhz").filter(is_positive)),
+        ) else {
+            return;
+        };
+        let most = sms * mhz * 1e6 * f64::from(ops);
+        if tensor as f64 > most * CLOCK_LEEWAY {
+            let detail = format!(
+                "{} certified; {sms} multiprocessors at {mhz} MHz with {ops} operations a clock do {}",
+                figure(Figure::Tensor, tensor),
+                figure(Figure::Tensor, most as u64)
+            );
+            self.add(FindingKind::ClockAgainstRate, Some(offer.ordinal.0), detail);
         }
     }
 

@@ -51,6 +51,12 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
+    /// Whether there is a ring in `folder`, sound or not.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        fs::symlink_metadata(folder.join(CURRENT)).is_ok()
+    }
+
     /// The ring in `folder`.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub mod telemetry;
 
 mod appraise;
 
+pub mod audit;
 pub mod cwt;
 pub mod key;
 pub mod key_ring;
@@ -31,5 +32,5 @@ pub mod report;
 
 pub mod calibrate;
 
-pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise};
+pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise, nonce};
 pub use document::InputError;

@@ -73,6 +73,8 @@ pub struct Capacity {
     pub on_chip_bytes: Option<u64>,
     /// Streaming multiprocessors.
     pub sm_count: Option<u32>,
+    /// Dense int8 operations of one multiprocessor in one clock, a multiply-add counted as two.
+    pub int8_ops_per_clock_and_sm: Option<u32>,
 }
 
 /// Where the capacity comes from.
@@ -194,6 +196,10 @@ impl Capacity {
             ("link_out_bytes_per_s", self.link_out_bytes_per_s),
             ("on_chip_bytes", self.on_chip_bytes),
             ("sm_count", self.sm_count.map(u64::from)),
+            (
+                "int8_ops_per_clock_and_sm",
+                self.int8_ops_per_clock_and_sm.map(u64::from),
+            ),
         ];
         if let Some((key, _)) = figures.iter().find(|(_, figure)| *figure == Some(0)) {
             return Err(document.error(&format!("capacity.{key}"), "0; expected a positive number"));

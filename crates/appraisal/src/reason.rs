@@ -129,6 +129,18 @@ pub enum Reason {
         /// Asked for.
         expected: String,
     },
+    /// A check of this device's answers failed.
+    DeviceFailed {
+        /// The failure's code (spec §9).
+        failure: String,
+        /// The failure.
+        message: String,
+    },
+    /// The session ended for a reason that is not this device's, before anything could be said of it.
+    NotJudged {
+        /// What ended it.
+        why: String,
+    },
     /// A device of the plan is not in HELLO, or has no claims.
     NoFigures,
     /// The claimed model is of no known class.
@@ -239,9 +251,11 @@ impl Reason {
             | Reason::TooOld { .. }
             | Reason::FromTheFuture { .. }
             | Reason::TooFewSamples { .. }
+            | Reason::NotJudged { .. }
             | Reason::NoFigures
             | Reason::NotTested { .. } => Tier::None,
             Reason::SessionFailed { .. }
+            | Reason::DeviceFailed { .. }
             | Reason::TooSlow { .. }
             | Reason::DeviceCount { .. }
             | Reason::WrongClass { .. }
@@ -275,6 +289,8 @@ impl Reason {
             Reason::TooFewSamples { .. } => "too-few-samples",
             Reason::TooSlow { .. } => "too-slow",
             Reason::DeviceCount { .. } => "device-count",
+            Reason::DeviceFailed { .. } => "device-failed",
+            Reason::NotJudged { .. } => "not-judged",
             Reason::NoFigures => "no-figures",
             Reason::ClaimUnknown { .. } => "claim-unknown",
             Reason::ClaimAmbiguous { .. } => "claim-ambiguous",
@@ -308,6 +324,12 @@ impl Reason {
             Reason::TooFewSamples { .. } => "run a session with more samples",
             Reason::TooSlow { .. } => "free the device of other work, check power and cooling, run again",
             Reason::DeviceCount { .. } => "run a session with all devices of the host",
+            Reason::DeviceFailed { .. } => {
+                "this device's answer was wrong, late or malformed: test its memory, run again without it; if it stays, do not trust it"
+            }
+            Reason::NotJudged { .. } => {
+                "run again without what ended the session: this device is neither passed nor blamed"
+            }
             Reason::NoFigures => "run a whole session with this device",
             Reason::ClaimUnknown { .. } => {
                 "add a profile for the model, or set device.claim_must_fit = false with least figures"
@@ -363,6 +385,8 @@ impl fmt::Display for Reason {
                 )
             }
             Reason::DeviceCount { actual, expected } => write!(f, "{actual} devices; the policy asks for {expected}"),
+            Reason::DeviceFailed { failure, message } => write!(f, "its answer failed ({failure}): {message}"),
+            Reason::NotJudged { why } => write!(f, "not judged: {why}"),
             Reason::NoFigures => f.write_str("nothing is certified for this device"),
             Reason::ClaimUnknown { model } => write!(f, "{model:?} is of no known class"),
             Reason::ClaimAmbiguous { model, classes } => write!(f, "{model:?} may be any of {}", classes.join(", ")),

@@ -55,16 +55,28 @@ impl Telemetry {
     /// Highest power it says it drew, W; 0 if it says none.
     #[must_use]
     pub fn max_power_w(&self) -> f64 {
-        let summary = self
+        self.highest("max_power_w", &self.power_w).unwrap_or(0.0)
+    }
+
+    /// Highest clock of the multiprocessors that it says it ran at, MHz; `None` if it says none.
+    #[must_use]
+    pub fn max_clock_mhz(&self) -> Option<f64> {
+        self.highest("max_sm_clock_mhz", &self.clock_mhz)
+    }
+
+    /// The highest of a summary and a series; `None` if neither is positive.
+    fn highest(&self, summary: &str, series: &[(f64, f64)]) -> Option<f64> {
+        let summaries = self
             .summaries
             .iter()
-            .filter(|(name, _)| *name == "max_power_w")
+            .filter(|(name, _)| *name == summary)
             .map(|(_, value)| *value);
-        self.power_w
+        let highest = series
             .iter()
             .map(|sample| sample.1)
-            .chain(summary)
-            .fold(0.0, f64::max)
+            .chain(summaries)
+            .fold(0.0, f64::max);
+        (highest > 0.0).then_some(highest)
     }
 }
 

@@ -4,6 +4,8 @@ use appraisal::claim::{Tested, judge};
 use appraisal::classify::{Certified, ClassFit, Classification, Shares, stand_ins};
 use appraisal::profile::{Profile, Profiles};
 use appraisal::reason::{Reason, Tier};
+use protocol::bounds::Assumptions;
+use verifier::preset::default_assumptions;
 
 const G: u64 = 1_000_000_000;
 const T: u64 = 1_000 * G;
@@ -35,6 +37,8 @@ fn judged(claim: &str, certified: &Certified, held_bytes: u64) -> Reason {
         dataset_bytes: held_bytes,
         offered_bytes: held_bytes,
         samples: 1024,
+        inner_dim: 16_384,
+        assumptions: default_assumptions(20),
     };
     let reason = judge(profile, certified, &tested, &classification, &profiles, &shares);
     println!("{claim:<14} {:<16} {reason}", reason.tier().name());
@@ -165,6 +169,8 @@ fn what_was_not_asked_for_was_not_tested() {
         dataset_bytes: 16 << 20,
         offered_bytes: 139 << 30,
         samples: 256,
+        inner_dim: 16_384,
+        assumptions: default_assumptions(20),
     };
     let unsampled = Tested {
         dataset_bytes: 139 << 30,
@@ -173,6 +179,44 @@ fn what_was_not_asked_for_was_not_tested() {
     };
     assert_eq!(reason(small).tier(), Tier::None);
     assert_eq!(reason(unsampled).tier(), Tier::None);
+}
+
+/// Links of 64 GB/s each way explain more than a card of 300 GB/s reads: nothing is certified, and nothing follows.
+#[test]
+fn a_class_that_the_assumptions_cannot_show_is_not_blamed() {
+    let gib = 1u64 << 30;
+    let rate_alone = |tensor: u64| Certified {
+        tensor_ops_per_s: Some(tensor),
+        ..Certified::default()
+    };
+    let reason = judged("l4", &rate_alone(150 * T), 22 * gib);
+    assert_eq!((reason.code(), reason.tier()), ("not-tested", Tier::None));
+    assert!(reason.to_string().contains("memory V and bandwidth B"), "{reason}");
+    // Its rate is no matter of links.
+    let slow = judged("l4", &rate_alone(60 * T), 22 * gib);
+    assert_eq!(slow.tier(), Tier::Contraindicated, "{slow}");
+    // Nor is a class spared whose devices can be certified.
+    let h100 = judged("h100-sxm", &rate_alone(1_300 * T), 79 * gib);
+    assert_eq!(h100.tier(), Tier::Contraindicated, "{h100}");
+    // With the links that such a host has, it must show what it has.
+    let (profiles, shares) = (Profiles::embedded(), Shares::default());
+    let figures = rate_alone(150 * T);
+    let classification = Classification::new(&figures, &profiles, &shares);
+    let tested = Tested {
+        dataset_bytes: 22 * gib,
+        offered_bytes: 22 * gib,
+        samples: 1024,
+        inner_dim: 16_384,
+        assumptions: Assumptions {
+            best_rate_ops: 250 * T,
+            link_in_bytes: 4 * G,
+            link_out_bytes: 4 * G,
+            ..default_assumptions(20)
+        },
+    };
+    let l4 = profiles.named("l4").expect("a class");
+    let reason = judge(l4, &figures, &tested, &classification, &profiles, &shares);
+    assert_eq!(reason.tier(), Tier::Contraindicated, "{reason}");
 }
 
 proptest::proptest! {

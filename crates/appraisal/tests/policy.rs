@@ -46,6 +46,8 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
     for (from, to, key, line) in [
         ("devices = 8", "devises = 8", "host.devises", 8),
         ("devices = 8", "devices = -8", "host.devices", 8),
+        ("devices = 8", "devices = 8\ndevices = 8", "host.devices", 9),
+        ("devices = 8", "devices = ", "host.devices", 8),
         ("devices = 8", "devices = 0", "host.devices", 8),
         ("devices = 8", "devices = 8\nmin_devices = 9", "host.min_devices", 9),
         ("class = \"h200\"", "class = \"h300\"", "device.class", 4),

@@ -8,10 +8,17 @@ use appraisal::profile::Profiles;
 use appraisal::reason::{Reason, Tier};
 use appraisal::report::{html, junit, markdown};
 use appraisal::result::{AttestationResult, Issuance};
-use appraisal::{Subject, appraise};
+use appraisal::{DeviceAppraisal, Subject, appraise};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::bytes::DeviceOrdinal;
-use protocol::cbor::Label;
+use protocol::cbor::{Canonical, Label};
+use protocol::frame::{Frame, MessageType};
+use protocol::message::{Abort, AbortCode, Filled, Swept};
+use protocol::verdict::{Failure, Verdict};
+use testkit::adversary::Adversary;
+use testkit::cast;
+use testkit::peer::{Action, HonestPeer, Tampered, Turn};
+use testkit::rehearsal::{Rehearsal, Rehearsed};
 use verifier::recompute::Recompute;
 use verifier::{Unobserved, verify};
 
@@ -139,6 +146,134 @@ fn a_failed_session_is_contraindicated_and_one_that_could_not_run_is_none() {
     }
 }
 
+/// Devices of a session in memory, appraised: tier and codes of each.
+fn devices_of(rehearsed: &Rehearsed) -> (Tier, Vec<(Tier, Vec<&'static str>)>) {
+    let sealed = rehearsed.sealed();
+    let subject = Subject {
+        evidence: &rehearsed.evidence,
+        session: &rehearsed.session,
+        sealed: &sealed,
+    };
+    let now = rehearsed.evidence.started_unix_ms;
+    let appraisal = appraise(&subject, &Policy::default(), &Profiles::embedded(), now);
+    let device = |device: &DeviceAppraisal| (device.verdict, device.reasons.iter().map(Reason::code).collect());
+    (appraisal.verdict, appraisal.devices.iter().map(device).collect())
+}
+
+/// Three devices; what the Attester does is changed by `tamper`.
+fn rehearse(tamper: impl FnMut(&mut Turn<'_>)) -> Rehearsed {
+    let honest = HonestPeer::new(cast::hello(&[4, 4, 4]), |_| cast::engine());
+    Rehearsal::new(cast::request(&[(256, 2)], 8)).run(&mut Tampered::new(honest, tamper))
+}
+
+/// Changes a commitment of device 1.
+fn of_device_1(turn: &mut Turn<'_>, message_type: MessageType, change: impl FnOnce(&mut Vec<Action>, usize)) {
+    let is_its = |action: &Action| {
+        matches!(action, Action::Frame(frame) if frame.message_type() == Some(message_type)
+            && (Filled::from_bytes(&frame.payload).is_ok_and(|filled| filled.device.0 == 1)
+                || Swept::from_bytes(&frame.payload).is_ok_and(|swept| swept.device.0 == 1)))
+    };
+    if let Some(at) = turn.actions.iter().position(is_its) {
+        change(&mut turn.actions, at);
+    }
+}
+
+/// The failure names a device, or one was waited for: it is blamed, and the others are neither passed nor blamed.
+#[test]
+fn a_failure_is_blamed_on_its_device_alone() {
+    let late_fill =
+        |turn: &mut Turn<'_>| of_device_1(turn, MessageType::Filled, |actions, at| drop(actions.remove(at)));
+    let late_sweep =
+        |turn: &mut Turn<'_>| of_device_1(turn, MessageType::Swept, |actions, at| drop(actions.remove(at)));
+    let twice = |turn: &mut Turn<'_>| {
+        of_device_1(turn, MessageType::Filled, |actions, at| {
+            actions.insert(at, actions[at].clone())
+        })
+    };
+    // Another byte in the first opening of device 1: device 0 has four leaves, all sampled before it.
+    let mut changed = HonestPeer::new(cast::hello(&[4, 4, 4]), |_| cast::engine());
+    changed.openings_hook = Some(Box::new(|openings| openings[4][0].chunk[0] ^= 1));
+    let junk = Adversary::named("junk-fill").expect("an adversary");
+    let mut lazy = HonestPeer::new(cast::hello(&[4, 4, 4]), |g: DeviceOrdinal| match g.0 {
+        1 => junk.engine(cast::engine(), 1.0),
+        _ => cast::engine(),
+    });
+    let run = |peer: &mut HonestPeer| Rehearsal::new(cast::request(&[(256, 2)], 8)).run(peer);
+    let unjudged = (Tier::None, vec!["not-judged"]);
+    let blamed = [
+        unjudged.clone(),
+        (Tier::Contraindicated, vec!["device-failed"]),
+        unjudged.clone(),
+    ];
+    for (what, rehearsed) in [
+        ("FILLED missing", rehearse(late_fill)),
+        ("SWEPT missing", rehearse(late_sweep)),
+        ("FILLED twice", rehearse(twice)),
+        ("another opening", run(&mut changed)),
+        ("junk instead of products", run(&mut lazy)),
+    ] {
+        assert!(
+            matches!(rehearsed.verdict(), Verdict::Contraindicated(_)),
+            "{what}: {:?}",
+            rehearsed.verdict()
+        );
+        assert_eq!(
+            devices_of(&rehearsed),
+            (Tier::Contraindicated, blamed.to_vec()),
+            "{what}: {:?}",
+            rehearsed.verdict()
+        );
+    }
+}
+
+/// What is the Attester's as a whole blames no device and clears none.
+#[test]
+fn a_failure_without_a_device_blames_none() {
+    let mut honest = HonestPeer::new(cast::hello(&[4, 4]), |_| cast::engine());
+    honest.key = cast::strangers_key();
+    let rehearsed = Rehearsal::new(cast::request(&[(256, 2)], 8)).run(&mut honest);
+    assert_eq!(rehearsed.verdict(), &Verdict::Contraindicated(Failure::Signature));
+    let unjudged = (Tier::None, vec!["not-judged"]);
+    assert_eq!(
+        devices_of(&rehearsed),
+        (Tier::Contraindicated, vec![unjudged.clone(), unjudged.clone()])
+    );
+
+    let closed = rehearse(|turn| {
+        if turn.answers(MessageType::Nonce) {
+            turn.actions = vec![Action::Close];
+        }
+    });
+    assert_eq!(
+        devices_of(&closed),
+        (Tier::None, vec![unjudged.clone(), unjudged.clone(), unjudged])
+    );
+}
+
+/// An ABORT that names a device says which could not run.
+#[test]
+fn the_device_that_gave_up_is_named() {
+    let lost = rehearse(|turn| {
+        if turn.answers(MessageType::Nonce) {
+            let abort = Abort {
+                code: AbortCode::DeviceLost,
+                device: Some(DeviceOrdinal(2)),
+                message: "it fell off the bus".to_owned(),
+            };
+            turn.actions = vec![
+                Action::Frame(Frame::new(MessageType::Abort, abort.to_bytes())),
+                Action::Close,
+            ];
+        }
+    });
+    let unjudged = (Tier::None, vec!["not-judged"]);
+    let lost_one = (Tier::None, vec!["could-not-run"]);
+    assert_eq!(
+        devices_of(&lost),
+        (Tier::None, vec![unjudged.clone(), unjudged, lost_one])
+    );
+}
+
 #[test]
 fn one_device_listed_twice_is_contraindicated() {
     let mut devices = cpu(2);
@@ -169,11 +304,13 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
         ("power_limit_w", "300"),
         ("card_memory_bytes", "100000000000"),
         ("memory_bytes", "50000000000"),
+        ("max_sm_clock_mhz", "1980"),
     ] {
         offer.labels.push(Label::new(name, value));
     }
     devices[0].telemetry = Some(Box::new(common::Says(vec![
         Label::new("device 0 max_power_w", "0.0001"),
+        Label::new("device 0 max_sm_clock_mhz", "0.0001"),
         Label::new("device 0 throttle_reasons", "sw_power_cap"),
     ])));
     let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
@@ -196,6 +333,7 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
         "sm-count",
         "power-capped",
         "power-against-rate",
+        "clock-against-rate",
         "throttled",
         "assumption-below-class",
     ] {

@@ -52,8 +52,17 @@ pub fn tell(text: impl Display) {
 ///
 /// Those of standard output.
 pub fn print_text(text: impl Display) -> anyhow::Result<()> {
+    print_bytes(text.to_string().as_bytes())
+}
+
+/// Prints bytes to standard output; a reader that has gone away is no error.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use attester::{Attester, serve};
 use clap::Args;
-use cli::{EvidenceFile, Exit, RecomputeOptions, SessionOptions, SessionProgress, print_text};
+use cli::{Exit, OutputFile, RecomputeOptions, SessionOptions, SessionProgress, print_text};
 use keystore::SigningKey;
 use verifier::report::Report;
 
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         HELLO_DEADLINE,
         options.recompute.recompute(),
     )?;
-    let file = session.evidence.as_deref().map(EvidenceFile::create).transpose()?;
+    let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
     let attester = Attester {
         software: crate::software(),
         labels: Vec::new(),

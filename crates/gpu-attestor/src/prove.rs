@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Context;
 use attester::{Attester, serve};
 use clap::Args;
-use cli::{EvidenceFile, Exit, SessionProgress, print_json, print_text};
+use cli::{Exit, OutputFile, SessionProgress, print_json, print_text};
 use keystore::SigningKey;
 use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::verdict::Verdict;
@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let challenge = challenge_file::read(&options.challenge)
         .with_context(|| format!("challenge {}", options.challenge.display()))?;
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
-    let file = EvidenceFile::create(&options.evidence)?;
+    let file = OutputFile::evidence(&options.evidence)?;
     let progress = SessionProgress::new(options.json);
     let attester = Attester {
         software: crate::software(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{EvidenceFile, Exit, RecomputeOptions, SessionOptions, SessionProgress, parse_ordinals, print_text};
+use cli::{Exit, OutputFile, RecomputeOptions, SessionOptions, SessionProgress, parse_ordinals, print_text};
 use protocol::bytes::DeviceOrdinal;
 use verifier::report::Report;
 
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let session = &options.session;
     let devices = options.devices.as_ref().map(|list| list.0.clone());
     let settings = session.settings(devices, options.hello_deadline, options.recompute.recompute())?;
-    let file = session.evidence.as_deref().map(EvidenceFile::create).transpose()?;
+    let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
 
     let (program, arguments) = options.command.split_first().context("no command")?;
     let mut child = Command::new(program)

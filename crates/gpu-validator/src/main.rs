@@ -41,13 +41,15 @@ enum Command {
     /// Show the transcript in evidence
     Inspect(inspect::Options),
     /// Judge evidence by a policy: verdict, classes, findings, as a page or for programs
-    Report(appraise::ReportOptions),
+    Report(appraise::report::ReportOptions),
     /// Check policies
     #[command(subcommand)]
-    Policy(appraise::PolicyCommand),
+    Policy(appraise::policy::PolicyCommand),
     /// Sign and check Attestation Results
     #[command(subcommand)]
-    Result(appraise::ResultCommand),
+    Result(appraise::result::ResultCommand),
+    /// Make or update a class's profile from trusted sessions
+    Calibrate(appraise::calibrate::CalibrateOptions),
     /// Make a challenge for the offline form
     Challenge(challenge::Options),
     /// Propose samples, k and sweeps for a wanted bound or a time budget
@@ -65,9 +67,10 @@ fn main() -> ExitCode {
         Command::Attest(options) => attest::run(options),
         Command::Verify(options) => verify::run(options),
         Command::Inspect(options) => inspect::run(options),
-        Command::Report(options) => appraise::report(options),
-        Command::Policy(command) => appraise::policy(command),
-        Command::Result(command) => appraise::result(command),
+        Command::Report(options) => appraise::report::run(options),
+        Command::Policy(command) => appraise::policy::run(command),
+        Command::Result(command) => appraise::result::run(command),
+        Command::Calibrate(options) => appraise::calibrate::run(options),
         Command::Challenge(options) => challenge::run(options),
         Command::Plan(options) => plan::run(options),
         Command::Bench(options) => bench::run(options),

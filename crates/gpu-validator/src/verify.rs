@@ -15,6 +15,9 @@ use verifier::{VerifyError, challenge_file, verify};
 use crate::full::FullOptions;
 use crate::interrupt::{Interrupt, Interruptible};
 
+/// The clock of the challenge's issuer and the one that says when evidence was received may differ by this much.
+const CLOCK_LEEWAY_MS: u64 = 60_000;
+
 /// Options of `gpu-validator verify`.
 #[derive(Args)]
 #[command(
@@ -118,6 +121,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         let received_ms = received
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        if received_ms.saturating_add(CLOCK_LEEWAY_MS) < challenge.issued_unix_ms {
+            return refuse(
+                options,
+                &format!(
+                    "received {}, the challenge was issued {}: a clock is wrong",
+                    time(received_ms),
+                    time(challenge.issued_unix_ms)
+                ),
+            );
+        }
         if received_ms > challenge.expires_unix_ms {
             return refuse(
                 options,
@@ -171,7 +184,8 @@ fn refuse(options: &Options, why: &str) -> anyhow::Result<Exit> {
     Ok(Exit::Contraindicated)
 }
 
-fn time(unix_ms: u64) -> String {
+/// A time of the Verifier's, RFC 3339 where that has a form for it.
+pub(crate) fn time(unix_ms: u64) -> String {
     UNIX_EPOCH
         .checked_add(std::time::Duration::from_millis(unix_ms))
         // RFC 3339 ends with the year 9999.

@@ -1,77 +1,12 @@
 //! Both commands as a user runs them: exit codes, files, standard output and standard error.
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::Output;
 
-use serde_json::Value;
-use tempfile::TempDir;
-
-/// A folder of its own: keys, evidence, challenges.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Place(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, program: &Path, arguments: &[&str]) -> Output {
-        Command::new(program)
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env("XDG_CONFIG_HOME", self.0.path())
-            .output()
-            .expect("the command starts")
-    }
-
-    fn attester(&self, arguments: &[&str]) -> Output {
-        self.run(attester(), arguments)
-    }
-
-    fn validator(&self, arguments: &[&str]) -> Output {
-        self.run(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), arguments)
-    }
-}
-
-/// The Attester's command, built beside this one; another package's binaries are not Cargo's to promise.
-fn attester() -> &'static Path {
-    static ATTESTER: OnceLock<PathBuf> = OnceLock::new();
-    ATTESTER.get_or_init(|| {
-        let built = Path::new(env!("CARGO_BIN_EXE_gpu-validator")).with_file_name("gpu-attestor");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--locked", "--package", "gpu-attestor"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let target = built
-            .parent()
-            .and_then(Path::parent)
-            .expect("target/PROFILE/gpu-validator");
-        let status = cargo.arg("--target-dir").arg(target).status().expect("cargo runs");
-        assert!(status.success() && built.exists(), "expected {}", built.display());
-        built
-    })
-}
-
-/// Options of a session that takes about a second even without optimisation.
-const SMALL: [&str; 4] = ["--device-memory", "1MiB", "--cpu-memory", "1MiB"];
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("an exit code")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stdout)))
-}
+use common::{Place, SMALL, attester, code, json, text};
 
 #[test]
 fn attest_verify_inspect_and_a_changed_byte() {

@@ -3,6 +3,8 @@
 //! A fault is what a shell can arrange: full devices, closed pipes, limits on files and descriptors, places that cannot
 //! be written, killed children.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,27 +12,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use common::attester;
 use tempfile::TempDir;
-
-/// The Attester's command, built beside this one.
-fn attester() -> &'static Path {
-    static ATTESTER: OnceLock<PathBuf> = OnceLock::new();
-    ATTESTER.get_or_init(|| {
-        let built = Path::new(env!("CARGO_BIN_EXE_gpu-validator")).with_file_name("gpu-attestor");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--locked", "--package", "gpu-attestor"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let target = built
-            .parent()
-            .and_then(Path::parent)
-            .expect("target/PROFILE/gpu-validator");
-        let status = cargo.arg("--target-dir").arg(target).status().expect("cargo runs");
-        assert!(status.success() && built.exists(), "expected {}", built.display());
-        built
-    })
-}
 
 /// A script in bash; `$A` and `$V` are the commands, `$SMALL` the options of a session of about a second.
 fn shell(folder: &Path, script: &str) -> Command {
@@ -144,6 +127,9 @@ fn standard_output_is_full() {
         fault("verify", "$V verify e.cbor >/dev/full", 2, full),
         fault("verify --json", "$V verify e.cbor --json >/dev/full", 2, full),
         fault("a refusal", "$V verify c.json >/dev/full", 2, full),
+        fault("report", "$V report e.cbor >/dev/full", 2, full),
+        fault("policy default", "$V policy default >/dev/full", 2, full),
+        fault("policy check", "$V policy check /dev/null >/dev/full", 2, full),
         fault("inspect", "$V inspect e.cbor >/dev/full", 2, full),
         fault("inspect --json", "$V inspect e.cbor --json >/dev/full", 2, full),
         fault("challenge", "$V challenge >/dev/full", 2, full),
@@ -172,6 +158,8 @@ fn standard_output_is_closed() {
     check(&[
         fault("verify", "$V verify e.cbor | true", 0, ""),
         fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
+        fault("report", "$V report e.cbor | head -c 10", 0, ""),
+        fault("policy default", "$V policy default | true", 0, ""),
         fault("completions", "$A generate completions bash | true", 0, ""),
         fault("verify without any", "$V verify e.cbor >&-", 0, ""),
         fault("agent without any", "$A $AGENT >&-", 2, "error"),
@@ -183,6 +171,8 @@ fn standard_error_is_full_or_closed() {
     check(&[
         fault("verify", "$V verify e.cbor 2>/dev/full", 0, ""),
         fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 1, ""),
+        fault("a refusal by report", "$V report c.json 2>/dev/full", 1, ""),
+        fault("report", "$V report e.cbor 2>/dev/full", 0, ""),
         fault("an error", "$V verify missing.cbor 2>/dev/full", 2, ""),
         fault("agent", "$A $AGENT 2>/dev/full", 2, ""),
         fault("attest", "$A attest $SMALL 2>/dev/full", 0, ""),
@@ -326,6 +316,18 @@ fn files_cannot_be_written() {
             "trap '' XFSZ; ulimit -f 0; $V verify e.cbor --full --resume new.done 2>&1 >&2 | cat >&2",
             2,
             "new.done",
+        ),
+        fault(
+            "signing keys: no place for files",
+            "$V result keys /proc/keys --new",
+            2,
+            "/proc/keys/signing.pem",
+        ),
+        fault(
+            "signing keys: the disk is full",
+            "trap '' XFSZ; mkdir -p k; ulimit -f 0; $V result keys k --new; x=$?; rmdir k && exit $x",
+            2,
+            "k/signing.pem",
         ),
         fault(
             "man pages: no place for files",

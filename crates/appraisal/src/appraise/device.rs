@@ -1,0 +1,289 @@
+//! What one device comes to: its claim against its figures, its labels against its class, its pace against the others'.
+
+use protocol::bounds::{Assumptions, Measured};
+use protocol::bytes::DeviceOrdinal;
+use protocol::claims::{Claims, DeviceClaims};
+use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use protocol::message::DeviceOffer;
+use protocol::plan::{DevicePlan, Plan};
+use protocol::verdict::Verdict;
+use protocol::verifier::{Mode, VerifierSession};
+
+use super::phases::{PhaseSpan, phases};
+use super::{DeviceAppraisal, acting, blame};
+use crate::claim::{Tested, judge};
+use crate::classify::{Certified, Classification};
+use crate::finding::{FindingKind, Findings};
+use crate::policy::Policy;
+use crate::profile::{Profile, Profiles};
+use crate::reason::{Reason, Tier};
+use crate::telemetry::Telemetry;
+
+/// In shorter windows differences between devices are noise, ns.
+const UNEVEN_FROM_NS: u64 = 500_000_000;
+
+/// What each device of the plan comes to.
+pub(super) fn devices(
+    session: &VerifierSession,
+    policy: &Policy,
+    profiles: &Profiles,
+    assumptions: &Assumptions,
+    mode: Mode,
+) -> Vec<DeviceAppraisal> {
+    let (Some(hello), Some(plan)) = (session.hello(), session.plan()) else {
+        return Vec::new();
+    };
+    let is_whole = session.windows().len() == plan.iterations().len();
+    let is_affirmed = session.verdict() == Some(&Verdict::Affirmed);
+    let claims =
+        (is_affirmed && is_whole && mode == Mode::Online).then(|| Claims::new(plan, session.windows(), assumptions));
+    let labels = session
+        .openings()
+        .map(|openings| &openings.labels[..])
+        .unwrap_or_default();
+    let appraise_device = |device: &DevicePlan| {
+        let offer = hello.devices.iter().find(|offer| offer.ordinal == device.ordinal);
+        let claims = claims
+            .as_ref()
+            .and_then(|c| c.devices.iter().find(|c| c.device == device.ordinal));
+        let telemetry = Telemetry::of(device.ordinal.0, labels);
+        let context = Context {
+            session,
+            policy,
+            profiles,
+            assumptions,
+        };
+        context.device(device, offer, claims, telemetry)
+    };
+    plan.devices().iter().map(appraise_device).collect()
+}
+
+struct Context<'a> {
+    session: &'a VerifierSession,
+    policy: &'a Policy,
+    profiles: &'a Profiles,
+    assumptions: &'a Assumptions,
+}
+
+impl Context<'_> {
+    fn device(
+        &self,
+        device: &DevicePlan,
+        offer: Option<&DeviceOffer>,
+        claims: Option<&DeviceClaims>,
+        telemetry: Telemetry,
+    ) -> DeviceAppraisal {
+        let ordinal = device.ordinal.0;
+        let certified = claims.map(|claims| Certified::from(&claims.best)).unwrap_or_default();
+        let classification = Classification::new(&certified, self.profiles, &self.policy.shares);
+        let (engine, model) = offer.map_or(("", ""), |offer| (&offer.engine, &offer.model));
+        let claimed = self.profiles.claimed(engine, model);
+        let profile = match claimed[..] {
+            [profile] => Some(profile),
+            _ => None,
+        };
+        let phases = phases(self.session, device);
+        let mut findings = Findings::new(self.policy);
+        if let Some(offer) = offer {
+            findings.check_device(offer, profile, &telemetry, claims.map_or(0, fastest_fill));
+            findings.check_clocks(offer, profile, &telemetry, certified.tensor_ops_per_s);
+        }
+        if let Some(profile) = profile {
+            findings.check_assumptions(ordinal, profile, self.assumptions);
+        }
+        self.check_neighbours(&mut findings, ordinal, &certified, profile, &classification);
+        self.check_evenness(&mut findings, ordinal, &phases);
+        let mut reasons = match claims {
+            // An affirmed session without figures has reasons of its own, that it has no clock among them.
+            None => vec![blame::reason(self.session, device.ordinal).unwrap_or(Reason::NoFigures)],
+            Some(claims) => self.claim_reasons(device, offer, claims, &certified, &claimed, &classification),
+        };
+        reasons.extend(acting(&findings.list));
+        let verdict = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
+        DeviceAppraisal {
+            ordinal,
+            verdict,
+            reasons,
+            findings: findings.list,
+            model: model.to_owned(),
+            claimed_class: profile.map(|profile| profile.name.clone()),
+            certified,
+            classification,
+            phases,
+            telemetry,
+        }
+    }
+
+    fn claim_reasons(
+        &self,
+        device: &DevicePlan,
+        offer: Option<&DeviceOffer>,
+        claims: &DeviceClaims,
+        certified: &Certified,
+        claimed: &[&Profile],
+        classification: &Classification,
+    ) -> Vec<Reason> {
+        let asked = &self.policy.device;
+        let model = offer.map(|offer| offer.model.clone()).unwrap_or_default();
+        let mut reasons = Vec::new();
+        if asked.claim_must_fit {
+            match claimed {
+                [] => reasons.push(Reason::ClaimUnknown { model }),
+                [profile] => {
+                    if let Some(required) = asked.class.as_ref().filter(|required| **required != profile.name) {
+                        reasons.push(Reason::WrongClass {
+                            required: required.clone(),
+                            claimed: profile.name.clone(),
+                        });
+                    }
+                    let tested = self.tested(device, offer, claims);
+                    let shares = &self.policy.shares;
+                    reasons.push(judge(
+                        profile,
+                        certified,
+                        &tested,
+                        classification,
+                        self.profiles,
+                        shares,
+                    ));
+                }
+                several => reasons.push(Reason::ClaimAmbiguous {
+                    model,
+                    classes: several.iter().map(|profile| profile.name.clone()).collect(),
+                }),
+            }
+        }
+        let least = [
+            (
+                "device.min_memory_bytes",
+                asked.min_memory_bytes,
+                certified.memory_bytes,
+            ),
+            (
+                "device.min_bandwidth_bytes_per_s",
+                asked.min_bandwidth_bytes_per_s,
+                certified.bandwidth_bytes_per_s,
+            ),
+            (
+                "device.min_tensor_ops_per_s",
+                asked.min_tensor_ops_per_s,
+                certified.tensor_ops_per_s,
+            ),
+            (
+                "device.min_local_tensor_ops_per_s",
+                asked.min_local_tensor_ops_per_s,
+                certified.local_tensor_ops_per_s,
+            ),
+        ];
+        for (key, least, certified) in least {
+            if let Some(least) = least.filter(|least| certified.unwrap_or(0) < *least) {
+                let key = key.to_owned();
+                reasons.push(Reason::BelowMinimum { key, certified, least });
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push(Reason::MinimaMet);
+        }
+        reasons
+    }
+
+    fn tested(&self, device: &DevicePlan, offer: Option<&DeviceOffer>, claims: &DeviceClaims) -> Tested {
+        let eligible = claims.groups.iter().map(|group| &group.measured);
+        let samples = eligible
+            .filter(|m| m.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
+            .map(|m| m.samples)
+            .max();
+        let plan = self.session.plan().expect("claims follow a plan");
+        let inner_dim = plan.iterations().iter().map(|i| i.inner_dim).max().unwrap_or(0);
+        let matrix_bytes = u64::from(plan.matrix_dim()).pow(2);
+        Tested {
+            dataset_bytes: plan.assignment(device).dataset_bytes(),
+            offered_bytes: offer.map_or(0, |offer| {
+                offer
+                    .matrices(plan.matrix_dim(), inner_dim)
+                    .saturating_mul(matrix_bytes)
+            }),
+            samples: samples.unwrap_or(0),
+            inner_dim,
+            assumptions: *self.assumptions,
+        }
+    }
+
+    /// Larger classes, and joined devices, that could do the same.
+    fn check_neighbours(
+        &self,
+        findings: &mut Findings<'_>,
+        ordinal: u32,
+        certified: &Certified,
+        profile: Option<&Profile>,
+        classification: &Classification,
+    ) {
+        let Some(profile) = profile.filter(|profile| profile.capacity.is_some()) else {
+            return;
+        };
+        let others = classification
+            .indistinguishable_from
+            .iter()
+            .filter(|name| **name != profile.name);
+        let others: Vec<&str> = others.map(String::as_str).collect();
+        if !others.is_empty() {
+            let detail = format!("a {} could have done the same as a {}", others.join(", "), profile.name);
+            findings.add(FindingKind::Indistinguishable, Some(ordinal), detail);
+        }
+        let Some(bandwidth) = certified.bandwidth_bytes_per_s else {
+            return;
+        };
+        let joined = self
+            .policy
+            .limits
+            .joined
+            .iter()
+            .find(|row| row.bytes_per_s >= bandwidth);
+        if let Some(row) = joined {
+            let detail = format!(
+                "{bandwidth} bytes/s certified; {} GPUs with links of {} bytes/s are argued to reach {}",
+                row.gpus, self.policy.limits.link_bytes_per_s, row.bytes_per_s
+            );
+            findings.add(FindingKind::JoinedPossible, Some(ordinal), detail);
+        }
+    }
+
+    fn check_evenness(&self, findings: &mut Findings<'_>, ordinal: u32, phases: &[PhaseSpan]) {
+        let share = |device: &DevicePlan| f64::from(device.num_matrices.max(1));
+        let plan = self.session.plan();
+        let devices = plan.map(Plan::devices).unwrap_or_default();
+        for (span, windows) in phases.iter().zip(self.session.windows()) {
+            let pace = |arrivals: &[(DeviceOrdinal, u64)], wanted: u32| {
+                let of = |device: &DevicePlan| {
+                    let arrival = arrivals.iter().find(|(ordinal, _)| *ordinal == device.ordinal)?;
+                    Some((device.ordinal.0, arrival.1 as f64 / share(device)))
+                };
+                let paces: Vec<(u32, f64)> = devices.iter().filter_map(of).collect();
+                let fastest = paces.iter().map(|pace| pace.1).fold(f64::INFINITY, f64::min);
+                let own = paces.iter().find(|pace| pace.0 == wanted)?.1;
+                (own > 1.5 * fastest && arrivals.iter().any(|arrival| arrival.1 >= UNEVEN_FROM_NS))
+                    .then_some(own / fastest)
+            };
+            for (phase, arrivals) in [("fill", &windows.filled_after_ns), ("sweep", &windows.swept_after_ns)] {
+                if let Some(times) = pace(arrivals, ordinal) {
+                    let detail = format!(
+                        "{phase} of iteration {}: {times:.1} times as long a matrix as the fastest",
+                        span.iteration
+                    );
+                    findings.add(FindingKind::Uneven, Some(ordinal), detail);
+                }
+            }
+        }
+    }
+}
+
+fn fastest_fill(claims: &DeviceClaims) -> u64 {
+    let rate = |m: &Measured| m.operations() * 1_000_000_000 / u128::from(m.fill_ns().max(1));
+    let fastest = claims
+        .groups
+        .iter()
+        .map(|group| rate(&group.measured))
+        .max()
+        .unwrap_or(0);
+    u64::try_from(fastest).unwrap_or(u64::MAX)
+}

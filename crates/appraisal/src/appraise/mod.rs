@@ -1,0 +1,198 @@
+//! Evidence, policy and profiles into an appraisal; anyone can do it again and compare.
+
+mod blame;
+mod device;
+mod phases;
+mod session;
+
+use protocol::bytes::hex;
+use protocol::evidence::Evidence;
+use protocol::verifier::VerifierSession;
+use serde::Serialize;
+use verifier::report::Report;
+
+pub use self::phases::PhaseSpan;
+pub use self::session::nonce;
+
+use self::device::devices;
+use self::session::{host_reasons, session_reasons};
+use crate::classify::{Certified, Classification, stand_ins};
+use crate::finding::{Finding, FindingKind, Findings};
+use crate::nvidia::NvidiaAttestation;
+use crate::policy::{Effect, Limits, Policy};
+use crate::profile::Profiles;
+use crate::reason::{Reason, Tier};
+use crate::telemetry::Telemetry;
+
+/// What is appraised: a finished session, live or from verified evidence.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// The evidence; its seal is the caller's to have checked.
+    pub evidence: &'a Evidence,
+    /// Its session, with its verdict: tiles recomputed.
+    pub session: &'a VerifierSession,
+    /// The evidence's sealed bytes.
+    pub sealed: &'a [u8],
+}
+
+impl<'a> From<(&'a verifier::Verified, &'a [u8])> for Subject<'a> {
+    fn from((verified, sealed): (&'a verifier::Verified, &'a [u8])) -> Self {
+        Subject {
+            evidence: &verified.evidence,
+            session: &verified.session,
+            sealed,
+        }
+    }
+}
+
+impl<'a> From<&'a verifier::Attestation> for Subject<'a> {
+    fn from(attestation: &'a verifier::Attestation) -> Self {
+        Subject {
+            evidence: &attestation.evidence,
+            session: &attestation.session,
+            sealed: &attestation.sealed,
+        }
+    }
+}
+
+/// What evidence comes to under a policy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Appraisal {
+    /// The host's verdict: its own reasons and the worst of its devices.
+    pub verdict: Tier,
+    /// Reasons of the host and the session.
+    pub reasons: Vec<Reason>,
+    /// Findings about the host.
+    pub findings: Vec<Finding>,
+    /// Devices of the plan.
+    pub devices: Vec<DeviceAppraisal>,
+    /// When it was appraised, ms since the Unix epoch.
+    pub appraised_unix_ms: u64,
+    /// The policy's name.
+    pub policy_name: String,
+    /// The policy's identifier, with its digest.
+    pub policy_id: String,
+    /// Digest of the profiles, hex.
+    pub profiles_blake3: String,
+    /// The session's nonce, hex, once sent.
+    pub nonce: Option<String>,
+    /// What the limits of the protocol would cost a cheat.
+    pub limits: Limits,
+    /// Classes one device of which could stand for all of these together (spec §7).
+    pub host_indistinguishable_from: Vec<String>,
+    /// NVIDIA's own attestation, if one was given with the session and checked: a complement, no part of the verdict.
+    pub nvidia: Option<NvidiaAttestation>,
+    /// The session's report, its bounds under the policy's assumptions.
+    pub report: Report,
+}
+
+/// What one device comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceAppraisal {
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// Its verdict.
+    pub verdict: Tier,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// What labels say.
+    pub findings: Vec<Finding>,
+    /// The model it says it is.
+    pub model: String,
+    /// The class of that model, if it is of one.
+    pub claimed_class: Option<String>,
+    /// What is certified.
+    pub certified: Certified,
+    /// What that says of the known classes.
+    pub classification: Classification,
+    /// When it was at work, one entry an iteration.
+    pub phases: Vec<PhaseSpan>,
+    /// What it says of power, clocks and temperature.
+    pub telemetry: Telemetry,
+}
+
+/// Appraises a finished session at `now_unix_ms`. The same input gives the same appraisal anywhere.
+///
+/// # Panics
+///
+/// If the session has no verdict yet.
+#[must_use]
+pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now_unix_ms: u64) -> Appraisal {
+    let Subject {
+        evidence,
+        session,
+        sealed,
+    } = subject;
+    let assumptions = policy.assumptions.applied_to(&evidence.assumptions);
+    // The report reads all but the records.
+    let header = Evidence {
+        config: evidence.config,
+        started_unix_ms: evidence.started_unix_ms,
+        assumptions,
+        challenge: None,
+        sealer: evidence.sealer,
+        records: Vec::new(),
+    };
+    let report = Report::new(&header, session, sealed);
+    let mut findings = Findings::new(policy);
+    let devices = devices(session, policy, profiles, &assumptions, evidence.config.mode);
+    let certified: Vec<Certified> = devices.iter().map(|device| device.certified).collect();
+    let host_indistinguishable_from = match devices.len() {
+        0 | 1 => Vec::new(),
+        _ => stand_ins(&certified, profiles),
+    };
+    if let Some(hello) = session.hello() {
+        findings.check_host(hello);
+    }
+    if !host_indistinguishable_from.is_empty() {
+        let detail = format!(
+            "one {} could stand for all {} devices",
+            host_indistinguishable_from.join(" or "),
+            devices.len()
+        );
+        findings.add(FindingKind::Indistinguishable, None, detail);
+    }
+    let mut reasons = session_reasons(subject, policy, now_unix_ms);
+    reasons.extend(host_reasons(session, policy, &report));
+    reasons.extend(acting(&findings.list));
+    let own = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
+    let verdict = devices.iter().map(|device| device.verdict).fold(own, Tier::and);
+    Appraisal {
+        // Nobody at work, nothing to affirm.
+        verdict: if devices.is_empty() {
+            verdict.and(Tier::None)
+        } else {
+            verdict
+        },
+        reasons,
+        findings: findings.list,
+        devices,
+        appraised_unix_ms: now_unix_ms,
+        policy_name: policy.name.clone(),
+        policy_id: policy.id(),
+        profiles_blake3: profiles.digest(),
+        nonce: nonce(session).map(|nonce| hex(&nonce.0)),
+        limits: policy.limits.clone(),
+        host_indistinguishable_from,
+        nvidia: None,
+        report,
+    }
+}
+
+impl Appraisal {
+    /// With NVIDIA's own attestation beside it; the verdict stays as it is.
+    #[must_use]
+    pub fn with_nvidia(self, nvidia: NvidiaAttestation) -> Self {
+        Appraisal {
+            nvidia: Some(nvidia),
+            ..self
+        }
+    }
+}
+
+fn acting(findings: &[Finding]) -> impl Iterator<Item = Reason> {
+    findings
+        .iter()
+        .filter(|finding| finding.effect != Effect::Note)
+        .map(Reason::from)
+}

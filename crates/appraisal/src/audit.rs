@@ -1,0 +1,97 @@
+//! A signed result held against what its evidence comes to when it is appraised again.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::appraise::{Appraisal, Subject, appraise};
+use crate::policy::Policy;
+use crate::profile::Profiles;
+use crate::reason::Tier;
+use crate::result::{AttestationResult, Difference, Issuance, PRIVATE_CLAIM};
+
+/// What an auditor finds. Evidence, policy and profiles say whether the same was appraised; only if they agree does a
+/// verdict that differs speak against the issuer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Audit {
+    /// Digests of the evidence.
+    pub evidence: Pair,
+    /// Identifiers of the policy.
+    pub policy: Pair,
+    /// Digests of the profiles.
+    pub profiles: Pair,
+    /// The host's verdict.
+    pub verdict: Pair,
+    /// Every claim that differs, those above among them, and devices' verdicts and figures.
+    pub differences: Vec<Difference>,
+}
+
+/// What a result says, and what follows now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// In the signed result; empty if it says nothing.
+    pub signed: String,
+    /// From the evidence, policy and profiles at hand.
+    pub appraised: String,
+}
+
+impl Pair {
+    /// Whether they are the same.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.signed == self.appraised
+    }
+}
+
+impl Audit {
+    /// Appraises `subject` at the time the result was issued, and compares.
+    ///
+    /// # Panics
+    ///
+    /// If the session has no verdict yet.
+    #[must_use]
+    pub fn new(signed: &AttestationResult, subject: &Subject<'_>, policy: &Policy, profiles: &Profiles) -> Self {
+        let appraisal = appraise(subject, policy, profiles, signed.iat.saturating_mul(1000));
+        Self::of(signed, &appraisal)
+    }
+
+    /// Compares a signed result with an appraisal made as of the time it was issued.
+    #[must_use]
+    pub fn of(signed: &AttestationResult, appraisal: &Appraisal) -> Self {
+        let appraised = AttestationResult::new(appraisal, &Issuance::default());
+        let pair = |of: &dyn Fn(&AttestationResult) -> String| Pair {
+            signed: of(signed),
+            appraised: of(&appraised),
+        };
+        Audit {
+            evidence: pair(&|result| host_claim(result, "evidence_blake3")),
+            policy: pair(&policy_ids),
+            profiles: pair(&|result| host_claim(result, "profiles_blake3")),
+            verdict: pair(&|result| Tier::name(result.ear_status).to_owned()),
+            differences: appraised.differences(signed),
+        }
+    }
+
+    /// Whether the result is what follows, in every claim.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+fn host_claim(result: &AttestationResult, name: &str) -> String {
+    let host = result.submods.get("host");
+    let claim = host.and_then(|host| host.ear_verifier_claims.get(PRIVATE_CLAIM)?.get(name));
+    claim.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The policies of all submodules: one, in a result of ours.
+fn policy_ids(result: &AttestationResult) -> String {
+    let mut ids: Vec<&str> = result
+        .submods
+        .values()
+        .flat_map(|submod| submod.ear_appraisal_policy_ids.iter().map(String::as_str))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.join(" ")
+}

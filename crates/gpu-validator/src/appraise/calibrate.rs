@@ -1,0 +1,146 @@
+//! `gpu-validator calibrate`: a class's expected figures from sessions with devices that somebody vouches for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use appraisal::Subject;
+use appraisal::calibrate::{Observation, calibrate, observations};
+use appraisal::profile::{Profile, Profiles};
+use clap::Args;
+use cli::{Exit, OutputFile, RecomputeOptions, print_text};
+use protocol::verdict::Verdict;
+
+use super::{ProfileOptions, read_verified};
+
+/// Options of `gpu-validator calibrate`.
+#[derive(Args)]
+#[command(
+    after_help = "The sessions are verified first. Each must be affirmed, be of a device that you know is what it says, and \
+    be a standard session with the device otherwise idle. The profile's other figures stay; for a class of your own, write \
+    its datasheet's into FOLDER/NAME.toml first and name the folder with --profiles.\n\n\
+    Exit codes: 0 done, 1 a session's evidence is refused or contraindicated, 2 anything else; nothing is written then.\n\n\
+    Examples:\n  \
+    gpu-validator calibrate --class h200 s1.cbor s2.cbor s3.cbor s4.cbor s5.cbor -o profiles/h200.toml\n  \
+    gpu-validator calibrate --class x1 --profiles profiles sessions/*.cbor --content 0.99"
+)]
+pub(crate) struct CalibrateOptions {
+    /// Evidence of trusted sessions
+    #[arg(required = true)]
+    evidence: Vec<PathBuf>,
+
+    /// The class that the devices are of
+    #[arg(long, value_name = "NAME")]
+    class: String,
+
+    #[command(flatten)]
+    profiles: ProfileOptions,
+
+    /// Share of the class's devices that the limits are to hold, 0.5 to 0.9999
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    content: f64,
+
+    /// Confidence with which they hold it, 0.5 to 0.9999
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    confidence: f64,
+
+    /// Write the profile to this file, NAME.toml, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    recompute: RecomputeOptions,
+}
+
+pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
+    let profiles = options.profiles.read()?;
+    let Some(base) = profiles.named(&options.class) else {
+        let known: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+        bail!(
+            "no class {:?} among {}; write its datasheet's figures into a profile first",
+            options.class,
+            known.join(", ")
+        );
+    };
+    if let Some(path) = &options.output {
+        // A profile in a file of another name could not be read back.
+        let expected = format!("{}.toml", base.name);
+        ensure!(
+            path.file_name().is_some_and(|name| name == expected.as_str()),
+            "{} is not named {expected}, as the profile's file must be",
+            path.display()
+        );
+    }
+    let create = |path: &PathBuf| OutputFile::create(path, "a profile");
+    let output = options.output.as_ref().map(create).transpose()?;
+    let mut list = Vec::new();
+    let mut seen: BTreeMap<[u8; 32], &Path> = BTreeMap::new();
+    for path in &options.evidence {
+        match observe(path, base, &profiles, &options.recompute)? {
+            Ok((session, found)) => {
+                if let Some(first) = seen.insert(session, path) {
+                    bail!(
+                        "{} and {} are the same session: each counts once",
+                        first.display(),
+                        path.display()
+                    );
+                }
+                list.extend(found);
+            }
+            Err(why) => {
+                cli::tell(format_args!("refused: {why}"));
+                return Ok(Exit::Contraindicated);
+            }
+        }
+    }
+    let profile = calibrate(base, &list, options.content, options.confidence)?;
+    let text = profile.to_toml();
+    // What is handed out can be read back.
+    Profile::parse(&format!("{}.toml", profile.name), &text).context("the calibrated profile contradicts itself")?;
+    match output {
+        Some(file) => file.write(text.as_bytes())?,
+        None => print_text(&text)?,
+    }
+    if let (Some(measured), Some(note)) = (&profile.measured, &profile.source.note) {
+        cli::tell(format_args!(
+            "{}: {} observations, k = {}; {note}",
+            profile.name, measured.sessions, measured.inner_dim
+        ));
+    }
+    Ok(Exit::Affirmed)
+}
+
+/// The nonce of a session and what its devices of the class did; within, why it is refused.
+type Observed = Result<([u8; 32], Vec<Observation>), String>;
+
+fn observe(path: &Path, base: &Profile, profiles: &Profiles, recompute: &RecomputeOptions) -> anyhow::Result<Observed> {
+    let name = path.display();
+    let (verified, sealed) = match read_verified(path, recompute, false)? {
+        Ok(read) => read,
+        Err(why) => return Ok(Err(why)),
+    };
+    let session = &verified.session;
+    match session.verdict().context("a session without a verdict")? {
+        Verdict::Affirmed => {}
+        Verdict::Contraindicated(failure) => return Ok(Err(format!("session {name} failed: {failure}"))),
+        Verdict::CouldNotRun(obstacle) => bail!("session {name} could not run: {obstacle}"),
+    }
+    let hello = session.hello().context("an affirmed session without HELLO")?;
+    for offer in &hello.devices {
+        let claimed = profiles.claimed(&offer.engine, &offer.model);
+        ensure!(
+            claimed.iter().any(|profile| profile.name == base.name),
+            "session {name}: device {} says that it is a {:?}, which is no {}",
+            offer.ordinal,
+            offer.model,
+            base.name
+        );
+    }
+    let found = observations(&Subject::from((&verified, &sealed[..])));
+    ensure!(
+        !found.is_empty(),
+        "session {name} says nothing of rates: it has no clock, or no iteration with k of at least 4096"
+    );
+    let nonce = appraisal::nonce(session).context("an affirmed session without NONCE")?;
+    Ok(Ok((nonce.0, found)))
+}

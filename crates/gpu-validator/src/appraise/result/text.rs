@@ -1,0 +1,101 @@
+//! Results and audits as text.
+
+use std::fmt;
+
+use appraisal::audit::{Audit, Pair};
+use appraisal::result::{AttestationResult, PRIVATE_CLAIM, Submodule};
+use protocol::cbor::sendable_text;
+use serde_json::Value;
+
+use crate::verify::time;
+
+/// Differences that are shown; the rest is counted.
+const MAX_SHOWN: usize = 20;
+
+/// What a result says, for people.
+pub(super) struct ResultText<'a>(pub(super) &'a AttestationResult);
+
+impl fmt::Display for ResultText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let result = self.0;
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<12} {}", sendable_text(value));
+        line("status", result.ear_status.name())?;
+        line("issuer", result.iss.as_deref().unwrap_or("not named"))?;
+        line("audience", result.aud.as_deref().unwrap_or("nobody in particular"))?;
+        let seconds = |s: u64| time(s.saturating_mul(1000));
+        line(
+            "issued",
+            &format!("{}, until {}", seconds(result.iat), seconds(result.exp)),
+        )?;
+        if let Some(host) = result.submods.get("host") {
+            for id in &host.ear_appraisal_policy_ids {
+                line("policy", id)?;
+            }
+            for (name, claim) in [
+                ("session", "session_id"),
+                ("evidence", "evidence_blake3"),
+                ("recorded by", "recorded_by"),
+                ("attester", "attester_key"),
+            ] {
+                if let Some(value) = claims(host).get(claim).and_then(Value::as_str) {
+                    line(name, value)?;
+                }
+            }
+        }
+        for (name, submod) in &result.submods {
+            line(name, submod.ear_status.name())?;
+            for reason in claims(submod)
+                .get("reasons")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                let of = |key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default();
+                line("", &format!("{}: {}", of("code"), of("text")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn claims(submod: &Submodule) -> &Value {
+    submod.ear_verifier_claims.get(PRIVATE_CLAIM).unwrap_or(&Value::Null)
+}
+
+/// What an audit found, for people.
+pub(super) struct AuditText<'a>(pub(super) &'a Audit);
+
+impl fmt::Display for AuditText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let audit = self.0;
+        writeln!(f, "\nappraised again")?;
+        let mut line = |name: &str, pair: &Pair| match pair.agrees() {
+            true => writeln!(f, "{name:<12} the same: {}", sendable_text(&pair.appraised)),
+            false => writeln!(
+                f,
+                "{name:<12} differs: signed {}, here {}",
+                sendable_text(&pair.signed),
+                sendable_text(&pair.appraised)
+            ),
+        };
+        line("evidence", &audit.evidence)?;
+        line("policy", &audit.policy)?;
+        line("profiles", &audit.profiles)?;
+        line("verdict", &audit.verdict)?;
+        let shown = |value: &Option<Value>| value.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+        for difference in audit.differences.iter().take(MAX_SHOWN) {
+            let text = format!(
+                "{}: signed {}, here {}",
+                difference.path,
+                shown(&difference.signed),
+                shown(&difference.appraised)
+            );
+            writeln!(f, "- {}", sendable_text(&text))?;
+        }
+        let more = audit.differences.len().saturating_sub(MAX_SHOWN);
+        if more > 0 {
+            writeln!(f, "- and {more} more; --json has all")?;
+        }
+        writeln!(f, "{} claims differ", audit.differences.len())
+    }
+}

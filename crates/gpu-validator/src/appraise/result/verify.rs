@@ -1,0 +1,147 @@
+//! `gpu-validator result verify`: a signed result, for whom it is given to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use appraisal::Subject;
+use appraisal::audit::Audit;
+use appraisal::cwt::verify_cwt;
+use appraisal::key::JwkSet;
+use appraisal::result::{AttestationResult, Expectations, verify_result};
+use appraisal::token::TokenError;
+use clap::Args;
+use cli::{Exit, RecomputeOptions, print_json, print_text};
+use protocol::bytes::unhex;
+use serde_json::json;
+
+use super::text::{AuditText, ResultText};
+use crate::appraise::{RuleOptions, exit, now_unix_ms, read_bytes, read_text, read_verified};
+
+/// First byte of a tagged COSE_Sign1 (RFC 9052 §2); no JWT begins with it.
+const COSE_SIGN1_TAG: u8 = 0xD2;
+
+/// Options of `gpu-validator result verify`.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, refused, or not what the evidence comes to, \
+    2 none, or usage, input or output.\n\n\
+    Examples:\n  \
+    gpu-validator result verify result.jwt --jwks jwks.json --audience market.example\n  \
+    gpu-validator result verify result.cwt --jwks jwks.json --max-age 1h --json\n  \
+    gpu-validator result verify result.jwt --jwks jwks.json --evidence e.cbor --policy policy.toml"
+)]
+pub(crate) struct Options {
+    /// The signed result, JWT or CWT
+    result: PathBuf,
+
+    /// The issuer's public keys, a JWK Set
+    #[arg(long, value_name = "FILE")]
+    jwks: PathBuf,
+
+    /// Who is asking: the result must be for this audience [default: for nobody in particular]
+    #[arg(long, value_name = "TEXT")]
+    audience: Option<String>,
+
+    /// Who must have issued it
+    #[arg(long, value_name = "TEXT")]
+    issuer: Option<String>,
+
+    /// The session's nonce that it must have, hex
+    #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
+    nonce: Option<[u8; 32]>,
+
+    /// The policy that it must be by, as `policy check` prints it
+    #[arg(long, value_name = "URN")]
+    policy_id: Option<String>,
+
+    /// How long ago it may have been issued
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    max_age: Option<Duration>,
+
+    /// Print what the result says as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Appraise this evidence again, as of when the result was issued, and say where the result differs
+    #[arg(long, value_name = "FILE")]
+    evidence: Option<PathBuf>,
+
+    #[command(flatten)]
+    rules: RuleOptions,
+
+    #[command(flatten)]
+    recompute: RecomputeOptions,
+}
+
+fn parse_nonce(text: &str) -> Result<[u8; 32], String> {
+    let nonce = unhex(text).and_then(|bytes| bytes.try_into().ok());
+    nonce.ok_or_else(|| "expected 64 hexadecimal digits".to_owned())
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let is_judged_again = options.evidence.is_some();
+    anyhow::ensure!(
+        is_judged_again || (options.rules.policy.is_none() && options.rules.profiles.profiles.is_none()),
+        "--policy and --profiles need --evidence: without it nothing is judged again"
+    );
+    let token = read_bytes(&options.result)?;
+    let keys = JwkSet::parse(&read_text(&options.jwks)?).with_context(|| format!("keys {}", options.jwks.display()))?;
+    let (policy, profiles) = options.rules.read()?;
+    let expectations = Expectations {
+        audience: options.audience.clone(),
+        issuer: options.issuer.clone(),
+        nonce: options.nonce,
+        policy_id: options.policy_id.clone(),
+        max_age_s: options.max_age.map(|age| age.as_secs()),
+    };
+    let refuse = |why: String| {
+        if options.json {
+            print_json(&json!({ "refused": why }))?;
+        }
+        cli::tell(format_args!("refused: {why}"));
+        Ok(Exit::Contraindicated)
+    };
+    let result = match check(&token, &keys, now_unix_ms()? / 1000, &expectations) {
+        Ok(result) => result,
+        Err(error) => return refuse(error.to_string()),
+    };
+    let audit = match &options.evidence {
+        None => None,
+        Some(path) => match read_verified(path, &options.recompute, options.json)? {
+            Err(why) => return refuse(why),
+            Ok((verified, sealed)) => {
+                let subject = Subject::from((&verified, &sealed[..]));
+                Some(Audit::new(&result, &subject, &policy, &profiles))
+            }
+        },
+    };
+    if options.json {
+        print_json(&json!({ "result": result, "audit": audit }))?;
+    } else {
+        print_text(ResultText(&result))?;
+        if let Some(audit) = &audit {
+            print_text(AuditText(audit))?;
+        }
+    }
+    match audit {
+        Some(audit) if !audit.agrees() => {
+            cli::tell("the result is not what the evidence comes to");
+            Ok(Exit::Contraindicated)
+        }
+        _ => Ok(exit(result.ear_status)),
+    }
+}
+
+fn check(
+    token: &[u8],
+    keys: &JwkSet,
+    now_s: u64,
+    expectations: &Expectations,
+) -> Result<AttestationResult, TokenError> {
+    if token.first() == Some(&COSE_SIGN1_TAG) {
+        return verify_cwt(token, keys, now_s, expectations);
+    }
+    let jwt = str::from_utf8(token).map_err(|_| TokenError::Malformed("neither JWT nor CWT".to_owned()))?;
+    verify_result(jwt.trim(), keys, now_s, expectations)
+}

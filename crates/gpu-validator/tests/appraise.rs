@@ -1,0 +1,281 @@
+//! `report` and `policy` as a user runs them.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use common::{Place, SMALL, code, json, text};
+
+/// Evidence of one CPU session, `e.cbor`; no test changes what is in this folder.
+fn prepared() -> &'static Place {
+    static PREPARED: OnceLock<Place> = OnceLock::new();
+    PREPARED.get_or_init(|| {
+        let place = Place::new();
+        let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &SMALL[..]].concat());
+        assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+        place
+    })
+}
+
+/// A folder with the evidence.
+fn place() -> Place {
+    let place = Place::new();
+    fs::copy(prepared().path("e.cbor"), place.path("e.cbor")).expect("a copy");
+    place
+}
+
+#[test]
+fn each_format_goes_to_standard_output_or_a_file() {
+    let place = place();
+    for (format, begins, holds) in [
+        ("html", "<!doctype html>", "<h2>What this does not prove</h2>"),
+        ("md", "# GPU attestation: affirming", "## Certified at least"),
+        ("json", "{", "\"policy_id\": \"urn:gpu-attestor:policy:default:"),
+        (
+            "junit",
+            "<?xml version=\"1.0\"",
+            "tests=\"2\" failures=\"0\" skipped=\"0\"",
+        ),
+    ] {
+        let printed = place.validator(&["report", "e.cbor", "--format", format]);
+        assert_eq!(code(&printed), 0, "{format}: {}", text(&printed.stderr));
+        let page = text(&printed.stdout);
+        assert!(page.starts_with(begins) && page.contains(holds), "{format}: {page}");
+        assert!(text(&printed.stderr).ends_with("verdict: affirming\n"), "{format}");
+
+        let written = place.validator(&["report", "e.cbor", "--format", format, "-o", "report"]);
+        assert_eq!((code(&written), &written.stdout[..]), (0, &b""[..]), "{format}");
+        assert!(place.text("report").starts_with(begins), "{format}");
+    }
+    let report = json(&place.validator(&["report", "e.cbor", "--format", "json"]));
+    assert_eq!(
+        (
+            report["verdict"].as_str(),
+            report["devices"][0]["claimed_class"].as_str()
+        ),
+        (Some("affirming"), Some("cpu"))
+    );
+    // A page is what is meant unless another format is.
+    assert!(text(&place.validator(&["report", "e.cbor"]).stdout).starts_with("<!doctype html>"));
+}
+
+#[test]
+fn the_exit_code_is_the_verdict() {
+    let place = place();
+    for (policy, expected, says) in [
+        ("", 0, "verdict: affirming"),
+        ("[findings]\nclass-unmeasured = \"warn\"", 0, "verdict: affirming"),
+        (
+            "[host]\ndevices = 8",
+            1,
+            "contraindicated: 1 devices; the policy asks for 8",
+        ),
+        (
+            "[device]\nclass = \"h200\"",
+            1,
+            "device 0: contraindicated: the policy asks for h200",
+        ),
+        (
+            "[session]\naudience = \"others\"",
+            2,
+            "none: the evidence was made for \"\", not for \"others\"",
+        ),
+    ] {
+        place.put("policy.toml", policy);
+        let reported = place.validator(&["report", "e.cbor", "--policy", "policy.toml", "--format", "md"]);
+        let said = text(&reported.stderr);
+        assert_eq!(code(&reported), expected, "{policy}: {said}");
+        assert!(said.contains(says), "{policy}: {said}");
+    }
+}
+
+/// A warning is said, and is no failure.
+#[test]
+fn a_warning_exits_0() {
+    let place = place();
+    fs::create_dir(place.path("profiles")).expect("a folder");
+    // Another class of CPUs makes the claim ambiguous.
+    let other = "name = \"cpu-too\"\ntitle = \"another\"\nkind = \"cpu\"\nstatus = \"datasheet\"\n[source]\nnote = \"made up\"\n";
+    place.put("profiles/cpu-too.toml", other);
+    let reported = place.validator(&["report", "e.cbor", "--profiles", "profiles", "--format", "json"]);
+    assert_eq!(
+        (code(&reported), json(&reported)["verdict"].as_str()),
+        (0, Some("warning"))
+    );
+    assert!(text(&reported.stderr).contains("device 0: warning: "));
+}
+
+#[test]
+fn what_is_refused_or_cannot_be_read_leaves_the_old_report() {
+    let place = place();
+    let mut bytes = fs::read(place.path("e.cbor")).expect("evidence");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    place.put("changed.cbor", bytes);
+    place.put(
+        "wrong.toml",
+        "name = \"x\"\n[device]\nclass = \"h200\"\nclasss = \"h100\"\n",
+    );
+    place.put("report.html", "old");
+    fs::create_dir(place.path("profiles")).expect("a folder");
+    place.put("profiles/h200.toml", "name = \"h200\"\npower = -1\n");
+    for (arguments, expected, says) in [
+        (&["changed.cbor"][..], 1, "refused: evidence changed.cbor: "),
+        (&["missing.cbor"], 2, "missing.cbor"),
+        (
+            &["e.cbor", "--policy", "wrong.toml"],
+            2,
+            "wrong.toml:4:1: device.classs: unknown field",
+        ),
+        (&["e.cbor", "--policy", "missing.toml"], 2, "missing.toml"),
+        (&["e.cbor", "--policy", "e.cbor"], 2, "e.cbor is no text in UTF-8"),
+        (
+            &["e.cbor", "--policy", "/dev/zero"],
+            2,
+            "/dev/zero is longer than 1048576 bytes",
+        ),
+        (
+            &["e.cbor", "--profiles", "profiles"],
+            2,
+            "profiles/h200.toml:2:1: power: unknown field",
+        ),
+        (&["e.cbor", "--profiles", "missing"], 2, "missing: "),
+        (
+            &["e.cbor", "--format", "pdf"],
+            2,
+            "[possible values: html, md, json, junit]",
+        ),
+    ] {
+        let reported = place.validator(&[&["report", "-o", "report.html"], arguments].concat());
+        let said = text(&reported.stderr);
+        assert_eq!(code(&reported), expected, "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert_eq!(place.text("report.html"), "old", "{arguments:?}");
+    }
+    for (output, says) in [
+        ("no/report.html", "cannot write a report into no"),
+        ("profiles", "profiles is a folder, expected a file name"),
+    ] {
+        let reported = place.validator(&["report", "e.cbor", "-o", output]);
+        assert_eq!(code(&reported), 2, "{output}");
+        assert!(
+            text(&reported.stderr).contains(says),
+            "{output}: {}",
+            text(&reported.stderr)
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_report() {
+    let place = place();
+    place.put("report.html", "old");
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1; exec {} report e.cbor -o report.html",
+        env!("CARGO_BIN_EXE_gpu-validator")
+    );
+    let reported = place.run(Path::new("bash"), &["-c", &script]);
+    assert_eq!(code(&reported), 2);
+    let said = text(&reported.stderr);
+    assert!(
+        said.contains("cannot write a report to report.html; nothing was kept"),
+        "{said}"
+    );
+    assert_eq!(place.text("report.html"), "old");
+    assert_eq!(
+        fs::read_dir(place.0.path()).expect("a folder").count(),
+        2,
+        "no temporary file is left"
+    );
+}
+
+#[test]
+fn policies_are_checked_with_line_and_key() {
+    let place = Place::new();
+    let printed = place.validator(&["policy", "default"]);
+    assert_eq!(code(&printed), 0);
+    place.put("default.toml", &printed.stdout);
+    let checked = place.validator(&["policy", "check", "default.toml"]);
+    let said = text(&checked.stdout);
+    assert_eq!(code(&checked), 0, "{}", text(&checked.stderr));
+    assert!(
+        said.starts_with("urn:gpu-attestor:policy:default:") && said.ends_with(" is sound\n"),
+        "{said}"
+    );
+    let id = said.trim_end_matches(" is sound\n");
+    let checked = json(&place.validator(&["policy", "check", "default.toml", "--json"]));
+    assert_eq!(
+        (checked["name"].as_str(), checked["policy_id"].as_str()),
+        (Some("default"), Some(id))
+    );
+
+    for (policy, says, line, key) in [
+        (
+            "[device]\nmin_memory = 1\n",
+            "p.toml:2:1: device.min_memory: unknown field",
+            2,
+            "device.min_memory",
+        ),
+        (
+            "[host]\ndevices = 0\n",
+            "p.toml:2:1: host.devices: 0; ",
+            2,
+            "host.devices",
+        ),
+        (
+            "[host]\ndevices = 2\nmin_devices = 4\n",
+            "p.toml:3:1: host.min_devices: 4, but host.devices is 2: contradiction",
+            3,
+            "host.min_devices",
+        ),
+        (
+            "name = \"a\"\nname = \"b\"\n",
+            "p.toml:2:1: name: duplicate key",
+            2,
+            "name",
+        ),
+        (
+            "[findings]\nsunspots = \"warn\"\n",
+            "p.toml:2:1: findings.sunspots: ",
+            2,
+            "findings.sunspots",
+        ),
+    ] {
+        place.put("p.toml", policy);
+        let checked = place.validator(&["policy", "check", "p.toml"]);
+        assert_eq!((code(&checked), &checked.stdout[..]), (2, &b""[..]), "{policy}");
+        assert!(
+            text(&checked.stderr).contains(says),
+            "{policy}: {}",
+            text(&checked.stderr)
+        );
+        let checked = place.validator(&["policy", "check", "p.toml", "--json"]);
+        let error = &json(&checked)["error"];
+        assert_eq!(code(&checked), 2, "{policy}");
+        assert_eq!(
+            (error["line"].as_u64(), error["key"].as_str()),
+            (Some(line), Some(key)),
+            "{policy}"
+        );
+    }
+}
+
+/// A policy may ask for a class that only the user's profiles have.
+#[test]
+fn policies_know_the_users_classes() {
+    let place = Place::new();
+    fs::create_dir(place.path("profiles")).expect("a folder");
+    let profile = "name = \"x1\"\ntitle = \"X1\"\nkind = \"gpu\"\nstatus = \"datasheet\"\nmodels = [\"X1\"]\n\
+        [capacity]\nmemory_bytes = 1000\nbandwidth_bytes_per_s = 1000\n[source]\nnote = \"made up\"\n";
+    place.put("profiles/x1.toml", profile);
+    place.put("p.toml", "[device]\nclass = \"x1\"\n");
+    let without = place.validator(&["policy", "check", "p.toml"]);
+    assert_eq!(code(&without), 2);
+    assert!(text(&without.stderr).contains("p.toml:2:1: device.class: \"x1\" is none of h200, "));
+    assert_eq!(
+        code(&place.validator(&["policy", "check", "p.toml", "--profiles", "profiles"])),
+        0
+    );
+}

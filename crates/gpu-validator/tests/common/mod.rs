@@ -1,0 +1,86 @@
+//! A folder of its own, and both commands run in it.
+
+#![allow(dead_code, reason = "not every test binary uses all of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder of its own: keys, evidence, challenges.
+pub(crate) struct Place(pub(crate) TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Place(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file.
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).expect("a write");
+    }
+
+    /// Reads a text file.
+    pub(crate) fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub(crate) fn run(&self, program: &Path, arguments: &[&str]) -> Output {
+        Command::new(program)
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("XDG_CONFIG_HOME", self.0.path())
+            .output()
+            .expect("the command starts")
+    }
+
+    pub(crate) fn attester(&self, arguments: &[&str]) -> Output {
+        self.run(attester(), arguments)
+    }
+
+    pub(crate) fn validator(&self, arguments: &[&str]) -> Output {
+        self.run(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), arguments)
+    }
+}
+
+/// The Attester's command, built beside this one; another package's binaries are not Cargo's to promise.
+pub(crate) fn attester() -> &'static Path {
+    static ATTESTER: OnceLock<PathBuf> = OnceLock::new();
+    ATTESTER.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_gpu-validator")).with_file_name("gpu-attestor");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--package", "gpu-attestor"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let target = built
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/PROFILE/gpu-validator");
+        let status = cargo.arg("--target-dir").arg(target).status().expect("cargo runs");
+        assert!(status.success() && built.exists(), "expected {}", built.display());
+        built
+    })
+}
+
+/// Options of a session that takes about a second even without optimisation.
+pub(crate) const SMALL: [&str; 4] = ["--device-memory", "1MiB", "--cpu-memory", "1MiB"];
+
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(crate) fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stdout)))
+}
