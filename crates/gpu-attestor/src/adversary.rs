@@ -1,5 +1,7 @@
 //! `gpu-attestor adversary`: testkit's Attesters that cheat, to try a Verifier with.
 
+mod gpu;
+
 use attester::Device;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -20,6 +22,7 @@ use crate::devices::{DeviceOptions, OrdinalOptions};
         on one thread of the CPU, slowly, whatever the engine: give them 1 MiB.\n\n\
         Examples:\n  \
         gpu-attestor adversary list\n  \
+        gpu-attestor adversary gpu\n  \
         gpu-validator attest --preset smoke -- gpu-attestor adversary junk-fill --fraction 0.05\n  \
         gpu-validator attest --device-memory 1MiB -- gpu-attestor adversary unshifted --engine cpu"
 )]
@@ -46,6 +49,8 @@ pub(crate) struct Options {
 enum Command {
     /// Show the adversaries
     List,
+    /// Play the attacks that want a GPU, and show them beside what a Verifier would certify
+    Gpu(gpu::Options),
 }
 
 fn names() -> PossibleValuesParser {
@@ -64,6 +69,7 @@ fn parse_fraction(text: &str) -> Result<f64, String> {
 pub(crate) fn run(options: &Options, key: impl FnOnce() -> anyhow::Result<SigningKey>) -> anyhow::Result<Exit> {
     match (&options.command, &options.name) {
         (Some(Command::List), _) => list(),
+        (Some(Command::Gpu(options)), _) => gpu::run(options),
         (None, Some(name)) => cheat(options, name, key()?),
         (None, None) => anyhow::bail!("expected the name of an adversary"),
     }

@@ -102,3 +102,29 @@ fn what_is_no_adversary_is_a_usage_error() {
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
 }
+
+/// The table comes where there is no GPU too, and every row says why it has no figures.
+#[test]
+fn attacks_that_want_a_gpu_say_so_without_one() {
+    if engine_cuda::devices().is_ok() {
+        println!("SKIPPED: there is a GPU here");
+        return;
+    }
+    let output = attester(&["gpu"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let table = String::from_utf8(output.stdout).expect("text");
+    for attack in engine_cuda::attack::Attack::ALL {
+        let row = table.lines().find(|line| line.split(' ').next() == Some(attack.name()));
+        assert!(row.is_some_and(|row| row.contains("CUDA driver")), "{attack}: {table}");
+    }
+    let output = attester(&["gpu", "--json"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = json["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), engine_cuda::attack::Attack::ALL.len());
+    assert!(
+        rows.iter()
+            .all(|row| row["figures"].is_null() && row["not_run"].is_string()),
+        "{json}"
+    );
+}
