@@ -146,6 +146,15 @@ impl FillKernels {
         }
     }
 
+    /// Clusters of two multiprocessors that the fill takes, where it takes such.
+    #[cfg(feature = "attack")]
+    pub(crate) fn clusters(&mut self) -> Option<&mut u32> {
+        match self {
+            FillKernels::Sm90a { clusters, .. } => Some(clusters),
+            FillKernels::Plain { .. } => None,
+        }
+    }
+
     pub(crate) fn path(&self) -> FillPath {
         match self {
             FillKernels::Sm90a { .. } => FillPath::Sm90a,

@@ -7,6 +7,8 @@
 //! A dataset, its operands and all scratch are one allocation ([`CudaEngine::required_bytes`]). Leaves go to host memory
 //! after each fill and sweep, 8 bytes a leaf: on 141 GB some 18 MB a fill and 9 MB a sweep.
 
+#[cfg(feature = "attack")]
+pub mod attack;
 pub mod bench;
 mod context;
 mod driver;

@@ -13,6 +13,9 @@ use crate::driver::check;
 pub(crate) struct DeviceMemory {
     context: Arc<Context>,
     address: sys::CUdeviceptr,
+    /// What gives the memory back, where that is not `cuMemFree`.
+    #[cfg(feature = "attack")]
+    mapping: Option<crate::attack::Mapping>,
 }
 
 impl DeviceMemory {
@@ -36,7 +39,33 @@ impl DeviceMemory {
         Ok(DeviceMemory {
             context: context.clone(),
             address,
+            #[cfg(feature = "attack")]
+            mapping: None,
         })
+    }
+
+    /// Memory from another call that `cuMemFree` gives back.
+    ///
+    /// # Safety
+    ///
+    /// `address` is that of such an allocation, and nobody else frees it.
+    #[cfg(feature = "attack")]
+    pub(crate) unsafe fn from_address(context: &Arc<Context>, address: sys::CUdeviceptr) -> Self {
+        DeviceMemory {
+            context: context.clone(),
+            address,
+            mapping: None,
+        }
+    }
+
+    /// Memory that lies in several places behind one range of addresses.
+    #[cfg(feature = "attack")]
+    pub(crate) fn mapped(context: &Arc<Context>, mapping: crate::attack::Mapping) -> Self {
+        DeviceMemory {
+            context: context.clone(),
+            address: mapping.address(),
+            mapping: Some(mapping),
+        }
     }
 
     /// Address of the byte at `offset`.
@@ -48,6 +77,11 @@ impl DeviceMemory {
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
         if self.context.bind_to_release() {
+            #[cfg(feature = "attack")]
+            if let Some(mapping) = self.mapping.take() {
+                self.context.synchronize();
+                return drop(mapping);
+            }
             // SAFETY: allocated in `new`, freed once; the driver waits for work that still uses it.
             let _ = unsafe { sys::cuMemFree_v2(self.address) };
         }

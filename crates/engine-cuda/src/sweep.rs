@@ -93,6 +93,12 @@ impl SweepKernels {
         self.path
     }
 
+    /// Sweeps with so many multiprocessors only.
+    #[cfg(feature = "attack")]
+    pub(crate) fn limit_multiprocessors(&mut self, multiprocessors: u32) {
+        self.multiprocessors = multiprocessors.max(1);
+    }
+
     /// Queues the expansion of a salt (32 bytes) to a key (131,104 bytes).
     ///
     /// # Safety

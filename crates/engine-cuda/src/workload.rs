@@ -64,6 +64,17 @@ impl Workload {
     ) -> Result<Self, EngineError> {
         let layout = Layout::new(assignment, path);
         let memory = DeviceMemory::new(context, layout.total_bytes)?;
+        Workload::in_memory(context, assignment, layout, memory, limit)
+    }
+
+    /// The same in memory that is there, of the layout's size.
+    pub(crate) fn in_memory(
+        context: &Arc<Context>,
+        assignment: &Assignment,
+        layout: Layout,
+        memory: DeviceMemory,
+        limit: Duration,
+    ) -> Result<Self, EngineError> {
         let mut host = HostValues {
             salt: Pinned::new(context, 1)?,
             operand_key: Pinned::new(context, 1)?,

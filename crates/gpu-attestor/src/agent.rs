@@ -2,7 +2,7 @@
 
 use std::io;
 
-use attester::{Attester, ServeError, serve};
+use attester::{Attester, Device, ServeError, serve};
 use clap::Args;
 use cli::Exit;
 use keystore::SigningKey;
@@ -32,6 +32,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     cli::tell(format_args!("gpu-attestor agent: {} devices, {engine}", devices.len()));
+    serve_stdio("agent", devices, key)
+}
+
+/// Serves one session on standard input and output as the subcommand `name`.
+pub(crate) fn serve_stdio(name: &str, devices: Vec<Device>, key: SigningKey) -> anyhow::Result<Exit> {
     let attester = Attester {
         software: crate::software(),
         labels: Vec::new(),
@@ -46,7 +51,9 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
                 format!(" ({}): {}", result.reason, result.message)
             };
             let verdict = ["affirmed", "contraindicated", "could not run"][result.status as usize % 3];
-            cli::tell(format_args!("gpu-attestor agent: the Verifier says: {verdict}{reason}"));
+            cli::tell(format_args!(
+                "gpu-attestor {name}: the Verifier says: {verdict}{reason}"
+            ));
             Ok(match result.status {
                 0 => Exit::Affirmed,
                 1 => Exit::Contraindicated,

@@ -1,5 +1,7 @@
 //! The Attester's command.
 
+#[cfg(feature = "adversary")]
+mod adversary;
 mod agent;
 mod attest;
 mod bench;
@@ -45,6 +47,9 @@ enum Command {
     Attest(attest::Options),
     /// Serve one session with a Verifier elsewhere
     Agent(agent::Options),
+    /// Cheat, to try a Verifier with: only in builds with the feature `adversary`
+    #[cfg(feature = "adversary")]
+    Adversary(adversary::Options),
     /// Answer a challenge without a Verifier
     Prove(prove::Options),
     /// Show this Attester's identity: its public key
@@ -62,6 +67,8 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options),
         Command::Attest(options) => attester_key(key).and_then(|key| attest::run(options, key)),
         Command::Agent(options) => attester_key(key).and_then(|key| agent::run(options, key)),
+        #[cfg(feature = "adversary")]
+        Command::Adversary(options) => adversary::run(options, || attester_key(key)),
         Command::Prove(options) => attester_key(key).and_then(|key| prove::run(options, key)),
         Command::Identity => attester_key(key).and_then(|key| {
             cli::print_text(format_args!(

@@ -1,0 +1,118 @@
+//! One range of addresses whose memory lies in several places: this device, another one, or the host.
+
+use cudarc::driver::sys::{self, CUmemAccess_flags, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocationType};
+use protocol::engine::EngineError;
+
+use crate::context::Context;
+use crate::driver::check;
+
+/// Sizes are whole pages of this size, on devices and, as CUDA maps it, on the host.
+const PAGE_BYTES: u64 = 2 << 20;
+
+/// Where a part of the range lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Location {
+    /// A device's memory.
+    Device(sys::CUdevice),
+    /// Page-locked memory of the host, on this NUMA node.
+    Host(i32),
+}
+
+impl Location {
+    fn to_raw(self) -> sys::CUmemLocation {
+        let (type_, id) = match self {
+            Location::Device(device) => (CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE, device),
+            Location::Host(node) => (CUmemLocationType::CU_MEM_LOCATION_TYPE_HOST_NUMA, node),
+        };
+        sys::CUmemLocation { type_, id }
+    }
+}
+
+/// A reserved range and what is mapped into it; unmapped and given back on drop, with the context bound.
+pub(crate) struct Mapping {
+    address: sys::CUdeviceptr,
+    size_bytes: u64,
+    /// Offset and size of each part that is mapped.
+    parts: Vec<(u64, u64)>,
+}
+
+impl Mapping {
+    /// Parts one after the other, all of them for the context's device to read and write.
+    pub(super) fn new(context: &Context, parts: &[(u64, Location)]) -> Result<Self, EngineError> {
+        if let Some((size_bytes, _)) = parts.iter().find(|(size, _)| !size.is_multiple_of(PAGE_BYTES)) {
+            return Err(EngineError::Unsupported(format!(
+                "a part of {size_bytes} bytes, expected a multiple of {PAGE_BYTES}"
+            )));
+        }
+        context.bind()?;
+        let size_bytes = parts.iter().map(|(size, _)| size).sum();
+        let mut address = 0;
+        // SAFETY: the context is current and `address` a valid place for the answer.
+        check("cuMemAddressReserve", unsafe {
+            sys::cuMemAddressReserve(&raw mut address, size_bytes as usize, 0, 0, 0)
+        })?;
+        let mut mapping = Mapping {
+            address,
+            size_bytes,
+            parts: Vec::new(),
+        };
+        let mut offset = 0;
+        for &(size_bytes, location) in parts.iter().filter(|(size, _)| *size > 0) {
+            mapping.map(context, offset, size_bytes, location)?;
+            offset += size_bytes;
+        }
+        Ok(mapping)
+    }
+
+    pub(crate) fn address(&self) -> sys::CUdeviceptr {
+        self.address
+    }
+
+    fn map(&mut self, context: &Context, offset: u64, size_bytes: u64, location: Location) -> Result<(), EngineError> {
+        let properties = sys::CUmemAllocationProp {
+            type_: CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
+            requestedHandleTypes: CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
+            location: location.to_raw(),
+            win32HandleMetaData: std::ptr::null_mut(),
+            allocFlags: sys::CUmemAllocationProp_st__bindgen_ty_1 {
+                compressionType: 0,
+                gpuDirectRDMACapable: 0,
+                usage: 0,
+                reserved: [0; 4],
+            },
+        };
+        let at = self.address + offset;
+        let size = size_bytes as usize;
+        let mut handle = 0;
+        // SAFETY: the properties are complete, `handle` is a valid place for the answer.
+        check("cuMemCreate", unsafe {
+            sys::cuMemCreate(&raw mut handle, size, &raw const properties, 0)
+        })?;
+        // SAFETY: the range lies within the reserved one and nothing is mapped there yet.
+        let mapped = check("cuMemMap", unsafe { sys::cuMemMap(at, size, 0, handle, 0) });
+        // SAFETY: created above; what is mapped keeps the memory.
+        let released = check("cuMemRelease", unsafe { sys::cuMemRelease(handle) });
+        mapped?;
+        self.parts.push((offset, size_bytes));
+        released?;
+        let access = sys::CUmemAccessDesc {
+            location: Location::Device(context.device()).to_raw(),
+            flags: CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+        };
+        // SAFETY: the range was just mapped as a whole.
+        check("cuMemSetAccess", unsafe {
+            sys::cuMemSetAccess(at, size, &raw const access, 1)
+        })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        for &(offset, size_bytes) in &self.parts {
+            // SAFETY: mapped once as a whole in `map`; whoever drops this has waited for the device.
+            let _ = unsafe { sys::cuMemUnmap(self.address + offset, size_bytes as usize) };
+        }
+        // SAFETY: reserved in `new`, with nothing mapped any more.
+        let _ = unsafe { sys::cuMemAddressFree(self.address, self.size_bytes as usize) };
+    }
+}

@@ -1,0 +1,649 @@
+//! Attacks on the sweeps, played on real GPUs and timed (rationale §3).
+//!
+//! Each attack does its work with the engine's own kernels, and says what it truly held, read and computed. What a
+//! Verifier would certify from its times is for the caller to ask the protocol's bounds. Where a real attacker would need
+//! more work than is timed here, the attack is the better for it: a bound that holds against this holds against that.
+
+mod managed;
+mod mapping;
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cudarc::driver::sys::CUdevice_attribute as Attribute;
+use protocol::bytes::{OperandKey, Root, Salt};
+use protocol::derive::derive;
+use protocol::engine::{Assignment, Engine, EngineError, FillTask, Unobserved};
+
+use crate::context::{Context, device_attribute};
+use crate::engine::{CudaEngine, CudaEngineConfig};
+use crate::layout::Layout;
+use crate::memory::DeviceMemory;
+use crate::workload::Workload;
+use managed::Managed;
+use mapping::Location;
+pub(crate) use mapping::Mapping;
+
+/// k of the fills.
+pub const INNER_DIM: u32 = 16_384;
+/// n: small, so that a hundredth of a dataset is a whole number of matrices.
+const MATRIX_DIM: u32 = 8192;
+const MATRIX_BYTES: u64 = MATRIX_DIM as u64 * MATRIX_DIM as u64;
+/// Sweeps that a `standard` session has.
+const SWEEPS: u32 = 32;
+/// Sweeps that are timed, and how long at most.
+const TIMED_SWEEPS: usize = 9;
+const TIMED_AT_MOST: Duration = Duration::from_millis(700);
+/// Thousandths of the dataset that are missing, paged or made anew.
+const PAGED: [u32; 5] = [10, 20, 50, 100, 250];
+const REGENERATED: [u32; 4] = [10, 20, 50, 100];
+const PREFETCHED: [u32; 2] = [10, 50];
+const PEER: [u32; 4] = [50, 100, 250, 500];
+/// Parts in which a dataset is made anew where nothing of it is kept.
+const EPILOGUE_PARTS: u32 = 32;
+
+/// An attack, by what takes the place of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attack {
+    /// None: the measure of the others.
+    Honest,
+    /// Two ordinals, one GPU behind both.
+    OneForTwo,
+    /// Some sweeps are not done: their roots are invented, the rest is in time.
+    InventedSweeps,
+    /// Fill digests in the epilogue, nothing kept: every sweep makes everything anew.
+    NothingKept,
+    /// A part is made anew in every sweep.
+    Regeneration,
+    /// A part lies in page-locked host memory; the sweep reads it over the link.
+    HostPinned,
+    /// The same with memory that the driver manages.
+    HostManaged,
+    /// The same, moved to the device before every sweep.
+    HostPrefetched,
+    /// A part lies in another GPU's memory.
+    Peer,
+}
+
+impl Attack {
+    /// All, in the order in which they are worth running.
+    pub const ALL: [Attack; 9] = [
+        Attack::Honest,
+        Attack::OneForTwo,
+        Attack::InventedSweeps,
+        Attack::NothingKept,
+        Attack::Regeneration,
+        Attack::HostPinned,
+        Attack::Peer,
+        Attack::HostManaged,
+        Attack::HostPrefetched,
+    ];
+
+    /// Its name, say `host-pinned`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Attack::Honest => "honest",
+            Attack::OneForTwo => "one-for-two",
+            Attack::InventedSweeps => "invented-sweeps",
+            Attack::NothingKept => "nothing-kept",
+            Attack::Regeneration => "regeneration",
+            Attack::HostPinned => "host-pinned",
+            Attack::HostManaged => "host-managed",
+            Attack::HostPrefetched => "host-prefetched",
+            Attack::Peer => "peer",
+        }
+    }
+}
+
+impl fmt::Display for Attack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Times of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// A fill.
+    pub fill: Duration,
+    /// A sweep: the middle one of several.
+    pub sweep: Duration,
+}
+
+/// What there truly is behind all ordinals of an attack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Truth {
+    /// Bytes of the dataset that the device keeps in its memory.
+    pub held_bytes: u64,
+    /// Bytes of these that it reads a second of the sweeps.
+    pub read_bytes_per_s: f64,
+    /// Operations a second of the fill.
+    pub ops_per_s: f64,
+}
+
+/// One attack with one parameter, played.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Played {
+    /// What each ordinal says it holds.
+    pub assignments: Vec<Assignment>,
+    /// Sweeps of the session that it plays.
+    pub sweeps: u32,
+    /// Share of the session's sweep leaves that are wrong.
+    pub wrong_share: f64,
+    /// What an honest engine took in the same process.
+    pub honest: Times,
+    /// What the attack took.
+    pub attack: Times,
+    /// What it truly had.
+    pub truth: Truth,
+    /// Whether its fill and sweep gave the honest engine's roots, where that was asked.
+    pub same_roots: Option<bool>,
+}
+
+/// What became of one attack with one parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The parameter, say `5 %`.
+    pub parameter: String,
+    /// Its figures, or why there are none.
+    pub played: Result<Played, EngineError>,
+}
+
+/// Plays an attack with each of its parameters on a dataset of about `dataset_bytes`; `report` hears of each as it ends.
+///
+/// # Errors
+///
+/// What keeps all of it from being played.
+pub fn play(
+    attack: Attack,
+    config: CudaEngineConfig,
+    dataset_bytes: u64,
+    report: &mut dyn FnMut(Outcome),
+) -> Result<(), EngineError> {
+    let matrices = (dataset_bytes / MATRIX_BYTES).clamp(2, 1 << 20) as u32;
+    let whole = assignment(0, matrices);
+    let neighbour = match attack {
+        Attack::Peer => Some(neighbour(config)?),
+        _ => None,
+    };
+    let mut stage = Stage {
+        config,
+        whole,
+        honest: honest(config, whole)?,
+        report,
+    };
+    match attack {
+        Attack::Honest => {
+            let (times, truth) = (stage.honest.times, stage.truth(stage.honest.times, whole.num_matrices));
+            stage.say("", Ok(stage.played(times, truth)));
+            Ok(())
+        }
+        Attack::OneForTwo => stage.one_for_two(),
+        Attack::InventedSweeps => {
+            stage.invented_sweeps();
+            Ok(())
+        }
+        Attack::NothingKept => stage.nothing_kept(),
+        Attack::Regeneration => stage.regeneration(),
+        Attack::HostPinned => stage.host_pinned(),
+        Attack::HostManaged => stage.host_managed(),
+        Attack::HostPrefetched => stage.host_prefetched(),
+        Attack::Peer => match neighbour {
+            Some(neighbour) => stage.placed(&PEER, Location::Device(neighbour.device())),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Another GPU, whose context is kept while its memory is used.
+fn neighbour(config: CudaEngineConfig) -> Result<Context, EngineError> {
+    crate::driver::start().map_err(|error| EngineError::Unsupported(error.to_string()))?;
+    let other = u32::from(config.device_index == 0);
+    Context::new(other).map_err(|error| EngineError::Unsupported(format!("needs two GPUs: not run ({error})")))
+}
+
+fn assignment(matrix_offset: u64, num_matrices: u32) -> Assignment {
+    Assignment {
+        matrix_dim: MATRIX_DIM,
+        matrix_offset,
+        num_matrices,
+        max_inner_dim: INNER_DIM,
+    }
+}
+
+fn task() -> FillTask {
+    FillTask {
+        inner_dim: INNER_DIM,
+        operand_key: OperandKey(derive("attack operands", &[])),
+        fill_salt: Salt(derive("attack fill", &[])),
+    }
+}
+
+fn salt(sweep: usize) -> Salt {
+    Salt(derive("attack sweep", &[&sweep.to_le_bytes()]))
+}
+
+/// Operations of an assignment's fill.
+fn operations(assignment: &Assignment) -> f64 {
+    2.0 * f64::from(INNER_DIM) * assignment.dataset_bytes() as f64
+}
+
+/// What an honest engine does with the same dataset.
+struct Honest {
+    times: Times,
+    roots: [Root; 2],
+}
+
+fn honest(config: CudaEngineConfig, whole: Assignment) -> Result<Honest, EngineError> {
+    let mut engine = CudaEngine::new(config)?;
+    engine.prepare(&whole)?;
+    let (fill, fill_root) = timed(|| engine.fill(&task(), &Unobserved))?;
+    let (sweep, sweep_root) = sweeps(|salt| timed(|| engine.sweep(salt, &Unobserved)))?;
+    Ok(Honest {
+        times: Times { fill, sweep },
+        roots: [fill_root, sweep_root],
+    })
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<(Duration, T), EngineError> {
+    let start = Instant::now();
+    let made = work()?;
+    Ok((start.elapsed(), made))
+}
+
+/// The middle one of some timed sweeps, and the first one's result.
+fn sweeps<T>(mut sweep: impl FnMut(&Salt) -> Result<(Duration, T), EngineError>) -> Result<(Duration, T), EngineError> {
+    // The first may load code and move pages.
+    let (_, first) = sweep(&salt(0))?;
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while times.is_empty() || times.len() < TIMED_SWEEPS && start.elapsed() < TIMED_AT_MOST {
+        times.push(sweep(&salt(times.len() + 1))?.0);
+    }
+    times.sort_unstable();
+    Ok((times[times.len() / 2], first))
+}
+
+/// Two works at once: what each gives, and how long until both have ended.
+fn both<A, B: Send>(
+    one: impl FnOnce() -> Result<A, EngineError>,
+    other: impl FnOnce() -> Result<B, EngineError> + Send,
+) -> Result<(Duration, (A, B)), EngineError> {
+    timed(|| {
+        thread::scope(|scope| {
+            let other = scope.spawn(other);
+            let one = one();
+            let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((one?, other?))
+        })
+    })
+}
+
+fn percent(thousandths: u32) -> String {
+    format!("{} %", f64::from(thousandths) / 10.0)
+}
+
+/// An attack under way.
+struct Stage<'a> {
+    config: CudaEngineConfig,
+    whole: Assignment,
+    honest: Honest,
+    report: &'a mut dyn FnMut(Outcome),
+}
+
+impl Stage<'_> {
+    /// Reports what became of one parameter.
+    fn say(&mut self, parameter: impl Into<String>, played: Result<Played, EngineError>) {
+        (self.report)(Outcome {
+            parameter: parameter.into(),
+            played,
+        });
+    }
+
+    /// So many matrices, one at least and not all.
+    fn part(&self, thousandths: u32) -> u32 {
+        let matrices = u64::from(self.whole.num_matrices);
+        (matrices * u64::from(thousandths))
+            .div_ceil(1000)
+            .clamp(1, matrices - 1) as u32
+    }
+
+    /// What there is where `held` matrices are kept and read, and everything is filled.
+    fn truth(&self, times: Times, held: u32) -> Truth {
+        let held_bytes = u64::from(held) * MATRIX_BYTES;
+        Truth {
+            held_bytes,
+            read_bytes_per_s: held_bytes as f64 / times.sweep.as_secs_f64(),
+            ops_per_s: operations(&self.whole) / times.fill.as_secs_f64(),
+        }
+    }
+
+    fn played(&self, attack: Times, truth: Truth) -> Played {
+        Played {
+            assignments: vec![self.whole],
+            sweeps: SWEEPS,
+            wrong_share: 0.0,
+            honest: self.honest.times,
+            attack,
+            truth,
+            same_roots: None,
+        }
+    }
+
+    /// Two engines of half the dataset each on one GPU; a window ends at the last of them.
+    fn one_for_two(&mut self) -> Result<(), EngineError> {
+        let half = self.whole.num_matrices / 2;
+        let halves = [assignment(0, half), assignment(half.into(), half)];
+        let mut engines = [CudaEngine::new(self.config)?, CudaEngine::new(self.config)?];
+        for (engine, half) in engines.iter_mut().zip(&halves) {
+            engine.prepare(half)?;
+        }
+        let [a, b] = &mut engines;
+        let task = task();
+        let (fill, _) = both(|| a.fill(&task, &Unobserved), || b.fill(&task, &Unobserved))?;
+        let (sweep, _) = sweeps(|salt| both(|| a.sweep(salt, &Unobserved), || b.sweep(salt, &Unobserved)))?;
+        let times = Times { fill, sweep };
+        let held_bytes = 2 * halves[0].dataset_bytes();
+        let truth = Truth {
+            held_bytes,
+            read_bytes_per_s: held_bytes as f64 / sweep.as_secs_f64(),
+            ops_per_s: 2.0 * operations(&halves[0]) / fill.as_secs_f64(),
+        };
+        let played = Played {
+            assignments: halves.to_vec(),
+            ..self.played(times, truth)
+        };
+        self.say("2 x half", Ok(played));
+        Ok(())
+    }
+
+    /// Invented roots cost nothing at all here: an attack that reads once for several sweeps is slower.
+    fn invented_sweeps(&mut self) {
+        for (invented, sweeps) in [(1, 128), (55, 4096), (1, 32), (16, 32)] {
+            let honest = self.honest.times;
+            let times = Times {
+                sweep: honest.sweep * (sweeps - invented) / sweeps,
+                ..honest
+            };
+            let played = Played {
+                sweeps,
+                wrong_share: f64::from(invented) / f64::from(sweeps),
+                ..self.played(times, self.truth(honest, self.whole.num_matrices))
+            };
+            self.say(format!("{invented} of {sweeps} sweeps"), Ok(played));
+        }
+    }
+
+    /// One part's memory, filled and swept in place of all parts, one after the other.
+    fn nothing_kept(&mut self) -> Result<(), EngineError> {
+        let matrices = (self.whole.num_matrices / EPILOGUE_PARTS).max(1);
+        let parts = self.whole.num_matrices / matrices;
+        let claimed = assignment(0, parts * matrices);
+        let mut engine = CudaEngine::new(self.config)?;
+        engine.prepare(&assignment(0, matrices))?;
+        let (fill, ()) = timed(|| {
+            for _ in 0..parts {
+                engine.fill(&task(), &Unobserved)?;
+            }
+            Ok(())
+        })?;
+        let (sweep, ()) = timed(|| {
+            for part in 0..parts {
+                engine.fill(&task(), &Unobserved)?;
+                engine.sweep(&salt(part as usize), &Unobserved)?;
+            }
+            Ok(())
+        })?;
+        let held_bytes = u64::from(matrices) * MATRIX_BYTES;
+        let truth = Truth {
+            held_bytes,
+            read_bytes_per_s: held_bytes as f64 / sweep.as_secs_f64(),
+            ops_per_s: operations(&claimed) / fill.as_secs_f64(),
+        };
+        let played = Played {
+            assignments: vec![claimed],
+            ..self.played(Times { fill, sweep }, truth)
+        };
+        self.say(format!("1/{parts} at a time"), Ok(played));
+        Ok(())
+    }
+
+    /// The rest is swept, and the missing part filled and swept apart: no time is taken for pairs of one tile of each.
+    fn regeneration(&mut self) -> Result<(), EngineError> {
+        for thousandths in REGENERATED {
+            let missing = self.part(thousandths);
+            let kept = self.whole.num_matrices - missing;
+            let mut rest = CudaEngine::new(self.config)?;
+            rest.prepare(&assignment(0, kept))?;
+            rest.fill(&task(), &Unobserved)?;
+            let mut anew = CudaEngine::new(self.config)?;
+            anew.prepare(&assignment(kept.into(), missing))?;
+            let fill = self.honest.times.fill;
+            let remake = |anew: &mut CudaEngine, salt: &Salt| {
+                anew.fill(&task(), &Unobserved)?;
+                anew.sweep(salt, &Unobserved)
+            };
+
+            let (sweep, _) = sweeps(|salt| {
+                timed(|| {
+                    rest.sweep(salt, &Unobserved)?;
+                    remake(&mut anew, salt)
+                })
+            })?;
+            let times = Times { fill, sweep };
+            let played = self.played(times, self.truth(times, kept));
+            self.say(format!("{}, in turn", percent(thousandths)), Ok(played));
+
+            // The fill gets some quarters of the multiprocessors, the sweep the others; with all of them they get in line.
+            let multiprocessors = rest.context.multiprocessors()?;
+            let all = anew.kernels.fill.clusters().map(|clusters| *clusters);
+            let mut best: Option<(Duration, u32)> = None;
+            for quarters in [1, 2, 3, 4] {
+                if let (Some(all), Some(clusters)) = (all, anew.kernels.fill.clusters()) {
+                    // Fewer clusters than are resident at once: they never wait for one that has no place.
+                    *clusters = (all * quarters / 4).max(1);
+                    let left = if quarters < 4 { 2 * *clusters } else { 0 };
+                    rest.kernels.sweep.limit_multiprocessors(multiprocessors - left);
+                }
+                let (sweep, _) = sweeps(|salt| both(|| rest.sweep(salt, &Unobserved), || remake(&mut anew, salt)))?;
+                if best.is_none_or(|(least, _)| sweep < least) {
+                    best = Some((sweep, quarters));
+                }
+            }
+            let Some((sweep, quarters)) = best else { continue };
+            let times = Times { fill, sweep };
+            let played = self.played(times, self.truth(times, kept));
+            self.say(format!("{}, at once ({quarters}/4)", percent(thousandths)), Ok(played));
+        }
+        Ok(())
+    }
+
+    fn host_pinned(&mut self) -> Result<(), EngineError> {
+        let device = crate::context::device(self.config.device_index)?;
+        let node = device_attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID)?;
+        self.placed(&PAGED, Location::Host(node as i32))
+    }
+
+    /// The dataset's tail lies elsewhere, behind the same addresses.
+    fn placed(&mut self, parts: &[u32], location: Location) -> Result<(), EngineError> {
+        for &thousandths in parts {
+            let missing = self.part(thousandths);
+            let played = self.placed_part(missing, location);
+            let is_lost = matches!(played, Err(EngineError::DeviceLost(_)));
+            self.say(percent(thousandths), played);
+            if is_lost {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn placed_part(&self, missing: u32, location: Location) -> Result<Played, EngineError> {
+        let mut engine = CudaEngine::new(self.config)?;
+        let layout = Layout::new(&self.whole, engine.fill_path());
+        let elsewhere = u64::from(missing) * MATRIX_BYTES;
+        let dataset = self.whole.dataset_bytes();
+        let here = Location::Device(engine.context.device());
+        let parts = [
+            (dataset - elsewhere, here),
+            (elsewhere, location),
+            (layout.total_bytes - dataset, here),
+        ];
+        let mapping = Mapping::new(&engine.context, &parts)?;
+        let memory = DeviceMemory::mapped(&engine.context, mapping);
+        let held = self.whole.num_matrices - missing;
+        self.take(&mut engine, layout, memory)?;
+        let (fill, fill_root) = timed(|| engine.fill(&task(), &Unobserved))?;
+        let (sweep, sweep_root) = sweeps(|salt| timed(|| engine.sweep(salt, &Unobserved)))?;
+        let times = Times { fill, sweep };
+        Ok(Played {
+            same_roots: Some([fill_root, sweep_root] == self.honest.roots),
+            ..self.played(times, self.truth(times, held))
+        })
+    }
+
+    /// Makes an engine work on the whole dataset in this memory.
+    fn take(&self, engine: &mut CudaEngine, layout: Layout, memory: DeviceMemory) -> Result<(), EngineError> {
+        let limit = self.config.launch_limit;
+        engine.workload = Some(Workload::in_memory(
+            &engine.context,
+            &self.whole,
+            layout,
+            memory,
+            limit,
+        )?);
+        Ok(())
+    }
+
+    /// An engine that works in managed memory, filled; and how long that took.
+    fn in_managed_memory(&self) -> Result<(CudaEngine, Managed, Duration, Root), EngineError> {
+        let mut engine = CudaEngine::new(self.config)?;
+        let layout = Layout::new(&self.whole, engine.fill_path());
+        let (managed, memory) = Managed::new(&engine.context, layout.total_bytes)?;
+        self.take(&mut engine, layout, memory)?;
+        let (fill, root) = timed(|| engine.fill(&task(), &Unobserved))?;
+        Ok((engine, managed, fill, root))
+    }
+
+    /// Offset and size of the dataset's last matrices.
+    fn tail(&self, matrices: u32) -> (u64, u64) {
+        let size_bytes = u64::from(matrices) * MATRIX_BYTES;
+        (self.whole.dataset_bytes() - size_bytes, size_bytes)
+    }
+
+    fn host_managed(&mut self) -> Result<(), EngineError> {
+        let (mut engine, managed, fill, fill_root) = self.in_managed_memory()?;
+        for thousandths in PAGED {
+            let missing = self.part(thousandths);
+            let (offset, size_bytes) = self.tail(missing);
+            managed.evict(offset, size_bytes)?;
+            let (sweep, sweep_root) = sweeps(|salt| timed(|| engine.sweep(salt, &Unobserved)))?;
+            let times = Times { fill, sweep };
+            let played = Played {
+                same_roots: Some([fill_root, sweep_root] == self.honest.roots),
+                ..self.played(times, self.truth(times, self.whole.num_matrices - missing))
+            };
+            self.say(percent(thousandths), Ok(played));
+        }
+        Ok(())
+    }
+
+    /// The way back to the host takes no time here.
+    fn host_prefetched(&mut self) -> Result<(), EngineError> {
+        let (mut engine, managed, fill, fill_root) = self.in_managed_memory()?;
+        for thousandths in PREFETCHED {
+            let missing = self.part(thousandths);
+            let (offset, size_bytes) = self.tail(missing);
+            let (sweep, sweep_root) = sweeps(|salt| {
+                managed.evict(offset, size_bytes)?;
+                timed(|| {
+                    managed.fetch(offset, size_bytes)?;
+                    engine.sweep(salt, &Unobserved)
+                })
+            })?;
+            let times = Times { fill, sweep };
+            let played = Played {
+                same_roots: Some([fill_root, sweep_root] == self.honest.roots),
+                ..self.played(times, self.truth(times, self.whole.num_matrices - missing))
+            };
+            self.say(percent(thousandths), Ok(played));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage<'a>(matrices: u32, report: &'a mut dyn FnMut(Outcome)) -> Stage<'a> {
+        let times = Times {
+            fill: Duration::from_secs(1),
+            sweep: Duration::from_millis(8),
+        };
+        Stage {
+            config: CudaEngineConfig::new(0),
+            whole: assignment(0, matrices),
+            honest: Honest {
+                times,
+                roots: [Root([0; 32]); 2],
+            },
+            report,
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_matrices_one_at_least_and_never_all() {
+        let mut nobody = |_| {};
+        let of_512 = stage(512, &mut nobody);
+        let parts: Vec<_> = [1, 10, 50, 250, 1000].iter().map(|x| of_512.part(*x)).collect();
+        assert_eq!(parts, [1, 6, 26, 128, 511]);
+        assert_eq!(of_512.tail(128), (384 * MATRIX_BYTES, 128 * MATRIX_BYTES));
+    }
+
+    #[test]
+    fn invented_sweeps_shorten_the_window_by_their_share() {
+        let mut outcomes = Vec::new();
+        let mut report = |outcome| outcomes.push(outcome);
+        stage(512, &mut report).invented_sweeps();
+        for Outcome { parameter, played } in outcomes {
+            let played = played.expect("figures");
+            let done = played.attack.sweep.as_secs_f64() / played.honest.sweep.as_secs_f64();
+            assert!((done - (1.0 - played.wrong_share)).abs() < 1e-6, "{parameter}");
+            // The truth is what the honest sweeps read.
+            let read = played.truth.read_bytes_per_s * played.honest.sweep.as_secs_f64();
+            assert!(
+                (read / played.truth.held_bytes as f64 - 1.0).abs() < 1e-9,
+                "{parameter}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_middle_of_the_sweeps_counts_and_the_first_is_not_timed() {
+        let mut calls = 0_u64;
+        let (middle, first) = sweeps(|_| {
+            calls += 1;
+            Ok((Duration::from_millis(if calls == 1 { 1000 } else { calls }), calls))
+        })
+        .expect("nothing fails");
+        assert_eq!((middle, first, calls), (Duration::from_millis(6), 1, 10));
+    }
+
+    #[test]
+    fn without_a_gpu_every_attack_says_why() {
+        if crate::inventory::devices().is_ok() {
+            println!("SKIPPED: there is a GPU here");
+            return;
+        }
+        for attack in Attack::ALL {
+            let mut outcomes = Vec::new();
+            let error = play(attack, CudaEngineConfig::new(0), 1 << 30, &mut |outcome| {
+                outcomes.push(outcome)
+            });
+            assert!(matches!(error, Err(EngineError::Unsupported(_))), "{attack}: {error:?}");
+            assert!(outcomes.is_empty(), "{attack}");
+        }
+    }
+}
