@@ -10,8 +10,9 @@ use protocol::bytes::unhex;
 use serde_json::json;
 use verifier::partial::PartialReport;
 use verifier::report::Report;
-use verifier::{VerifyError, challenge_file, verify};
+use verifier::{VerifyError, challenge_file, verify_with};
 
+use crate::engines::EngineOptions;
 use crate::full::FullOptions;
 use crate::interrupt::{Interrupt, Interruptible};
 
@@ -22,7 +23,7 @@ use crate::interrupt::{Interrupt, Interruptible};
     Examples:\n  \
     gpu-validator verify e.cbor\n  \
     gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
-    gpu-validator verify e.cbor --full --resume e.done\n  \
+    gpu-validator verify e.cbor --full --resume e.done --engine auto\n  \
     gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z"
 )]
 pub(crate) struct Options {
@@ -53,6 +54,9 @@ pub(crate) struct Options {
     recompute: RecomputeOptions,
 
     #[command(flatten)]
+    engine: EngineOptions,
+
+    #[command(flatten)]
     full: FullOptions,
 }
 
@@ -71,13 +75,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         None => None,
     };
     let sealed = crate::evidence::read(&options.evidence)?;
+    let engines = options.engine.find()?;
+    let mut tile_engines = engines.tiles()?;
     let interrupt = Interrupt::listen()?;
     let observer = Interruptible {
         progress: SessionProgress::new(options.json),
         interrupt: interrupt.clone(),
     };
-    let verified = verify(&sealed, &options.recompute.recompute(), &observer);
-    drop(observer);
+    let verified = verify_with(&sealed, &options.recompute.recompute(), &mut tile_engines, &observer);
+    // Full re-execution wants their memory.
+    drop((observer, tile_engines));
     let verified = match verified {
         Ok(verified) => verified,
         Err(VerifyError::Stopped(stopped)) => {
@@ -139,7 +146,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let full = options
         .full
-        .run(session, &report.evidence_blake3, options.json, &interrupt)?;
+        .run(session, &report.evidence_blake3, &engines, options.json, &interrupt)?;
     if options.json {
         let mut value = serde_json::to_value(&report)?;
         if let Some(full) = &full {
