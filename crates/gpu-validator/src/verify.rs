@@ -1,11 +1,11 @@
 //! `gpu-validator verify`: evidence checked again.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, RecomputeOptions, SessionProgress, print_json, print_text};
+use cli::{Exit, RecomputeOptions, print_json, print_text};
 use protocol::bytes::unhex;
 use serde_json::json;
 use verifier::partial::PartialReport;
@@ -78,11 +78,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let engines = options.engine.find()?;
     let mut tile_engines = engines.tiles()?;
     let interrupt = Interrupt::listen()?;
-    let observer = Interruptible {
-        progress: SessionProgress::new(options.json),
-        interrupt: interrupt.clone(),
-    };
+    let observer = Interruptible::new(options.json, interrupt.clone());
+    let since = Instant::now();
     let verified = verify_with(&sealed, &options.recompute.recompute(), &mut tile_engines, &observer);
+    let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
     // Full re-execution wants their memory.
     drop((observer, tile_engines));
     let verified = match verified {
@@ -100,8 +99,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         Err(error @ VerifyError::Recompute(_)) => return Err(error.into()),
     };
 
-    // What was asked for beyond the evidence itself.
     let session = &verified.session;
+    if let Some(tiles_due) = tiles_due.filter(|_| !options.json) {
+        let before = tiles_due.duration_since(since);
+        cli::tell(format_args!(
+            "checked in {:.3} s: {} samples recomputed in {:.3} s, all else in {:.3} s",
+            elapsed.as_secs_f64(),
+            session.tile_checks().len(),
+            elapsed.saturating_sub(before).as_secs_f64(),
+            before.as_secs_f64(),
+        ));
+    }
+    // What was asked for beyond the evidence itself.
     let is = |key: &Option<String>, actual: Option<String>| match (key, actual) {
         (Some(key), Some(actual)) => key.eq_ignore_ascii_case(&actual),
         (Some(_), None) => false,
