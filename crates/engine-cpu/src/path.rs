@@ -8,6 +8,8 @@ use std::str::FromStr;
 pub enum Path {
     /// Plain Rust for any CPU.
     Portable,
+    /// 128-bit vectors of ARM; products by `sdot`.
+    NeonDotprod,
     /// 256-bit vectors; products by 16-bit multiply-adds.
     Avx2,
     /// 256-bit vectors; products by VEX-coded `vpdpbusd`.
@@ -30,13 +32,14 @@ pub struct UnsupportedPath {
 
 /// A text names no path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of portable, avx2, avx-vnni, avx512-vnni, amx-int8")]
+#[error("{0:?} is none of portable, neon-dotprod, avx2, avx-vnni, avx512-vnni, amx-int8")]
 pub struct ParsePathError(pub String);
 
 impl Path {
-    /// All paths, slowest first.
-    pub const ALL: [Path; 5] = [
+    /// All paths, of each architecture the slowest first.
+    pub const ALL: [Path; 6] = [
         Path::Portable,
+        Path::NeonDotprod,
         Path::Avx2,
         Path::AvxVnni,
         Path::Avx512Vnni,
@@ -63,6 +66,8 @@ impl Path {
     pub fn is_available(self) -> bool {
         match self {
             Path::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Path::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => is_x86_feature_detected!("avx2"),
             #[cfg(target_arch = "x86_64")]
@@ -77,7 +82,7 @@ impl Path {
             }
             #[cfg(target_arch = "x86_64")]
             Path::AmxInt8 => Path::Avx512Vnni.is_available() && crate::product::amx::is_usable(),
-            #[cfg(not(target_arch = "x86_64"))]
+            // Another architecture's.
             _ => false,
         }
     }
@@ -98,11 +103,12 @@ impl Path {
         }
     }
 
-    /// The path's name: `portable`, `avx2`, `avx-vnni`, `avx512-vnni` or `amx-int8`.
+    /// The path's name: `portable`, `neon-dotprod`, `avx2`, `avx-vnni`, `avx512-vnni` or `amx-int8`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Path::Portable => "portable",
+            Path::NeonDotprod => "neon-dotprod",
             Path::Avx2 => "avx2",
             Path::AvxVnni => "avx-vnni",
             Path::Avx512Vnni => "avx512-vnni",
@@ -146,7 +152,7 @@ impl Kernels {
     #[inline]
     pub(crate) fn left_flip(self) -> u32 {
         match self.path {
-            Path::Portable | Path::Avx2 | Path::AmxInt8 => 0,
+            Path::Portable | Path::NeonDotprod | Path::Avx2 | Path::AmxInt8 => 0,
             Path::AvxVnni | Path::Avx512Vnni => 0x8080_8080,
         }
     }
@@ -168,6 +174,14 @@ mod tests {
     fn what_this_cpu_lacks_is_an_error_and_never_another_path() {
         assert!(Path::available().contains(&Path::Portable));
         assert!(Path::best().is_available());
+        // Set where a run of the tests is for this path's sake, as under emulation.
+        if let Ok(required) = std::env::var("GPU_ATTESTOR_REQUIRE_PATH") {
+            let path: Path = required.parse().expect("GPU_ATTESTOR_REQUIRE_PATH names a path");
+            assert!(
+                path.is_available(),
+                "GPU_ATTESTOR_REQUIRE_PATH={required}, but this CPU does not run it"
+            );
+        }
         for path in Path::ALL {
             match path.kernels() {
                 Ok(kernels) => assert_eq!(kernels.path(), path),

@@ -9,6 +9,9 @@ impl Kernels {
     pub fn multiply_in_registers(self, rounds: u32) -> Option<u64> {
         match self.path() {
             Path::Portable => None,
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `self` proves that the CPU has dot products.
+            Path::NeonDotprod => Some(unsafe { crate::product::neon::spin(rounds) }),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `self` proves that the CPU has AVX2.
             Path::Avx2 => Some(unsafe { x86::avx2(rounds) }),
@@ -21,7 +24,6 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `self` proves that the CPU has AMX and that the kernel permits tiles.
             Path::AmxInt8 => Some(unsafe { crate::product::amx::spin(rounds) }),
-            #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),
         }
     }

@@ -176,7 +176,7 @@ fn prepared(workload: &mut Option<Workload>) -> Result<&mut Workload, EngineErro
         .ok_or_else(|| EngineError::Unsupported("work before prepare".to_owned()))
 }
 
-fn is_inner_dim(k: u32) -> bool {
+pub(crate) fn is_inner_dim(k: u32) -> bool {
     INNER_DIM_RANGE.contains(&k) && k.is_multiple_of(INNER_DIM_STEP)
 }
 

@@ -88,7 +88,7 @@ const SM90A_SHARED_BYTES: u32 = 196_672;
 const SM90A_OPERANDS_SHAPE: (u32, u32) = (1056, 256);
 
 /// fill_mma.cu: dynamic shared memory, and rows of a CTA.
-const MMA_SHARED_BYTES: u32 = 98_304;
+pub(crate) const MMA_SHARED_BYTES: u32 = 98_304;
 const CTA_ROWS: u32 = 128;
 
 /// The loaded kernels of one path.

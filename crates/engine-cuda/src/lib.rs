@@ -25,6 +25,7 @@ mod self_check;
 mod stream;
 mod sweep;
 mod telemetry;
+mod tiles;
 mod turn;
 mod workload;
 
@@ -35,3 +36,4 @@ pub use inventory::{DeviceInfo, Nvlink, ProcessUse, devices};
 pub use offer::DeviceOffer;
 pub use sweep::SweepPath;
 pub use telemetry::{NoTelemetry, Series, Telemetry, TelemetrySummary};
+pub use tiles::CudaTiles;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::{self, CUresult};
 use protocol::engine::EngineError;
+use protocol::limits::TILE_BYTES;
 
 use crate::context::Context;
 use crate::driver::check;
@@ -111,6 +112,10 @@ unsafe impl Plain for u64 {}
 unsafe impl Plain for [u8; 32] {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}
+// SAFETY: as above.
+unsafe impl Plain for [u32; 4] {}
+// SAFETY: as above.
+unsafe impl Plain for [u8; TILE_BYTES] {}
 
 impl<T: Plain> Pinned<T> {
     /// `length` elements, all bits zero.

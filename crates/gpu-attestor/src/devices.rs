@@ -47,7 +47,8 @@ pub(crate) struct DeviceOptions {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256MiB")]
     cpu_memory: u64,
 
-    /// Code path on the CPU: portable, avx2, avx-vnni or avx512-vnni [default: the fastest this CPU runs]
+    /// Code path on the CPU: portable, neon-dotprod, avx2, avx-vnni, avx512-vnni or amx-int8 [default: the fastest this CPU
+    /// runs]
     #[arg(long, value_name = "PATH")]
     cpu_path: Option<Path>,
 

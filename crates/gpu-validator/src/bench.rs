@@ -30,7 +30,8 @@ const LEAVES: u64 = 1 << 21;
     Examples:\n  gpu-validator bench\n  gpu-validator bench --path avx512-vnni --inner-dim 2048 --json"
 )]
 pub(crate) struct BenchOptions {
-    /// Only this path: portable, avx2, avx-vnni, avx512-vnni or amx-int8 [default: all but portable that this CPU runs]
+    /// Only this path: portable, neon-dotprod, avx2, avx-vnni, avx512-vnni or amx-int8 [default: all but portable that this
+    /// CPU runs]
     #[arg(long, value_name = "PATH")]
     path: Option<Path>,
 

@@ -5,29 +5,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use cli::WorkProgress;
-use engine_cpu::{CpuEngine, CpuEngineConfig};
-use protocol::engine::{Engine, Progress};
+use protocol::engine::Progress;
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
 use verifier::reexecute::{Checkpoint, RootMismatch, reexecute, total_tiles};
 
+use crate::engines::Engines;
 use crate::interrupt::Interrupt;
-
-/// What does the work again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum EngineChoice {
-    /// This host's CPU
-    Cpu,
-    /// All NVIDIA GPUs of this host
-    #[cfg(feature = "cuda")]
-    Cuda,
-    /// The GPUs and the CPU, each taking what comes next
-    #[cfg(feature = "cuda")]
-    Both,
-}
 
 /// Options of full re-execution.
 #[derive(Args)]
@@ -35,10 +21,6 @@ pub(crate) struct FullOptions {
     /// Do the whole work again and compare every root, not only samples
     #[arg(long)]
     full: bool,
-
-    /// What does the work again
-    #[arg(long, value_name = "ENGINE", default_value = "cpu", requires = "full")]
-    engine: EngineChoice,
 
     /// Keep what is done in this file, and go on from it after a break
     #[arg(long, value_name = "FILE", requires = "full")]
@@ -58,6 +40,7 @@ impl FullOptions {
         &self,
         session: &VerifierSession,
         evidence_blake3: &str,
+        engines: &Engines,
         is_quiet: bool,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Option<Full>> {
@@ -74,45 +57,13 @@ impl FullOptions {
             shown: WorkProgress::new("doing all of it again", total_tiles(session), is_quiet),
         };
         let since = Instant::now();
-        let outcome = reexecute(session, self.engines()?, checkpoint, &progress)?;
+        let outcome = reexecute(session, engines.all()?, checkpoint, &progress)?;
         Ok(Some(Full {
             outcome,
             elapsed: since.elapsed(),
             tiles: progress.done.into_inner(),
         }))
     }
-
-    fn engines(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
-        #[cfg(not(feature = "cuda"))]
-        let mut engines = Vec::new();
-        #[cfg(feature = "cuda")]
-        let mut engines = if self.engine == EngineChoice::Cpu {
-            Vec::new()
-        } else {
-            gpus()?
-        };
-        #[cfg(feature = "cuda")]
-        if self.engine == EngineChoice::Cuda {
-            return Ok(engines);
-        }
-        engines.extend([cpu()?]);
-        Ok(engines)
-    }
-}
-
-fn cpu() -> anyhow::Result<Box<dyn Engine>> {
-    let engine = CpuEngine::new(CpuEngineConfig::default()).context("--engine cpu")?;
-    Ok(Box::new(engine))
-}
-
-#[cfg(feature = "cuda")]
-fn gpus() -> anyhow::Result<Vec<Box<dyn Engine>>> {
-    let infos = engine_cuda::devices().context("--engine")?;
-    let engine = |info: engine_cuda::DeviceInfo| -> anyhow::Result<Box<dyn Engine>> {
-        let config = engine_cuda::CudaEngineConfig::new(info.index);
-        Ok(Box::new(engine_cuda::CudaEngine::new(config)?))
-    };
-    infos.into_iter().map(engine).collect()
 }
 
 struct Tiles {

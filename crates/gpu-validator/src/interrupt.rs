@@ -1,13 +1,14 @@
 //! Ctrl-C: the first ends work in good order, the second at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use anyhow::Context;
 use cli::SessionProgress;
 use protocol::claims::Claims;
 use protocol::message::ProgressMessage;
-use protocol::verifier::VerifierSession;
+use protocol::verifier::{Step, VerifierSession};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use verifier::Observer;
@@ -41,10 +42,25 @@ impl Interrupt {
 pub(crate) struct Interruptible {
     pub(crate) progress: SessionProgress,
     pub(crate) interrupt: Interrupt,
+    /// When all was checked but the tiles.
+    pub(crate) tiles_due: OnceLock<Instant>,
+}
+
+impl Interruptible {
+    pub(crate) fn new(is_quiet: bool, interrupt: Interrupt) -> Self {
+        Interruptible {
+            progress: SessionProgress::new(is_quiet),
+            interrupt,
+            tiles_due: OnceLock::new(),
+        }
+    }
 }
 
 impl Observer for Interruptible {
     fn moved(&self, session: &VerifierSession) {
+        if session.step() == Step::Check {
+            self.tiles_due.get_or_init(Instant::now);
+        }
         self.progress.moved(session);
     }
 

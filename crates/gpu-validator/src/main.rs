@@ -4,6 +4,7 @@ mod appraise;
 mod attest;
 mod bench;
 mod challenge;
+mod engines;
 mod evidence;
 mod full;
 mod inspect;

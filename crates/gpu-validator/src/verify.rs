@@ -1,17 +1,18 @@
 //! `gpu-validator verify`: evidence checked again.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, RecomputeOptions, SessionProgress, print_json, print_text};
+use cli::{Exit, RecomputeOptions, print_json, print_text};
 use protocol::bytes::unhex;
 use serde_json::json;
 use verifier::partial::PartialReport;
 use verifier::report::Report;
-use verifier::{VerifyError, challenge_file, verify};
+use verifier::{VerifyError, challenge_file, verify_with};
 
+use crate::engines::EngineOptions;
 use crate::full::FullOptions;
 use crate::interrupt::{Interrupt, Interruptible};
 
@@ -25,7 +26,7 @@ const CLOCK_LEEWAY_MS: u64 = 60_000;
     Examples:\n  \
     gpu-validator verify e.cbor\n  \
     gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
-    gpu-validator verify e.cbor --full --resume e.done\n  \
+    gpu-validator verify e.cbor --full --resume e.done --engine auto\n  \
     gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z"
 )]
 pub(crate) struct Options {
@@ -56,6 +57,9 @@ pub(crate) struct Options {
     recompute: RecomputeOptions,
 
     #[command(flatten)]
+    engine: EngineOptions,
+
+    #[command(flatten)]
     full: FullOptions,
 }
 
@@ -74,13 +78,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         None => None,
     };
     let sealed = crate::evidence::read(&options.evidence)?;
+    let engines = options.engine.find()?;
+    let mut tile_engines = engines.tiles()?;
     let interrupt = Interrupt::listen()?;
-    let observer = Interruptible {
-        progress: SessionProgress::new(options.json),
-        interrupt: interrupt.clone(),
-    };
-    let verified = verify(&sealed, &options.recompute.recompute(), &observer);
-    drop(observer);
+    let observer = Interruptible::new(options.json, interrupt.clone());
+    let since = Instant::now();
+    let verified = verify_with(&sealed, &options.recompute.recompute(), &mut tile_engines, &observer);
+    let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
+    // Full re-execution wants their memory.
+    drop((observer, tile_engines));
     let verified = match verified {
         Ok(verified) => verified,
         Err(VerifyError::Stopped(stopped)) => {
@@ -96,8 +102,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         Err(error @ VerifyError::Recompute(_)) => return Err(error.into()),
     };
 
-    // What was asked for beyond the evidence itself.
     let session = &verified.session;
+    if let Some(tiles_due) = tiles_due.filter(|_| !options.json) {
+        let before = tiles_due.duration_since(since);
+        cli::tell(format_args!(
+            "checked in {:.3} s: {} samples recomputed in {:.3} s, all else in {:.3} s",
+            elapsed.as_secs_f64(),
+            session.tile_checks().len(),
+            elapsed.saturating_sub(before).as_secs_f64(),
+            before.as_secs_f64(),
+        ));
+    }
+    // What was asked for beyond the evidence itself.
     let is = |key: &Option<String>, actual: Option<String>| match (key, actual) {
         (Some(key), Some(actual)) => key.eq_ignore_ascii_case(&actual),
         (Some(_), None) => false,
@@ -152,7 +168,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let full = options
         .full
-        .run(session, &report.evidence_blake3, options.json, &interrupt)?;
+        .run(session, &report.evidence_blake3, &engines, options.json, &interrupt)?;
     if options.json {
         let mut value = serde_json::to_value(&report)?;
         if let Some(full) = &full {

@@ -8,6 +8,43 @@ use std::process::Output;
 
 use common::{Place, SMALL, attester, code, json, text};
 
+/// What recomputes is named, and an engine that was asked for is never replaced.
+#[test]
+fn verify_says_which_engine_it_took_and_wants_the_one_asked_for() {
+    let place = Place::new();
+    let attested = place.attester(&[&["attest", "--evidence", "e.cbor", "--json"], &SMALL[..]].concat());
+    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let expected = json(&attested);
+
+    let auto = place.validator(&["verify", "e.cbor", "--json", "--engine", "auto"]);
+    let (took, cuda) = (
+        text(&auto.stderr),
+        ["verify", "e.cbor", "--full", "--json", "--engine", "cuda"],
+    );
+    assert_eq!(code(&auto), 0, "{took}");
+    assert_eq!(json(&auto), expected);
+    let is_on_gpus = took.contains("engine: cuda");
+    assert!(
+        is_on_gpus || (took.contains("engine: cpu") && took.contains("(auto: ")),
+        "{took}"
+    );
+    let is_required = std::env::var("GPU_ATTESTOR_REQUIRE_CUDA").is_ok_and(|value| value == "1");
+    assert!(
+        is_on_gpus || !is_required || !cfg!(feature = "cuda"),
+        "GPU_ATTESTOR_REQUIRE_CUDA=1, but {took}"
+    );
+
+    let asked = place.validator(&cuda);
+    if is_on_gpus {
+        assert_eq!(code(&asked), 0, "{}", text(&asked.stderr));
+        assert_eq!(json(&asked)["full_reexecution"]["agrees"], true);
+    } else {
+        assert_eq!(code(&asked), 2);
+        assert!(text(&asked.stderr).contains("--engine cuda"), "{}", text(&asked.stderr));
+        assert!(asked.stdout.is_empty());
+    }
+}
+
 #[test]
 fn attest_verify_inspect_and_a_changed_byte() {
     let place = Place::new();

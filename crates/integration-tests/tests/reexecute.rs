@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use engine_cpu::{CpuEngine, CpuEngineConfig};
 use integration_tests::{attester, cpu, run, settings};
@@ -230,6 +232,61 @@ fn an_engine_that_fails_hands_its_job_to_another() {
             ),
             "{alone:?}"
         );
+    }
+}
+
+/// An engine that never comes to an end by itself: a CPU at a GPU's work.
+struct Stuck {
+    calls: Arc<AtomicU32>,
+    called_off: Arc<AtomicU32>,
+    /// Tiles that it tells of before it stands still.
+    tiles: u64,
+}
+
+impl Engine for Stuck {
+    fn prepare(&mut self, _: &Assignment) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn fill(&mut self, _: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        progress.advance(self.tiles);
+        while !progress.is_cancelled() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.called_off.fetch_add(1, Ordering::Relaxed);
+        Err(EngineError::Cancelled)
+    }
+
+    fn sweep(&mut self, _: &Salt, _: &dyn Progress) -> Result<Root, EngineError> {
+        panic!("a sweep before a fill")
+    }
+
+    fn open(&mut self, _: CommitmentId, _: u32) -> Result<Opening, EngineError> {
+        panic!("nothing was committed to")
+    }
+}
+
+#[test]
+fn a_job_that_would_end_too_late_is_done_by_an_engine_that_is_free() {
+    let session = session(2);
+    for tiles in [0, 1] {
+        let (calls, called_off) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let stuck = Stuck {
+            calls: Arc::clone(&calls),
+            called_off: Arc::clone(&called_off),
+            tiles,
+        };
+        let (able, done) = counted(Fault::None);
+        let told = Tiles::default();
+        let engines: Vec<Box<dyn Engine>> = vec![able, Box::new(stuck)];
+        let outcome = reexecute(&session, engines, Checkpoint::none(EVIDENCE), &told).expect("the first does it all");
+        assert_eq!(outcome, Ok(()));
+        // The stuck one had one job, was called off when the other had done it, and found none left.
+        let count = |of: &AtomicU32| of.load(Ordering::Relaxed);
+        assert_eq!((count(&calls), count(&called_off), count(&done)), (1, 1, 6));
+        // No tile is told of twice.
+        assert_eq!(told.0.into_inner(), total_tiles(&session));
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::bytes::{OperandKey, Root, Salt};
 use crate::commitment::Opening;
-use crate::limits::TILE_SIDE;
+use crate::limits::{TILE_BYTES, TILE_SIDE};
+use crate::tile::TileCoordinate;
 
 /// The part of a plan that one device holds, in the sizes an engine needs before NONCE (spec §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,24 @@ pub trait Engine: Send {
     ///
     /// [`EngineError::NoSuchLeaf`] for a commitment that was not made or a leaf it does not have.
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError>;
+}
+
+/// A device that computes single tiles for a Verifier, beside its CPU (spec §5).
+pub trait TileEngine: Send {
+    /// Computes tiles of one iteration and hands each to `take` with its place in `at`, in any order.
+    ///
+    /// Neighbours that share a column block are cheapest. Every tile is handed over exactly once where this returns `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the device reports; [`EngineError::Unsupported`] for a k or a coordinate that no plan has.
+    fn tiles(
+        &mut self,
+        operand_key: &OperandKey,
+        inner_dim: u32,
+        at: &[TileCoordinate],
+        take: &mut dyn FnMut(usize, &[u8; TILE_BYTES]),
+    ) -> Result<(), EngineError>;
 }
 
 /// Why a device could not do its work: it becomes the typed reason of "could not run" (spec §5).

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use protocol::bounds::Assumptions;
+use protocol::engine::TileEngine;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::verifier::{Step, VerifierSession};
 
@@ -56,6 +57,20 @@ impl fmt::Debug for Stopped {
 /// [`VerifyError`] for what is no evidence, and where the observer stops it; a session that failed is no error but a
 /// verdict.
 pub fn verify(sealed: &[u8], recompute: &Recompute, observer: &dyn Observer) -> Result<Verified, VerifyError> {
+    verify_with(sealed, recompute, &mut [], observer)
+}
+
+/// The same, with engines that recompute samples beside the CPU.
+///
+/// # Errors
+///
+/// As [`verify`]; also where an engine fails.
+pub fn verify_with(
+    sealed: &[u8],
+    recompute: &Recompute,
+    engines: &mut [Box<dyn TileEngine>],
+    observer: &dyn Observer,
+) -> Result<Verified, VerifyError> {
     let evidence = Evidence::open(sealed)?;
     let mut session = evidence.replay()?;
     if session.step() == Step::Check {
@@ -66,7 +81,7 @@ pub fn verify(sealed: &[u8], recompute: &Recompute, observer: &dyn Observer) -> 
             observer,
             is_stoppable: true,
         };
-        let outcome = match recompute.run(session.tile_checks(), &watch)? {
+        let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
             Recomputed::Agrees => Ok(()),
             Recomputed::Differs(mismatch) => Err(mismatch),
             Recomputed::Stopped(so_far) => {

@@ -4,6 +4,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use protocol::bytes::OperandKey;
@@ -27,7 +29,7 @@ impl Stream {
     }
 
     /// ChaCha's state with block counter 0, as 16 words.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn state(&self) -> [u32; 16] {
         let mut state = [0; 16];
         state[..4].copy_from_slice(&[0x6170_7865, 0x3320_646E, 0x7962_2D32, 0x6B20_6574]);
@@ -65,8 +67,9 @@ pub(crate) fn panel_keystream(
         Path::Avx512Vnni | Path::AmxInt8 => unsafe {
             avx512::panel_keystream(stream, first_counter, counter_stride, flip, out);
         },
+        #[cfg(target_arch = "aarch64")]
+        Path::NeonDotprod => neon::panel_keystream(stream, first_counter, counter_stride, flip, out),
         Path::Portable => portable::panel_keystream(stream, first_counter, counter_stride, flip, out),
-        #[cfg(not(target_arch = "x86_64"))]
         path => unreachable!("no kernels exist for {path} here"),
     }
 }
@@ -80,7 +83,7 @@ pub(crate) fn row_sums(kernels: Kernels, panel: &[Quad], sums: &mut [i32; PANEL_
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `kernels` proves that the CPU has AVX-512F and VNNI (both paths ask for them).
         Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::row_sums(panel, sums) },
-        Path::Portable => portable::row_sums(panel, sums),
+        Path::Portable | Path::NeonDotprod => portable::row_sums(panel, sums),
         #[cfg(not(target_arch = "x86_64"))]
         path => unreachable!("no kernels exist for {path} here"),
     }

@@ -6,6 +6,8 @@ pub(crate) mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vnni256;
@@ -51,7 +53,7 @@ impl Product {
         let (pairs, elements) = match kernels.path() {
             Path::Portable => (0, portable::SCRATCH_ELEMENTS),
             Path::Avx2 => (2 * PANELS * BLOCK_ELEMENTS / 2, 0),
-            Path::AvxVnni | Path::Avx512Vnni | Path::AmxInt8 => (0, 0),
+            Path::NeonDotprod | Path::AvxVnni | Path::Avx512Vnni | Path::AmxInt8 => (0, 0),
         };
         let transposed = match kernels.path() {
             #[cfg(target_arch = "x86_64")]
@@ -100,6 +102,9 @@ impl Product {
         let sums = self.sums.first_chunk_mut().expect("16 rows of squares");
         match self.kernels.path() {
             Path::Portable => portable::accumulate(sums, left, right, &mut self.elements),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `kernels` proves that the CPU has dot products.
+            Path::NeonDotprod => unsafe { neon::accumulate(sums, left, right) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `kernels` proves that the CPU has AVX2.
             Path::Avx2 => unsafe { avx2::accumulate(sums, left, right, &mut self.widened) },
@@ -112,7 +117,6 @@ impl Product {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `kernels` proves that the CPU has AVX-512F and AMX, and that the kernel permits tiles.
             Path::AmxInt8 => unsafe { amx::accumulate(sums, left, right, &mut self.transposed) },
-            #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),
         }
     }
@@ -127,7 +131,8 @@ impl Product {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `kernels` proves that the CPU has AVX-512F (both paths ask for it).
             Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::fold(sums, out) },
-            Path::Portable => portable::fold(sums, out),
+            // NEON belongs to every 64-bit ARM: the portable code is compiled for it.
+            Path::Portable | Path::NeonDotprod => portable::fold(sums, out),
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),
         }

@@ -1,19 +1,23 @@
-//! Recomputing sampled tiles on every core and comparing their digests (spec §5).
+//! Recomputing sampled tiles on every core, and on GPUs where asked for, and comparing their digests (spec §5).
 
 mod keys;
 mod schedule;
 mod so_far;
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use engine_cpu::{OperandCache, Path, Tile, TileComputer, TileComputerError};
+use protocol::engine::{EngineError, TileEngine};
+use protocol::limits::TILE_BYTES;
 use protocol::openings::{TileCheck, TileMismatch};
+use protocol::tile::TileCoordinate;
 
 use keys::DigestKeys;
-use schedule::Schedule;
+use schedule::{Schedule, Slot};
 pub use so_far::{GroupSoFar, SoFar};
 
 /// How tiles are recomputed.
@@ -41,8 +45,34 @@ impl Default for Recompute {
     }
 }
 
+/// Most tiles that an engine is asked for at once: milliseconds of a GPU's work.
+const TILES_AT_ONCE: usize = 128;
+
 /// Why tiles could not be recomputed; says nothing about the Attester.
-pub type RecomputeError = TileComputerError;
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecomputeError {
+    /// The CPU lacks the path, or computes wrong answers on it.
+    #[error(transparent)]
+    Cpu(#[from] TileComputerError),
+    /// An engine failed.
+    #[error("engine {engine} of those that recompute: {error}")]
+    Engine {
+        /// Its place among the engines given, from 0.
+        engine: usize,
+        /// What it met.
+        error: EngineError,
+    },
+    /// An engine's tile is not that of the CPU: no verdict follows from it.
+    #[error("engine {engine} of those that recompute gives another tile than the CPU for {at:?} at k = {inner_dim}")]
+    WrongTile {
+        /// Its place among the engines given, from 0.
+        engine: usize,
+        /// The tile.
+        at: TileCoordinate,
+        /// Its k.
+        inner_dim: u32,
+    },
+}
 
 /// Hears how recomputing goes, and may stop it.
 pub trait Watch: Sync {
@@ -81,6 +111,22 @@ impl Recompute {
     ///
     /// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
     pub fn run(&self, checks: &[TileCheck], watch: &dyn Watch) -> Result<Recomputed, RecomputeError> {
+        self.run_with(checks, &mut [], watch)
+    }
+
+    /// The same, with `engines` beside the CPU's threads: all take the next tiles from one list.
+    ///
+    /// Digests are the CPU's. A mismatch is told only if the CPU computes the same tiles as the engine did.
+    ///
+    /// # Errors
+    ///
+    /// [`RecomputeError`]; one engine's failure ends it.
+    pub fn run_with(
+        &self,
+        checks: &[TileCheck],
+        engines: &mut [Box<dyn TileEngine>],
+        watch: &dyn Watch,
+    ) -> Result<Recomputed, RecomputeError> {
         let schedule = Schedule::new(checks, self.operand_budget_bytes, self.tile_budget_bytes);
         let work = Work {
             checks,
@@ -99,6 +145,7 @@ impl Recompute {
             schedule,
             keys: DigestKeys::default(),
             next: AtomicUsize::new(0),
+            has_failed: AtomicBool::new(false),
             first_wrong: AtomicUsize::new(usize::MAX),
             mismatch: Mutex::default(),
             so_far: Mutex::new(SoFar::new(checks)),
@@ -106,9 +153,23 @@ impl Recompute {
         let cache = Arc::new(OperandCache::new(self.operand_budget_bytes));
         let threads = self.threads.get().min(work.schedule.slots.len().max(1));
         thread::scope(|scope| {
-            let thread = || work.run(TileComputer::new(self.path, Arc::clone(&cache))?, watch);
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(thread)).collect();
-            threads.into_iter().try_for_each(|thread| match thread.join() {
+            let (work, cache) = (&work, &cache);
+            let computer = || TileComputer::new(self.path, Arc::clone(cache));
+            // Engines first: what little there is may be theirs.
+            let first: Vec<_> = engines.iter().map(|_| work.claim(TILES_AT_ONCE, watch)).collect();
+            let mut workers = Vec::new();
+            for (i, (engine, first)) in engines.iter_mut().zip(first).enumerate() {
+                workers
+                    .push(scope.spawn(move || {
+                        work.or_fail(|| work.run_engine(i, engine.as_mut(), first, computer()?, watch))
+                    }));
+            }
+            for _ in 0..threads {
+                workers.push(scope.spawn(move || work.or_fail(|| work.run(computer()?, watch))));
+            }
+            // All are joined; of several errors the first is told.
+            let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+            ends.into_iter().try_for_each(|end| match end {
                 Ok(done) => done,
                 Err(panic) => std::panic::resume_unwind(panic),
             })
@@ -138,6 +199,8 @@ struct Work<'a> {
     missing: Vec<AtomicU8>,
     keys: DigestKeys,
     next: AtomicUsize,
+    /// A worker ended with an error: the others need not go on.
+    has_failed: AtomicBool,
     /// First check known to differ; those after it are left out.
     first_wrong: AtomicUsize,
     /// Of those found, the one of the first check.
@@ -145,36 +208,137 @@ struct Work<'a> {
     so_far: Mutex<SoFar>,
 }
 
-struct Held(Box<Tile>);
+struct Held {
+    tile: Box<Tile>,
+    /// The engine that computed it; `None` for the CPU.
+    engine: Option<usize>,
+}
 
 impl Work<'_> {
+    /// A worker's whole run; an error of it ends that of the others.
+    fn or_fail(&self, run: impl FnOnce() -> Result<(), RecomputeError>) -> Result<(), RecomputeError> {
+        let done = run();
+        if done.is_err() {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
     /// Computes tiles until there are none left, and does each check whose tiles are both there.
     fn run(&self, mut computer: TileComputer, watch: &dyn Watch) -> Result<(), RecomputeError> {
-        while !watch.is_stopped() {
-            let at = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(slot) = self.schedule.slots.get(at) else { break };
-            if slot.checks.iter().all(|&check| self.is_left_out(check)) {
-                continue;
-            }
-            let mut tile = Tile::zeroed();
-            computer.compute(&slot.tile.operand_key, slot.tile.inner_dim, slot.tile.at, &mut tile);
-            *lock(&self.tiles[at]) = Some(Arc::new(Held(tile)));
-            for &check in &slot.checks {
-                // The last to come sees what the other left.
-                if self.is_left_out(check) {
-                    self.release(at);
-                } else if self.missing[check].fetch_sub(1, Ordering::AcqRel) == 1 {
-                    self.check(check, &computer, watch);
-                }
+        while let Some(slots) = self.claim(1, watch) {
+            for at in slots.filter(|&at| !self.is_idle(at)) {
+                let slot = &self.schedule.slots[at].tile;
+                let mut tile = Tile::zeroed();
+                computer.compute(&slot.operand_key, slot.inner_dim, slot.at, &mut tile);
+                self.deliver(at, Held { tile, engine: None }, &mut computer, watch)?;
             }
         }
         Ok(())
     }
 
-    fn check(&self, at: usize, computer: &TileComputer, watch: &dyn Watch) {
+    /// The same by an engine, many tiles at a time, `first` before all.
+    fn run_engine(
+        &self,
+        number: usize,
+        engine: &mut dyn TileEngine,
+        first: Option<Range<usize>>,
+        mut computer: TileComputer,
+        watch: &dyn Watch,
+    ) -> Result<(), RecomputeError> {
+        let mut next = first;
+        while let Some(slots) = next {
+            self.compute_on(number, engine, slots, &mut computer, watch)?;
+            next = self.claim(TILES_AT_ONCE, watch);
+        }
+        Ok(())
+    }
+
+    fn compute_on(
+        &self,
+        number: usize,
+        engine: &mut dyn TileEngine,
+        slots: Range<usize>,
+        computer: &mut TileComputer,
+        watch: &dyn Watch,
+    ) -> Result<(), RecomputeError> {
+        let slots: Vec<usize> = slots.filter(|&at| !self.is_idle(at)).collect();
+        let Some(&first) = slots.first() else { return Ok(()) };
+        let task = &self.schedule.slots[first].tile;
+        let at: Vec<TileCoordinate> = slots.iter().map(|&at| self.schedule.slots[at].tile.at).collect();
+        let mut is_taken = vec![false; slots.len()];
+        let mut outcome = Ok(());
+        let mut take = |i: usize, bytes: &[u8; TILE_BYTES]| {
+            if outcome.is_ok() && is_taken.get(i) == Some(&false) {
+                is_taken[i] = true;
+                let mut tile = Tile::zeroed();
+                tile.0.copy_from_slice(bytes);
+                let engine = Some(number);
+                outcome = self.deliver(slots[i], Held { tile, engine }, computer, watch);
+            }
+        };
+        let failed = |error| RecomputeError::Engine { engine: number, error };
+        engine
+            .tiles(&task.operand_key, task.inner_dim, &at, &mut take)
+            .map_err(failed)?;
+        outcome?;
+        match is_taken.iter().position(|is_taken| !is_taken) {
+            None => Ok(()),
+            Some(i) => {
+                let why = format!("{:?} was asked for and not computed", at[i]);
+                Err(failed(EngineError::DeviceLost(why)))
+            }
+        }
+    }
+
+    /// The next slots that share an iteration, `most` at most; `None` if there are none or they are no longer wanted.
+    fn claim(&self, most: usize, watch: &dyn Watch) -> Option<Range<usize>> {
+        if watch.is_stopped() || self.has_failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let slots = &self.schedule.slots;
+        let task = |slot: &Slot| (slot.tile.operand_key, slot.tile.inner_dim);
+        let end = |at: usize| {
+            let first = task(slots.get(at)?);
+            let alike = slots[at..].iter().take(most).take_while(|&slot| task(slot) == first);
+            Some(at + alike.count())
+        };
+        let claimed = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end);
+        claimed.ok().map(|at| at..end(at).expect("it was there a moment ago"))
+    }
+
+    /// Whether nobody waits for a slot's tile any more.
+    fn is_idle(&self, at: usize) -> bool {
+        self.schedule.slots[at]
+            .checks
+            .iter()
+            .all(|&check| self.is_left_out(check))
+    }
+
+    /// Keeps a tile and does the checks whose other tile is there already.
+    fn deliver(
+        &self,
+        at: usize,
+        held: Held,
+        computer: &mut TileComputer,
+        watch: &dyn Watch,
+    ) -> Result<(), RecomputeError> {
+        *lock(&self.tiles[at]) = Some(Arc::new(held));
+        for &check in &self.schedule.slots[at].checks {
+            // The last to come sees what the other left.
+            if self.is_left_out(check) {
+                self.release(at);
+            } else if self.missing[check].fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.check(check, computer, watch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, at: usize, computer: &mut TileComputer, watch: &dyn Watch) -> Result<(), RecomputeError> {
         let (check, slots) = (&self.checks[at], self.schedule.tiles_of[at]);
-        let [a, b] = slots.map(|slot| Arc::clone(lock(&self.tiles[slot]).as_ref().expect("both tiles are there")));
-        let (a, b, kernels) = (&a.0, &b.0, computer.kernels());
+        let held = slots.map(|slot| Arc::clone(lock(&self.tiles[slot]).as_ref().expect("both tiles are there")));
+        let ([a, b], kernels) = (held.each_ref().map(|held| &held.tile), computer.kernels());
         let [fill_salt, sweep_salt] = check.salts();
         let fill_key = self.keys.expanded(fill_salt);
         let fill_digests = [kernels.fill_digest(&fill_key, a), kernels.fill_digest(&fill_key, b)];
@@ -187,6 +351,9 @@ impl Work<'_> {
                 watch.agreed(&so_far);
             }
             Err(mismatch) => {
+                for (slot, held) in slots.into_iter().zip(&held) {
+                    self.confirm(slot, held, computer)?;
+                }
                 self.first_wrong.fetch_min(at, Ordering::Relaxed);
                 let mut first = lock(&self.mismatch);
                 if first.as_ref().is_none_or(|(i, _)| at < *i) {
@@ -199,6 +366,23 @@ impl Work<'_> {
                 self.release(slot);
             }
         }
+        Ok(())
+    }
+
+    /// Computes an engine's tile once more: nobody is accused on an engine's word alone.
+    fn confirm(&self, slot: usize, held: &Held, computer: &mut TileComputer) -> Result<(), RecomputeError> {
+        let Some(engine) = held.engine else { return Ok(()) };
+        let task = &self.schedule.slots[slot].tile;
+        let mut tile = Tile::zeroed();
+        computer.compute(&task.operand_key, task.inner_dim, task.at, &mut tile);
+        if tile == held.tile {
+            return Ok(());
+        }
+        Err(RecomputeError::WrongTile {
+            engine,
+            at: task.at,
+            inner_dim: task.inner_dim,
+        })
     }
 
     /// Whether a check before this one is known to differ.

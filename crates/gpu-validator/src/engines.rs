@@ -1,0 +1,174 @@
+//! What recomputes: this host's CPU, and its GPUs where they are asked for.
+
+use std::fmt;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
+use protocol::engine::{Engine, TileEngine};
+
+#[cfg(feature = "cuda")]
+pub(crate) use cuda::Gpus;
+#[cfg(not(feature = "cuda"))]
+pub(crate) use none::Gpus;
+
+/// What recomputes samples, or the whole work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EngineChoice {
+    /// This host's CPU
+    Cpu,
+    /// All NVIDIA GPUs of this host with its CPU beside them; an error where there are none
+    Cuda,
+    /// GPUs where there are any, else the CPU; says which it took
+    Auto,
+}
+
+/// Which engines recompute.
+#[derive(Args)]
+pub(crate) struct EngineOptions {
+    /// What recomputes
+    #[arg(long, value_name = "ENGINE", default_value = "cpu")]
+    engine: EngineChoice,
+}
+
+/// The engines that were taken.
+pub(crate) struct Engines(Gpus);
+
+impl EngineOptions {
+    /// Finds them, and says which they are unless they are the default.
+    pub(crate) fn find(&self) -> anyhow::Result<Engines> {
+        let engines = match self.engine {
+            EngineChoice::Cpu => return Ok(Engines(Gpus::default())),
+            EngineChoice::Cuda => Engines(Gpus::find().context("--engine cuda")?),
+            EngineChoice::Auto => match Gpus::find() {
+                Ok(gpus) => Engines(gpus),
+                Err(why) => {
+                    cli::tell(format_args!("engine: {} (auto: {why})", Engines(Gpus::default())));
+                    return Ok(Engines(Gpus::default()));
+                }
+            },
+        };
+        cli::tell(format_args!("engine: {engines}"));
+        Ok(engines)
+    }
+}
+
+impl Engines {
+    /// Engines that recompute single tiles beside the CPU.
+    pub(crate) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
+        self.0.tiles()
+    }
+
+    /// Engines that fill and sweep, the CPU last.
+    pub(crate) fn all(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
+        let mut engines = self.0.engines()?;
+        let memory_limit_bytes = if engines.is_empty() {
+            None
+        } else {
+            // Beside GPUs the CPU does little: not for all of the host's memory.
+            engine_cpu::available_memory_bytes().map(|bytes| bytes / 2)
+        };
+        let config = CpuEngineConfig {
+            memory_limit_bytes,
+            ..CpuEngineConfig::default()
+        };
+        engines.push(Box::new(CpuEngine::new(config)?));
+        Ok(engines)
+    }
+}
+
+impl fmt::Display for Engines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}cpu, path {}", self.0, Path::best())
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use std::fmt;
+    use std::thread;
+
+    use anyhow::Context;
+    use engine_cuda::{CudaEngine, CudaEngineConfig, CudaTiles, DeviceInfo, NoCuda, devices};
+    use protocol::engine::{Engine, EngineError, TileEngine};
+
+    /// The NVIDIA GPUs of this host.
+    #[derive(Default)]
+    pub(crate) struct Gpus(Vec<DeviceInfo>);
+
+    impl Gpus {
+        pub(super) fn find() -> Result<Self, NoCuda> {
+            devices().map(Gpus)
+        }
+
+        pub(super) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
+            self.each(|config| Ok(Box::new(CudaTiles::new(config)?) as _))
+        }
+
+        pub(super) fn engines(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
+            self.each(|config| Ok(Box::new(CudaEngine::new(config)?) as _))
+        }
+
+        /// Something on each GPU. One that does not start is told and not left out.
+        fn each<T: Send>(
+            &self,
+            open: impl Fn(CudaEngineConfig) -> Result<T, EngineError> + Sync,
+        ) -> anyhow::Result<Vec<T>> {
+            // A context takes a good part of a second: all at once.
+            thread::scope(|scope| {
+                let open = &open;
+                let open = |info: &DeviceInfo| {
+                    let index = info.index;
+                    (index, scope.spawn(move || open(CudaEngineConfig::new(index))))
+                };
+                let opening: Vec<_> = self.0.iter().map(open).collect();
+                let ends = opening.into_iter().map(|(index, thread)| match thread.join() {
+                    Ok(opened) => opened.with_context(|| format!("GPU {index}")),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                });
+                ends.collect()
+            })
+        }
+    }
+
+    impl fmt::Display for Gpus {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0.len() {
+                0 => Ok(()),
+                1 => write!(f, "cuda, 1 GPU, and "),
+                count => write!(f, "cuda, {count} GPUs, and "),
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod none {
+    use std::fmt;
+
+    use protocol::engine::{Engine, TileEngine};
+
+    /// No GPUs: this build has no code for them.
+    #[derive(Default)]
+    pub(crate) struct Gpus(());
+
+    impl Gpus {
+        pub(super) fn find() -> anyhow::Result<Self> {
+            anyhow::bail!("built without CUDA; build gpu-validator with --features cuda")
+        }
+
+        pub(super) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
+            Ok(Vec::new())
+        }
+
+        pub(super) fn engines(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
+            Ok(Vec::new())
+        }
+    }
+
+    impl fmt::Display for Gpus {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What checking the evidence of a session costs, by part: one opening, all but the tiles, the tiles, everything.
+//!
+//! The session is the CPU engine's with 32 MiB, two distinct k and 1024 samples each: tiles as in a GPU's, though B's column
+//! blocks are fewer and paths shorter.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use integration_tests::{attester, run, settings};
+use protocol::commitment::Commitment;
+use protocol::evidence::Evidence;
+use protocol::plan::Iteration;
+use verifier::recompute::{Recompute, Unwatched};
+use verifier::{Unobserved, verify};
+
+/// Leaves of a fill of 128 GiB.
+const LEAVES: u64 = 1 << 21;
+
+fn opening(c: &mut Criterion) {
+    let commitment = Commitment::new((0..LEAVES).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect());
+    let (root, leaf) = (commitment.root(), 1_234_567);
+    let opening = commitment.open(leaf).expect("the leaf exists");
+    c.bench_function("opening of a leaf of 2^21", |b| {
+        b.iter(|| black_box(&opening).verify(&root, leaf, LEAVES))
+    });
+}
+
+fn session(c: &mut Criterion) {
+    let mut settings = settings();
+    settings.request.device_bytes = Some(32 << 20);
+    settings.request.samples = 1024;
+    settings.request.iterations = [(16_384, 8), (2048, 4)]
+        .map(|(inner_dim, sweeps)| Iteration { inner_dim, sweeps })
+        .to_vec();
+    let devices = attester::cpu_devices(
+        std::num::NonZeroUsize::MIN,
+        0,
+        32 << 20,
+        engine_cpu::CpuEngineConfig::default(),
+    );
+    let (attestation, _) = run(
+        attester(devices.expect("the best path runs here")),
+        &settings,
+        &Unobserved,
+    );
+    let sealed = attestation.sealed;
+    let evidence = Evidence::open(&sealed).expect("evidence");
+    let session = evidence.replay().expect("evidence");
+    let checks = session.tile_checks();
+    let recompute = Recompute::default();
+    let mut group = c.benchmark_group(format!(
+        "evidence of {} samples, {} threads, {}",
+        checks.len(),
+        recompute.threads,
+        recompute.path
+    ));
+    group.throughput(Throughput::Elements(checks.len() as u64));
+    group.bench_function("all but tiles", |b| {
+        b.iter(|| Evidence::open(&sealed).map(|evidence| evidence.replay().is_ok()))
+    });
+    group.bench_function("tiles", |b| b.iter(|| recompute.run(checks, &Unwatched)));
+    group.bench_function("everything", |b| {
+        b.iter(|| verify(&sealed, &recompute, &Unobserved).is_ok())
+    });
+    group.finish();
+}
+
+fn main() {
+    let mut c = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(5))
+        .without_plots()
+        .configure_from_args();
+    opening(&mut c);
+    session(&mut c);
+    c.final_summary();
+}
