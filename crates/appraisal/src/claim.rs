@@ -78,7 +78,7 @@ pub fn judge(
         let names: Vec<&str> = unshowable.iter().map(|margin| margin.figure.name()).collect();
         return Reason::NotTested {
             why: format!(
-                "no {class} can be certified for the {} of its class under the assumed links, helpers and regeneration: \
+                "no device of class {class} can be certified for its {} under the assumed links, helpers and regeneration: \
                  set [assumptions] in the policy to what the host has",
                 names.join(" and ")
             ),

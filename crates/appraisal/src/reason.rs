@@ -399,14 +399,18 @@ impl fmt::Display for Reason {
                 "{class} has no figures to be held against: the certified figures stand for themselves"
             ),
             Reason::ClaimExceeded { class, margins } => {
-                write!(f, "more is certified than one {class} has: {}", Margins(margins))
+                write!(
+                    f,
+                    "more is certified than one device of class {class} has: {}",
+                    Margins(margins)
+                )
             }
             Reason::ClaimShort {
                 class,
                 margins,
                 looks_like,
             } => {
-                write!(f, "less is certified than a {class} gives: {}", Margins(margins))?;
+                write!(f, "less is certified than class {class} gives: {}", Margins(margins))?;
                 match looks_like.is_empty() {
                     true => Ok(()),
                     false => write!(f, "; the figures fit {}", looks_like.join(", ")),
@@ -414,7 +418,7 @@ impl fmt::Display for Reason {
             }
             Reason::ClaimDoubtful { class, margins } => write!(
                 f,
-                "a little less is certified than a {class} gives: {}",
+                "a little less is certified than class {class} gives: {}",
                 Margins(margins)
             ),
             Reason::MemoryWithheld {

@@ -91,6 +91,21 @@ fn the_exit_code_is_the_verdict() {
     }
 }
 
+/// Where only a device's reasons speak against it, the host's part says so in each format.
+#[test]
+fn a_host_without_reasons_of_its_own_says_whose_they_are() {
+    let place = place();
+    place.put("policy.toml", "[device]\nclass = \"h200\"");
+    for format in ["html", "md", "junit"] {
+        let reported = place.validator(&["report", "e.cbor", "--policy", "policy.toml", "--format", format]);
+        let page = text(&reported.stdout);
+        assert!(
+            page.contains("Nothing of its own: the worst of its devices decides"),
+            "{format}: {page}"
+        );
+    }
+}
+
 /// A warning is said, and is no failure.
 #[test]
 fn a_warning_exits_0() {

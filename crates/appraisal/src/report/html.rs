@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use verifier::report::{bytes, bytes_per_s, ops_per_s};
 
-use super::{escape, limits, meaning, parts, svg};
+use super::{escape, limits, meaning, parts, svg, without_reasons};
 use crate::appraise::{Appraisal, DeviceAppraisal};
 use crate::classify::{ClassFit, Figure, Relation};
 use crate::finding::Finding;
@@ -41,7 +41,9 @@ pub fn html(appraisal: &Appraisal) -> String {
     }
     let timeline = svg::timeline(&appraisal.devices);
     if !timeline.is_empty() {
-        let key = |name: &str, what: &str| format!(r#"<span class="key" style="--key:var(--{name})"></span>{what}"#);
+        let key = |name: &str, what: &str| {
+            format!(r#"<span class="legend"><span class="key" style="--key:var(--{name})"></span>{what}</span> "#)
+        };
         let (fill, sweep) = (key("fill", "fill"), key("sweep", "sweeps"));
         let wait = key("wait", "waiting for the others");
         let _ = write!(
@@ -70,7 +72,7 @@ fn reasons(page: &mut String, appraisal: &Appraisal) {
             escape(&title)
         );
         if reasons.is_empty() {
-            page.push_str(r#"<p class="soft">Nothing of its own to say.</p>"#);
+            let _ = write!(page, r#"<p class="soft">{}.</p>"#, without_reasons(tier));
             continue;
         }
         page.push_str("<ul>");
@@ -182,12 +184,26 @@ fn device_section(page: &mut String, device: &DeviceAppraisal) {
     }
     page.push_str("<h3>As it says of itself</h3>");
     if !telemetry.summaries.is_empty() {
-        let figure = |(name, value): &(&str, f64)| format!("<tr><td>{name}</td><td>{value}</td></tr>");
+        let figure = |(name, value): &(&str, f64)| format!("<tr><td>{}</td><td>{value}</td></tr>", summary(name));
         let rows: Vec<String> = telemetry.summaries.iter().map(figure).collect();
         let _ = write!(page, "<table>{}</table>", rows.concat());
     }
     if !curves.is_empty() {
         let _ = write!(page, r#"<div class="curves">{curves}</div>"#);
+    }
+}
+
+/// A summary of telemetry with its unit.
+fn summary(name: &str) -> &str {
+    match name {
+        "energy_j" => "Energy, J",
+        "mean_power_w" => "Mean power, W",
+        "max_power_w" => "Highest power, W",
+        "min_sm_clock_mhz" => "Lowest clock, MHz",
+        "mean_sm_clock_mhz" => "Mean clock, MHz",
+        "max_sm_clock_mhz" => "Highest clock, MHz",
+        "max_temperature_c" => "Highest temperature, °C",
+        other => other,
     }
 }
 

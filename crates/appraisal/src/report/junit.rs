@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{escape, parts};
+use super::{escape, parts, without_reasons};
 use crate::appraise::Appraisal;
 use crate::reason::Tier;
 
@@ -19,7 +19,10 @@ pub fn junit(appraisal: &Appraisal) -> String {
     );
     for (title, tier, reasons) in parts(appraisal) {
         let lines: Vec<String> = reasons.iter().map(|r| escape(&format!("{}: {r}", r.code()))).collect();
-        let text = lines.join("\n");
+        let text = match lines.is_empty() {
+            true => without_reasons(tier).to_owned(),
+            false => lines.join("\n"),
+        };
         let _ = write!(
             xml,
             "<testcase classname=\"{}\" name=\"{}\">",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{escape, limits, meaning, parts};
+use super::{escape, limits, meaning, parts, without_reasons};
 use crate::appraise::Appraisal;
 use crate::classify::Figure;
 use crate::reason::figure;
@@ -21,6 +21,9 @@ pub fn markdown(appraisal: &Appraisal) -> String {
     );
     for (title, tier, reasons) in parts(appraisal) {
         let _ = writeln!(text, "## {}: {}\n", plain(&title), tier.name());
+        if reasons.is_empty() {
+            let _ = writeln!(text, "- {}.", without_reasons(tier));
+        }
         for reason in reasons {
             let _ = write!(text, "- `{}`: {}.", reason.code(), plain(&reason.to_string()));
             let remedy = reason.remedy();

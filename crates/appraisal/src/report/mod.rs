@@ -71,6 +71,14 @@ fn parts(appraisal: &Appraisal) -> impl Iterator<Item = (String, Tier, &[Reason]
     std::iter::once(host).chain(devices.map(|device| (device_title(device), device.verdict, &device.reasons[..])))
 }
 
+/// What is said where a part has no reason of its own; the host's verdict is then that of its devices.
+fn without_reasons(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Affirming => "Nothing speaks against it",
+        _ => "Nothing of its own: the worst of its devices decides",
+    }
+}
+
 /// What the protocol's limits would cost a cheat (spec §7), row by row.
 fn limits(appraisal: &Appraisal) -> Vec<(String, String)> {
     let a = &appraisal.report.assumptions;
