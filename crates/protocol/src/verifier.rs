@@ -369,10 +369,7 @@ impl VerifierSession {
                 after_ns: at_ns,
             });
         }
-        let phase = match step {
-            Step::Receive { phase, .. } => phase,
-            _ => self.phase(),
-        };
+        let phase = self.phase();
         let verdict = match &cause {
             EndCause::Deadline => match step {
                 Step::Receive {

@@ -104,7 +104,10 @@ impl Strategy for JunkSweep {
 /// Puts junk into that fraction of the leaves, rounded, wherever the draws say.
 fn junk(leaves: &mut [u64], fraction: f64, draws: &mut Draws) {
     let count = (leaves.len() as f64 * fraction).round() as u64;
-    for at in draws.distinct(count, leaves.len() as u64) {
+    // In order, so that the same draws give the same junk.
+    let mut places: Vec<u64> = draws.distinct(count, leaves.len() as u64).into_iter().collect();
+    places.sort_unstable();
+    for at in places {
         leaves[at as usize] ^= draws.draw() | 1;
     }
 }

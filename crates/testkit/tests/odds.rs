@@ -1,9 +1,10 @@
-//! How often cheats are caught, counted and predicted: `cargo test -p testkit --test odds -- --nocapture` prints the table.
+//! How often cheats are caught, counted and predicted: `cargo test -p testkit --test odds -- --nocapture` prints the tables.
 //!
 //! Most trials play the sampling alone against a set of wrong leaves: the Verifier recomputes what it samples, so it
 //! finds a wrong leaf if and only if it looks at it. Whole sessions confirm that.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::bytes::{Fresh, Salt};
@@ -30,11 +31,22 @@ fn plan(samples: u32) -> Plan {
     request.plan(&cast::hello(&[TILES.into()])).expect("a plan")
 }
 
-fn print_header() {
+/// Holds back other tests until a table is whole.
+fn begin_table() -> MutexGuard<'static, ()> {
+    static TABLE: Mutex<()> = Mutex::new(());
+    let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    println!();
+    table
+}
+
+/// Begins a table of adversaries.
+fn begin_adversaries() -> MutexGuard<'static, ()> {
+    let table = begin_table();
     println!(
         "{:<28} {:>9} {:>8} {:>7} {:>7} {:>10} {:>10}",
         "adversary", "parameter", "samples", "trials", "caught", "counted", "predicted"
     );
+    table
 }
 
 /// Prints a row of the table and holds it to the odds.
@@ -58,7 +70,7 @@ fn index(sample: Sample) -> u64 {
 
 #[test]
 fn junk_sweep_leaves_are_caught_as_predicted() {
-    print_header();
+    let _table = begin_adversaries();
     let mut draws = Draws::new(11);
     for samples in [64, 256, 1_024] {
         let plan = plan(samples);
@@ -103,7 +115,7 @@ fn spoiled(missing: u64) -> f64 {
 
 #[test]
 fn missing_tiles_and_junk_fill_leaves_are_caught_as_predicted() {
-    print_header();
+    let _table = begin_adversaries();
     let mut draws = Draws::new(12);
     for samples in [64, 256] {
         let plan = plan(samples);
@@ -130,7 +142,7 @@ fn missing_tiles_and_junk_fill_leaves_are_caught_as_predicted() {
 fn whole_sessions_are_caught_as_predicted() {
     const TILES: u64 = 64;
     const TRIALS: u64 = 120;
-    print_header();
+    let _table = begin_adversaries();
     // 2 sweeps of 32 leaves.
     let leaves = 64;
     for (name, fraction, samples) in [
@@ -211,6 +223,7 @@ fn false_claims(assumptions: &Assumptions, samples: u32, missing: u64, trials: u
 fn certified_bounds_stay_below_the_truth() {
     let mut draws = Draws::new(13);
     let trials = 1_000;
+    let _table = begin_table();
     println!(
         "{:<14} {:>8} {:>8} {:>8} {:>12} {:>12} {:>10}",
         "missing tiles", "error", "samples", "trials", "V too high", "T too high", "allowed"

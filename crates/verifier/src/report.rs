@@ -364,6 +364,10 @@ fn notes(session: &VerifierSession, is_online: bool, is_affirmed: bool, assumpti
             .to_owned(),
     );
     notes.push("not excluded: a relay to equal GPUs elsewhere, helpers that hold full copies (assumed to read 0 bytes/s unless stated)".to_owned());
+    notes.push(
+        "not excluded: the same GPUs in another session under another identity, unless all are challenged at once"
+            .to_owned(),
+    );
     notes
 }
 

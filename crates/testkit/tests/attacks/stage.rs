@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use protocol::cbor::Canonical;
 use protocol::commitment::Opening;
 use protocol::frame::{Frame, MessageType};
-use protocol::message::{Hello, SaltMessage, Stage};
+use protocol::message::{Hello, SaltMessage, SampleMessage, Stage};
+use protocol::record::{EndCause, Event};
 use protocol::verdict::{Phase, Verdict};
+use protocol::verifier::{Inconsistent, VerifierSession};
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered, Turn};
 use testkit::rehearsal::Rehearsal;
@@ -155,4 +157,39 @@ fn the_same_session_gives_the_same_evidence() {
     let mut other = rehearsal();
     other.seed = 1;
     assert_ne!(first, other.run(&mut honest()).sealed());
+}
+
+#[test]
+fn a_session_tells_what_was_sampled_and_opened() {
+    let session = rehearsal().run(&mut honest()).session;
+    let plan = session.plan().expect("a plan");
+    let seed = session
+        .records()
+        .iter()
+        .find_map(|record| match &record.event {
+            Event::Sent(frame) if frame.message_type() == Some(MessageType::Sample) => {
+                SampleMessage::from_bytes(&frame.payload).ok()
+            }
+            _ => None,
+        })
+        .expect("SAMPLE");
+    let drawn = protocol::sampling::samples(plan, &seed.0);
+    assert!(!drawn.is_empty());
+    assert_eq!(session.samples().collect::<Vec<_>>(), drawn);
+    assert_eq!(
+        session.sites().iter().map(|site| site.sample).collect::<Vec<_>>(),
+        drawn
+    );
+    assert_eq!(session.openings().expect("OPENINGS").openings.len(), drawn.len());
+}
+
+#[test]
+fn only_where_plan_is_due_can_there_be_none() {
+    let config = rehearsal().run(&mut honest()).evidence.config;
+    let mut session = VerifierSession::new(config);
+    let before = session.clone();
+    let refused = session.ended(1, EndCause::NoPlan("why".to_owned()));
+    assert_eq!(refused, Err(Inconsistent::Event("no plan", before.step())));
+    assert_eq!(session.records(), before.records());
+    assert_eq!(session.verdict(), None);
 }
