@@ -12,6 +12,10 @@ pub(crate) use cuda::Gpus;
 #[cfg(not(feature = "cuda"))]
 pub(crate) use none::Gpus;
 
+/// Most memory that the CPU takes beside GPUs: a larger dataset than this a GPU has done before a CPU has only taken the
+/// memory, which cannot be called off.
+const BESIDE_GPUS_BYTES: u64 = 8 << 30;
+
 /// What recomputes samples, or the whole work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EngineChoice {
@@ -62,12 +66,7 @@ impl Engines {
     /// Engines that fill and sweep, the CPU last.
     pub(crate) fn all(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
         let mut engines = self.0.engines()?;
-        let memory_limit_bytes = if engines.is_empty() {
-            None
-        } else {
-            // Beside GPUs the CPU does little: not for all of the host's memory.
-            engine_cpu::available_memory_bytes().map(|bytes| bytes / 2)
-        };
+        let memory_limit_bytes = (!engines.is_empty()).then_some(BESIDE_GPUS_BYTES);
         let config = CpuEngineConfig {
             memory_limit_bytes,
             ..CpuEngineConfig::default()
