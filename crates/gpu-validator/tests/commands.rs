@@ -8,6 +8,56 @@ use std::process::Output;
 
 use common::{Place, SMALL, attester, code, json, text};
 
+/// The table and the plot of docs/verification.md are what the command there prints.
+#[test]
+fn the_cost_curve_of_the_docs_is_what_plan_computes() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let text = fs::read_to_string(docs.join("verification.md")).expect("the docs");
+    let command = "gpu-validator plan --class H200 --threads 2 --tile-ms 2.2 --svg docs/bound-against-cost.svg";
+    assert!(text.contains(command));
+    let place = Place::new();
+    let planned = place.validator(&[
+        "plan",
+        "--class",
+        "H200",
+        "--threads",
+        "2",
+        "--tile-ms",
+        "2.2",
+        "--svg",
+        "p.svg",
+    ]);
+    assert_eq!(code(&planned), 0, "{}", text_of(&planned));
+    let plot = |path: PathBuf| fs::read(path).expect("a plot");
+    assert!(plot(place.path("p.svg")) == plot(docs.join("bound-against-cost.svg")));
+
+    let cells = |line: &str, separator: &str| -> Vec<String> {
+        // The plan marks its proposal.
+        let line = line.trim_end_matches(" <").trim_matches('|');
+        let cells = line.split(separator).map(|cell| cell.trim().to_owned());
+        cells.filter(|cell| !cell.is_empty()).collect()
+    };
+    let begins_with_samples = |line: &&str| line.trim_start_matches("| ").starts_with(|c: char| c.is_ascii_digit());
+    let computed: Vec<Vec<String>> = text_of(&planned)
+        .lines()
+        .filter(begins_with_samples)
+        .map(|line| cells(line, "  "))
+        .collect();
+    let written: Vec<Vec<String>> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("| samples | f*"))
+        .take_while(|line| line.starts_with('|'))
+        .filter(begins_with_samples)
+        .map(|line| cells(line, "|"))
+        .collect();
+    assert_eq!(computed.len(), 10);
+    assert_eq!(written, computed);
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 /// What recomputes is named, and an engine that was asked for is never replaced.
 #[test]
 fn verify_says_which_engine_it_took_and_wants_the_one_asked_for() {
