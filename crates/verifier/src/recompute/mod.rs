@@ -114,6 +114,10 @@ impl Recompute {
             })
         })?;
         let so_far = work.so_far.into_inner().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(
+            so_far.done < so_far.total || work.tiles.iter().all(|tile| lock(tile).is_none()),
+            "a tile is kept after its last check"
+        );
         Ok(
             match work.mismatch.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 Some((_, mismatch)) => Recomputed::Differs(mismatch),
@@ -341,6 +345,24 @@ mod tests {
                         assert_eq!(mismatch.expected ^ mismatch.actual, 1);
                     }
                     other => panic!("{way:?}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    /// Where tiles are kept, checks are not done in their order.
+    #[test]
+    fn of_two_wrong_digests_the_first_is_told_whichever_is_found_first() {
+        let right = right();
+        let way = ways().nth(1).expect("one thread, with room");
+        for second in 0..right.len() {
+            for first in 0..second {
+                let mut checks = right.clone();
+                checks[first].sweep_digest ^= 1;
+                checks[second].sweep_digest ^= 1;
+                match way.run(&checks, &Unwatched).expect("a path") {
+                    Recomputed::Differs(mismatch) => assert_eq!(mismatch.sample.leaf, first as u32, "and {second}"),
+                    other => panic!("{first}, {second}: {other:?}"),
                 }
             }
         }

@@ -185,5 +185,9 @@ mod tests {
         let room = order(&checks, usize::MAX);
         assert_eq!(room[..4], [0, 200, 1, 201]);
         assert_eq!(order(&checks, 0), (0..400).collect::<Vec<_>>());
+        // Four column blocks an iteration, 256 rows of k bytes each.
+        let needed = 4 * 256 * 64 + 4 * 256 * 128;
+        assert_eq!(order(&checks, needed), room);
+        assert_eq!(order(&checks, needed - 1), order(&checks, 0));
     }
 }
