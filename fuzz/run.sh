@@ -1,30 +1,36 @@
 #!/usr/bin/env bash
 # Fuzzes each target, or those named, for so many seconds: fuzz/run.sh SECONDS [TARGET...]
-# Needs the nightly toolchain and cargo-fuzz (cargo install --locked cargo-fuzz). New inputs go to fuzz/work, findings to
-# fuzz/artifacts; fuzz/corpus is what is kept. KEEP=1 minimises what was found and known into fuzz/corpus.
+# Needs the nightly toolchain named below and cargo-fuzz (cargo install --locked cargo-fuzz@0.13.2). New inputs go to
+# fuzz/work, findings to fuzz/artifacts; fuzz/corpus is what is kept. KEEP=1 minimises what was found and known into
+# fuzz/corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# libFuzzer's instrumentation is unstable: pinned, so that the same sources build the same programs.
+toolchain=nightly-2026-05-20
 
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
 shift
 targets=("$@")
 if ((${#targets[@]} == 0)); then
-    mapfile -t targets < <(cargo +nightly fuzz list)
+    mapfile -t targets < <(cargo "+$toolchain" fuzz list)
 fi
 
 for target in "${targets[@]}"; do
     work=fuzz/work/$target
     mkdir -p "$work" "fuzz/corpus/$target"
     cargo run --quiet --locked -p fuzz-targets --example seeds -- "$target" "$work"
-    cargo +nightly fuzz run --release --debug-assertions "$target" "$work" "fuzz/corpus/$target" -- \
+    cargo "+$toolchain" fuzz run --release --debug-assertions "$target" "$work" "fuzz/corpus/$target" -- \
         -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
     if [[ ${KEEP:-0} == 1 ]]; then
         kept=$(mktemp -d)
-        cargo +nightly fuzz run --release --debug-assertions "$target" -- \
+        cargo "+$toolchain" fuzz run --release --debug-assertions "$target" -- \
             -merge=1 -max_len=2048 "$kept" "$work" "fuzz/corpus/$target"
         # Sixty-four of them: CI replays all that are kept, and the vectors besides.
         find "fuzz/corpus/$target" -type f -delete
         find "$kept" -type f | sort | shuf -n 64 --random-source=<(yes) | xargs -r mv -t "fuzz/corpus/$target"
+        # At most 64 KiB of them.
+        (cd "fuzz/corpus/$target" && ls -S | while read -r largest && (($(cat -- * | wc -c) > 65536)); do rm -- "$largest"; done)
         rm -r "$kept"
     fi
 done

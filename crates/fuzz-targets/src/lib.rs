@@ -6,6 +6,7 @@
 
 pub mod challenge;
 pub mod checksum;
+pub mod documents;
 pub mod evidence;
 pub mod frames;
 mod input;
@@ -13,6 +14,7 @@ pub mod messages;
 pub mod plan;
 pub mod session;
 mod stand_in;
+pub mod tokens;
 mod vectors;
 
 /// One target.
@@ -27,7 +29,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 15] = [
     Target {
         name: "frames",
         run: frames::run,
@@ -72,5 +74,35 @@ pub const ALL: [Target; 9] = [
         name: "checksum",
         run: checksum::run,
         seeds: checksum::seeds,
+    },
+    Target {
+        name: "policy",
+        run: documents::run_policy,
+        seeds: documents::seeds_of_policies,
+    },
+    Target {
+        name: "profile",
+        run: documents::run_profile,
+        seeds: documents::seeds_of_profiles,
+    },
+    Target {
+        name: "jwks",
+        run: documents::run_jwks,
+        seeds: documents::seeds_of_jwks,
+    },
+    Target {
+        name: "result_jwt",
+        run: tokens::run_jwt,
+        seeds: tokens::seeds_of_jwts,
+    },
+    Target {
+        name: "result_cwt",
+        run: tokens::run_cwt,
+        seeds: tokens::seeds_of_cwts,
+    },
+    Target {
+        name: "nvidia_eat",
+        run: tokens::run_nvidia_eat,
+        seeds: tokens::seeds_of_nvidia_eats,
     },
 ];

@@ -115,5 +115,11 @@ replay!(
     challenge,
     verifier_session,
     attester_session,
-    checksum
+    checksum,
+    policy,
+    profile,
+    jwks,
+    result_jwt,
+    result_cwt,
+    nvidia_eat
 );

@@ -38,3 +38,26 @@ impl std::ops::Deref for Expanded {
         self.0.get().expect("initialized when it was handed out")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_keys_are_kept_and_those_in_use_stay() {
+        let keys = DigestKeys::default();
+        let kept = || keys.0.lock().expect("nobody panics").len();
+        let salt = |i: usize| Salt(std::array::from_fn(|byte| (i >> (8 * (byte % 2))) as u8));
+        let first = keys.expanded(salt(0));
+        for i in 0..MAX_KEYS {
+            keys.expanded(salt(i));
+            assert_eq!(kept(), i + 1);
+        }
+        // One that is there needs no room.
+        keys.expanded(salt(7));
+        assert_eq!(kept(), MAX_KEYS);
+        keys.expanded(salt(MAX_KEYS));
+        assert_eq!(kept(), 1);
+        assert_eq!(first.words, DigestKey::expand(&salt(0)).words);
+    }
+}

@@ -132,40 +132,12 @@ fn order(checks: &[TileCheck], operand_bytes: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::bytes::{DeviceOrdinal, Root, Salt};
-    use protocol::sampling::Sample;
-    use protocol::trace::Site;
-
-    fn check(iteration: u32, leaf: u32, tiles: [u32; 2]) -> TileCheck {
-        let at = |tile| TileCoordinate::from_index(tile, 0, 1024);
-        TileCheck {
-            site: Site {
-                sample: Sample {
-                    device: DeviceOrdinal(0),
-                    iteration,
-                    sweep: 1,
-                    leaf,
-                },
-                inner_dim: 64,
-                operand_key: OperandKey([iteration as u8; 32]),
-                fill_salt: Salt([0; 32]),
-                sweep_salt: Salt([0; 32]),
-                pair: tiles,
-                tiles: tiles.map(at),
-                fill_root: Root([0; 32]),
-                fill_leaves: 64,
-                sweep_root: Root([0; 32]),
-                sweep_leaves: 32,
-            },
-            sweep_digest: 0,
-            fill_digests: [0; 2],
-        }
-    }
+    use crate::recompute::tests::check;
 
     /// 64 tiles, two iterations, pairs that repeat tiles and one of a tile with itself.
     fn checks() -> Vec<TileCheck> {
         (0..400u32)
-            .map(|i| check(i / 200, i, [i * 7 % 64, if i == 9 { 63 } else { i * 13 % 64 }]))
+            .map(|i| check(0, i / 200, 64, i, [i * 7 % 64, if i == 9 { 63 } else { i * 13 % 64 }]))
             .collect()
     }
 
@@ -213,5 +185,9 @@ mod tests {
         let room = order(&checks, usize::MAX);
         assert_eq!(room[..4], [0, 200, 1, 201]);
         assert_eq!(order(&checks, 0), (0..400).collect::<Vec<_>>());
+        // Four column blocks an iteration, 256 rows of k bytes each.
+        let needed = 4 * 256 * 64 + 4 * 256 * 128;
+        assert_eq!(order(&checks, needed), room);
+        assert_eq!(order(&checks, needed - 1), order(&checks, 0));
     }
 }

@@ -103,3 +103,50 @@ pub(super) fn positions(checks: &[TileCheck]) -> Vec<usize> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recompute::tests::check as any_check;
+
+    fn check(device: u32, inner_dim: u32) -> TileCheck {
+        any_check(device, 0, inner_dim, 0, [0; 2])
+    }
+
+    #[test]
+    fn only_the_first_drawn_count_whatever_is_done_first() {
+        // Two devices, two k: the groups' checks take turns.
+        let checks = [
+            check(0, 64),
+            check(1, 64),
+            check(0, 128),
+            check(0, 64),
+            check(1, 64),
+            check(0, 64),
+        ];
+        let positions = positions(&checks);
+        assert_eq!(positions, [0, 0, 0, 1, 1, 2]);
+        let mut so_far = SoFar::new(&checks);
+        let seen = |so_far: &SoFar| -> Vec<_> {
+            so_far
+                .groups
+                .iter()
+                .map(|group| (group.drawn, group.first_agreeing))
+                .collect()
+        };
+        assert_eq!((so_far.done, so_far.total), (0, 6));
+        assert_eq!(seen(&so_far), [(3, 0), (2, 0), (1, 0)]);
+        for (at, expected) in [
+            (5, [(3, 0), (2, 0), (1, 0)]),
+            (0, [(3, 1), (2, 0), (1, 0)]),
+            (4, [(3, 1), (2, 0), (1, 0)]),
+            (3, [(3, 3), (2, 0), (1, 0)]),
+            (1, [(3, 3), (2, 2), (1, 0)]),
+            (2, [(3, 3), (2, 2), (1, 1)]),
+        ] {
+            so_far.agree(&checks[at], positions[at]);
+            assert_eq!(seen(&so_far), expected, "after check {at}");
+        }
+        assert_eq!(so_far.done, 6);
+    }
+}
