@@ -7,6 +7,7 @@ use clap::Args;
 use cli::Exit;
 use keystore::SigningKey;
 
+use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 
 /// Options of `gpu-attestor agent`.
@@ -27,6 +28,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     devices: DeviceOptions,
+
+    #[command(flatten)]
+    attestation: AttestationOptions,
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
@@ -37,6 +41,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         labels: Vec::new(),
         devices,
         key,
+        attestation: options.attestation.command(),
     };
     match serve(attester, io::stdin(), io::stdout()) {
         Ok(result) => {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod attest;
+mod attestation;
 mod bench;
 mod devices;
 mod prove;

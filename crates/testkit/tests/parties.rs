@@ -37,6 +37,7 @@ fn attester() -> Attester {
         labels: Vec::new(),
         devices,
         key: cast::attester_key(),
+        attestation: None,
     }
 }
 
