@@ -3,9 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::appraise::{Appraisal, Subject, appraise};
-use crate::policy::Policy;
-use crate::profile::Profiles;
+use crate::appraise::Appraisal;
 use crate::reason::Tier;
 use crate::result::{AttestationResult, Difference, Issuance, PRIVATE_CLAIM};
 
@@ -43,20 +41,9 @@ impl Pair {
 }
 
 impl Audit {
-    /// Appraises `subject` at the time the result was issued, and compares.
-    ///
-    /// # Panics
-    ///
-    /// If the session has no verdict yet.
+    /// Holds a signed result against an appraisal made as of the time it was issued.
     #[must_use]
-    pub fn new(signed: &AttestationResult, subject: &Subject<'_>, policy: &Policy, profiles: &Profiles) -> Self {
-        let appraisal = appraise(subject, policy, profiles, signed.iat.saturating_mul(1000));
-        Self::of(signed, &appraisal)
-    }
-
-    /// Compares a signed result with an appraisal made as of the time it was issued.
-    #[must_use]
-    pub fn of(signed: &AttestationResult, appraisal: &Appraisal) -> Self {
+    pub fn new(signed: &AttestationResult, appraisal: &Appraisal) -> Self {
         let appraised = AttestationResult::new(appraisal, &Issuance::default());
         let pair = |of: &dyn Fn(&AttestationResult) -> String| Pair {
             signed: of(signed),

@@ -13,6 +13,9 @@ use crate::report::date;
 /// Fewest observations that limits are made from.
 pub const MIN_OBSERVATIONS: usize = 5;
 
+/// How the part of a note begins that calibration writes.
+const LIMITS_OVER: &str = "tolerance limits over";
+
 /// What one trusted session gave for one device, at its largest k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
@@ -147,13 +150,13 @@ pub fn calibrate(
     let mut profile = base.clone();
     profile.status = Status::Measured;
     let counted = match is_by_card {
-        true => format!("tolerance limits over {} cards, each by its mean", cards.len()),
+        true => format!("{LIMITS_OVER} {} cards, each by its mean", cards.len()),
         false => format!(
-            "tolerance limits over sessions of {} cards: of these cards alone, not of the class",
+            "{LIMITS_OVER} sessions of {} cards: of these cards alone, not of the class",
             cards.len()
         ),
     };
-    profile.source.note = Some(counted);
+    profile.source.note = Some(noted(base.source.note.as_deref(), &counted));
     let before = base.measured.as_ref();
     profile.measured = Some(MeasuredFigures {
         date: date(last)[..10].to_owned(),
@@ -171,6 +174,16 @@ pub fn calibrate(
         confidence: Some(confidence),
     });
     Ok(profile)
+}
+
+/// What a profile's note said before it was calibrated, and what its limits rest on now.
+fn noted(before: Option<&str>, counted: &str) -> String {
+    let kept: Vec<&str> = before
+        .unwrap_or_default()
+        .split("; ")
+        .filter(|part| !part.is_empty() && !part.starts_with(LIMITS_OVER))
+        .collect();
+    [&kept[..], &[counted]].concat().join("; ")
 }
 
 /// Two-sided normal tolerance limits: mean -+ k s, k after Howe.
@@ -245,6 +258,18 @@ mod tests {
             let k = tolerance_factor(n, 0.95, confidence);
             assert!((k / expected - 1.0).abs() < 0.03, "n = {n}: {k} against {expected}");
         }
+    }
+
+    #[test]
+    fn a_note_keeps_what_calibration_did_not_write() {
+        let first = noted(Some("memory as the driver reports it"), "tolerance limits over 5 cards");
+        assert_eq!(first, "memory as the driver reports it; tolerance limits over 5 cards");
+        let again = noted(Some(&first), "tolerance limits over 8 cards");
+        assert_eq!(again, "memory as the driver reports it; tolerance limits over 8 cards");
+        assert_eq!(
+            noted(None, "tolerance limits over 5 cards"),
+            "tolerance limits over 5 cards"
+        );
     }
 
     fn observed(card: &str, fill: f64) -> Observation {

@@ -13,8 +13,56 @@ use sha2::{Digest, Sha256};
 
 use protocol::bytes::hex;
 
+use crate::appraise::{Subject, nonce};
 use crate::key::JwkSet;
 use crate::token::{self, TokenError};
+
+/// What came of an attestation that the evidence carries.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+pub enum Carried {
+    /// No keys were given to check it with.
+    Unchecked {
+        /// Its length.
+        bytes: usize,
+    },
+    /// It does not hold.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// It holds, for this session.
+    Checked(NvidiaAttestation),
+}
+
+impl Carried {
+    /// What the evidence carries, checked with the keys in `jwks` if there are any; `None` if it carries nothing.
+    ///
+    /// Times are held against when the evidence says that OPENINGS came: tokens are short-lived, and evidence is kept.
+    #[must_use]
+    pub fn of(subject: &Subject<'_>, jwks: Option<&JwkSet>) -> Option<Self> {
+        let Subject { evidence, session, .. } = subject;
+        let attestation = session.openings()?.attestation.as_deref()?;
+        let Some(jwks) = jwks else {
+            return Some(Carried::Unchecked {
+                bytes: attestation.len(),
+            });
+        };
+        let refused = |why: String| Some(Carried::Refused { why });
+        let Ok(eat) = str::from_utf8(attestation) else {
+            return refused("no text in UTF-8".to_owned());
+        };
+        let Some(nonce) = nonce(session) else {
+            return refused("the session has no nonce".to_owned());
+        };
+        let elapsed_ns = session.records().last().map_or(0, |record| record.at_ns);
+        let came_s = (evidence.started_unix_ms.saturating_add(elapsed_ns / 1_000_000)) / 1000;
+        match check(eat.trim(), jwks, &nonce.0, came_s) {
+            Ok(attestation) => Some(Carried::Checked(attestation)),
+            Err(error) => refused(error.to_string()),
+        }
+    }
+}
 
 /// What NVIDIA's attestation says, its signatures checked.
 #[derive(Clone, Debug, PartialEq, Serialize)]

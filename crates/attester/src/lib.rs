@@ -1,10 +1,12 @@
 //! The Attester's side of a session: engines at work, one thread a device, behind the protocol's state machine.
 
+mod attestation;
 mod cpu;
 mod cuda;
 mod device;
 mod serve;
 
+pub use attestation::{AttestationCommand, NONCE_VARIABLE};
 pub use cpu::cpu_devices;
 pub use cuda::{CudaConfig, CudaError, cuda_devices};
 pub use device::{Device, Telemetry};

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 
@@ -16,10 +16,11 @@ use protocol::commitment::Opening;
 use protocol::engine::EngineError;
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::{MAX_LABELS, SUITE, VERSION};
-use protocol::message::{Abort, AbortCode, DeviceProgress, Hello, ProgressMessage, ResultMessage};
+use protocol::message::{Abort, AbortCode, DeviceProgress, Hello, NonceMessage, ProgressMessage, ResultMessage};
 use protocol::plan::Plan;
 use transport::{FrameError, read_frame, write_frame};
 
+use crate::attestation::{AttestationCommand, AttestationError, Attesting};
 use crate::device::{Command, Device, Done, Worker};
 
 /// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
@@ -35,6 +36,8 @@ pub struct Attester {
     pub devices: Vec<Device>,
     /// The identity that signs OPENINGS.
     pub key: SigningKey,
+    /// What asks the hardware's maker for an attestation, run beside the work once the nonce is known.
+    pub attestation: Option<AttestationCommand>,
 }
 
 /// Why a session ended without RESULT.
@@ -82,6 +85,7 @@ pub fn serve(
         labels,
         devices,
         key,
+        attestation,
     } = attester;
     let hello = Hello {
         versions: vec![VERSION],
@@ -123,6 +127,9 @@ pub fn serve(
         openings: Vec::new(),
         labels: BTreeMap::new(),
         pending: 0,
+        attestation,
+        attesting: None,
+        opening_since: None,
     };
     served.send(&hello)?;
     served.run(&incoming)
@@ -137,6 +144,12 @@ fn fair_share(labels: BTreeMap<DeviceOrdinal, Vec<Label>>) -> Vec<Label> {
 
 fn in_brackets(uuid: Option<&str>) -> String {
     uuid.map(|uuid| format!(" ({uuid})")).unwrap_or_default()
+}
+
+/// Tells people on standard error; the session goes on without an attestation.
+fn tell(error: &AttestationError) {
+    // Nothing is left to tell it to where that fails.
+    let _ = writeln!(io::stderr(), "no attestation is carried: {error}");
 }
 
 fn send(events: &SyncSender<Event>, event: Event) {
@@ -155,6 +168,11 @@ struct Served<W> {
     labels: BTreeMap<DeviceOrdinal, Vec<Label>>,
     /// Devices that have not ended what they were told.
     pending: usize,
+    attestation: Option<AttestationCommand>,
+    /// The maker's attestation, under way since NONCE.
+    attesting: Option<Attesting>,
+    /// When SAMPLE came.
+    opening_since: Option<Instant>,
 }
 
 impl<W: Write> Served<W> {
@@ -185,10 +203,15 @@ impl<W: Write> Served<W> {
                         let abort = self.session.abort(&violation.to_abort());
                         let _ = write_frame(&mut self.to, &abort);
                     });
-                    if let Task::Finish(result) = task.as_ref().map_err(Clone::clone)? {
-                        return Ok(result.clone());
+                    let task = task?;
+                    if let Task::Finish(result) = task {
+                        return Ok(result);
                     }
-                    self.start(task?);
+                    self.start(task);
+                    // After the devices: their window has begun.
+                    if frame.message_type() == Some(MessageType::Nonce) {
+                        self.begin_attestation(&frame);
+                    }
                 }
             }
         }
@@ -211,6 +234,7 @@ impl<W: Write> Served<W> {
                 self.command(first_salts.into_iter().map(sweep));
             }
             Task::Open(sites) => {
+                self.opening_since = Some(Instant::now());
                 self.openings = vec![None; sites.len()];
                 let ordinals: Vec<_> = self.workers.iter().map(|worker| worker.ordinal).collect();
                 self.command(ordinals.into_iter().map(|g| {
@@ -249,10 +273,37 @@ impl<W: Write> Served<W> {
                 }
                 let openings = self.openings.drain(..).flatten().collect();
                 let labels = fair_share(std::mem::take(&mut self.labels));
+                self.end_attestation();
                 self.session.openings(openings, labels, &self.key, None)
             }
         };
         self.send(&frame)
+    }
+
+    fn begin_attestation(&mut self, nonce: &Frame) {
+        let Some(command) = self.attestation.take() else { return };
+        let Ok(NonceMessage(nonce)) = NonceMessage::from_bytes(&nonce.payload) else {
+            return;
+        };
+        match command.start(&nonce) {
+            Ok(attesting) => self.attesting = Some(attesting),
+            Err(error) => tell(&error),
+        }
+    }
+
+    /// Takes the maker's attestation, if it is there in time: half of what the openings may take. A session without it is
+    /// as good; openings that come too late are not.
+    fn end_attestation(&mut self) {
+        let Some(attesting) = self.attesting.take() else { return };
+        let openings_ms = self
+            .session
+            .plan()
+            .map_or(0, |plan| plan.fields().deadlines.openings_ms);
+        let spent = self.opening_since.map_or(Duration::ZERO, |since| since.elapsed());
+        match attesting.finish(Duration::from_millis(openings_ms / 2).saturating_sub(spent)) {
+            Ok(attestation) => self.session.carry_attestation(attestation),
+            Err(error) => tell(&error),
+        }
     }
 
     fn send_progress(&mut self) -> Result<(), ServeError> {

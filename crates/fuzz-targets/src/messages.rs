@@ -2,7 +2,7 @@
 
 use protocol::cbor::Canonical;
 use protocol::frame::MessageType;
-use protocol::limits::MAX_TEXT_BYTES;
+use protocol::limits::{MAX_ATTESTATION_BYTES, MAX_TEXT_BYTES};
 use protocol::message::{
     Abort, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage, SaltMessage,
     SampleMessage, Swept,
@@ -39,7 +39,11 @@ pub fn run(data: &[u8]) {
         MessageType::Salt => drop(same::<SaltMessage>(payload)),
         MessageType::Swept => drop(same::<Swept>(payload)),
         MessageType::Sample => drop(same::<SampleMessage>(payload)),
-        MessageType::Openings => drop(same::<OpeningsBody>(payload)),
+        MessageType::Openings => {
+            if let Some(attestation) = same::<OpeningsBody>(payload).and_then(|body| body.attestation) {
+                assert!((1..=MAX_ATTESTATION_BYTES).contains(&attestation.len()));
+            }
+        }
         MessageType::Result => {
             if let Some(result) = same::<ResultMessage>(payload) {
                 assert!(result.status <= 2 && is_printable(&result.reason) && is_printable(&result.message));

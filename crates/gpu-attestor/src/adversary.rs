@@ -2,7 +2,7 @@
 
 mod gpu;
 
-use attester::Device;
+use attester::{Attester, Device};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use cli::{Exit, print_text};
@@ -96,5 +96,12 @@ fn cheat(options: &Options, name: &str, key: SigningKey) -> anyhow::Result<Exit>
         adversary.summary,
         devices.len()
     ));
-    crate::agent::serve_stdio("adversary", devices, key)
+    let attester = Attester {
+        software: crate::software(),
+        labels: Vec::new(),
+        devices,
+        key,
+        attestation: None,
+    };
+    crate::agent::serve_stdio("adversary", attester)
 }

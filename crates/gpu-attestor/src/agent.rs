@@ -2,11 +2,12 @@
 
 use std::io;
 
-use attester::{Attester, Device, ServeError, serve};
+use attester::{Attester, ServeError, serve};
 use clap::Args;
 use cli::Exit;
 use keystore::SigningKey;
 
+use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 
 /// Options of `gpu-attestor agent`.
@@ -27,22 +28,26 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     devices: DeviceOptions,
+
+    #[command(flatten)]
+    attestation: AttestationOptions,
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     cli::tell(format_args!("gpu-attestor agent: {} devices, {engine}", devices.len()));
-    serve_stdio("agent", devices, key)
-}
-
-/// Serves one session on standard input and output as the subcommand `name`.
-pub(crate) fn serve_stdio(name: &str, devices: Vec<Device>, key: SigningKey) -> anyhow::Result<Exit> {
     let attester = Attester {
         software: crate::software(),
         labels: Vec::new(),
         devices,
         key,
+        attestation: options.attestation.command(),
     };
+    serve_stdio("agent", attester)
+}
+
+/// Serves one session on standard input and output as the subcommand `name`.
+pub(crate) fn serve_stdio(name: &str, attester: Attester) -> anyhow::Result<Exit> {
     match serve(attester, io::stdin(), io::stdout()) {
         Ok(result) => {
             let reason = if result.reason.is_empty() {

@@ -11,6 +11,7 @@ use cli::{Exit, OutputFile, RecomputeOptions, SessionOptions, SessionProgress, p
 use keystore::SigningKey;
 use verifier::report::Report;
 
+use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 
 /// Nothing stands between the two sides here.
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     devices: DeviceOptions,
 
     #[command(flatten)]
+    attestation: AttestationOptions,
+
+    #[command(flatten)]
     recompute: RecomputeOptions,
 }
 
@@ -54,6 +58,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         labels: Vec::new(),
         devices,
         key,
+        attestation: options.attestation.command(),
     };
     let progress = SessionProgress::new(session.json);
 

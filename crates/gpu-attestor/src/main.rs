@@ -4,6 +4,7 @@
 mod adversary;
 mod agent;
 mod attest;
+mod attestation;
 mod bench;
 mod devices;
 mod prove;

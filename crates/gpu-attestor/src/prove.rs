@@ -15,6 +15,7 @@ use serde_json::json;
 use verifier::challenge_file;
 use verifier::preset::default_assumptions;
 
+use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 
 /// Options of `gpu-attestor prove`.
@@ -41,6 +42,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     devices: DeviceOptions,
+
+    #[command(flatten)]
+    attestation: AttestationOptions,
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
@@ -54,6 +58,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         labels: Vec::new(),
         devices,
         key: key.clone(),
+        attestation: options.attestation.command(),
     };
 
     let (from_verifier, to_attester) = io::pipe().context("no pipe")?;

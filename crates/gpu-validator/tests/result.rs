@@ -363,7 +363,7 @@ fn key_sets_with_secrets_and_input_that_is_none_end_with_2() {
         ),
         (
             &["verify", "r.jwt", "--jwks", "jwks.json", "--policy", "wrong.toml"],
-            "--policy and --profiles need --evidence",
+            "--policy, --profiles and --nvidia-jwks need --evidence",
         ),
         (
             &[

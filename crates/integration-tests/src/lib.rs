@@ -69,6 +69,7 @@ pub fn attester(devices: Vec<Device>) -> Attester {
         labels: Vec::new(),
         devices,
         key: SigningKey::from_bytes(&[0xA7; 32]),
+        attestation: None,
     }
 }
 

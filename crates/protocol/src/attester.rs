@@ -7,7 +7,7 @@ use crate::cbor::{Canonical, Label, Malformed};
 use crate::commitment::Opening;
 use crate::engine::{Assignment, FillTask};
 use crate::frame::{Frame, MessageType};
-use crate::limits::{MAX_PLAN_BYTES, MAX_SMALL_BYTES};
+use crate::limits::{MAX_ATTESTATION_BYTES, MAX_PLAN_BYTES, MAX_SMALL_BYTES};
 use crate::message::{
     Abort, AbortCode, Filled, Hello, NonceMessage, OpeningsBody, Ready, ResultMessage, SaltMessage, SampleMessage,
     Stage, Swept,
@@ -105,6 +105,8 @@ pub struct AttesterSession {
     transcript: Transcript,
     plan: Option<(Plan, Vec<u8>)>,
     trace: Option<Trace>,
+    /// What OPENINGS will carry of the hardware's maker.
+    attestation: Option<Vec<u8>>,
 }
 
 impl AttesterSession {
@@ -121,6 +123,7 @@ impl AttesterSession {
             transcript,
             plan: None,
             trace: None,
+            attestation: None,
         };
         (session, frame)
     }
@@ -267,6 +270,12 @@ impl AttesterSession {
         Ok(Frame::new(MessageType::Swept, swept.to_bytes()))
     }
 
+    /// Has OPENINGS carry what the hardware's maker attests over this session's nonce; nothing if there is none of it, or
+    /// more than [`MAX_ATTESTATION_BYTES`].
+    pub fn carry_attestation(&mut self, attestation: Vec<u8>) {
+        self.attestation = Some(attestation).filter(|bytes| (1..=MAX_ATTESTATION_BYTES).contains(&bytes.len()));
+    }
+
     /// OPENINGS, signed over the transcript and, where there is one, the connection's TLS exporter value.
     ///
     /// # Panics
@@ -281,7 +290,12 @@ impl AttesterSession {
     ) -> Frame {
         assert_eq!(self.state, State::Open, "OPENINGS answer SAMPLE");
         self.state = State::AwaitResult;
-        let mut payload = OpeningsBody { openings, labels }.to_bytes();
+        let body = OpeningsBody {
+            openings,
+            labels,
+            attestation: self.attestation.take(),
+        };
+        let mut payload = body.to_bytes();
         self.transcript.append_parts(MessageType::Openings as u32, &payload);
         let message = signed_message(&self.transcript.hash(), tls_exporter);
         payload.extend_from_slice(&key.sign(&message).to_bytes());

@@ -51,6 +51,9 @@ pub const MAX_TEXT_BYTES: usize = 256;
 /// Most labels on one device or host.
 pub const MAX_LABELS: usize = 64;
 
+/// Longest attestation by the hardware's maker that OPENINGS carries (bytes).
+pub const MAX_ATTESTATION_BYTES: usize = 64 << 10;
+
 /// Longest HELLO payload (bytes); the only message whose size no plan bounds.
 pub const MAX_HELLO_BYTES: u64 = 4 << 20;
 

@@ -4,7 +4,7 @@ use crate::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, Root};
 use crate::cbor::{Canonical, Label, Malformed, Reader, Writer, sendable_text};
 use crate::commitment::Opening;
 use crate::engine::EngineError;
-use crate::limits::{MAX_DEVICES, MAX_LABELS, MAX_SWEEPS_PER_ITERATION, SUITE, VERSION};
+use crate::limits::{MAX_ATTESTATION_BYTES, MAX_DEVICES, MAX_LABELS, MAX_SWEEPS_PER_ITERATION, SUITE, VERSION};
 
 /// Most entries of a list of versions or suites.
 const MAX_VERSIONS: usize = 16;
@@ -129,6 +129,9 @@ pub struct OpeningsBody {
     pub openings: Vec<[Opening; 3]>,
     /// What the Attester saw of itself during the session: power, clocks, temperature.
     pub labels: Vec<Label>,
+    /// What the hardware's maker attests over this session's nonce, 1 to [`MAX_ATTESTATION_BYTES`] bytes; carried for
+    /// others to read, and no part of what is proven.
+    pub attestation: Option<Vec<u8>>,
 }
 
 /// Why an Attester cannot go on (spec §5, §9).
@@ -410,16 +413,20 @@ impl Canonical for SampleMessage {
 
 impl Canonical for OpeningsBody {
     fn write(&self, to: &mut Writer) {
-        to.array(2);
+        // The optional item is absent, not null: what has none is as short as before there was any.
+        to.array(2 + usize::from(self.attestation.is_some()));
         to.array(self.openings.len());
         for sample in &self.openings {
             to.list(sample);
         }
         to.list(&self.labels);
+        if let Some(attestation) = &self.attestation {
+            to.bytes(attestation);
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        from.array("openings", 2)?;
+        let items = from.array_within("openings", 2..=3)?;
         let len = from.array_within("samples", 0..=usize::MAX)?;
         // No reservation: memory grows with bytes that really came.
         let mut openings = Vec::new();
@@ -427,9 +434,18 @@ impl Canonical for OpeningsBody {
             from.array("openings of a sample", 3)?;
             openings.push([Opening::read(from)?, Opening::read(from)?, Opening::read(from)?]);
         }
+        let labels = from.list("session labels", 0..=MAX_LABELS)?;
+        let attestation = match items {
+            2 => None,
+            _ => Some(from.bytes("attestation", MAX_ATTESTATION_BYTES)?.to_vec()),
+        };
+        if attestation.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Malformed::value("attestation", "at least 1 byte", 0));
+        }
         Ok(OpeningsBody {
             openings,
-            labels: from.list("session labels", 0..=MAX_LABELS)?,
+            labels,
+            attestation,
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::bytes::Salt;
 use crate::commitment::{OpeningError, chunk_bytes, sibling_count};
 use crate::frame::MessageType;
-use crate::limits::{MAX_SMALL_BYTES, MAX_SWEEPS_PER_ITERATION};
+use crate::limits::{MAX_ATTESTATION_BYTES, MAX_SMALL_BYTES, MAX_SWEEPS_PER_ITERATION};
 use crate::message::OpeningsBody;
 use crate::plan::Plan;
 use crate::sampling::Sample;
@@ -206,8 +206,8 @@ pub fn max_payload_bytes(plan: &Plan, message_type: MessageType) -> u64 {
                     samples * (1 + 3 * (1 + 3 + 1024 + 2 + 34 * levels))
                 })
                 .sum();
-            // Labels, headers, and the signature.
-            samples + MAX_SMALL_BYTES
+            // Labels, headers and the signature; the maker's attestation.
+            samples + MAX_SMALL_BYTES + MAX_ATTESTATION_BYTES as u64
         }
         _ => MAX_SMALL_BYTES,
     }

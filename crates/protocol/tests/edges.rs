@@ -53,7 +53,10 @@ fn caps_follow_from_the_plan() {
     // 2 samples of 5 leaves, 1 of 1.
     let large = 4 * (1 + 3 * (1030 + 34 * 4));
     let small = 3 * (1 + 3 * (1030 + 34));
-    assert_eq!(max_payload_bytes(&plan, MessageType::Openings), 65_536 + large + small);
+    assert_eq!(
+        max_payload_bytes(&plan, MessageType::Openings),
+        2 * 65_536 + large + small
+    );
     assert_eq!(plan.total_samples(), 7);
 }
 
@@ -87,6 +90,7 @@ fn openings_of_other_sizes_are_refused_before_their_paths() {
         let body = OpeningsBody {
             openings,
             labels: Vec::new(),
+            attestation: None,
         };
         check_sizes(std::slice::from_ref(&site), &body)
     };

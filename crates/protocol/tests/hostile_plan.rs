@@ -136,6 +136,7 @@ fn samples_are_drawn_only_for_who_opens_as_many() {
     let body = OpeningsBody {
         openings: Vec::new(),
         labels: Vec::new(),
+        attestation: None,
     };
     let payload = [body.to_bytes(), vec![0; SIGNATURE_BYTES]].concat();
     short

@@ -187,6 +187,7 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ("leaves in a chunk", limits::LEAVES_PER_CHUNK.to_string()),
         ("bytes of a text", limits::MAX_TEXT_BYTES.to_string()),
         ("labels of a host, device or session", limits::MAX_LABELS.to_string()),
+        ("bytes of an attestation", limits::MAX_ATTESTATION_BYTES.to_string()),
         ("PROGRESS frames of a session", limits::MAX_PROGRESS_FRAMES.to_string()),
         (
             "Verifier, before it has sent PLAN | HELLO",

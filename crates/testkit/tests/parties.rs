@@ -41,6 +41,7 @@ fn attester() -> Attester {
         labels: Vec::new(),
         devices,
         key: cast::attester_key(),
+        attestation: None,
     }
 }
 

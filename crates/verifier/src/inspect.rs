@@ -52,6 +52,7 @@ pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
             .filter(|plan| is_online && session.windows().len() == plan.iterations().len() && !session.sites().is_empty())
             .map(|plan| claims(&Claims::new(plan, session.windows(), assumptions))),
         "session_labels": session.openings().map(|openings| labels(&openings.labels)),
+        "attestation_hex": session.openings().and_then(|openings| openings.attestation.as_deref()).map(hex),
         "records": evidence.records.iter().map(record).collect::<Vec<_>>(),
     })
 }

@@ -18,7 +18,8 @@ use self::device::devices;
 use self::session::{host_reasons, session_reasons};
 use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
-use crate::nvidia::NvidiaAttestation;
+use crate::key::JwkSet;
+use crate::nvidia::Carried;
 use crate::policy::{Effect, Limits, Policy};
 use crate::profile::Profiles;
 use crate::reason::{Reason, Tier};
@@ -80,8 +81,8 @@ pub struct Appraisal {
     pub limits: Limits,
     /// Classes one device of which could stand for all of these together (spec §7).
     pub host_indistinguishable_from: Vec<String>,
-    /// NVIDIA's own attestation, if one was given with the session and checked: a complement, no part of the verdict.
-    pub nvidia: Option<NvidiaAttestation>,
+    /// NVIDIA's own attestation, if the evidence carries one: a complement, no part of the verdict.
+    pub nvidia: Option<Carried>,
     /// The session's report, its bounds under the policy's assumptions.
     pub report: Report,
 }
@@ -174,17 +175,17 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
         nonce: nonce(session).map(|nonce| hex(&nonce.0)),
         limits: policy.limits.clone(),
         host_indistinguishable_from,
-        nvidia: None,
+        nvidia: Carried::of(subject, None),
         report,
     }
 }
 
 impl Appraisal {
-    /// With NVIDIA's own attestation beside it; the verdict stays as it is.
+    /// With NVIDIA's own attestation checked by these keys, if the evidence carries one; the verdict stays as it is.
     #[must_use]
-    pub fn with_nvidia(self, nvidia: NvidiaAttestation) -> Self {
+    pub fn with_nvidia_keys(self, subject: &Subject<'_>, jwks: &JwkSet) -> Self {
         Appraisal {
-            nvidia: Some(nvidia),
+            nvidia: Carried::of(subject, Some(jwks)),
             ..self
         }
     }

@@ -233,18 +233,13 @@ fn findings(page: &mut String, appraisal: &Appraisal) {
 }
 
 fn nvidia(page: &mut String, appraisal: &Appraisal) {
-    let Some(nvidia) = &appraisal.nvidia else { return };
-    let _ = write!(
-        page,
-        r#"<h2>NVIDIA's own attestation</h2><p>Given with the session and bound to its nonce; signatures checked offline. A complement: it is no part of the verdict.</p><table><tr><th>Issuer</th><td>{}</td></tr><tr><th>Overall</th><td>{}</td></tr>"#,
-        escape(&nvidia.issuer),
-        nvidia.overall
-    );
-    for (gpu, claims) in &nvidia.gpus {
-        for (claim, value) in claims {
-            let (name, value) = (escape(&format!("{gpu}: {claim}")), escape(&value.to_string()));
-            let _ = write!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
-        }
+    let rows = super::nvidia(appraisal);
+    if rows.is_empty() {
+        return;
+    }
+    page.push_str(r#"<h2>NVIDIA's own attestation</h2><p class="soft">Carried in the evidence. A complement: it is no part of the verdict.</p><table>"#);
+    for (name, value) in rows {
+        let _ = write!(page, "<tr><th>{}</th><td>{}</td></tr>", escape(&name), escape(&value));
     }
     page.push_str("</table>");
 }

@@ -36,6 +36,18 @@ pub fn junit(appraisal: &Appraisal) -> String {
         };
         xml.push_str("</testcase>\n");
     }
+    let nvidia = super::nvidia(appraisal);
+    if !nvidia.is_empty() {
+        let lines: Vec<String> = nvidia
+            .iter()
+            .map(|(name, value)| escape(&format!("{name}: {value}")))
+            .collect();
+        let _ = writeln!(
+            xml,
+            "<system-out>NVIDIA&#39;s own attestation, no part of the verdict\n{}</system-out>",
+            lines.join("\n")
+        );
+    }
     xml.push_str("</testsuite></testsuites>\n");
     xml
 }

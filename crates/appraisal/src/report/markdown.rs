@@ -49,6 +49,13 @@ pub fn markdown(appraisal: &Appraisal) -> String {
             device.ordinal
         );
     }
+    let nvidia = super::nvidia(appraisal);
+    if !nvidia.is_empty() {
+        text.push_str("\n## NVIDIA's own attestation\n\nCarried in the evidence; it is no part of the verdict.\n\n| | |\n|---|---|\n");
+        for (name, value) in nvidia {
+            let _ = writeln!(text, "| {} | {} |", plain(&name), plain(&value));
+        }
+    }
     text.push_str("\n## Limits\n\n| limit | cost to a cheat |\n|---|---|\n");
     for (limit, cost) in limits(appraisal) {
         let _ = writeln!(text, "| {limit} | {cost} |");

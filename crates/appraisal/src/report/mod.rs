@@ -11,6 +11,7 @@ pub use junit::junit;
 pub use markdown::markdown;
 
 use crate::appraise::{Appraisal, DeviceAppraisal};
+use crate::nvidia::Carried;
 use crate::reason::{Reason, Tier};
 
 /// The appraisal as JSON, indented.
@@ -69,6 +70,38 @@ fn parts(appraisal: &Appraisal) -> impl Iterator<Item = (String, Tier, &[Reason]
     let host = ("Host and session".to_owned(), appraisal.verdict, &appraisal.reasons[..]);
     let devices = appraisal.devices.iter();
     std::iter::once(host).chain(devices.map(|device| (device_title(device), device.verdict, &device.reasons[..])))
+}
+
+/// What came of NVIDIA's own attestation, row by row; nothing where the evidence carries none.
+fn nvidia(appraisal: &Appraisal) -> Vec<(String, String)> {
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    match &appraisal.nvidia {
+        None => Vec::new(),
+        Some(Carried::Unchecked { bytes }) => vec![row("Not checked", format!("{bytes} bytes; no keys were given"))],
+        Some(Carried::Refused { why }) => vec![row("Refused", why.clone())],
+        Some(Carried::Checked(checked)) => {
+            let mut rows = vec![
+                row(
+                    "Checked",
+                    "signatures and times hold, and the nonce is this session's".to_owned(),
+                ),
+                row("Issuer", checked.issuer.clone()),
+                row("Overall", checked.overall.to_string()),
+                row(
+                    "Issued",
+                    format!("{} (UTC)", date(checked.issued_s.saturating_mul(1000))),
+                ),
+            ];
+            for (gpu, claims) in &checked.gpus {
+                rows.extend(
+                    claims
+                        .iter()
+                        .map(|(claim, value)| (format!("{gpu}: {claim}"), value.to_string())),
+                );
+            }
+            rows
+        }
+    }
 }
 
 /// What is said where a part has no reason of its own; the host's verdict is then that of its devices.

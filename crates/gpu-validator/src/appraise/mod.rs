@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use appraisal::key::JwkSet;
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::reason::Tier;
@@ -49,16 +50,47 @@ struct RuleOptions {
 
     #[command(flatten)]
     profiles: ProfileOptions,
+
+    /// Keys of NVIDIA's attestation service, a JWK Set, to check what the evidence carries of it
+    #[arg(long, value_name = "FILE")]
+    nvidia_jwks: Option<PathBuf>,
+}
+
+/// What evidence is judged by.
+struct Rules {
+    policy: Policy,
+    profiles: Profiles,
+    nvidia: Option<JwkSet>,
+}
+
+impl Rules {
+    fn appraise(&self, subject: &Subject<'_>, now_unix_ms: u64) -> Appraisal {
+        let appraisal = appraise(subject, &self.policy, &self.profiles, now_unix_ms);
+        match &self.nvidia {
+            Some(jwks) => appraisal.with_nvidia_keys(subject, jwks),
+            None => appraisal,
+        }
+    }
 }
 
 impl RuleOptions {
-    fn read(&self) -> anyhow::Result<(Policy, Profiles)> {
+    /// Whether any rule was given.
+    fn is_any(&self) -> bool {
+        self.policy.is_some() || self.profiles.profiles.is_some() || self.nvidia_jwks.is_some()
+    }
+
+    fn read(&self) -> anyhow::Result<Rules> {
         let profiles = self.profiles.read()?;
         let policy = match &self.policy {
             Some(file) => Policy::parse(&file.display().to_string(), &read_text(file)?, &profiles)?,
             None => Policy::default(),
         };
-        Ok((policy, profiles))
+        let nvidia = self.nvidia_jwks.as_deref().map(read_keys).transpose()?;
+        Ok(Rules {
+            policy,
+            profiles,
+            nvidia,
+        })
     }
 }
 
@@ -86,7 +118,7 @@ impl JudgeOptions {
         what: &'static str,
         form: impl FnOnce(&Appraisal) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<Exit> {
-        let (policy, profiles) = self.rules.read()?;
+        let rules = self.rules.read()?;
         let create = |path: &PathBuf| OutputFile::create(path, what);
         let output = self.output.as_ref().map(create).transpose()?;
         let (verified, sealed) = match read_verified(&self.evidence, &self.recompute, output.is_none())? {
@@ -97,7 +129,7 @@ impl JudgeOptions {
             }
         };
         let subject = Subject::from((&verified, &sealed[..]));
-        let appraisal = appraise(&subject, &policy, &profiles, now_unix_ms()?);
+        let appraisal = rules.appraise(&subject, now_unix_ms()?);
         let bytes = form(&appraisal)?;
         match output {
             Some(file) => file.write(&bytes)?,
@@ -144,6 +176,11 @@ fn exit(verdict: Tier) -> Exit {
         Tier::Contraindicated => Exit::Contraindicated,
         Tier::None => Exit::NoVerdict,
     }
+}
+
+/// The public keys in a file.
+fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
+    JwkSet::parse(&read_text(file)?).with_context(|| format!("keys {}", file.display()))
 }
 
 /// The bytes of a file of at most [`MAX_INPUT_BYTES`]; no more are read, whatever it is.

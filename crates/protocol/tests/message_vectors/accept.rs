@@ -217,7 +217,7 @@ pub(crate) fn accepts() -> Vec<Accept> {
             "one sample of a device with one tile: three chunks of one leaf, no siblings; the signature is filler",
             "OPENINGS",
             openings(&[sample()], &[]),
-            json!({"openings": [sample_json], "labels": [], "signature": signature}),
+            json!({"openings": [sample_json.clone()], "labels": [], "signature": signature}),
         ),
         accept(
             "openings-longest-path",
@@ -234,6 +234,13 @@ pub(crate) fn accepts() -> Vec<Accept> {
                 ]],
                 "labels": [{"name": "power", "value": "690 W"}], "signature": signature,
             }),
+        ),
+        accept(
+            "openings-with-attestation",
+            "a third item carries what the hardware's maker attests; the signature is filler",
+            "OPENINGS",
+            openings_with(bytes(b"token")),
+            json!({"openings": [sample_json], "labels": [], "attestation": hex(b"token"), "signature": signature}),
         ),
         accept(
             "openings-none",

@@ -117,6 +117,11 @@ pub(crate) fn openings(samples: &[Item], labels: &[Item]) -> Item {
     signed(array(&[array(samples), array(labels)]))
 }
 
+/// The same with what the hardware's maker attests.
+pub(crate) fn openings_with(attestation: Item) -> Item {
+    signed(array(&[array(&[sample()]), array(&[]), attestation]))
+}
+
 pub(crate) fn signed(body: Item) -> Item {
     [body, vec![0x5E; SIGNATURE_BYTES]].concat()
 }

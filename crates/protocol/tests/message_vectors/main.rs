@@ -130,7 +130,11 @@ fn openings_json(body: OpeningsBody) -> Value {
     let samples: Vec<Vec<Value>> = (body.openings.iter())
         .map(|sample| sample.iter().map(opening).collect())
         .collect();
-    json!({"openings": samples, "labels": labels_json(&body.labels)})
+    let mut value = json!({"openings": samples, "labels": labels_json(&body.labels)});
+    if let Some(attestation) = &body.attestation {
+        value["attestation"] = hex(attestation).into();
+    }
+    value
 }
 
 /// A whole frame under the caps that hold before PLAN: the Attester's for what a Verifier sends, and the other way round.

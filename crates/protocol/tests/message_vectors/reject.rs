@@ -348,6 +348,14 @@ fn answers(all: &mut Rejects) {
     add("chunk-as-numbers", leaves, "§8.4.9: a chunk is a byte string", "chunk: unexpected type array");
     let labels = openings(&[sample()], &vec![label("a", "b"); 65]);
     add("65-labels", labels, "§8.4.9: at most 64 labels", "session labels: expected 0..=64 items, got 65");
+    let carried = "§8.4.9: an attestation is 1 to 65536 bytes, and absent where there is none";
+    add("attestation-empty", openings_with(bytes(&[])), carried, "attestation: expected at least 1 byte, got 0");
+    let long = openings_with(bytes(&[0x7B; 65_537]));
+    add("attestation-65537-bytes", long, carried, "attestation: expected at most 65536 bytes, got 65537");
+    add("attestation-null", openings_with(vec![0xF6]), carried, "attestation: unexpected type null");
+    add("attestation-as-text", openings_with(text("token")), carried, "attestation: unexpected type string");
+    let four = signed(array(&[array(&[sample()]), array(&[]), bytes(b"token"), bytes(b"token")]));
+    add("four-items", four, "§8.4.9: a body has 2 or 3 items", "openings: expected 2..=3 items, got 4");
     let claimed = signed([head(4, 2), head(4, 1 << 32)].concat());
     add("claims-2-to-32-samples", claimed, "§8.2: a payload is one whole item", "openings of a sample: end of input");
 

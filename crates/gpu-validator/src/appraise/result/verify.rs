@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use appraisal::Subject;
 use appraisal::audit::Audit;
 use appraisal::cwt::verify_cwt;
@@ -16,7 +15,7 @@ use protocol::bytes::unhex;
 use serde_json::json;
 
 use super::text::{AuditText, ResultText};
-use crate::appraise::{RuleOptions, exit, now_unix_ms, read_bytes, read_text, read_verified};
+use crate::appraise::{RuleOptions, exit, now_unix_ms, read_bytes, read_keys, read_verified};
 
 /// First byte of a tagged COSE_Sign1 (RFC 9052 §2); no JWT begins with it.
 const COSE_SIGN1_TAG: u8 = 0xD2;
@@ -82,12 +81,12 @@ fn parse_nonce(text: &str) -> Result<[u8; 32], String> {
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let is_judged_again = options.evidence.is_some();
     anyhow::ensure!(
-        is_judged_again || (options.rules.policy.is_none() && options.rules.profiles.profiles.is_none()),
-        "--policy and --profiles need --evidence: without it nothing is judged again"
+        is_judged_again || !options.rules.is_any(),
+        "--policy, --profiles and --nvidia-jwks need --evidence: without it nothing is judged again"
     );
     let token = read_bytes(&options.result)?;
-    let keys = JwkSet::parse(&read_text(&options.jwks)?).with_context(|| format!("keys {}", options.jwks.display()))?;
-    let (policy, profiles) = options.rules.read()?;
+    let keys = read_keys(&options.jwks)?;
+    let rules = options.rules.read()?;
     let expectations = Expectations {
         audience: options.audience.clone(),
         issuer: options.issuer.clone(),
@@ -112,7 +111,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             Err(why) => return refuse(why),
             Ok((verified, sealed)) => {
                 let subject = Subject::from((&verified, &sealed[..]));
-                Some(Audit::new(&result, &subject, &policy, &profiles))
+                // As of when the result was issued.
+                let appraisal = rules.appraise(&subject, result.iat.saturating_mul(1000));
+                Some(Audit::new(&result, &appraisal))
             }
         },
     };

@@ -1,0 +1,144 @@
+//! What the hardware's maker attests: a command of the host's, run with the session's nonce beside the work.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use protocol::bytes::{Nonce, hex};
+use protocol::limits::MAX_ATTESTATION_BYTES;
+
+/// The environment variable in which the command finds the session's nonce, 64 hexadecimal digits.
+pub const NONCE_VARIABLE: &str = "GPU_ATTESTOR_NONCE";
+
+/// A command line for `sh -c`; what it prints is carried in OPENINGS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationCommand(pub OsString);
+
+/// Why a session carries no attestation though one was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttestationError {
+    /// The command did not start, or could not be read.
+    #[error("the attestation command cannot be run: {0}")]
+    Io(#[from] io::Error),
+    /// It failed.
+    #[error("the attestation command ended with {0}")]
+    Failed(std::process::ExitStatus),
+    /// It printed nothing.
+    #[error("the attestation command printed nothing; expected an attestation on standard output")]
+    Empty,
+    /// It printed more than can be carried.
+    #[error("the attestation command printed more than {MAX_ATTESTATION_BYTES} bytes")]
+    TooLong,
+    /// The openings could not wait for it.
+    #[error("the attestation command had not ended when the openings were due, and was stopped")]
+    TooSlow,
+}
+
+/// A command under way; dropped before it ends, it is stopped.
+pub(crate) struct Attesting {
+    child: Arc<Mutex<Child>>,
+    outcome: Receiver<Result<Vec<u8>, AttestationError>>,
+}
+
+impl AttestationCommand {
+    /// Starts the command with the nonce of the session that it is for.
+    pub(crate) fn start(&self, nonce: &Nonce) -> Result<Attesting, AttestationError> {
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(&self.0)
+            .env(NONCE_VARIABLE, hex(&nonce.0))
+            // The agent's own are the protocol.
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no standard output"))?;
+        let child = Arc::new(Mutex::new(child));
+        let (sender, outcome) = channel();
+        let running = child.clone();
+        thread::spawn(move || {
+            // Nobody listens any more once the session is over.
+            let _ = sender.send(read(output, &running));
+        });
+        Ok(Attesting { child, outcome })
+    }
+}
+
+impl Attesting {
+    /// What the command attests; it is given no more than `limit` to end.
+    pub(crate) fn finish(self, limit: Duration) -> Result<Vec<u8>, AttestationError> {
+        match self.outcome.recv_timeout(limit) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Timeout) => Err(AttestationError::TooSlow),
+            Err(RecvTimeoutError::Disconnected) => Err(AttestationError::Empty),
+        }
+    }
+}
+
+impl Drop for Attesting {
+    fn drop(&mut self) {
+        // One that has ended by itself needs no stopping.
+        let _ = lock(&self.child).kill();
+    }
+}
+
+/// Reads until the output ends, then waits; no more is kept than can be carried.
+fn read(output: impl Read, child: &Mutex<Child>) -> Result<Vec<u8>, AttestationError> {
+    let mut bytes = Vec::new();
+    output.take(MAX_ATTESTATION_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_ATTESTATION_BYTES {
+        // It may go on for ever.
+        let _ = lock(child).kill();
+        return Err(AttestationError::TooLong);
+    }
+    // Its output has ended: so will it, and soon.
+    let status = loop {
+        if let Some(status) = lock(child).try_wait()? {
+            break status;
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    match (status.success(), bytes.is_empty()) {
+        (false, _) => Err(AttestationError::Failed(status)),
+        (true, true) => Err(AttestationError::Empty),
+        (true, false) => Ok(bytes),
+    }
+}
+
+fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn run(command: &str, limit_ms: u64) -> Result<Vec<u8>, AttestationError> {
+        let running = AttestationCommand(command.into()).start(&Nonce([0xAB; 32]))?;
+        running.finish(Duration::from_millis(limit_ms))
+    }
+
+    #[test]
+    fn the_nonce_is_in_the_environment() {
+        let printed = run("printf %s \"$GPU_ATTESTOR_NONCE\"", 10_000).expect("an attestation");
+        assert_eq!(printed, "ab".repeat(32).as_bytes());
+    }
+
+    #[test]
+    fn what_is_no_attestation_is_told() {
+        assert!(matches!(run("echo half; exit 3", 10_000), Err(AttestationError::Failed(s)) if s.code() == Some(3)));
+        assert!(matches!(run("true", 10_000), Err(AttestationError::Empty)));
+        assert!(matches!(run("yes", 10_000), Err(AttestationError::TooLong)));
+        assert!(matches!(
+            run("no-such-command-here", 10_000),
+            Err(AttestationError::Failed(_))
+        ));
+        assert!(matches!(run("exec sleep 60", 50), Err(AttestationError::TooSlow)));
+    }
+}
