@@ -37,6 +37,12 @@ pub fn judge(
 ) -> Reason {
     let class = profile.name.clone();
     let Some(fit) = ClassFit::new(certified, profile, shares) else {
+        // Figures that stand for themselves have to be there.
+        if *certified == Certified::default() {
+            return Reason::NotTested {
+                why: "nothing is certified of it, for lack of samples or by its assumptions".to_owned(),
+            };
+        }
         return Reason::ClassWithoutFigures { class };
     };
     let margins = |relation| fit.standing(relation).copied().collect::<Vec<Margin>>();

@@ -6,14 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use common::{Place, SMALL, code, json, text};
+use common::{CERTIFYING, Place, SMALL, code, json, text};
 
 /// Evidence of one CPU session, `e.cbor`; no test changes what is in this folder.
 fn prepared() -> &'static Place {
     static PREPARED: OnceLock<Place> = OnceLock::new();
     PREPARED.get_or_init(|| {
         let place = Place::new();
-        let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &SMALL[..]].concat());
+        let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &CERTIFYING[..]].concat());
         assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
         place
     })
@@ -104,6 +104,17 @@ fn a_host_without_reasons_of_its_own_says_whose_they_are() {
             "{format}: {page}"
         );
     }
+}
+
+/// A session too small to certify anything is no pass, not even for a class without figures.
+#[test]
+fn a_session_that_certifies_nothing_is_none() {
+    let place = Place::new();
+    let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &SMALL[..]].concat());
+    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let reported = place.validator(&["report", "e.cbor", "--format", "md"]);
+    assert_eq!(code(&reported), 2, "{}", text(&reported.stderr));
+    assert!(text(&reported.stderr).contains("device 0: none: the claim was not tested: nothing is certified of it"));
 }
 
 /// A warning is said, and is no failure.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use appraisal::key::{JwkSet, PublicKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use common::{Place, SMALL, attester, code, json, text};
+use common::{CERTIFYING, Place, attester, code, json, text};
 use p384::ecdsa::signature::Signer;
 use p384::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ fn session(made: impl FnOnce(&str) -> String + Send + 'static) -> Place {
         panic!("nobody asked within 30 s");
     });
     let attest = ["attest", "--evidence", "e.cbor", "--nvidia-attestation", ASK];
-    let attested = place.attester(&[&attest[..], &SMALL].concat());
+    let attested = place.attester(&[&attest[..], &CERTIFYING].concat());
     service.join().expect("a token was asked for");
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
     place
@@ -198,7 +198,7 @@ fn a_command_that_gives_nothing_takes_nothing_from_the_session() {
             "--nvidia-attestation",
             command,
         ];
-        let attested = place.attester(&[&attest[..], &SMALL].concat());
+        let attested = place.attester(&[&attest[..], &CERTIFYING].concat());
         let said = text(&attested.stderr);
         assert_eq!(code(&attested), 0, "{command}: {said}");
         assert!(

@@ -12,7 +12,7 @@ use appraisal::key::{Algorithm, SigningKey};
 use appraisal::key_ring::KeyRing;
 use appraisal::result::AttestationResult;
 use base64ct::{Base64UrlUnpadded, Encoding};
-use common::{Place, SMALL, code, json, text};
+use common::{CERTIFYING, Place, code, json, text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -23,7 +23,7 @@ fn prepared() -> &'static Place {
     PREPARED.get_or_init(|| {
         let place = Place::new();
         for name in ["e.cbor", "other.cbor"] {
-            let attested = place.attester(&[&["attest", "--evidence", name], &SMALL[..]].concat());
+            let attested = place.attester(&[&["attest", "--evidence", name], &CERTIFYING[..]].concat());
             assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
         }
         let keys = place.validator(&["result", "keys", "keys", "--new"]);

@@ -73,6 +73,9 @@ pub(crate) fn attester() -> &'static Path {
 /// Options of a session that takes about a second even without optimisation.
 pub(crate) const SMALL: [&str; 4] = ["--device-memory", "1MiB", "--cpu-memory", "1MiB"];
 
+/// Options of the smallest session that certifies anything: 256 samples want four times the leaves.
+pub(crate) const CERTIFYING: [&str; 4] = ["--device-memory", "4MiB", "--cpu-memory", "4MiB"];
+
 pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().expect("an exit code")
 }
