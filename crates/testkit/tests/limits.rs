@@ -239,6 +239,7 @@ fn a_relay_to_another_host_passes_and_the_result_says_so() {
     let far = Attester {
         software: "testkit".to_owned(),
         labels: Vec::new(),
+        attestation: None,
         devices: cast::hello(&[3])
             .devices
             .into_iter()
