@@ -2,7 +2,7 @@
 //!
 //! Labels of OPENINGS are named `device ORDINAL NAME`. Summaries are `energy_j`, `mean_power_w`, `max_power_w`,
 //! `min_sm_clock_mhz`, `mean_sm_clock_mhz`, `max_sm_clock_mhz`, `max_temperature_c` and `throttle_reasons`; series are `power_w`,
-//! `sm_clock_mhz` and `temperature_c`, samples `ms:value` with blanks between.
+//! `sm_clock_mhz` and `temperature_c`, samples `s:value` with blanks between: seconds since READY.
 
 use serde::Serialize;
 
@@ -15,11 +15,11 @@ use crate::finding::label;
 pub struct Telemetry {
     /// Summaries: name and number.
     pub summaries: Vec<(&'static str, f64)>,
-    /// Power, (ms, W).
+    /// Power, (s, W).
     pub power_w: Vec<(f64, f64)>,
-    /// Clock of the multiprocessors, (ms, MHz).
+    /// Clock of the multiprocessors, (s, MHz).
     pub clock_mhz: Vec<(f64, f64)>,
-    /// Temperature, (ms, degrees Celsius).
+    /// Temperature, (s, degrees Celsius).
     pub temperature_c: Vec<(f64, f64)>,
     /// Why its clocks were held back; empty if they were not.
     pub throttle_reasons: Option<String>,
@@ -82,9 +82,9 @@ impl Telemetry {
 
 fn parse(text: &str) -> Vec<(f64, f64)> {
     let sample = |pair: &str| -> Option<(f64, f64)> {
-        let (ms, value) = pair.split_once(':')?;
-        let (ms, value) = (ms.parse::<f64>().ok()?, value.parse::<f64>().ok()?);
-        (is_figure(ms) && is_figure(value) && ms >= 0.0).then_some((ms, value))
+        let (seconds, value) = pair.split_once(':')?;
+        let (seconds, value) = (seconds.parse::<f64>().ok()?, value.parse::<f64>().ok()?);
+        (is_figure(seconds) && is_figure(value) && seconds >= 0.0).then_some((seconds, value))
     };
     let mut samples: Vec<_> = text.split_whitespace().filter_map(sample).collect();
     samples.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -71,12 +71,12 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
         device.telemetry = Telemetry::of(
             0,
             &[
-                Label::new("device 0 power_w", "0:120 400:640 800:688 1200:690 1600:655 2000:410"),
+                Label::new("device 0 power_w", "0.0:120 0.4:640 0.8:688 1.2:690 1.6:655 2.0:410"),
                 Label::new(
                     "device 0 sm_clock_mhz",
-                    "0:1980 400:1830 800:1755 1200:1710 1600:1980 2000:1980",
+                    "0.0:1980 0.4:1830 0.8:1755 1.2:1710 1.6:1980 2.0:1980",
                 ),
-                Label::new("device 0 temperature_c", "0:38 400:44 800:52 1200:57 1600:56 2000:51"),
+                Label::new("device 0 temperature_c", "0.0:38 0.4:44 0.8:52 1.2:57 1.6:56 2.0:51"),
             ],
         );
     }
@@ -86,6 +86,8 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
         "class=\"short\"",
         "class=\"needed\"",
         "Power: 120 to 690 W",
+        ">0.0 s</text>",
+        ">2.0 s</text>",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -106,7 +108,7 @@ fn what_a_hostile_peer_says_stays_text() {
     ];
     devices[0].telemetry = Some(Box::new(common::Says(vec![
         Label::new("device 0 throttle_reasons", HOSTILE),
-        Label::new("device 0 power_w", "0:100 NaN:1 1e400:2 500:650 x 1000:<b>"),
+        Label::new("device 0 power_w", "0:100 NaN:1 1e400:2 0.5:650 x 1:<b>"),
         Label::new("device 0 max_power_w", "<b>"),
         Label::new("device 0 energy_j", "512.5"),
     ])));

@@ -8,6 +8,7 @@ use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
+use verifier::report::bytes_per_s;
 
 use super::phases::{PhaseSpan, phases};
 use super::{DeviceAppraisal, acting, blame};
@@ -241,8 +242,11 @@ impl Context<'_> {
             .find(|row| row.bytes_per_s >= bandwidth);
         if let Some(row) = joined {
             let detail = format!(
-                "{bandwidth} bytes/s certified; {} GPUs with links of {} bytes/s are argued to reach {}",
-                row.gpus, self.policy.limits.link_bytes_per_s, row.bytes_per_s
+                "{} certified; {} GPUs with links of {} are argued to reach {}",
+                bytes_per_s(bandwidth.into()),
+                row.gpus,
+                bytes_per_s(self.policy.limits.link_bytes_per_s.into()),
+                bytes_per_s(row.bytes_per_s.into())
             );
             findings.add(FindingKind::JoinedPossible, Some(ordinal), detail);
         }

@@ -101,15 +101,15 @@ pub(super) fn curve(samples: &[(f64, f64)], title: &str, unit: &str) -> String {
     let low = samples.iter().map(|s| s.1).fold(f64::INFINITY, f64::min);
     let high = samples.iter().map(|s| s.1).fold(f64::NEG_INFINITY, f64::max);
     let range = (high - low).max(f64::EPSILON);
-    let point = |(ms, value): &(f64, f64)| {
-        let x = (ms - first.0) / (last.0 - first.0) * 280.0 + 10.0;
+    let point = |(seconds, value): &(f64, f64)| {
+        let x = (seconds - first.0) / (last.0 - first.0) * 280.0 + 10.0;
         format!("{x:.1},{:.1}", 70.0 - (value - low) / range * 50.0)
     };
     let points: Vec<String> = samples.iter().map(point).collect();
     format!(
         r#"<svg class="curve" viewBox="0 0 300 90" role="img" aria-label="{title}"><text x="10" y="12">{title}: {low:.0} to {high:.0} {unit}</text><polyline points="{}"/><text class="tick" x="10" y="86">{:.1} s</text><text class="tick" x="290" y="86" text-anchor="end">{:.1} s</text></svg>"#,
         points.join(" "),
-        first.0 / 1e3,
-        last.0 / 1e3
+        first.0,
+        last.0
     )
 }
