@@ -184,12 +184,15 @@ fn a_session_tells_what_was_sampled_and_opened() {
 }
 
 #[test]
-fn only_where_plan_is_due_can_there_be_none() {
+fn an_end_that_is_not_due_is_refused() {
     let config = rehearsal().run(&mut honest()).evidence.config;
     let mut session = VerifierSession::new(config);
     let before = session.clone();
     let refused = session.ended(1, EndCause::NoPlan("why".to_owned()));
     assert_eq!(refused, Err(Inconsistent::Event("no plan", before.step())));
+    // Nor is there a deadline before its time.
+    let refused = session.ended(999_999_999, EndCause::Deadline);
+    assert_eq!(refused, Err(Inconsistent::Event("a deadline", before.step())));
     assert_eq!(session.records(), before.records());
     assert_eq!(session.verdict(), None);
 }
