@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::thread;
 
 use attester::{Attester, Device, ServeError, serve};
@@ -9,6 +10,7 @@ use protocol::attester::Violation;
 use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
 use protocol::cbor::{Canonical, Label};
 use protocol::challenge::Challenge;
+use protocol::claims::Claims;
 use protocol::engine::EngineError;
 use protocol::frame::{Frame, MessageType, header};
 use protocol::limits::MAX_PLAN_BYTES;
@@ -17,10 +19,12 @@ use protocol::plan::{Plan, PlanFields};
 use protocol::trace::Misplaced;
 use protocol::verdict::{Failure, Obstacle, Verdict};
 use testkit::cast;
+use testkit::peer::HonestPeer;
+use testkit::rehearsal::Rehearsal;
 use transport::{FrameError, read_frame, write_frame};
 use verifier::recompute::Recompute;
 use verifier::report::Report;
-use verifier::{Attestation, Unobserved, prove, verify};
+use verifier::{Attestation, Observer, Unobserved, prove, verify};
 
 fn attester() -> Attester {
     let devices = cast::hello(&[3, 2])
@@ -341,6 +345,33 @@ fn a_proof_is_affirmed_without_a_claim() {
             .all(|device| device.certified.is_none() && device.measured.is_empty())
     );
     assert!(report.host.is_none() && report.windows.is_empty());
+}
+
+/// Hears what is certified while samples are recomputed.
+#[derive(Default)]
+struct SoFar(Mutex<Vec<bool>>);
+
+impl Observer for SoFar {
+    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+        self.0.lock().expect("nobody panics").push(claims().is_some());
+    }
+}
+
+#[test]
+fn claims_are_told_while_samples_are_recomputed_but_never_offline() {
+    let heard = |sealed: &[u8]| {
+        let observer = SoFar::default();
+        verify(sealed, &two_threads(), &observer).expect("evidence");
+        observer.0.into_inner().expect("nobody panics")
+    };
+    let mut peer = HonestPeer::new(cast::hello(&[3, 2]), |_| cast::engine());
+    let online = Rehearsal::new(cast::request(&[(64, 1)], 3)).run(&mut peer);
+    let (online, offline) = (
+        heard(&online.sealed()),
+        heard(&prove_offline(&challenge(plan()), attester()).sealed),
+    );
+    assert!(!online.is_empty() && online.iter().all(|told| *told), "{online:?}");
+    assert!(!offline.is_empty() && !offline.contains(&true), "{offline:?}");
 }
 
 #[test]

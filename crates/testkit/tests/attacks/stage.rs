@@ -7,7 +7,7 @@ use protocol::commitment::Opening;
 use protocol::frame::{Frame, MessageType};
 use protocol::message::{Hello, SaltMessage, SampleMessage, Stage};
 use protocol::record::{EndCause, Event};
-use protocol::verdict::{Phase, Verdict};
+use protocol::verdict::{Failure, Phase, Verdict};
 use protocol::verifier::{Inconsistent, VerifierSession};
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered, Turn};
@@ -184,12 +184,53 @@ fn a_session_tells_what_was_sampled_and_opened() {
 }
 
 #[test]
-fn only_where_plan_is_due_can_there_be_none() {
+fn an_end_that_is_not_due_is_refused() {
     let config = rehearsal().run(&mut honest()).evidence.config;
     let mut session = VerifierSession::new(config);
     let before = session.clone();
     let refused = session.ended(1, EndCause::NoPlan("why".to_owned()));
     assert_eq!(refused, Err(Inconsistent::Event("no plan", before.step())));
+    // Nor is there a deadline before its time.
+    let refused = session.ended(999_999_999, EndCause::Deadline);
+    assert_eq!(refused, Err(Inconsistent::Event("a deadline", before.step())));
     assert_eq!(session.records(), before.records());
     assert_eq!(session.verdict(), None);
+}
+
+#[test]
+fn a_fill_begins_when_nonce_or_w_is_sent() {
+    let session = rehearsal().run(&mut honest()).session;
+    let begins = |frame: &Frame| match frame.message_type() {
+        Some(MessageType::Nonce) => true,
+        Some(MessageType::Salt) => {
+            SaltMessage::from_bytes(&frame.payload).is_ok_and(|salt| salt.stage == Stage::W && salt.iteration < 2)
+        }
+        _ => false,
+    };
+    let sent: Vec<u64> = session
+        .records()
+        .iter()
+        .filter(|record| matches!(&record.event, Event::Sent(frame) if begins(frame)))
+        .map(|record| record.at_ns)
+        .collect();
+    assert_eq!(sent.len(), 3);
+    assert_eq!(
+        session
+            .windows()
+            .iter()
+            .map(|window| window.fill_start_ns)
+            .collect::<Vec<_>>(),
+        sent
+    );
+}
+
+#[test]
+fn what_is_known_of_a_connections_end_is_told() {
+    let told = |actions| match instead(Phase::Open, actions) {
+        Verdict::Contraindicated(Failure::Unopened(told)) => told,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(vec![Action::Close]), "the connection ended");
+    let cut = told(vec![Action::Bytes(vec![9]), Action::Close]);
+    assert!(cut.starts_with("the connection ended: "), "{cut}");
 }
