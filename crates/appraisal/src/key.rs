@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::signature::Verifier as _;
-use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
+use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -187,6 +187,16 @@ impl PublicKey {
         }
     }
 
+    /// The key as SubjectPublicKeyInfo (DER); `None` if it cannot be encoded.
+    pub(crate) fn to_spki(&self) -> Option<Vec<u8>> {
+        let der = match self {
+            PublicKey::Ed25519(key) => key.to_public_key_der(),
+            PublicKey::P256(key) => key.to_public_key_der(),
+            PublicKey::P384(key) => key.to_public_key_der(),
+        };
+        der.ok().map(|der| der.as_bytes().to_vec())
+    }
+
     /// The key's RFC 7638 thumbprint: its `kid`.
     #[must_use]
     pub fn kid(&self) -> String {
@@ -235,6 +245,7 @@ impl PublicKey {
             kid: None,
             alg: None,
             usage: None,
+            x5c: Vec::new(),
         }
     }
 }
@@ -260,6 +271,9 @@ pub struct Jwk {
     /// `sig`.
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
+    /// Certificates, base64 of DER: the key's own, then whose signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub x5c: Vec<String>,
 }
 
 impl Jwk {
@@ -306,13 +320,26 @@ impl Jwk {
 
 /// Public keys by `kid`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct JwkSet(Vec<(String, PublicKey)>);
+pub struct JwkSet(Vec<Entry>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    kid: String,
+    key: PublicKey,
+    /// DER, the key's own certificate first; empty if it brings none.
+    chain: Vec<Vec<u8>>,
+}
 
 impl JwkSet {
     /// A set of these keys, under their thumbprints.
     #[must_use]
     pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
-        JwkSet(keys.into_iter().map(|key| (key.kid(), key)).collect())
+        let entry = |key: PublicKey| Entry {
+            kid: key.kid(),
+            key,
+            chain: Vec::new(),
+        };
+        JwkSet(keys.into_iter().map(entry).collect())
     }
 
     /// The set in JSON text. Symmetric and private keys have no place in it, and are refused.
@@ -326,7 +353,7 @@ impl JwkSet {
             keys: Vec<serde_json::Value>,
         }
         let set: Set = serde_json::from_str(json)?;
-        let mut keys: Vec<(String, PublicKey)> = Vec::new();
+        let mut keys: Vec<Entry> = Vec::new();
         for (index, value) in set.keys.into_iter().enumerate() {
             let fail = |problem: String| KeyError::Jwk { index, problem };
             if value.get("d").is_some() || value.get("k").is_some() {
@@ -334,11 +361,13 @@ impl JwkSet {
             }
             let jwk: Jwk = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
             let key = jwk.public_key().map_err(fail)?;
+            let der = |text: &String| Base64::decode_vec(text).map_err(|_| fail("x5c is not base64".to_owned()));
+            let chain = jwk.x5c.iter().map(der).collect::<Result<_, _>>()?;
             let kid = jwk.kid.unwrap_or_else(|| key.kid());
-            if keys.iter().any(|(known, _)| *known == kid) {
+            if keys.iter().any(|known| known.kid == kid) {
                 return Err(fail(format!("a second key with kid {kid:?}")));
             }
-            keys.push((kid, key));
+            keys.push(Entry { kid, key, chain });
         }
         Ok(JwkSet(keys))
     }
@@ -346,30 +375,44 @@ impl JwkSet {
     /// The set as JSON text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let jwk = |(kid, key): &(String, PublicKey)| Jwk {
+        let jwk = |Entry { kid, key, chain }: &Entry| Jwk {
             kid: Some(kid.clone()),
+            x5c: chain.iter().map(|der| Base64::encode_string(der)).collect(),
             ..key.jwk()
         };
         let keys: Vec<Jwk> = self.0.iter().map(jwk).collect();
         serde_json::json!({ "keys": keys }).to_string()
     }
 
+    /// The certificates that came with the key of this `kid`, DER, its own first.
+    pub(crate) fn chain(&self, kid: &str) -> &[Vec<u8>] {
+        self.entry(kid).map_or(&[], |entry| &entry.chain)
+    }
+
+    fn entry(&self, kid: &str) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.kid == kid)
+    }
+
     /// The key of this `kid`.
     #[must_use]
     pub fn key(&self, kid: &str) -> Option<&PublicKey> {
-        self.0.iter().find(|(known, _)| known == kid).map(|(_, key)| key)
+        self.entry(kid).map(|entry| &entry.key)
     }
 
     /// Every `kid`.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(kid, _)| kid.as_str())
+        self.0.iter().map(|entry| entry.kid.as_str())
     }
 
     /// Adds a key under its thumbprint, unless it is there.
     pub fn insert(&mut self, key: PublicKey) {
         let kid = key.kid();
         if self.key(&kid).is_none() {
-            self.0.push((kid, key));
+            self.0.push(Entry {
+                kid,
+                key,
+                chain: Vec::new(),
+            });
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod telemetry;
 mod appraise;
 
 pub mod audit;
+pub mod chain;
 pub mod cwt;
 pub mod key;
 pub mod key_ring;

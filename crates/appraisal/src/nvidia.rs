@@ -2,7 +2,7 @@
 //!
 //! A complement, never a part of the verdict: it speaks of firmware and identity, a session of memory and rates. What is
 //! read is the detached EAT of NVIDIA's service: a token over all, and one a GPU, signed with ES384 by keys of a JWK Set
-//! that the reader trusts. It was tested with tokens made for the purpose: no GPU in confidential-computing mode was at
+//! that the reader trusts, or that certificates in it lead to roots that the reader trusts. It was tested with tokens made for the purpose: no GPU in confidential-computing mode was at
 //! hand.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,31 @@ use sha2::{Digest, Sha256};
 use protocol::bytes::hex;
 
 use crate::appraise::{Subject, nonce};
+use crate::chain::Roots;
 use crate::key::JwkSet;
 use crate::token::{self, TokenError};
+
+/// Whom the reader trusts to have signed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NvidiaKeys {
+    /// Keys of NVIDIA's service.
+    pub jwks: JwkSet,
+    /// Where the keys' own certificates (`x5c`) must lead, if they are not trusted by themselves.
+    pub roots: Option<Roots>,
+}
+
+impl NvidiaKeys {
+    /// The payload of a token whose signature holds, by a key that was vouched for at `at_s`.
+    fn verify(&self, token: &str, at_s: u64) -> Result<Vec<u8>, TokenError> {
+        let (payload, kid) = token::verify_by(token, &self.jwks)?;
+        if let (Some(roots), Some(key)) = (&self.roots, self.jwks.key(&kid)) {
+            roots
+                .check(self.jwks.chain(&kid), key, at_s)
+                .map_err(|problem| TokenError::Chain { kid, problem })?;
+        }
+        Ok(payload)
+    }
+}
 
 /// What came of an attestation that the evidence carries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,14 +59,14 @@ pub enum Carried {
 }
 
 impl Carried {
-    /// What the evidence carries, checked with the keys in `jwks` if there are any; `None` if it carries nothing.
+    /// What the evidence carries, checked with `keys` if there are any; `None` if it carries nothing.
     ///
     /// Times are held against when the evidence says that OPENINGS came: tokens are short-lived, and evidence is kept.
     #[must_use]
-    pub fn of(subject: &Subject<'_>, jwks: Option<&JwkSet>) -> Option<Self> {
+    pub fn of(subject: &Subject<'_>, keys: Option<&NvidiaKeys>) -> Option<Self> {
         let Subject { evidence, session, .. } = subject;
         let attestation = session.openings()?.attestation.as_deref()?;
-        let Some(jwks) = jwks else {
+        let Some(keys) = keys else {
             return Some(Carried::Unchecked {
                 bytes: attestation.len(),
             });
@@ -57,7 +80,7 @@ impl Carried {
         };
         let elapsed_ns = session.records().last().map_or(0, |record| record.at_ns);
         let came_s = (evidence.started_unix_ms.saturating_add(elapsed_ns / 1_000_000)) / 1000;
-        match check(eat.trim(), jwks, &nonce.0, came_s) {
+        match check(eat.trim(), keys, &nonce.0, came_s) {
             Ok(attestation) => Some(Carried::Checked(attestation)),
             Err(error) => refused(error.to_string()),
         }
@@ -94,7 +117,7 @@ struct Overall {
 /// # Errors
 ///
 /// [`TokenError`] for signatures, digests, nonces or times that do not hold, and for GPUs without a token.
-pub fn check(eat: &str, jwks: &JwkSet, nonce: &[u8; 32], now_s: u64) -> Result<NvidiaAttestation, TokenError> {
+pub fn check(eat: &str, keys: &NvidiaKeys, nonce: &[u8; 32], now_s: u64) -> Result<NvidiaAttestation, TokenError> {
     let malformed = |what: String| TokenError::Malformed(what);
     if eat.len() > token::MAX_TOKEN_BYTES {
         return Err(TokenError::TooLong(eat.len()));
@@ -105,7 +128,7 @@ pub fn check(eat: &str, jwks: &JwkSet, nonce: &[u8; 32], now_s: u64) -> Result<N
         return Err(malformed(format!("{kind:?} where JWT is expected")));
     }
     let overall: Overall =
-        serde_json::from_slice(&token::verify(&overall, jwks)?).map_err(|e| malformed(e.to_string()))?;
+        serde_json::from_slice(&keys.verify(&overall, now_s)?).map_err(|e| malformed(e.to_string()))?;
     check_nonce(Some(&overall.eat_nonce), nonce)?;
     check_time(overall.iat, overall.exp, now_s)?;
     if let Some(stranger) = tokens.keys().find(|name| !overall.submods.contains_key(*name)) {
@@ -131,7 +154,7 @@ pub fn check(eat: &str, jwks: &JwkSet, nonce: &[u8; 32], now_s: u64) -> Result<N
                 actual,
             });
         }
-        let claims = token::verify(token, jwks)?;
+        let claims = keys.verify(token, now_s)?;
         let claims: Map<String, Value> = serde_json::from_slice(&claims).map_err(|e| malformed(e.to_string()))?;
         check_nonce(claims.get("eat_nonce").and_then(Value::as_str), nonce)?;
         let second = |claim: &str| claims.get(claim).and_then(Value::as_u64);
@@ -174,8 +197,9 @@ fn check_time(issued_s: u64, expired_s: u64, now_s: u64) -> Result<(), TokenErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::{ChainError, fixtures};
     use crate::key::PublicKey;
-    use base64ct::{Base64UrlUnpadded, Encoding};
+    use base64ct::{Base64, Base64UrlUnpadded, Encoding};
     use p384::ecdsa::signature::Signer;
     use p384::ecdsa::{Signature, SigningKey};
     use serde_json::json;
@@ -191,14 +215,19 @@ mod tests {
     }
 
     fn eat(key: &SigningKey, nonce: &[u8], change: impl Fn(&mut Value)) -> String {
+        eat_at(key, nonce, 1000, change)
+    }
+
+    fn eat_at(key: &SigningKey, nonce: &[u8], iat: u64, change: impl Fn(&mut Value)) -> String {
+        let exp = iat + 3600;
         let nonce = hex(nonce);
         let gpu = sign(
-            &json!({ "iat": 1000, "exp": 4600, "eat_nonce": nonce, "hwmodel": "GH100", "secboot": true }),
+            &json!({ "iat": iat, "exp": exp, "eat_nonce": nonce, "hwmodel": "GH100", "secboot": true }),
             key,
         );
         let digest = hex(&Sha256::digest(gpu.as_bytes()));
         let mut overall = json!({
-            "iss": "https://nras.example", "iat": 1000, "exp": 4600, "eat_nonce": nonce,
+            "iss": "https://nras.example", "iat": iat, "exp": exp, "eat_nonce": nonce,
             "x-nvidia-overall-att-result": true, "submods": { "GPU-0": ["DIGEST", ["SHA-256", digest]] },
         });
         change(&mut overall);
@@ -208,13 +237,16 @@ mod tests {
     #[test]
     fn only_signed_fresh_tokens_of_this_session_count() {
         let key = SigningKey::from_slice(&[9; 48]).expect("a scalar");
-        let jwks = JwkSet::new([PublicKey::P384(*key.verifying_key())]);
+        let keys = NvidiaKeys {
+            jwks: JwkSet::new([PublicKey::P384(*key.verifying_key())]),
+            roots: None,
+        };
         let good = eat(&key, &NONCE, |_| {});
-        let read = check(&good, &jwks, &NONCE, 2000).expect("an attestation");
+        let read = check(&good, &keys, &NONCE, 2000).expect("an attestation");
         assert!(read.overall);
         assert_eq!(read.gpus["GPU-0"]["hwmodel"], "GH100");
 
-        let refused = |eat: &str, now| check(eat, &jwks, &NONCE, now).expect_err("refused");
+        let refused = |eat: &str, now| check(eat, &keys, &NONCE, now).expect_err("refused");
         assert!(matches!(refused(&good, 4600), TokenError::Expired { .. }));
         assert!(matches!(refused(&good, 900), TokenError::FromTheFuture { .. }));
         let other = eat(&key, &[8; 32], |_| {});
@@ -239,5 +271,48 @@ mod tests {
             TokenError::UnknownKey(_)
         ));
         assert!(matches!(refused("[]", 2000), TokenError::Malformed(_)));
+    }
+
+    #[test]
+    fn with_roots_given_only_certified_keys_count() {
+        let key = fixtures::key();
+        let now_s = fixtures::VALID_S;
+        let signed = eat_at(&key, &NONCE, now_s, |_| {});
+        let keys = |x5c: &[&str], roots: &str| {
+            let mut set: Value =
+                serde_json::from_str(&JwkSet::new([PublicKey::P384(*key.verifying_key())]).to_json()).expect("JSON");
+            let x5c: Vec<String> = x5c
+                .iter()
+                .map(|pem| Base64::encode_string(&fixtures::der(pem)))
+                .collect();
+            set["keys"][0]["x5c"] = json!(x5c);
+            NvidiaKeys {
+                jwks: JwkSet::parse(&set.to_string()).expect("a set"),
+                roots: Some(Roots::parse(roots).expect("roots")),
+            }
+        };
+        let chain = [fixtures::LEAF, fixtures::INTERMEDIATE];
+        let read = check(&signed, &keys(&chain, fixtures::ROOT), &NONCE, now_s).expect("an attestation");
+        assert_eq!(read.gpus.len(), 1);
+        for (keys, expected) in [
+            (keys(&[], fixtures::ROOT), ChainError::Missing),
+            (keys(&[fixtures::INTERMEDIATE], fixtures::ROOT), ChainError::AnotherKey),
+        ] {
+            match check(&signed, &keys, &NONCE, now_s) {
+                Err(TokenError::Chain { problem, .. }) => assert_eq!(problem, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+        let elsewhere = check(&signed, &keys(&chain, fixtures::OTHER_ROOT), &NONCE, now_s);
+        assert!(
+            matches!(
+                elsewhere,
+                Err(TokenError::Chain {
+                    problem: ChainError::Untrusted(_),
+                    ..
+                })
+            ),
+            "{elsewhere:?}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 
+use crate::chain::ChainError;
 use crate::key::{JwkSet, SigningKey};
 
 /// Longest token that is looked at, bytes.
@@ -34,6 +35,14 @@ pub enum TokenError {
     /// The signature is not the key's.
     #[error("the signature is not that of key {0}")]
     Signature(String),
+    /// No given root vouches for the key.
+    #[error("key {kid}: {problem}")]
+    Chain {
+        /// The key's.
+        kid: String,
+        /// What is wrong.
+        problem: ChainError,
+    },
     /// Not a result of this profile.
     #[error("{claim} is {actual:?}; expected {expected:?}")]
     Claim {
@@ -98,6 +107,11 @@ pub(crate) fn sign(payload: &[u8], key: &SigningKey) -> String {
 
 /// The payload of `token`, signed by a key of `keys`.
 pub(crate) fn verify(token: &str, keys: &JwkSet) -> Result<Vec<u8>, TokenError> {
+    verify_by(token, keys).map(|(payload, _)| payload)
+}
+
+/// The payload of `token`, and the `kid` of the key of `keys` that signed it.
+pub(crate) fn verify_by(token: &str, keys: &JwkSet) -> Result<(Vec<u8>, String), TokenError> {
     let malformed = |what: &str| TokenError::Malformed(what.to_owned());
     if token.len() > MAX_TOKEN_BYTES {
         return Err(TokenError::TooLong(token.len()));
@@ -113,8 +127,7 @@ pub(crate) fn verify(token: &str, keys: &JwkSet) -> Result<Vec<u8>, TokenError> 
     let fields: Header =
         serde_json::from_slice(&decode(header, "header")?).map_err(|e| malformed(&format!("header: {e}")))?;
     // The key is chosen by name among the trusted; what else a header brings along (jwk, jku, x5c) is never used.
-    let key = fields.kid.as_deref().and_then(|kid| keys.key(kid));
-    let Some(key) = key else {
+    let Some((kid, key)) = fields.kid.as_deref().and_then(|kid| Some((kid, keys.key(kid)?))) else {
         return Err(TokenError::UnknownKey(fields.kid));
     };
     if fields.alg != key.algorithm().name() {
@@ -128,7 +141,7 @@ pub(crate) fn verify(token: &str, keys: &JwkSet) -> Result<Vec<u8>, TokenError> 
     }
     let message = &token[..header.len() + 1 + payload.len()];
     if !key.verifies(message.as_bytes(), &decode(signature, "signature")?) {
-        return Err(TokenError::Signature(fields.kid.unwrap_or_default()));
+        return Err(TokenError::Signature(kid.to_owned()));
     }
-    decode(payload, "payload")
+    Ok((decode(payload, "payload")?, kid.to_owned()))
 }

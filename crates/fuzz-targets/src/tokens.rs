@@ -1,7 +1,7 @@
 //! Signed results and NVIDIA's tokens, as they come, and signed here so that what is behind the signature is reached.
 
 use appraisal::key::{JwkSet, SigningKey};
-use appraisal::nvidia;
+use appraisal::nvidia::{self, NvidiaKeys};
 use appraisal::reason::Tier;
 use appraisal::result::{AttestationResult, EAR_PROFILE, Expectations, Submodule, VerifierId, verify_result};
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -26,6 +26,13 @@ fn key() -> SigningKey {
 /// The trusted keys: the one that signs here, and another.
 pub(crate) fn keys() -> JwkSet {
     JwkSet::new([key().public(), SigningKey::Ed25519(cast::strangers_key()).public()])
+}
+
+fn nvidia_keys() -> NvidiaKeys {
+    NvidiaKeys {
+        jwks: keys(),
+        roots: None,
+    }
 }
 
 fn sign(payload: &[u8]) -> String {
@@ -90,7 +97,7 @@ pub fn run_cwt(data: &[u8]) {
 /// Where an attestation is accepted that does not name each GPU's token.
 pub fn run_nvidia_eat(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let check = |eat: &str| nvidia::check(eat, &keys(), &NONCE, NOW_S);
+    let check = |eat: &str| nvidia::check(eat, &nvidia_keys(), &NONCE, NOW_S);
     // What is behind a signature cannot be had but with the key.
     assert!(check(text).is_err() || text.contains('.'), "{text}");
     let mut parts = text.split('\0');
@@ -204,7 +211,7 @@ mod tests {
         assert_eq!(verify_jwt(&sign(claims)), Some(result()));
         assert_eq!(verify_cwt(&seeds_of_cwts()[0]), Some(result()));
         let eat = String::from_utf8(seeds_of_nvidia_eats()[1].clone()).expect("text");
-        let read = nvidia::check(&eat, &keys(), &NONCE, NOW_S).expect("an attestation");
+        let read = nvidia::check(&eat, &nvidia_keys(), &NONCE, NOW_S).expect("an attestation");
         assert_eq!(read.gpus["GPU-0"]["hwmodel"], "GH100");
         let profiles = appraisal::profile::Profiles::embedded();
         for policy in crate::documents::seeds_of_policies() {

@@ -180,6 +180,50 @@ fn what_does_not_hold_is_said_and_changes_no_verdict() {
     }
 }
 
+/// Certificates of the key of 0x53 bytes: `crates/appraisal/src/chain.rs` says how they came about.
+#[test]
+fn with_roots_only_keys_with_a_chain_to_one_count() {
+    let key = signing_key(0x53);
+    let place = session(|nonce| eat(nonce, &signing_key(0x53)));
+    let pem = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../appraisal/tests/certificates");
+        fs::read_to_string(format!("{folder}/{name}.pem")).expect("a certificate")
+    };
+    let base64 = |name: &str| -> String { pem(name).lines().filter(|line| !line.starts_with('-')).collect() };
+    let mut keys: Value =
+        serde_json::from_str(&JwkSet::new([PublicKey::P384(*key.verifying_key())]).to_json()).expect("JSON");
+    place.put("bare.json", keys.to_string());
+    keys["keys"][0]["x5c"] = json!([base64("leaf"), base64("intermediate")]);
+    place.put("chained.json", keys.to_string());
+    place.put("root.pem", pem("root"));
+    place.put("other.pem", pem("other-root"));
+    let nvidia = |jwks: &str, roots: &str| {
+        let mut report = report(&place, &["--nvidia-jwks", jwks, "--nvidia-roots", roots]);
+        (report["nvidia"]["status"].take(), report["nvidia"]["why"].take())
+    };
+    assert_eq!(nvidia("chained.json", "root.pem").0, "checked");
+    for (jwks, roots, says) in [
+        ("bare.json", "root.pem", "no certificates come with it"),
+        ("chained.json", "other.pem", "no chain to a given root"),
+    ] {
+        let (status, why) = nvidia(jwks, roots);
+        assert_eq!(status, "refused", "{jwks}");
+        assert!(why.as_str().expect("why").contains(says), "{jwks}: {why}");
+    }
+    for (more, says) in [
+        (
+            &["--nvidia-jwks", "bare.json", "--nvidia-roots", "bare.json"][..],
+            "no certificate",
+        ),
+        (&["--nvidia-roots", "root.pem"][..], "--nvidia-jwks"),
+    ] {
+        let refused = place.validator(&[&["report", "e.cbor"], more].concat());
+        assert_eq!(code(&refused), 2, "{more:?}");
+        let said = text(&refused.stderr);
+        assert!(said.contains(says), "{said}");
+    }
+}
+
 #[test]
 fn a_command_that_gives_nothing_takes_nothing_from_the_session() {
     for (command, says) in [

@@ -18,8 +18,7 @@ use self::device::devices;
 use self::session::{host_reasons, session_reasons};
 use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
-use crate::key::JwkSet;
-use crate::nvidia::Carried;
+use crate::nvidia::{Carried, NvidiaKeys};
 use crate::policy::{Effect, Limits, Policy};
 use crate::profile::Profiles;
 use crate::reason::{Reason, Tier};
@@ -183,9 +182,9 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
 impl Appraisal {
     /// With NVIDIA's own attestation checked by these keys, if the evidence carries one; the verdict stays as it is.
     #[must_use]
-    pub fn with_nvidia_keys(self, subject: &Subject<'_>, jwks: &JwkSet) -> Self {
+    pub fn with_nvidia_keys(self, subject: &Subject<'_>, keys: &NvidiaKeys) -> Self {
         Appraisal {
-            nvidia: Carried::of(subject, Some(jwks)),
+            nvidia: Carried::of(subject, Some(keys)),
             ..self
         }
     }

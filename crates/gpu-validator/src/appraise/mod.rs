@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use appraisal::chain::Roots;
 use appraisal::key::JwkSet;
+use appraisal::nvidia::NvidiaKeys;
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::reason::Tier;
@@ -54,20 +56,24 @@ struct RuleOptions {
     /// Keys of NVIDIA's attestation service, a JWK Set, to check what the evidence carries of it
     #[arg(long, value_name = "FILE")]
     nvidia_jwks: Option<PathBuf>,
+
+    /// Roots in PEM that the certificates (x5c) of those keys must lead to [default: the keys are trusted as they are]
+    #[arg(long, value_name = "FILE", requires = "nvidia_jwks")]
+    nvidia_roots: Option<PathBuf>,
 }
 
 /// What evidence is judged by.
 struct Rules {
     policy: Policy,
     profiles: Profiles,
-    nvidia: Option<JwkSet>,
+    nvidia: Option<NvidiaKeys>,
 }
 
 impl Rules {
     fn appraise(&self, subject: &Subject<'_>, now_unix_ms: u64) -> Appraisal {
         let appraisal = appraise(subject, &self.policy, &self.profiles, now_unix_ms);
         match &self.nvidia {
-            Some(jwks) => appraisal.with_nvidia_keys(subject, jwks),
+            Some(keys) => appraisal.with_nvidia_keys(subject, keys),
             None => appraisal,
         }
     }
@@ -85,7 +91,15 @@ impl RuleOptions {
             Some(file) => Policy::parse(&file.display().to_string(), &read_text(file)?, &profiles)?,
             None => Policy::default(),
         };
-        let nvidia = self.nvidia_jwks.as_deref().map(read_keys).transpose()?;
+        let roots =
+            |file: &PathBuf| Roots::parse(&read_text(file)?).with_context(|| format!("roots {}", file.display()));
+        let nvidia = match &self.nvidia_jwks {
+            Some(file) => Some(NvidiaKeys {
+                jwks: read_keys(file)?,
+                roots: self.nvidia_roots.as_ref().map(roots).transpose()?,
+            }),
+            None => None,
+        };
         Ok(Rules {
             policy,
             profiles,
