@@ -1,9 +1,10 @@
 //! The folder in which an issuer's key lives: one private key that signs, and the public halves of its forerunners.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use keystore::private_file::{self, PrivateFileError};
 use zeroize::Zeroizing;
 
 use crate::key::{Algorithm, JwkSet, KeyError, SigningKey};
@@ -14,22 +15,9 @@ const RETIRED: &str = "retired.jwks.json";
 /// Why a folder is no key ring.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
-    /// A file could not be read or made.
-    #[error("{path}: {error}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Others than the owner can read the private key.
-    #[error("{path} has mode {mode:04o}; expected 0600: run chmod 600 {path}")]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// A file holds no keys.
     #[error("{path}: {error}")]
     Key {
@@ -64,13 +52,13 @@ impl KeyRing {
     /// [`KeyRingError`]; a private key that others can read is refused.
     pub fn load(folder: &Path) -> Result<Self, KeyRingError> {
         let path = folder.join(CURRENT);
-        let pem = read_private(&path)?;
+        let pem = private_file::read(&path)?;
         let signing = SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key { path, error })?;
         let path = folder.join(RETIRED);
         let retired = match fs::read_to_string(&path) {
             Ok(json) => JwkSet::parse(&json).map_err(|error| KeyRingError::Key { path, error })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => JwkSet::default(),
-            Err(error) => return Err(KeyRingError::Io { path, error }),
+            Err(error) => return Err(PrivateFileError::Io { path, error }.into()),
         };
         Ok(KeyRing { signing, retired })
     }
@@ -103,7 +91,7 @@ impl KeyRing {
         };
         let signing = SigningKey::generate(algorithm).map_err(key)?;
         let pem = signing.to_pem().map_err(key)?;
-        write_whole(&path, pem.as_bytes(), false)?;
+        private_file::write(&path, pem.as_bytes(), false)?;
         KeyRing::load(folder)
     }
 
@@ -123,8 +111,8 @@ impl KeyRing {
         let pem = signing.to_pem().map_err(key)?;
         // In this order no signature is ever without its public key.
         ring.retired.insert(ring.signing.public());
-        write_whole(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
-        write_whole(&path, pem.as_bytes(), true)?;
+        private_file::write(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
+        private_file::write(&path, pem.as_bytes(), true)?;
         KeyRing::load(folder)
     }
 
@@ -146,46 +134,6 @@ impl KeyRing {
         }
         set
     }
-}
-
-fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyRingError> {
-    let io = |error| KeyRingError::Io {
-        path: path.to_owned(),
-        error,
-    };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyRingError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-    }
-    fs::read_to_string(path).map(Zeroizing::new).map_err(io)
-}
-
-/// Writes a file whole or not at all; temporary files have mode 0600.
-fn write_whole(path: &Path, bytes: &[u8], may_replace: bool) -> Result<(), KeyRingError> {
-    let io = |error| KeyRingError::Io {
-        path: path.to_owned(),
-        error,
-    };
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(io)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    match may_replace {
-        true => file.persist(path).map_err(|e| io(e.error))?,
-        false => file.persist_noclobber(path).map_err(|e| io(e.error))?,
-    };
-    Ok(())
 }
 
 #[cfg(test)]
@@ -219,7 +167,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
         assert!(matches!(
             KeyRing::load(folder.path()),
-            Err(KeyRingError::Exposed { mode: 0o640, .. })
+            Err(KeyRingError::File(PrivateFileError::Exposed { mode: 0o640, .. }))
         ));
     }
 }

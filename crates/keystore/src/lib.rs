@@ -1,11 +1,14 @@
 //! Ed25519 keys in files: PKCS #8 PEM (RFC 8410), created on first use, readable by their owner alone.
 
-use std::fs;
-use std::io::{self, Write};
+pub mod private_file;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding};
 use zeroize::Zeroizing;
+
+use private_file::PrivateFileError;
 
 /// An Ed25519 private key.
 pub use ed25519_dalek::SigningKey;
@@ -16,22 +19,9 @@ pub enum KeyError {
     /// Neither XDG_CONFIG_HOME nor HOME says where keys live.
     #[error("no place for keys: set HOME or XDG_CONFIG_HOME, or name a key file")]
     NoHome,
-    /// The file could not be read or made.
-    #[error("key file {path}: {error}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Others than the owner can read the file: whoever reads a key can sign with it.
-    #[error("key file {path} has mode {mode:04o}; expected 0600: run chmod 600 {path}")]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// The file cannot be used.
+    #[error("key file {0}")]
+    File(#[from] PrivateFileError),
     /// The file holds no Ed25519 private key.
     #[error("key file {path} is no PKCS #8 PEM of an Ed25519 private key: {problem}")]
     Malformed {
@@ -68,14 +58,14 @@ pub fn default_path(name: &str) -> Result<PathBuf, KeyError> {
 /// [`KeyError`] for a file that cannot be used; it is left as it is.
 pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
     match load(path) {
-        Err(KeyError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(KeyError::File(error)) if error.kind() == Some(io::ErrorKind::NotFound) => {}
         other => return other,
     }
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(KeyError::Randomness)?;
     match create(path, &SigningKey::from_bytes(&seed)) {
         // Somebody else was faster: theirs is the key.
-        Err(KeyError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => load(path),
+        Err(KeyError::File(error)) if error.kind() == Some(io::ErrorKind::AlreadyExists) => load(path),
         other => other.and_then(|()| load(path)),
     }
 }
@@ -86,53 +76,26 @@ pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
 ///
 /// [`KeyError`] for a missing file, one that others can read, or one that holds no key.
 pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
-    let io = |error| KeyError::Io {
-        path: path.to_owned(),
-        error,
-    };
-    let pem = Zeroizing::new(fs::read_to_string(path).map_err(io)?);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-    }
+    let pem = private_file::read(path)?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|e| KeyError::Malformed {
         path: path.to_owned(),
         problem: e.to_string(),
     })
 }
 
-/// Writes `key` to a new file; never over an old one, and whole or not at all.
+/// Writes `key` to a new file; never over an old one.
 fn create(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
-    let io = |error| KeyError::Io {
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| PrivateFileError::Io {
         path: path.to_owned(),
-        error,
-    };
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(io)?;
-    let pem = key
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|e| io(io::Error::other(e.to_string())))?;
-    // Temporary files have mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    file.write_all(pem.as_bytes()).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist_noclobber(path).map_err(|e| io(e.error))?;
-    Ok(())
+        error: io::Error::other(e.to_string()),
+    })?;
+    Ok(private_file::write(path, pem.as_bytes(), false)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -153,7 +116,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
         assert!(matches!(
             load_or_create(&path),
-            Err(KeyError::Exposed { mode: 0o644, .. })
+            Err(KeyError::File(PrivateFileError::Exposed { mode: 0o644, .. }))
         ));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
         fs::write(&path, "no key").expect("a write");
