@@ -159,12 +159,15 @@ fn ctrl_c_says_what_was_checked_and_exits_2() {
          until grep -q recomputing err; do sleep 0.01; done; kill -INT $pid; wait $pid",
         env!("CARGO_BIN_EXE_gpu-validator")
     );
-    let stopped = place.run(Path::new("bash"), &["-c", &script]);
-    let printed = text(&fs::read(place.path("out")).expect("its output"));
-    if code(&stopped) == 0 && printed.contains("affirmed") {
-        println!("skipped: every tile was recomputed before the signal came");
-        return;
-    }
+    // A shell that is kept waiting may send the signal when every tile is done; not five times in a row.
+    let (stopped, printed) = (0..5)
+        .map(|_| {
+            let stopped = place.run(Path::new("bash"), &["-c", &script]);
+            let printed = text(&fs::read(place.path("out")).expect("its output"));
+            (stopped, printed)
+        })
+        .find(|(stopped, _)| code(stopped) != 0)
+        .expect("a signal comes before the end");
     assert_eq!(code(&stopped), 2, "{printed}");
     assert!(
         printed.starts_with("verdict      none (stopped): checked "),
