@@ -2,7 +2,8 @@
 # Fuzzes each target, or those named, for so many seconds: fuzz/run.sh SECONDS [TARGET...]
 # Needs the nightly toolchain named below and cargo-fuzz (cargo install --locked cargo-fuzz@0.13.2). New inputs go to
 # fuzz/work, findings to fuzz/artifacts; fuzz/corpus is what is kept. KEEP=1 minimises what was found and known into
-# fuzz/corpus.
+# fuzz/corpus. FUZZ_SEED=N draws from that seed (CI does, so that a run is judged by its change and not by its luck);
+# without it every run draws anew.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,7 +22,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$work" "fuzz/corpus/$target"
     cargo run --quiet --locked -p fuzz-targets --example seeds -- "$target" "$work"
     cargo "+$toolchain" fuzz run --release --debug-assertions "$target" "$work" "fuzz/corpus/$target" -- \
-        -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1
+        -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -seed="${FUZZ_SEED:-0}"
     if [[ ${KEEP:-0} == 1 ]]; then
         kept=$(mktemp -d)
         cargo "+$toolchain" fuzz run --release --debug-assertions "$target" -- \
