@@ -153,6 +153,29 @@ fn every_reason_is_in_the_spec_with_its_message() {
     );
 }
 
+/// The guide explains each reason in the section of its status, with a cause and a remedy.
+#[test]
+fn every_reason_is_in_the_guide_with_a_remedy() {
+    let text = spec("../docs/guide.md");
+    let section = |title: &str| {
+        let rest = text.split(&format!("\n### {title}\n")).nth(1).expect("a section");
+        rest.split("\n#").next().unwrap_or(rest)
+    };
+    let sections = [section("Contraindicated"), section("Could not run")];
+    for verdict in verdicts().iter().filter(|verdict| !verdict.code().is_empty()) {
+        let (code, own) = (verdict.code(), sections[verdict.status() as usize - 1]);
+        let start = format!("| `{code}` | ");
+        let row = own.lines().find_map(|line| line.strip_prefix(&start));
+        let cells: Vec<&str> = row.map_or(Vec::new(), |row| row.trim_end_matches(" |").split(" | ").collect());
+        assert!(
+            cells.len() == 2 && cells.iter().all(|cell| !cell.is_empty()),
+            "docs/guide.md: {code}: {cells:?}"
+        );
+    }
+    let flood = format!("| `flood` | more than {} PROGRESS frames | ", limits::MAX_PROGRESS_FRAMES);
+    assert!(text.contains(&flood), "docs/guide.md lacks {flood:?}");
+}
+
 #[test]
 fn every_limit_is_in_the_spec_with_its_value() {
     let range = |range: &RangeInclusive<u32>, step| format!("{}..={}, step {step}", range.start(), range.end());
