@@ -18,7 +18,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     gpu-validator attest -- ssh host gpu-attestor agent --stdio\n  \
-    gpu-validator attest --preset standard --evidence e.cbor -- srun -w node7 gpu-attestor agent --stdio\n  \
+    gpu-validator attest --preset standard --evidence e.cbor -- srun -u -w node7 gpu-attestor agent --stdio\n  \
     gpu-validator attest --json -- kubectl exec -i pod -- gpu-attestor agent --stdio")]
 pub(crate) struct Options {
     #[command(flatten)]
