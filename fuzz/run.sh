@@ -22,7 +22,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$work" "fuzz/corpus/$target"
     cargo run --quiet --locked -p fuzz-targets --example seeds -- "$target" "$work"
     cargo "+$toolchain" fuzz run --release --debug-assertions "$target" "$work" "fuzz/corpus/$target" -- \
-        -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -seed="${FUZZ_SEED:-0}"
+        -max_total_time="$seconds" -max_len=8192 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 -seed="${FUZZ_SEED:-0}"
     if [[ ${KEEP:-0} == 1 ]]; then
         kept=$(mktemp -d)
         cargo "+$toolchain" fuzz run --release --debug-assertions "$target" -- \
