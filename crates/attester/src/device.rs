@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
 use protocol::cbor::Label;
@@ -53,12 +54,12 @@ pub(crate) enum Done {
     Opened(Vec<(usize, [Opening; 3])>, Vec<Label>),
 }
 
-/// A device's thread; dropping it cancels its work and waits for it to end.
+/// A device's thread. It ends by itself once this is dropped and its work is done.
 pub(crate) struct Worker {
     pub(crate) ordinal: DeviceOrdinal,
     pub(crate) meter: Arc<Meter>,
-    commands: Option<Sender<Command>>,
-    thread: Option<JoinHandle<()>>,
+    commands: Sender<Command>,
+    thread: JoinHandle<()>,
 }
 
 /// How far a device has come.
@@ -94,31 +95,38 @@ impl Worker {
         Worker {
             ordinal,
             meter,
-            commands: Some(commands),
-            thread: Some(thread),
+            commands,
+            thread,
         }
     }
 
     pub(crate) fn send(&self, command: Command) {
         // A thread that is gone has reported why.
-        let _ = self.commands.as_ref().map(|commands| commands.send(command));
+        let _ = self.commands.send(command);
     }
 
     pub(crate) fn cancel(&self) {
         self.meter.is_cancelled.store(true, Ordering::Relaxed);
     }
-}
 
-impl Drop for Worker {
-    fn drop(&mut self) {
+    /// Cancels the work and waits for the thread to end, until then at most; whether it has. A thread that has not is left
+    /// behind with its engine: waiting for a device that hangs would keep everything else.
+    pub(crate) fn end_until(self, until: Instant) -> bool {
         self.cancel();
-        self.commands = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic was reported as an error.
-            let _ = thread.join();
+        let Worker { commands, thread, .. } = self;
+        drop(commands);
+        while !thread.is_finished() {
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
+        // A panic was reported as an error.
+        let _ = thread.join();
+        true
     }
 }
+
 
 fn work(
     device: &mut Device,
@@ -199,5 +207,68 @@ fn obey(
             let labels = labels.unwrap_or_default();
             Ok(Done::Opened(openings, labels))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Prepares until the test is over, cancelled or not: a driver that does not come back.
+    struct Hanging(Receiver<()>);
+
+    impl Engine for Hanging {
+        fn prepare(&mut self, _: &Assignment) -> Result<(), EngineError> {
+            // Ends with an error once the test has.
+            let _ = self.0.recv();
+            Ok(())
+        }
+
+        fn fill(&mut self, _: &FillTask, _: &dyn Progress) -> Result<Root, EngineError> {
+            Err(EngineError::Cancelled)
+        }
+
+        fn sweep(&mut self, _: &Salt, _: &dyn Progress) -> Result<Root, EngineError> {
+            Err(EngineError::Cancelled)
+        }
+
+        fn open(&mut self, _: CommitmentId, _: u32) -> Result<Opening, EngineError> {
+            Err(EngineError::Cancelled)
+        }
+    }
+
+    #[test]
+    fn a_device_that_hangs_is_left_behind_and_an_idle_one_ends() {
+        let soon = || Instant::now() + Duration::from_millis(50);
+        let (_holds, held) = channel();
+        let start = |receiver| {
+            let offer = DeviceOffer {
+                ordinal: DeviceOrdinal(0),
+                engine: String::new(),
+                model: String::new(),
+                memory_bytes: 0,
+                available_bytes: 0,
+                reserve_bytes: 0,
+                operand_copies: 0,
+                operand_rows: 0,
+                labels: Vec::new(),
+            };
+            let device = Device {
+                offer,
+                engine: Box::new(Hanging(receiver)),
+                telemetry: None,
+            };
+            Worker::start(device, |_, _| ())
+        };
+        let hanging = start(held);
+        hanging.send(Command::Prepare(Assignment {
+            matrix_dim: 256,
+            matrix_offset: 0,
+            num_matrices: 1,
+            max_inner_dim: 64,
+        }));
+        assert!(!hanging.end_until(soon()));
+        let idle = start(channel().1);
+        assert!(idle.end_until(Instant::now() + Duration::from_secs(30)));
     }
 }

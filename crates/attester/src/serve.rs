@@ -26,6 +26,10 @@ use crate::device::{Command, Device, Done, Worker};
 /// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
+/// How long devices have to end once the session is over. A launch on a GPU takes a third of a second; one that does not come
+/// back must not keep the host's process.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
 /// Who attests, and with what.
 pub struct Attester {
     /// Name and version of the software.
@@ -132,7 +136,7 @@ pub fn serve(
         opening_since: None,
     };
     served.send(&hello)?;
-    served.run(&incoming)
+    served.run(incoming)
 }
 
 /// As many labels of each device as all devices can have, in the order of devices.
@@ -176,7 +180,10 @@ struct Served<W> {
 }
 
 impl<W: Write> Served<W> {
-    fn run(&mut self, incoming: &Receiver<Event>) -> Result<ResultMessage, ServeError> {
+    /// Takes events until the session is over. Then nobody receives any more: a device's thread that has something to report
+    /// to a full queue must not wait for ever, as it is about to be waited for itself (the test
+    /// `a_flood_keeps_no_device`).
+    fn run(&mut self, incoming: Receiver<Event>) -> Result<ResultMessage, ServeError> {
         loop {
             let event = match incoming.recv_timeout(PROGRESS_EVERY) {
                 Ok(event) => event,
@@ -341,6 +348,14 @@ impl<W> Drop for Served<W> {
     fn drop(&mut self) {
         // All at once, so that each ends while the others do.
         self.workers.iter().for_each(Worker::cancel);
+        let until = Instant::now() + END_WITHIN;
+        for worker in self.workers.drain(..) {
+            let ordinal = worker.ordinal;
+            if !worker.end_until(until) {
+                // Nothing is left to tell it to where that fails.
+                let _ = writeln!(io::stderr(), "device {ordinal} did not end within {END_WITHIN:?} and is left behind");
+            }
+        }
     }
 }
 

@@ -67,9 +67,6 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
     let attestation = verifier::attest(from_attester, to_attester, &settings, &progress)?;
     drop(progress);
-    // What the Attester's side met is in the verdict.
-    let _ = served.join();
-
     if let Some(file) = file {
         file.write(&attestation.sealed)?;
     }
@@ -86,6 +83,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
             ))?;
         }
     }
+    // After the evidence, which must not wait for a device that hangs. What the Attester's side met is in the verdict.
+    let _ = served.join();
     let verdict = attestation.session.verdict().context("a session without a verdict")?;
     if let Exit::NoVerdict = Exit::from(verdict) {
         cli::tell(format_args!("could not run: {}", verdict.message()));

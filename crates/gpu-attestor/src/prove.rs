@@ -67,9 +67,6 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let assumptions = default_assumptions(OFFLINE_ERROR_BITS);
     let attestation = verifier::prove(from_attester, to_attester, &challenge, &assumptions, &key, &progress)?;
     drop(progress);
-    // What the Attester's side met is in the verdict.
-    let _ = served.join();
-
     if let Some(verdict) = attestation.session.verdict() {
         if let Verdict::Affirmed = verdict {
             anyhow::bail!("a verdict before any tile was recomputed: a defect of this software");
@@ -77,6 +74,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         anyhow::bail!("nothing was proven: {}", verdict.message());
     }
     file.write(&attestation.sealed)?;
+    // After the evidence, which must not wait for a device that hangs. What the Attester's side met is in the verdict.
+    let _ = served.join();
     let checksum = attestation.session.checksum().map(|checksum| checksum.to_string());
     let path = options.evidence.display();
     if options.json {

@@ -1,0 +1,138 @@
+//! A Verifier that floods and goes away keeps neither the session nor its devices.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use attester::{Attester, Device, ServeError, serve};
+use ed25519_dalek::SigningKey;
+use protocol::bytes::{DeviceOrdinal, Identity, Root, Salt};
+use protocol::cbor::Canonical;
+use protocol::commitment::Opening;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::frame::{Frame, MessageType};
+use protocol::message::DeviceOffer;
+use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
+
+/// Is still preparing when the session ends, and says when it is dropped.
+struct Slow(Sender<DeviceOrdinal>, DeviceOrdinal);
+
+impl Engine for Slow {
+    fn prepare(&mut self, _: &Assignment) -> Result<(), EngineError> {
+        thread::sleep(Duration::from_millis(500));
+        Ok(())
+    }
+
+    fn fill(&mut self, _: &FillTask, _: &dyn Progress) -> Result<Root, EngineError> {
+        Err(EngineError::Cancelled)
+    }
+
+    fn sweep(&mut self, _: &Salt, _: &dyn Progress) -> Result<Root, EngineError> {
+        Err(EngineError::Cancelled)
+    }
+
+    fn open(&mut self, _: CommitmentId, _: u32) -> Result<Opening, EngineError> {
+        Err(EngineError::Cancelled)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        // The test may have failed already.
+        let _ = self.0.send(self.1);
+    }
+}
+
+fn plan(devices: u32) -> Plan {
+    let device = |g| DevicePlan {
+        ordinal: DeviceOrdinal(g),
+        matrix_offset: g.into(),
+        num_matrices: 1,
+    };
+    Plan::new(PlanFields {
+        session_id: [0; 16],
+        verifier: Identity([0; 32]),
+        verifier_name: String::new(),
+        audience: String::new(),
+        matrix_dim: 256,
+        devices: (0..devices).map(device).collect(),
+        iterations: vec![Iteration {
+            inner_dim: 64,
+            sweeps: 1,
+        }],
+        samples: 1,
+        deadlines: Deadlines {
+            ready_ms: 1,
+            fill_ms: 1,
+            sweep_ms: 1,
+            openings_ms: 1,
+        },
+    })
+    .expect("within the bounds")
+}
+
+/// Sends PLAN and that many frames of an unknown type, and hangs up; how the session ended.
+fn flooded_with(frames: u32, devices: u32) -> ServeError {
+    let (dropped, all_dropped) = channel();
+    let device = |g| Device {
+        offer: DeviceOffer {
+            ordinal: DeviceOrdinal(g),
+            engine: "slow".into(),
+            model: "none".into(),
+            memory_bytes: 1 << 30,
+            available_bytes: 1 << 30,
+            reserve_bytes: 0,
+            operand_copies: 0,
+            operand_rows: 0,
+            labels: Vec::new(),
+        },
+        engine: Box::new(Slow(dropped.clone(), DeviceOrdinal(g))),
+        telemetry: None,
+    };
+    let attester = Attester {
+        software: "flood".into(),
+        labels: Vec::new(),
+        devices: (0..devices).map(device).collect(),
+        key: SigningKey::from_bytes(&[1; 32]),
+        attestation: None,
+    };
+    drop(dropped);
+    let (from_verifier, mut to_attester) = io::pipe().expect("a pipe");
+    let (served, outcome) = channel();
+    thread::spawn(move || {
+        // The test may have failed already.
+        let _ = served.send(serve(attester, from_verifier, io::sink()));
+    });
+    let mut send = |frame: &Frame| {
+        to_attester.write_all(&frame.header()).expect("it reads");
+        to_attester.write_all(&frame.payload).expect("it reads");
+    };
+    send(&Frame::new(MessageType::Plan, plan(devices).to_bytes()));
+    for _ in 0..frames {
+        send(&Frame {
+            type_number: 77,
+            payload: Vec::new(),
+        });
+    }
+    drop(to_attester);
+    let outcome = outcome.recv_timeout(Duration::from_secs(30)).expect("the session ends");
+    let mut ended: Vec<_> = (0..devices)
+        .map(|_| {
+            all_dropped
+                .recv_timeout(Duration::from_secs(30))
+                .expect("every engine is dropped")
+        })
+        .collect();
+    ended.sort_unstable();
+    assert!(ended.into_iter().eq((0..devices).map(DeviceOrdinal)));
+    outcome.expect_err("no RESULT came")
+}
+
+#[test]
+fn a_flood_keeps_no_device() {
+    for (frames, devices) in [(1, 1), (10, 3), (500, 1), (500, 64)] {
+        let error = flooded_with(frames, devices);
+        assert!(matches!(error, ServeError::Violation(_)), "{frames} frames: {error}");
+    }
+}
