@@ -116,7 +116,9 @@ impl Stage {
                 self.send(frame).expect("a due frame is taken");
             }
             Step::Receive { .. } => {
-                if let Some(frame) = self.coming.pop_front() {
+                if let Some(frame) = self.coming.pop_front()
+                    && frame.message_type() != Some(MessageType::Progress)
+                {
                     let at_ns = self.at_ns();
                     self.verifier.received(at_ns, frame).expect("a message is waited for");
                 }

@@ -320,11 +320,12 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Takes a message that came whole at `at_ns`; whatever is wrong with it becomes the verdict.
+    /// Takes a message that came whole at `at_ns`; whatever is wrong with it becomes the verdict. PROGRESS is no part of the
+    /// session: whoever drives it keeps it.
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] where no message is waited for.
+    /// [`Inconsistent`] where no message is waited for, and for PROGRESS.
     pub fn received(&mut self, at_ns: u64, frame: Frame) -> Result<(), Inconsistent> {
         let step = self.step();
         let Step::Receive { phase, .. } = step else {
@@ -341,6 +342,9 @@ impl VerifierSession {
                 after_ns: at_ns,
             });
         }
+        if frame.message_type() == Some(MessageType::Progress) {
+            return Err(Inconsistent::Event("PROGRESS, which is put aside,", step));
+        }
         let outcome = self.take(phase, at_ns, &frame);
         self.records.push(Record {
             at_ns,
@@ -356,7 +360,7 @@ impl VerifierSession {
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] for a deadline that has not passed, or after the end.
+    /// [`Inconsistent`] for a deadline that has not passed, for an oversized frame within its cap, or after the end.
     pub fn ended(&mut self, at_ns: u64, cause: EndCause) -> Result<(), Inconsistent> {
         let step = self.step();
         if matches!(step, Step::Done | Step::Check) {
@@ -386,6 +390,13 @@ impl VerifierSession {
                 detail: (!detail.is_empty()).then(|| detail.clone()),
                 after_nonce: self.is_after_nonce(),
             }),
+            EndCause::Oversized {
+                length_bytes,
+                limit_bytes,
+                ..
+            } if length_bytes <= limit_bytes => {
+                return Err(Inconsistent::Event("an oversized frame within its cap", step));
+            }
             &EndCause::Oversized {
                 type_number,
                 length_bytes,
@@ -520,18 +531,22 @@ impl VerifierSession {
         let Some(message_type) = frame.message_type() else {
             return Err(self.unexpected(phase, frame.type_number));
         };
+        // Giving up answers nothing, so it cannot come before its question: it counts from its own stamp.
+        let is_abort = message_type == MessageType::Abort;
+        let is_early = is_abort && at_ns < self.phase_start_ns;
         // OPENINGS have their timing checked after sizes and signature (spec §5).
-        if message_type != MessageType::Openings {
+        if message_type != MessageType::Openings && !is_early {
             self.check_time(phase, at_ns)?;
         }
-        if message_type == MessageType::Abort {
+        if is_abort {
             let abort: Abort = self.parse(message_type, &frame.payload)?;
-            return Err(if self.is_after_sample() {
+            return Err(if self.is_after_sample() && !is_early {
                 Verdict::Contraindicated(Failure::Unopened(format!("{}: {}", abort.code.name(), abort.message)))
             } else {
+                let began_ns = self.windows.first().map(|first| first.fill_start_ns);
                 Verdict::CouldNotRun(Obstacle::Aborted {
                     abort,
-                    after_nonce: self.is_after_nonce(),
+                    after_nonce: began_ns.is_some_and(|began_ns| at_ns >= began_ns),
                 })
             });
         }

@@ -424,6 +424,42 @@ fn vectors() -> Vec<Vector> {
             Verdict("out-of-memory"),
         ),
         vector(
+            "abort-before-salt-was-sent",
+            "ABORT came after the last FILLED and before SALT v was sent: it answers nothing, so it is not premature",
+            cut_at(
+                7,
+                Record {
+                    at_ns: 7 * MS - 1,
+                    event: abort(),
+                },
+            ),
+            Verdict("out-of-memory"),
+        ),
+        vector(
+            "abort-before-sample-was-sent",
+            "ABORT came before SAMPLE was sent: the samples were not known",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                *e.records.last_mut().expect("OPENINGS") = Record {
+                    at_ns: sent_ns - 1,
+                    event: abort(),
+                };
+            }),
+            Verdict("out-of-memory"),
+        ),
+        vector(
+            "abort-when-sample-was-sent",
+            "ABORT came in the nanosecond in which SAMPLE was sent",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                *e.records.last_mut().expect("OPENINGS") = Record {
+                    at_ns: sent_ns,
+                    event: abort(),
+                };
+            }),
+            Verdict("unopened"),
+        ),
+        vector(
             "no-ready",
             "READY does not come in time",
             cut_at(2, end(1002, EndCause::Deadline)),
@@ -489,6 +525,34 @@ fn vectors() -> Vec<Vector> {
             "a message after OPENINGS",
             changed(Mode::Online, &|e| e.records.push(e.records[0].clone())),
             Refused("record 18: a message where"),
+        ),
+        vector(
+            "progress-recorded",
+            "PROGRESS is recorded as taken",
+            cut_at(
+                4,
+                Record {
+                    at_ns: 5 * MS,
+                    event: Event::Received(Frame::new(protocol::frame::MessageType::Progress, vec![0x81, 0x80])),
+                },
+            ),
+            Refused("record 4: PROGRESS, which is put aside, where"),
+        ),
+        vector(
+            "oversized-within-its-cap",
+            "an oversized frame is recorded whose length is its cap",
+            cut_at(
+                4,
+                end(
+                    5,
+                    EndCause::Oversized {
+                        type_number: 5,
+                        length_bytes: 65_536,
+                        limit_bytes: 65_536,
+                    },
+                ),
+            ),
+            Refused("record 4: an oversized frame within its cap where"),
         ),
         vector(
             "salt-skipped",
