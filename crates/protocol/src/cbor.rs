@@ -31,19 +31,9 @@ pub trait Canonical: Sized {
     ///
     /// [`Malformed`] for truncated, trailing, non-canonical or invalid input.
     fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader(Decoder::new(bytes));
+        let mut reader = Reader::new(bytes);
         let value = Self::read(&mut reader)?;
-        let read = reader.0.position();
-        if read != bytes.len() {
-            return Err(Malformed::Trailing {
-                read,
-                total: bytes.len(),
-            });
-        }
-        // Encoding again finds whatever the decoder is lenient about: long integers, indefinite lengths.
-        if value.to_bytes() != bytes {
-            return Err(Malformed::NotCanonical);
-        }
+        reader.check_whole(bytes, &value.to_bytes())?;
         Ok(value)
     }
 }
@@ -144,6 +134,28 @@ impl Writer {
 pub struct Reader<'a>(Decoder<'a>);
 
 impl<'a> Reader<'a> {
+    /// Reads from the first of `bytes` on.
+    #[must_use]
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Reader(Decoder::new(bytes))
+    }
+
+    /// Whether what was read is all of `bytes`, and `again`, its canonical encoding, the same.
+    pub(crate) fn check_whole(&self, bytes: &[u8], again: &[u8]) -> Result<(), Malformed> {
+        let read = self.0.position();
+        if read != bytes.len() {
+            return Err(Malformed::Trailing {
+                read,
+                total: bytes.len(),
+            });
+        }
+        // Encoding again finds whatever the decoder is lenient about: long integers, indefinite lengths.
+        if again != bytes {
+            return Err(Malformed::NotCanonical);
+        }
+        Ok(())
+    }
+
     /// An array header of exactly `len` items.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::challenge::{Challenge, ChallengeError};
 use crate::derive::derive;
 use crate::frame::MessageType;
+use crate::limits::MAX_RECORDS;
 use crate::message::NonceMessage;
 use crate::record::{Event, Record};
 use crate::verifier::{Inconsistent, Mode, SIGNATURE_BYTES, Step, VerifierConfig, VerifierSession};
@@ -223,7 +224,7 @@ impl Canonical for Evidence {
             assumptions: Assumptions::read(from)?,
             challenge: from.optional(Challenge::read)?,
             sealer: Identity(from.array_of_bytes("sealer")?),
-            records: from.list("records", 0..=usize::MAX)?,
+            records: from.list("records", 0..=MAX_RECORDS)?,
         })
     }
 }

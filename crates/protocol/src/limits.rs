@@ -66,6 +66,10 @@ pub const MAX_SMALL_BYTES: u64 = 64 << 10;
 /// Most PROGRESS frames of one session: twelve days of four a second.
 pub const MAX_PROGRESS_FRAMES: u64 = 1 << 22;
 
+/// Most records of a session: FILLED and SWEPT of all devices and two SALTs an iteration, HELLO, PLAN, READY, NONCE, SAMPLE,
+/// OPENINGS, and an end.
+pub const MAX_RECORDS: usize = MAX_SWEEPS as usize * (2 * MAX_DEVICES + 2) + 7;
+
 // Combinations that would break the arithmetic elsewhere fail here, at compile time.
 const _: () = assert!(TILE_WORDS.is_power_of_two(), "the word shift is a mask");
 const _: () = assert!(LEAVES_PER_CHUNK * 8 == 1024, "an opening is one BLAKE3 chunk");

@@ -411,42 +411,73 @@ impl Canonical for SampleMessage {
     }
 }
 
-impl Canonical for OpeningsBody {
-    fn write(&self, to: &mut Writer) {
-        // The optional item is absent, not null: what has none is as short as before there was any.
-        to.array(2 + usize::from(self.attestation.is_some()));
-        to.array(self.openings.len());
-        for sample in &self.openings {
-            to.list(sample);
+impl OpeningsBody {
+    /// The body whose canonical bytes are `bytes`, with its first `most` samples alone, and how many it has. Those left out
+    /// are held to the same form: a sample with nothing in it has 10 bytes, and takes fourteen times that to keep.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] as in [`Canonical::from_bytes`].
+    pub fn first_samples(bytes: &[u8], most: u64) -> Result<(Self, usize), Malformed> {
+        let (mut reader, mut again) = (Reader::new(bytes), Writer::default());
+        let read = Self::read_first(&mut reader, most, &mut again)?;
+        reader.check_whole(bytes, &again.into_bytes())?;
+        Ok(read)
+    }
+
+    /// Reads a body, keeps its first `most` samples, and writes all of it `again`; the number of its samples beside it.
+    fn read_first(from: &mut Reader<'_>, most: u64, again: &mut Writer) -> Result<(Self, usize), Malformed> {
+        let items = from.array_within("openings", 2..=3)?;
+        let len = from.array_within("samples", 0..=usize::MAX)?;
+        again.array(items);
+        again.array(len);
+        // No reservation: memory grows with bytes that really came.
+        let mut openings = Vec::new();
+        for _ in 0..len {
+            from.array("openings of a sample", 3)?;
+            let sample = [Opening::read(from)?, Opening::read(from)?, Opening::read(from)?];
+            again.list(&sample);
+            if (openings.len() as u64) < most {
+                openings.push(sample);
+            }
         }
+        let body = OpeningsBody {
+            openings,
+            labels: from.list("session labels", 0..=MAX_LABELS)?,
+            attestation: match items {
+                2 => None,
+                _ => Some(from.bytes("attestation", MAX_ATTESTATION_BYTES)?.to_vec()),
+            },
+        };
+        if body.attestation.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Malformed::value("attestation", "at least 1 byte", 0));
+        }
+        body.write_beside_samples(again);
+        Ok((body, len))
+    }
+
+    /// Labels and attestation. The optional item is absent, not null: what has none is as short as before there was any.
+    fn write_beside_samples(&self, to: &mut Writer) {
         to.list(&self.labels);
         if let Some(attestation) = &self.attestation {
             to.bytes(attestation);
         }
     }
+}
+
+impl Canonical for OpeningsBody {
+    fn write(&self, to: &mut Writer) {
+        to.array(2 + usize::from(self.attestation.is_some()));
+        to.array(self.openings.len());
+        for sample in &self.openings {
+            to.list(sample);
+        }
+        self.write_beside_samples(to);
+    }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let items = from.array_within("openings", 2..=3)?;
-        let len = from.array_within("samples", 0..=usize::MAX)?;
-        // No reservation: memory grows with bytes that really came.
-        let mut openings = Vec::new();
-        for _ in 0..len {
-            from.array("openings of a sample", 3)?;
-            openings.push([Opening::read(from)?, Opening::read(from)?, Opening::read(from)?]);
-        }
-        let labels = from.list("session labels", 0..=MAX_LABELS)?;
-        let attestation = match items {
-            2 => None,
-            _ => Some(from.bytes("attestation", MAX_ATTESTATION_BYTES)?.to_vec()),
-        };
-        if attestation.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Malformed::value("attestation", "at least 1 byte", 0));
-        }
-        Ok(OpeningsBody {
-            openings,
-            labels,
-            attestation,
-        })
+        let (body, _) = Self::read_first(from, u64::MAX, &mut Writer::default())?;
+        Ok(body)
     }
 }
 

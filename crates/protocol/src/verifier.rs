@@ -618,14 +618,15 @@ impl VerifierSession {
         let Some((body_bytes, signature)) = payload.split_last_chunk::<SIGNATURE_BYTES>() else {
             return Err(malformed(format!("{} bytes, shorter than a signature", payload.len())));
         };
-        let body = OpeningsBody::from_bytes(body_bytes).map_err(|e| malformed(e.to_string()))?;
+        let plan = &self.plan.as_ref().expect("OPENINGS follow PLAN").value;
+        let expected = plan.total_samples();
+        let (body, actual) = OpeningsBody::first_samples(body_bytes, expected).map_err(|e| malformed(e.to_string()))?;
         let body = self.openings.insert(body);
         let failed = |failure: Failure| Verdict::Contraindicated(failure);
-        let plan = &self.plan.as_ref().expect("OPENINGS follow PLAN").value;
-        if body.openings.len() as u64 != plan.total_samples() {
+        if actual as u64 != expected {
             return Err(failed(Failure::Openings(OpeningsError::Count {
-                expected: usize::try_from(plan.total_samples()).unwrap_or(usize::MAX),
-                actual: body.openings.len(),
+                expected: usize::try_from(expected).unwrap_or(usize::MAX),
+                actual,
             })));
         }
         // Only now: a plan of a few kilobytes may ask for billions, and this many have really come.

@@ -226,3 +226,74 @@ fn fields_of_evidence_have_their_bounds() {
     assert!(!with(|a| a.error_bits = 257));
     assert!(!with(|a| a.error_bits = 0));
 }
+
+/// An Attester sends as many samples as its cap lets through, each of ten bytes: they are counted and held to their form, and
+/// no more of them are kept than were drawn.
+#[test]
+fn samples_past_those_drawn_are_read_and_not_kept() {
+    let empty = Opening {
+        chunk: Vec::new(),
+        siblings: Vec::new(),
+    };
+    let body = |len| OpeningsBody {
+        openings: vec![[(); 3].map(|()| empty.clone()); len],
+        labels: Vec::new(),
+        attestation: None,
+    };
+    let bytes = body(100_000).to_bytes();
+    assert_eq!(OpeningsBody::first_samples(&bytes, 7), Ok((body(7), 100_000)));
+    assert_eq!(
+        OpeningsBody::first_samples(&bytes, 100_000),
+        Ok((body(100_000), 100_000))
+    );
+    assert_eq!(OpeningsBody::first_samples(&body(3).to_bytes(), 7), Ok((body(3), 3)));
+
+    // The last sample's last list of siblings, then the empty labels: each in a longer encoding, or of another kind.
+    let with_end = |end: &[u8]| [&bytes[..bytes.len() - 2], end].concat();
+    assert_eq!(with_end(&[0x80, 0x80]), bytes);
+    for end in [
+        &[0x98, 0x00, 0x80][..],
+        &[0x80, 0x98, 0x00],
+        &[0x80],
+        &[0x80, 0x80, 0x80],
+        &[0x81, 0x00, 0x80],
+    ] {
+        assert!(OpeningsBody::first_samples(&with_end(end), 7).is_err(), "{end:x?}");
+        assert!(OpeningsBody::from_bytes(&with_end(end)).is_err(), "{end:x?}");
+    }
+}
+
+/// Evidence is read before its seal can be checked: a list of records that no session is as long as is not begun.
+#[test]
+fn evidence_has_no_more_records_than_a_session() {
+    let evidence = Evidence {
+        config: VerifierConfig {
+            mode: Mode::Online,
+            hello_deadline_ms: 1,
+            tls_exporter: None,
+        },
+        started_unix_ms: 0,
+        assumptions: Assumptions {
+            best_rate_ops: 1,
+            link_in_bytes: 1,
+            link_out_bytes: 1,
+            helper_bytes: 1,
+            on_chip_bytes: 1,
+            error_bits: 20,
+        },
+        challenge: None,
+        sealer: Identity([0; 32]),
+        records: Vec::new(),
+    };
+    let bytes = evidence.to_bytes();
+    let announcing = |records: u32| {
+        let head = &bytes[..bytes.len() - 1];
+        Evidence::from_bytes(&[head, &[0x9A], &records.to_be_bytes()].concat())
+            .expect_err("nothing follows")
+            .to_string()
+    };
+    let most = protocol::limits::MAX_RECORDS as u32;
+    assert!(announcing(most).contains("end of input"), "{}", announcing(most));
+    let refused = format!("records: expected 0..={most} items, got {}", most + 1);
+    assert_eq!(announcing(most + 1), refused);
+}

@@ -172,7 +172,10 @@ fn every_reason_is_in_the_guide_with_a_remedy() {
             "docs/guide.md: {code}: {cells:?}"
         );
     }
-    let flood = format!("| `flood` | more than {} PROGRESS frames | ", limits::MAX_PROGRESS_FRAMES);
+    let flood = format!(
+        "| `flood` | more than {} PROGRESS frames | ",
+        limits::MAX_PROGRESS_FRAMES
+    );
     assert!(text.contains(&flood), "docs/guide.md lacks {flood:?}");
 }
 
@@ -212,6 +215,7 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ("labels of a host, device or session", limits::MAX_LABELS.to_string()),
         ("bytes of an attestation", limits::MAX_ATTESTATION_BYTES.to_string()),
         ("PROGRESS frames of a session", limits::MAX_PROGRESS_FRAMES.to_string()),
+        ("records of evidence", limits::MAX_RECORDS.to_string()),
         (
             "Verifier, before it has sent PLAN | HELLO",
             limits::MAX_HELLO_BYTES.to_string(),
