@@ -1,15 +1,17 @@
 //! Sessions that are affirmed, and what their evidence says when it is checked again.
 
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use engine_cpu::{Path, TileComputerError};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::claims::Claims;
 use protocol::verdict::Verdict;
-use verifier::recompute::Recompute;
+use verifier::recompute::{Recompute, RecomputeError};
 use verifier::report::Report;
-use verifier::{Observer, Unobserved, VerifyError, verify};
+use verifier::{Observer, SessionError, Settings, Unobserved, VerifyError, attest, verify};
 
 #[test]
 fn a_session_is_affirmed_and_its_evidence_too() {
@@ -34,6 +36,29 @@ fn a_session_is_affirmed_and_its_evidence_too() {
             Report::new(&verified.evidence, &verified.session, &attestation.sealed)
         );
     }
+}
+
+/// What would fail on the Verifier's side at the end fails before the Attester is asked for anything.
+#[test]
+fn a_verifier_that_cannot_recompute_asks_for_no_work() {
+    let lacking = Path::ALL.into_iter().find(|path| !path.is_available());
+    let settings = Settings {
+        recompute: Recompute {
+            path: lacking.expect("x86-64 and ARM paths are not on one CPU"),
+            ..Recompute::default()
+        },
+        ..settings()
+    };
+    let (from_attester, _silent) = io::pipe().expect("a pipe");
+    let (mut asked, to_attester) = io::pipe().expect("a pipe");
+    let outcome = attest(from_attester, to_attester, &settings, &Unobserved);
+    assert!(matches!(
+        outcome,
+        Err(SessionError::Recompute(RecomputeError::Cpu(TileComputerError::Unsupported(_))))
+    ));
+    let mut sent = Vec::new();
+    asked.read_to_end(&mut sent).expect("the other end is closed");
+    assert!(sent.is_empty());
 }
 
 /// Stops the check once so many samples agree, and keeps what they certify.

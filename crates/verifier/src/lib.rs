@@ -4,6 +4,7 @@
 
 pub mod calibrate;
 pub mod challenge_file;
+mod clock;
 pub mod cost;
 pub mod inspect;
 pub mod partial;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::SigningKey;
 
@@ -23,6 +23,7 @@ use protocol::request::PlanRequest;
 use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 use transport::{FrameError, read_frame, write_frame};
 
+use crate::clock::Clock;
 use crate::recompute::{Recompute, RecomputeError, Recomputed};
 use crate::verify::Observed;
 
@@ -125,6 +126,8 @@ pub fn attest(
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Attestation, SessionError> {
+    // What fails on this side fails before the Attester has worked for it.
+    settings.recompute.check()?;
     let started_unix_ms = unix_ms();
     let config = VerifierConfig {
         mode: Mode::Online,
@@ -327,7 +330,7 @@ enum Incoming {
 ///
 /// Both threads end with their streams; a peer that holds its end open holds only them.
 struct Link {
-    clock: Instant,
+    clock: Clock,
     incoming: Receiver<Incoming>,
     outgoing: Sender<(Frame, Option<Sender<()>>)>,
     caps: Arc<Caps>,
@@ -358,7 +361,7 @@ impl Caps {
 
 impl Link {
     fn start(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> Self {
-        let clock = Instant::now();
+        let clock = Clock::start();
         let caps = Arc::new(Caps(MessageType::ALL.map(|kind| {
             AtomicU64::new(if kind == MessageType::Hello {
                 MAX_HELLO_BYTES
@@ -373,7 +376,7 @@ impl Link {
             move || {
                 loop {
                     let frame = read_frame(&mut from, |type_number| caps.limit_bytes(type_number));
-                    let at_ns = elapsed_ns(clock);
+                    let at_ns = clock.now_ns();
                     let (event, is_last) = match frame {
                         Ok(frame) => {
                             caps.spend(&frame);
@@ -409,7 +412,7 @@ impl Link {
     }
 
     fn now_ns(&self) -> u64 {
-        elapsed_ns(self.clock)
+        self.clock.now_ns()
     }
 
     /// Raises and lowers the caps to what the session can use from here on.
@@ -455,10 +458,6 @@ impl Link {
             }
         }
     }
-}
-
-fn elapsed_ns(clock: Instant) -> u64 {
-    u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn cause(error: &FrameError) -> EndCause {

@@ -114,6 +114,16 @@ impl Recompute {
         self.run_with(checks, &mut [], watch)
     }
 
+    /// Whether this CPU can recompute tiles at all: to be known before a session depends on it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
+    pub fn check(&self) -> Result<(), RecomputeError> {
+        TileComputer::new(self.path, Arc::new(OperandCache::new(0)))?;
+        Ok(())
+    }
+
     /// The same, with `engines` beside the CPU's threads: all take the next tiles from one list.
     ///
     /// Digests are the CPU's. A mismatch is told only if the CPU computes the same tiles as the engine did.
