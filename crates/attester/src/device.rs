@@ -127,7 +127,6 @@ impl Worker {
     }
 }
 
-
 fn work(
     device: &mut Device,
     ordinal: DeviceOrdinal,

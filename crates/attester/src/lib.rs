@@ -4,6 +4,7 @@ mod attestation;
 mod cpu;
 mod cuda;
 mod device;
+mod host_memory;
 mod serve;
 
 pub use attestation::{AttestationCommand, NONCE_VARIABLE};
@@ -11,4 +12,5 @@ pub use cpu::cpu_devices;
 pub use cuda::{CudaConfig, CudaError, cuda_devices};
 pub use device::{Device, Telemetry};
 pub use engine_cuda::NoCuda;
+pub use host_memory::HostMemoryError;
 pub use serve::{Attester, ServeError, serve};

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
+use engine_cpu::available_memory_bytes;
 
 use protocol::attester::{AttesterSession, Task, Violation};
 use protocol::bytes::{DeviceOrdinal, Identity};
@@ -22,6 +23,7 @@ use transport::{FrameError, read_frame, write_frame};
 
 use crate::attestation::{AttestationCommand, AttestationError, Attesting};
 use crate::device::{Command, Device, Done, Worker};
+use crate::host_memory::{self, HostMemoryError};
 
 /// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -57,6 +59,9 @@ pub enum ServeError {
         /// What it met.
         error: EngineError,
     },
+    /// The host has too little memory for the plan; the Verifier was told.
+    #[error("out of memory: {0}")]
+    HostMemory(HostMemoryError),
     /// The Verifier broke the protocol; it was told.
     #[error("the Verifier broke the protocol: {0}")]
     Violation(#[from] Violation),
@@ -214,6 +219,9 @@ impl<W: Write> Served<W> {
                     if let Task::Finish(result) = task {
                         return Ok(result);
                     }
+                    if let Task::Prepare(_) = task {
+                        self.check_host_memory()?;
+                    }
                     self.start(task);
                     // After the devices: their window has begun.
                     if frame.message_type() == Some(MessageType::Nonce) {
@@ -222,6 +230,19 @@ impl<W: Write> Served<W> {
                 }
             }
         }
+    }
+
+    /// Before any device takes memory: what all of them keep in the host's is known from the plan.
+    fn check_host_memory(&mut self) -> Result<(), ServeError> {
+        let plan = self.session.plan().expect("preparing follows PLAN");
+        host_memory::check(plan, available_memory_bytes()).map_err(|error| {
+            self.abort(&Abort {
+                code: AbortCode::OutOfMemory,
+                device: None,
+                message: sendable_text(&error.to_string()),
+            });
+            ServeError::HostMemory(error)
+        })
     }
 
     /// Hands a task to the devices of the plan.
@@ -353,7 +374,10 @@ impl<W> Drop for Served<W> {
             let ordinal = worker.ordinal;
             if !worker.end_until(until) {
                 // Nothing is left to tell it to where that fails.
-                let _ = writeln!(io::stderr(), "device {ordinal} did not end within {END_WITHIN:?} and is left behind");
+                let _ = writeln!(
+                    io::stderr(),
+                    "device {ordinal} did not end within {END_WITHIN:?} and is left behind"
+                );
             }
         }
     }
@@ -372,6 +396,7 @@ impl ServeError {
     pub fn abort_code(&self) -> Option<AbortCode> {
         match self {
             ServeError::Engine { device, error, .. } => Some(Abort::from_engine(*device, error).code),
+            ServeError::HostMemory(_) => Some(AbortCode::OutOfMemory),
             ServeError::Violation(violation) => Some(violation.to_abort().code),
             ServeError::Connection(_) | ServeError::Send(_) => None,
         }

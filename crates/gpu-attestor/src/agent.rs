@@ -65,7 +65,9 @@ pub(crate) fn serve_stdio(name: &str, attester: Attester) -> anyhow::Result<Exit
                 _ => Exit::NoVerdict,
             })
         }
-        Err(error @ ServeError::Engine { .. }) => Err(anyhow::Error::new(error).context("could not run")),
+        Err(error @ (ServeError::Engine { .. } | ServeError::HostMemory(_))) => {
+            Err(anyhow::Error::new(error).context("could not run"))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -1,4 +1,5 @@
-//! A Verifier that floods and goes away keeps neither the session nor its devices.
+//! Verifiers that mean ill: one that floods and goes away keeps neither the session nor its devices, and a plan of some bytes
+//! does not take the host's memory.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -12,7 +13,7 @@ use protocol::cbor::Canonical;
 use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::frame::{Frame, MessageType};
-use protocol::message::DeviceOffer;
+use protocol::message::{Abort, AbortCode, DeviceOffer};
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 
 /// Is still preparing when the session ends, and says when it is dropped.
@@ -50,13 +51,17 @@ fn plan(devices: u32) -> Plan {
         matrix_offset: g.into(),
         num_matrices: 1,
     };
-    Plan::new(PlanFields {
+    Plan::new(fields((0..devices).map(device).collect())).expect("within the bounds")
+}
+
+fn fields(devices: Vec<DevicePlan>) -> PlanFields {
+    PlanFields {
         session_id: [0; 16],
         verifier: Identity([0; 32]),
         verifier_name: String::new(),
         audience: String::new(),
         matrix_dim: 256,
-        devices: (0..devices).map(device).collect(),
+        devices,
         iterations: vec![Iteration {
             inner_dim: 64,
             sweeps: 1,
@@ -68,13 +73,10 @@ fn plan(devices: u32) -> Plan {
             sweep_ms: 1,
             openings_ms: 1,
         },
-    })
-    .expect("within the bounds")
+    }
 }
 
-/// Sends PLAN and that many frames of an unknown type, and hangs up; how the session ended.
-fn flooded_with(frames: u32, devices: u32) -> ServeError {
-    let (dropped, all_dropped) = channel();
+fn attester(devices: u32, dropped: &Sender<DeviceOrdinal>) -> Attester {
     let device = |g| Device {
         offer: DeviceOffer {
             ordinal: DeviceOrdinal(g),
@@ -90,13 +92,19 @@ fn flooded_with(frames: u32, devices: u32) -> ServeError {
         engine: Box::new(Slow(dropped.clone(), DeviceOrdinal(g))),
         telemetry: None,
     };
-    let attester = Attester {
-        software: "flood".into(),
+    Attester {
+        software: "slow".into(),
         labels: Vec::new(),
         devices: (0..devices).map(device).collect(),
         key: SigningKey::from_bytes(&[1; 32]),
         attestation: None,
-    };
+    }
+}
+
+/// Sends PLAN and that many frames of an unknown type, and hangs up; how the session ended.
+fn flooded_with(frames: u32, devices: u32) -> ServeError {
+    let (dropped, all_dropped) = channel();
+    let attester = attester(devices, &dropped);
     drop(dropped);
     let (from_verifier, mut to_attester) = io::pipe().expect("a pipe");
     let (served, outcome) = channel();
@@ -135,4 +143,44 @@ fn a_flood_keeps_no_device() {
         let error = flooded_with(frames, devices);
         assert!(matches!(error, ServeError::Violation(_)), "{frames} frames: {error}");
     }
+}
+
+/// The largest device and the most sweeps that a plan may have: leaves of some terabytes.
+#[test]
+fn a_plan_that_fills_the_hosts_memory_is_answered_with_the_figures() {
+    let (dropped, _all_dropped) = channel();
+    let plan = Plan::new(PlanFields {
+        matrix_dim: 32_768,
+        iterations: vec![
+            Iteration {
+                inner_dim: 64,
+                sweeps: 4096,
+            };
+            16
+        ],
+        ..fields(vec![DevicePlan {
+            ordinal: DeviceOrdinal(0),
+            matrix_offset: 0,
+            num_matrices: 262_143,
+        }])
+    });
+    let plan = Frame::new(MessageType::Plan, plan.expect("within the bounds").to_bytes());
+    let mut said = Vec::new();
+    let error = serve(
+        attester(1, &dropped),
+        io::Cursor::new([&plan.header()[..], &plan.payload].concat()),
+        &mut said,
+    )
+    .expect_err("no host has so much");
+    assert!(matches!(error, ServeError::HostMemory(_)), "{error}");
+    let mut said = &said[..];
+    let mut next = || transport::read_frame(&mut said, |_| 1 << 20).expect("a frame");
+    assert_eq!(next().message_type(), Some(MessageType::Hello));
+    let abort = Abort::from_bytes(&next().payload).expect("ABORT");
+    assert_eq!((abort.code, abort.device), (AbortCode::OutOfMemory, None));
+    assert!(
+        abort.message.contains("bytes of the host's memory"),
+        "{}",
+        abort.message
+    );
 }
