@@ -9,7 +9,7 @@ use protocol::cbor::{Label, sendable_text};
 use protocol::engine::EngineError;
 use protocol::message::DeviceOffer;
 
-use crate::device::{Device, Telemetry};
+use crate::device::{Device, Telemetry, panic_message};
 
 /// Why the GPUs of this host cannot attest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,10 +18,12 @@ pub enum CudaError {
     #[error(transparent)]
     NoCuda(#[from] NoCuda),
     /// A GPU is there and cannot be used.
-    #[error("GPU {device}: {error}")]
+    #[error("GPU {device} ({uuid}): {error}")]
     Device {
         /// Its ordinal.
         device: DeviceOrdinal,
+        /// Its UUID: an ordinal is the process's own.
+        uuid: String,
         /// What it met.
         error: EngineError,
     },
@@ -65,7 +67,7 @@ pub fn cuda_devices(config: &CudaConfig) -> Result<Vec<Device>, CudaError> {
         .collect();
     engines.retain(|(ordinal, _)| config.only.as_ref().is_none_or(|only| only.contains(ordinal)));
     // A context takes a good part of a second: all at once.
-    thread::scope(|scope| {
+    let opened: Vec<Opened> = thread::scope(|scope| {
         let opening: Vec<_> = engines
             .into_iter()
             .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, config.memory_limit_bytes)))
@@ -73,21 +75,45 @@ pub fn cuda_devices(config: &CudaConfig) -> Result<Vec<Device>, CudaError> {
         opening
             .into_iter()
             .map(|thread| match thread.join() {
-                Ok(device) => device,
-                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(opened) => opened,
+                // cudarc panics where a library that poses as the driver lacks a function.
+                Err(panic) => Err(NoCuda::Failed(format!("the driver library: {}", panic_message(&*panic))).into()),
             })
-            .collect()
-    })
+            .collect::<Result<_, _>>()
+    })?;
+    // A context can take a little of other GPUs' memory too: what is free is asked once all are there.
+    opened.into_iter().map(offer).collect()
 }
 
-fn open(ordinal: DeviceOrdinal, info: DeviceInfo, memory_limit_bytes: Option<u64>) -> Result<Device, CudaError> {
+/// A GPU with its engine.
+struct Opened {
+    ordinal: DeviceOrdinal,
+    info: DeviceInfo,
+    engine: CudaEngine,
+}
+
+fn open(ordinal: DeviceOrdinal, info: DeviceInfo, memory_limit_bytes: Option<u64>) -> Result<Opened, CudaError> {
     let config = CudaEngineConfig {
         memory_limit_bytes,
         ..CudaEngineConfig::new(info.index)
     };
-    let failed = |error| CudaError::Device { device: ordinal, error };
-    let engine = CudaEngine::new(config).map_err(failed)?;
-    let offer = engine.offer().map_err(failed)?;
+    match CudaEngine::new(config) {
+        Ok(engine) => Ok(Opened { ordinal, info, engine }),
+        Err(error) => Err(failed(ordinal, &info, error)),
+    }
+}
+
+fn failed(device: DeviceOrdinal, info: &DeviceInfo, error: EngineError) -> CudaError {
+    CudaError::Device {
+        device,
+        uuid: info.uuid.clone(),
+        error,
+    }
+}
+
+fn offer(opened: Opened) -> Result<Device, CudaError> {
+    let Opened { ordinal, info, engine } = opened;
+    let offer = engine.offer().map_err(|error| failed(ordinal, &info, error))?;
     let mut labels = vec![
         Label::new("fill_path", &engine.fill_path().to_string()),
         Label::new("sweep_path", &engine.sweep_path().to_string()),

@@ -1,5 +1,6 @@
 //! A device of this host: what it offers, and the thread that works for it.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -140,11 +141,7 @@ fn work(
             obey(device, ordinal, meter, &mut iteration, command)
         }));
         let done = done.unwrap_or_else(|panic| {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
+            let text = panic_message(&*panic);
             Err(EngineError::DeviceLost(format!("the engine panicked: {text}")))
         });
         let is_over = done.is_err();
@@ -153,6 +150,13 @@ fn work(
             return;
         }
     }
+}
+
+/// What a panic said, where it said it as text.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 /// `iteration` counts the fills begun.

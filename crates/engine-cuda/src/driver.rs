@@ -85,8 +85,7 @@ pub(crate) fn check(call: &'static str, status: CUresult) -> Result<(), EngineEr
 fn is_lost(status: CUresult) -> bool {
     matches!(
         status,
-        CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE
-            | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+        CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
             | CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE
             | CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED
             | CUresult::CUDA_ERROR_ILLEGAL_ADDRESS

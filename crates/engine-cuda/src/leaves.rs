@@ -117,6 +117,8 @@ impl Leaves {
             return Ok(());
         };
         if !self.copied.wait(limit)? {
+            // The copy waits for a launch that hangs, and giving memory back would wait for the copy.
+            self.copied.mark_stuck();
             return Err(EngineError::DeviceLost(format!(
                 "leaves did not arrive within {} s",
                 limit.as_secs()

@@ -139,6 +139,11 @@ impl Event {
         }
     }
 
+    /// Notes that what was recorded never ended ([`Context::mark_stuck`]).
+    pub(crate) fn mark_stuck(&self) {
+        self.context.mark_stuck();
+    }
+
     /// Waits until the event is done, for `limit` at most; says whether it is.
     ///
     /// The host asks again and again rather than block, since a blocked thread could not give up. It yields for the first
