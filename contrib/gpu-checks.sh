@@ -1,49 +1,155 @@
 #!/usr/bin/env bash
-# What only a host with NVIDIA GPUs can show, in one go: sessions as users run them, under memory pressure, killed half-way,
-# with many engines on a GPU. Prints a line a check and ends with code 1 if one failed.
+# What only a host with NVIDIA GPUs can show, stage by stage, on however many GPUs there are. Prints a line a check and ends with
+# code 1 if one failed.
 #
-#   contrib/gpu-checks.sh [FOLDER OF THE RELEASE BINARIES] [FOLDER FOR LOGS AND EVIDENCE]
+#   contrib/gpu-checks.sh [-b FOLDER OF THE RELEASE BINARIES] [-t FOLDER OF TEST BINARIES] [-l FOLDER FOR LOGS] [STAGE...]
 #
-# Needs nvidia-smi, python3 and idle GPUs. GPU 0 is put under pressure.
+# Without a stage those that need nothing but gpu-attestor and gpu-validator (built with --features cuda). All of them:
+#   inventory   what is here; ordinals follow CUDA_VISIBLE_DEVICES, UUIDs follow the card
+#   sessions    each GPU alone, then 2, 4 and 8 at once: rates a GPU against the same GPU alone; verified here; a report
+#   full        everything again on 1, 2, 4 and 8 GPUs
+#   cpu         every root of small sessions on 1, 2, 4 and 8 GPUs by the CPU engine
+#   pressure    another process holds 30 % of GPU 0's memory, then nearly all; too little memory
+#   killed      in the middle of a fill: everything comes back
+#   engines     eight engines on one GPU: the host's part of a session of eight
+#   peer        memory of another GPU, both ways (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
+#   adversary   every attack on GPU 0 (gpu-attestor-adversary)
+#   tests       the test binaries of gpu-kit.sh, one after the other
+#   vectors     the specification's vectors on every GPU at once (test binaries)
+#   sanitize    compute-sanitizer's four tools on small plans (`rates` of gpu-kit.sh)
+#
+# Needs nvidia-smi, python3 and idle GPUs.
 set -uo pipefail
-bin=${1:-target/release}
-logs=${2:-$(mktemp -d)}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+bin=target/release tests='' logs=''
+while getopts b:t:l: option; do
+    case $option in
+        b) bin=$OPTARG ;;
+        t) tests=$OPTARG ;;
+        l) logs=$OPTARG ;;
+        *) exit 2 ;;
+    esac
+done
+shift $((OPTIND - 1))
+bin=$(cd "$bin" && pwd) || exit 2
+logs=${logs:-$(mktemp -d)}
 mkdir -p "$logs"
-failed=0
 for tool in nvidia-smi python3 "$bin/gpu-attestor" "$bin/gpu-validator"; do
     command -v "$tool" >/dev/null || { echo "$tool is needed and not here" >&2; exit 2; }
 done
-XDG_CONFIG_HOME=$(mktemp -d)
-export XDG_CONFIG_HOME
-trap 'rm -rf "$XDG_CONFIG_HOME"' EXIT
+stages=("$@")
+((${#stages[@]})) || stages=(inventory sessions full cpu pressure killed engines)
 
-# check NAME EXPECTED_EXIT_CODE COMMAND...: runs it, its output in a log of that name.
+XDG_CONFIG_HOME=$(mktemp -d)
+trap 'rm -rf "$XDG_CONFIG_HOME"' EXIT
+# CUDA's order is nvidia-smi's then.
+export XDG_CONFIG_HOME CUDA_DEVICE_ORDER=PCI_BUS_ID GPU_ATTESTOR_REQUIRE_CUDA=1
+export GPU_ATTESTOR_VECTORS=${GPU_ATTESTOR_VECTORS:-$here/../spec/vectors/v1.json}
+count=$(nvidia-smi --query-gpu=index --format=csv,noheader | wc -l)
+failed=0
+
+# check NAME EXPECTED_EXIT_CODES COMMAND...: runs it for five minutes at most, its output in logs of that name.
 check() {
     local name=$1 expected=$2 actual=0 begin=${EPOCHREALTIME/./}
     shift 2
-    "$@" >"$logs/$name.out" 2>"$logs/$name.err" || actual=$?
+    local limit=(timeout --signal KILL 300)
+    [[ $(type -t "$1") == function ]] && limit=()
+    "${limit[@]}" "$@" >"$logs/$name.out" 2>"$logs/$name.err" </dev/null || actual=$?
     local ms=$(((${EPOCHREALTIME/./} - begin) / 1000))
-    if ((actual == expected)); then
-        printf 'ok      %-24s %6d ms\n' "$name" "$ms"
+    if [[ " $expected " == *" $actual "* ]]; then
+        printf 'ok      %-28s %6d ms\n' "$name" "$ms"
     else
-        printf 'FAILED  %-24s %6d ms  exit code %d, expected %d: %s\n' "$name" "$ms" "$actual" "$expected" \
+        printf 'FAILED  %-28s %6d ms  exit code %d, expected %s: %s\n' "$name" "$ms" "$actual" "$expected" \
             "$(tail -n 1 "$logs/$name.err")"
         failed=1
     fi
 }
 
-used_mib() { nvidia-smi -i 0 --query-gpu=memory.used --format=csv,noheader,nounits; }
+show() { sed 's/^/        /'; }
+attest() { timeout --signal KILL 300 "$bin/gpu-attestor" attest --engine cuda "$@"; }
+used_mib() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits; }
+idle=$(used_mib)
 
-# Memory that comes back takes the driver a moment.
+# On every GPU; memory that comes back takes the driver a moment.
 is_idle_again() {
-    local before=$1 now
-    for _ in $(seq 50); do
-        now=$(used_mib)
-        ((now <= before + 64)) && return 0
+    for _ in $(seq 80); do
+        paste <(echo "$idle") <(used_mib) | awk '$2 > $1 + 64 { held = 1 } END { exit held }' && return 0
         sleep 0.1
     done
-    echo "$now MiB are used on GPU 0, $before before" >&2
+    echo "MiB used before: ${idle//$'\n'/ }, now: $(used_mib | tr '\n' ' ')" >&2
     return 1
+}
+
+# Numbers of GPUs to be tried, each with its ordinals.
+subsets() {
+    local n
+    for n in 1 2 4 8; do
+        if ((n <= count)); then echo "$n $(seq -s, 0 $((n - 1)))"; fi
+    done
+}
+
+inventory() {
+    nvidia-smi topo -m
+    check devices 0 "$bin/gpu-attestor" devices --engine cuda --json
+    check reversed 0 env CUDA_VISIBLE_DEVICES="$(seq -s, $((count - 1)) -1 0)" \
+        "$bin/gpu-attestor" devices --engine cuda --json
+    check ordinals 0 python3 "$here/gpu-rates.py" ordinals "$logs/devices.out" "$logs/reversed.out"
+    check no-such-device 2 "$bin/gpu-attestor" attest --engine cuda --devices "0,$count"
+    check last-by-ordinal 0 attest --devices $((count - 1)) --preset smoke
+    check last-by-environment 0 env CUDA_VISIBLE_DEVICES=$((count - 1)) \
+        "$bin/gpu-attestor" attest --engine cuda --preset smoke
+}
+
+sessions() {
+    local g n gpus alone=()
+    for ((g = 0; g < count; g++)); do
+        check "alone-$g" 0 attest --devices "$g" --preset standard --evidence "$logs/alone-$g.cbor"
+        alone+=("$logs/alone-$g.cbor")
+    done
+    cp "$logs/alone-0.cbor" "$logs/standard-1.cbor"
+    check two-cores 0 taskset -c 0,1 "$bin/gpu-attestor" attest --engine cuda --devices 0 --preset standard
+    while read -r n gpus; do
+        if ((n > 1)); then
+            check "standard-$n" 0 attest --devices "$gpus" --preset standard --evidence "$logs/standard-$n.cbor"
+        fi
+        check "rates-$n" 0 python3 "$here/gpu-rates.py" "$bin/gpu-validator" "$logs/standard-$n.cbor" "${alone[@]}"
+        show <"$logs/rates-$n.out"
+        check "verify-$n" 0 "$bin/gpu-validator" verify "$logs/standard-$n.cbor"
+        check "verify-cuda-$n" 0 "$bin/gpu-validator" verify --engine cuda "$logs/standard-$n.cbor"
+        grep -h '^checked' "$logs/verify-$n.err" "$logs/verify-cuda-$n.err" | show
+        check "report-$n" 0 "$bin/gpu-validator" report "$logs/standard-$n.cbor" --format html -o "$logs/report-$n.html"
+        grep -h '^device\|^verdict' "$logs/report-$n.err" "$logs/report-$n.out" | show
+    done < <(subsets)
+    check idle-after-sessions 0 is_idle_again
+}
+
+# The evidence of all GPUs in one session.
+evidence_of_all() {
+    if [[ ! -f $logs/all.cbor ]]; then
+        check all 0 attest --preset standard --evidence "$logs/all.cbor"
+    fi
+}
+
+full() {
+    local n gpus
+    evidence_of_all
+    while read -r n gpus; do
+        check "full-on-$n" 0 env CUDA_VISIBLE_DEVICES="$gpus" "$bin/gpu-validator" verify --full --engine cuda "$logs/all.cbor"
+        grep -h '^full' "$logs/full-on-$n.out" | show
+    done < <(subsets)
+    check idle-after-full 0 is_idle_again
+}
+
+cpu() {
+    local n gpus dim
+    while read -r n gpus; do
+        for dim in 512 1024 2048; do
+            check "small-$n-$dim" 0 attest --devices "$gpus" --preset smoke --device-memory 64MiB --matrix-dim "$dim" \
+                --evidence "$logs/small-$n-$dim.cbor"
+            check "small-$n-$dim-by-cpu" 0 "$bin/gpu-validator" verify --full --engine cpu "$logs/small-$n-$dim.cbor"
+            grep -h '^checksum\|^full' "$logs/small-$n-$dim-by-cpu.out" | show
+        done
+    done < <(subsets)
 }
 
 # Holds a share of GPU 0's memory until it is killed.
@@ -52,43 +158,23 @@ hold_memory() {
 import ctypes, sys, time
 cuda = ctypes.CDLL("libcuda.so.1")
 context, pointer, free, total = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_size_t(), ctypes.c_size_t()
-for status in (
-    cuda.cuInit(0),
-    cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0),
-    cuda.cuCtxSetCurrent(context),
-    cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)),
-    cuda.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(int(total.value * float(sys.argv[1])))),
-):
+def checked(status):
     if status:
         sys.exit(f"CUDA error {status}")
+checked(cuda.cuInit(0))
+checked(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0))
+checked(cuda.cuCtxSetCurrent(context))
+checked(cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)))
+share = float(sys.argv[1])
+left = int(total.value * (1 - share))
+size = free.value - left if share > 0.9 else int(total.value * share)
+checked(cuda.cuMemAlloc_v2(ctypes.byref(pointer), ctypes.c_size_t(size)))
 print("held", flush=True)
 time.sleep(600)
 PY
 }
 
-idle_mib=$(used_mib)
-echo "GPU 0 uses $idle_mib MiB before; logs in $logs"
-
-check devices 0 "$bin/gpu-attestor" devices --engine cuda
-check standard 0 "$bin/gpu-attestor" attest --engine cuda --preset standard --evidence "$logs/standard.cbor"
-check standard-verify 0 "$bin/gpu-validator" verify "$logs/standard.cbor"
-check standard-two-cores 0 taskset -c 0,1 "$bin/gpu-attestor" attest --engine cuda --preset standard
-check freed-after-sessions 0 is_idle_again "$idle_mib"
-
-# One GPU as eight devices: the host's part of a session of eight. The Attester's processor time is in agent.time.
-cat >"$logs/agent.sh" <<AGENT
-#!/usr/bin/env bash
-TIMEFORMAT='real %R s, user %U s, system %S s'
-time "$bin/gpu-attestor" agent --stdio --engine cuda --devices "\$1" --engines-per-gpu "\$2" --memory-limit "\$3"
-AGENT
-total_mib=$(nvidia-smi -i 0 --query-gpu=memory.total --format=csv,noheader,nounits)
-check one-engine 0 "$bin/gpu-validator" attest --preset standard -- \
-    bash "$logs/agent.sh" 0 1 "$((total_mib * 9 / 10))MiB"
-check eight-engines 0 "$bin/gpu-validator" attest --preset standard --evidence "$logs/eight.cbor" -- \
-    bash "$logs/agent.sh" 0,1,2,3,4,5,6,7 8 "$((total_mib * 9 / 80))MiB"
-grep -h '^real' "$logs/one-engine.err" "$logs/eight-engines.err"
-
-holds() {
+is_held() {
     for _ in $(seq 100); do
         grep -q held "$logs/holder.out" && return 0
         sleep 0.1
@@ -96,21 +182,138 @@ holds() {
     return 1
 }
 
-# Another process holds 30 %: the session takes what is left.
-hold_memory 0.3 >"$logs/holder.out" &
-holder=$!
-check holder 0 holds
-check under-pressure 0 "$bin/gpu-attestor" attest --engine cuda --devices 0 --preset standard
-kill "$holder" 2>/dev/null
-wait "$holder" 2>/dev/null
-# Too little for one matrix: could not run, with the figures.
-check too-little 2 "$bin/gpu-attestor" attest --engine cuda --devices 0 --preset standard --memory-limit 64MiB
-check freed-by-holder 0 is_idle_again "$idle_mib"
+pressure() {
+    local share expected holder
+    for share in 0.3 0.995; do
+        hold_memory "$share" >"$logs/holder.out" 2>"$logs/holder.err" &
+        holder=$!
+        check "holder-$share" 0 is_held
+        # With nearly nothing left the answer is a reason with figures, or a session with what is left.
+        expected=0
+        [[ $share == 0.995 ]] && expected='0 2'
+        check "under-$share" "$expected" attest --preset standard --evidence "$logs/under-$share.cbor"
+        check "devices-under-$share" "$expected" "$bin/gpu-attestor" devices --engine cuda
+        cat "$logs/under-$share.err" "$logs/devices-under-$share.err" | show
+        if [[ $share == 0.3 ]]; then
+            python3 "$here/gpu-rates.py" "$bin/gpu-validator" "$logs/under-$share.cbor" | show
+            # Unequal GPUs: does every one take part? Its time stands beside full-on-N.
+            evidence_of_all
+            check full-under-pressure 0 "$bin/gpu-validator" verify --full --engine cuda "$logs/under-$share.cbor"
+            grep -h '^full' "$logs/full-under-pressure.out" | show
+        fi
+        kill "$holder" 2>/dev/null
+        wait "$holder" 2>/dev/null
+    done
+    check too-little 2 attest --preset standard --memory-limit 64MiB
+    check idle-after-pressure 0 is_idle_again
+}
 
-# Killed in the middle of a fill: everything comes back, and the next session runs.
-check killed 137 timeout --signal KILL 4 "$bin/gpu-attestor" attest --engine cuda --preset standard
-check freed-after-kill 0 is_idle_again "$idle_mib"
-check smoke-after-kill 0 "$bin/gpu-attestor" attest --engine cuda --preset smoke
+killed() {
+    local victim
+    attest --preset standard >"$logs/victim.out" 2>&1 &
+    victim=$!
+    for _ in $(seq 200); do
+        nvidia-smi --query-gpu=memory.used,memory.total --format=csv,noheader,nounits |
+            awk -F, '$1 < 0.8 * $2 { waiting = 1 } END { exit waiting }' && break
+        sleep 0.05
+    done
+    sleep 1
+    pkill -KILL -P "$victim"
+    wait "$victim" 2>/dev/null
+    check idle-after-kill 0 is_idle_again
+    check smoke-after-kill 0 attest --preset smoke
+}
 
-grep -h 'dataset\|^plan\|^k = \|^[0-9]\+ \|^verdict' "$logs/standard.out" "$logs/under-pressure.out" "$logs/eight-engines.out"
+# The Attester's processor time is in the third line of each log.
+engines() {
+    local total_mib
+    cat >"$logs/agent.sh" <<AGENT
+#!/usr/bin/env bash
+TIMEFORMAT='real %R s, user %U s, system %S s'
+time "$bin/gpu-attestor" agent --stdio --engine cuda --devices "\$1" --engines-per-gpu "\$2" --memory-limit "\$3"
+AGENT
+    total_mib=$(nvidia-smi -i 0 --query-gpu=memory.total --format=csv,noheader,nounits)
+    check one-engine 0 "$bin/gpu-validator" attest --preset standard -- \
+        bash "$logs/agent.sh" 0 1 "$((total_mib * 9 / 10))MiB"
+    check eight-engines 0 "$bin/gpu-validator" attest --preset standard --evidence "$logs/eight.cbor" -- \
+        bash "$logs/agent.sh" 0,1,2,3,4,5,6,7 8 "$((total_mib * 9 / 80))MiB"
+    check all-gpus 0 "$bin/gpu-validator" attest --preset standard -- \
+        bash "$logs/agent.sh" "$(seq -s, 0 $((count - 1)))" 1 "$((total_mib * 9 / 10))MiB"
+    grep -H '^real' "$logs/one-engine.err" "$logs/eight-engines.err" "$logs/all-gpus.err" | show
+}
+
+# Over NVLink a claim under links of 64 GB/s is expected to be beaten: gpu-peers.py says by how much, and under which links not.
+peer() {
+    local g other
+    for ((g = 0; g < (count < 2 ? count : 2); g++)); do
+        check "peer-$g" '0 1 2' "$bin/gpu-attestor-adversary" adversary gpu --attack peer --device "$g" --memory 32GiB
+        check "peer-$g-bounds" 0 python3 "$here/gpu-peers.py" "$logs/peer-$g.out"
+        show <"$logs/peer-$g-bounds.out"
+    done
+    ((count < 2)) && return
+    "$bin/gpu-attestor-adversary" adversary gpu --attack peer --device 1 --memory 32GiB >"$logs/both-1.out" 2>&1 &
+    other=$!
+    check both-0 '0 1 2' "$bin/gpu-attestor-adversary" adversary gpu --attack peer --device 0 --memory 32GiB
+    wait "$other"
+    for g in 0 1; do
+        check "both-$g-bounds" 0 python3 "$here/gpu-peers.py" "$logs/both-$g.out"
+        show <"$logs/both-$g-bounds.out"
+    done
+}
+
+adversary() {
+    check adversary '0 1' "$bin/gpu-attestor-adversary" adversary gpu --device 0 --memory 32GiB --seconds 150
+    show <"$logs/adversary.out"
+}
+
+tests() {
+    local test name
+    for test in "$tests"/*; do
+        name=${test##*/}
+        check "test-$name" 0 env GPU_ATTESTOR_SESSIONS=1000 "$test" --nocapture
+        grep -h '^test result\|SKIPPED\|FAILED\|panicked' "$logs/test-$name.out" "$logs/test-$name.err" | head -n 12 | show
+    done
+    check e2e-one-visible 0 env CUDA_VISIBLE_DEVICES=0 "$tests/integration-tests-gpu_pow_e2e" gpu_pow_end_to_end_flow
+    check idle-after-tests 0 is_idle_again
+}
+
+vectors() {
+    local g jobs=()
+    for ((g = 0; g < count; g++)); do
+        CUDA_VISIBLE_DEVICES=$g "$tests/engine-cuda-vectors" >"$logs/vectors-$g.out" 2>&1 &
+        jobs+=($!)
+    done
+    for ((g = 0; g < count; g++)); do
+        check "vectors-on-$g" 0 wait_for "${jobs[g]}"
+    done
+}
+
+wait_for() { wait "$1"; }
+
+sanitize() {
+    local tools=(memcheck racecheck initcheck synccheck) jobs=() i
+    # A tool a GPU at once, where there are several.
+    for i in "${!tools[@]}"; do
+        CUDA_VISIBLE_DEVICES=$((i % count)) timeout 240 compute-sanitizer --tool "${tools[i]}" --error-exitcode 9 \
+            "$bin/rates" 256,192,5,1,2 768,320,2,1,2 >"$logs/${tools[i]}.log" 2>&1 &
+        jobs+=($!)
+    done
+    for i in "${!tools[@]}"; do
+        check "${tools[i]}" 0 wait_for "${jobs[i]}"
+        grep -h SUMMARY "$logs/${tools[i]}.log" | show
+    done
+}
+
+echo "$count GPUs: $(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | sort | uniq -c)"
+echo "logs in $logs"
+for stage in "${stages[@]}"; do
+    [[ $(type -t "$stage") == function ]] || { echo "no stage $stage; the first lines of $0 name them" >&2; exit 2; }
+    if [[ $stage == tests || $stage == vectors ]] && [[ ! -d $tests ]]; then
+        echo "stage $stage needs -t FOLDER, made by contrib/gpu-kit.sh" >&2
+        exit 2
+    fi
+    echo "== $stage ($SECONDS s)"
+    "$stage"
+done
+echo "== end ($SECONDS s), failed: $failed"
 exit "$failed"

@@ -1,11 +1,13 @@
 //! The original system's end-to-end test, on today's protocol: seeds, ranges and nonces, on GPUs where there are any.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::thread;
 
-use attester::{Device, serve};
+use attester::{Device, cpu_devices, serve};
 use ed25519_dalek::SigningKey;
-use integration_tests::{attester, devices, settings};
+use engine_cpu::{CpuEngineConfig, Path};
+use integration_tests::{DEVICE_BYTES, attester, devices, settings};
 use protocol::bytes::{Chain, Identity, Nonce};
 use protocol::challenge::Challenge;
 use protocol::evidence::{Evidence, EvidenceError};
@@ -20,8 +22,7 @@ const VERIFIER: [u8; 32] = [0x5E; 32];
 const ATTESTER: [u8; 32] = [0xA7; 32];
 
 /// Devices whose part of HELLO does not depend on what this host has free at the moment: the checksum binds HELLO.
-fn fixed_devices(count: usize) -> Vec<Device> {
-    let mut devices = devices(count);
+fn fixed(mut devices: Vec<Device>) -> Vec<Device> {
     for device in &mut devices {
         let offer = &mut device.offer;
         (offer.memory_bytes, offer.available_bytes, offer.reserve_bytes) = (1 << 30, 1 << 30, 0);
@@ -33,6 +34,16 @@ fn fixed_devices(count: usize) -> Vec<Device> {
     devices
 }
 
+/// As many devices as plain Rust emulates.
+fn plain(count: usize) -> Vec<Device> {
+    let config = CpuEngineConfig {
+        path: Path::Portable,
+        ..CpuEngineConfig::default()
+    };
+    let count = NonZeroUsize::new(count).expect("at least one device");
+    cpu_devices(count, 0, DEVICE_BYTES, config).expect("it runs everywhere")
+}
+
 /// A plan of 13 matrices of n = 256 over `count` devices.
 fn plan(count: usize) -> Plan {
     let hello = Hello {
@@ -41,7 +52,10 @@ fn plan(count: usize) -> Plan {
         identity: Identity([0; 32]),
         software: String::new(),
         labels: Vec::new(),
-        devices: fixed_devices(count).iter().map(|device| device.offer.clone()).collect(),
+        devices: fixed(devices(count))
+            .iter()
+            .map(|device| device.offer.clone())
+            .collect(),
     };
     let mut request = settings().request;
     request.verifier = Identity(SigningKey::from_bytes(&VERIFIER).verifying_key().to_bytes());
@@ -79,10 +93,10 @@ fn challenge(plan: Plan, nonce: u8) -> Challenge {
 }
 
 /// The whole work under `challenge`, whose bytes decide every value.
-fn answer(challenge: &Challenge, count: usize) -> Attestation {
+fn answer(challenge: &Challenge, devices: Vec<Device>) -> Attestation {
     let (from_verifier, to_attester) = io::pipe().expect("a pipe");
     let (from_attester, to_verifier) = io::pipe().expect("a pipe");
-    let served = thread::spawn(move || serve(attester(fixed_devices(count)), from_verifier, to_verifier));
+    let served = thread::spawn(move || serve(attester(fixed(devices)), from_verifier, to_verifier));
     let key = SigningKey::from_bytes(&ATTESTER);
     let assumptions = default_assumptions(80);
     let attestation = prove(from_attester, to_attester, challenge, &assumptions, &key, &Unobserved).expect("a session");
@@ -114,9 +128,15 @@ fn gpu_pow_end_to_end_flow() {
 
         // The same seed gives the same checksum, another seed another.
         let challenged = challenge(plan.clone(), 1);
-        let first = answer(&challenged, count);
-        assert_eq!(checksum(&first), checksum(&answer(&challenged, count)));
-        assert_ne!(checksum(&first), checksum(&answer(&challenge(plan.clone(), 2), count)));
+        let first = answer(&challenged, devices(count));
+        assert_eq!(checksum(&first), checksum(&answer(&challenged, devices(count))));
+        assert_ne!(
+            checksum(&first),
+            checksum(&answer(&challenge(plan.clone(), 2), devices(count)))
+        );
+
+        // It is that of plain Rust on the CPU, whatever did the work: GPUs where there are any, else the CPU's fastest path.
+        assert_eq!(checksum(&first), checksum(&answer(&challenged, plain(count))));
 
         // What was answered is what a CPU recomputes.
         let verified = verify(&first.sealed, &Recompute::default(), &Unobserved).expect("evidence");

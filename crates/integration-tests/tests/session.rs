@@ -54,7 +54,9 @@ fn a_verifier_that_cannot_recompute_asks_for_no_work() {
     let outcome = attest(from_attester, to_attester, &settings, &Unobserved);
     assert!(matches!(
         outcome,
-        Err(SessionError::Recompute(RecomputeError::Cpu(TileComputerError::Unsupported(_))))
+        Err(SessionError::Recompute(RecomputeError::Cpu(
+            TileComputerError::Unsupported(_)
+        )))
     ));
     let mut sent = Vec::new();
     asked.read_to_end(&mut sent).expect("the other end is closed");
