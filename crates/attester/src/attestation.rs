@@ -47,14 +47,18 @@ pub(crate) struct Attesting {
 impl AttestationCommand {
     /// Starts the command with the nonce of the session that it is for.
     pub(crate) fn start(&self, nonce: &Nonce) -> Result<Attesting, AttestationError> {
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .arg("-c")
             .arg(&self.0)
             .env(NONCE_VARIABLE, hex(&nonce.0))
             // The agent's own are the protocol.
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
+            .stdout(Stdio::piped());
+        // A group of its own, so that all of it can be stopped: a pipeline is several processes.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
         let output = child
             .stdout
             .take()
@@ -83,8 +87,7 @@ impl Attesting {
 
 impl Drop for Attesting {
     fn drop(&mut self) {
-        // One that has ended by itself needs no stopping.
-        let _ = lock(&self.child).kill();
+        stop(&mut lock(&self.child));
     }
 }
 
@@ -94,7 +97,7 @@ fn read(output: impl Read, child: &Mutex<Child>) -> Result<Vec<u8>, AttestationE
     output.take(MAX_ATTESTATION_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_ATTESTATION_BYTES {
         // It may go on for ever.
-        let _ = lock(child).kill();
+        stop(&mut lock(child));
         return Err(AttestationError::TooLong);
     }
     // Its output has ended: so will it, and soon.
@@ -109,6 +112,21 @@ fn read(output: impl Read, child: &Mutex<Child>) -> Result<Vec<u8>, AttestationE
         (true, true) => Err(AttestationError::Empty),
         (true, false) => Ok(bytes),
     }
+}
+
+/// Stops the command and whatever it has started, unless it has been waited for.
+fn stop(child: &mut Child) {
+    // Waited for, its number may be another's by now.
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        // It may have ended since the look.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    // As above.
+    let _ = child.kill();
 }
 
 fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
@@ -140,5 +158,35 @@ mod tests {
             Err(AttestationError::Failed(_))
         ));
         assert!(matches!(run("exec sleep 60", 50), Err(AttestationError::TooSlow)));
+    }
+
+    /// The shell is one of several processes.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn all_of_a_pipeline_is_stopped() {
+        let folder = std::env::temp_dir().join(format!("attestation-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let pids = folder.join("pids");
+        let line = format!(
+            "(echo x; sh -c 'echo $$ >>{0}; sleep 60') | (sh -c 'echo $$ >>{0}; sleep 60')",
+            pids.display()
+        );
+        assert!(matches!(run(&line, 500), Err(AttestationError::TooSlow)));
+        let started = std::fs::read_to_string(&pids).expect("both have begun");
+        let started: Vec<i32> = started.lines().map(|pid| pid.parse().expect("a number")).collect();
+        assert_eq!(started.len(), 2);
+        // A killed process may stay as a zombie where nobody waits for it.
+        let is_there = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        for _ in 0..100 {
+            if !started.iter().any(is_there) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert!(!started.iter().any(is_there), "{started:?} are still there");
+        std::fs::remove_dir_all(&folder).expect("the folder");
     }
 }
