@@ -43,7 +43,7 @@ mod tests {
         panel_keystream(&Stream::new(&key, operand), 5, 3, 0x8080_8080, &mut out);
         let mut sums = [1; PANEL_ROWS];
         row_sums(&out, &mut sums);
-        for lane in 0..PANEL_ROWS {
+        for (lane, actual_sum) in sums.into_iter().enumerate() {
             let offset = (5 + 3 * lane as u64) * 64;
             let expected: Vec<u8> = reference::keystream(&key.0, &operand.nonce(), offset, 4 * out.len())
                 .into_iter()
@@ -52,7 +52,7 @@ mod tests {
             let actual: Vec<u8> = out.iter().flat_map(|quad| quad.0[lane].to_le_bytes()).collect();
             assert_eq!(actual, expected, "lane {lane}");
             let sum: i32 = expected.iter().map(|&byte| i32::from(byte as i8)).sum();
-            assert_eq!(sums[lane], 1 + sum, "lane {lane}");
+            assert_eq!(actual_sum, 1 + sum, "lane {lane}");
         }
     }
 }
