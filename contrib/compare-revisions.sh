@@ -5,12 +5,13 @@
 #   ROUNDS=9 contrib/compare-revisions.sh main HEAD -- --path avx512-vnni --time 200ms
 #
 # Each round runs both, the one that was second goes first in the next. A figure's ratio is B over A within a round; the
-# median of the rounds' ratios stands with the smallest and largest. A ratio whose spread straddles 1 says nothing.
+# median of the rounds' ratios stands with the smallest and largest, after which way the figure is better. A ratio whose
+# spread straddles 1 says nothing. A figure that one revision lacks stands without a ratio.
 # Needs git, cargo and python3. Both revisions must have `gpu-validator bench`.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 a=$(git rev-parse --verify --quiet "$1^{commit}") || { echo "no such revision: $1" >&2; exit 2; }
@@ -69,17 +70,24 @@ def runs(side):
     return [dict(figures(json.load(open(f"{place}/{side}.{i}.json")))) for i in range(rounds)]
 
 
+def better(name):
+    """Which way a figure is better; none of bench's names has both words."""
+    if any(part in name for part in ("_per_s", "share")):
+        return "higher"
+    return "lower" if any(part in name for part in ("_ms", "_us", "_ns")) else "?"
+
+
 a, b = runs("a"), runs("b")
-width = max(len(name) for name in a[0])
-print(f"{'figure':<{width}}  {'A':>10}  {'B':>10}  {'B / A':>7}  spread")
-for name in a[0]:
-    if any(name not in run for run in a + b):
-        print(f"{name:<{width}}  not in both")
+names = list(dict.fromkeys(name for run in a + b for name in run))
+width = max(len(name) for name in names)
+print(f"{'figure':<{width}}  {'better':<6}  {'A':>10}  {'B':>10}  {'B / A':>7}  spread")
+for name in names:
+    start = f"{name:<{width}}  {better(name):<6}"
+    in_a, in_b = ([run[name] for run in side if name in run] for side in (a, b))
+    of_a, of_b = (f"{statistics.median(of):>10.4g}" if of else f"{'-':>10}" for of in (in_a, in_b))
+    if len(in_a) < rounds or len(in_b) < rounds:
+        print(f"{start}  {of_a}  {of_b}  in {len(in_a)} runs of A and {len(in_b)} of B")
         continue
     ratios = [y[name] / x[name] for x, y in zip(a, b)]
-    of_a, of_b = (statistics.median(run[name] for run in side) for side in (a, b))
-    print(
-        f"{name:<{width}}  {of_a:>10.4g}  {of_b:>10.4g}  {statistics.median(ratios):>7.3f}"
-        f"  {min(ratios):.3f} to {max(ratios):.3f}"
-    )
+    print(f"{start}  {of_a}  {of_b}  {statistics.median(ratios):>7.3f}  {min(ratios):.3f} to {max(ratios):.3f}")
 PYTHON

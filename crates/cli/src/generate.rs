@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::output::print_text;
+use crate::output_file::OutputFile;
 
 /// What can be generated.
 #[derive(Subcommand)]
@@ -41,8 +43,26 @@ pub fn generate(what: &Generate, mut command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// Writes each page whole or not at all.
 fn man(command: Command, folder: &Path) -> anyhow::Result<()> {
     let context = || format!("cannot write man pages into {}", folder.display());
     std::fs::create_dir_all(folder).with_context(context)?;
-    clap_mangen::generate_to(command, folder).with_context(context)
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    pages(command)
+        .into_iter()
+        .try_for_each(|page| {
+            let mut text = Vec::new();
+            page.render(&mut text)?;
+            OutputFile::create(&folder.join(page.get_filename()), "man page")?.write(&text)
+        })
+        .with_context(context)
+}
+
+/// A page for the command and for each below it that is shown.
+fn pages(command: Command) -> Vec<Man> {
+    let below = command.get_subcommands().filter(|command| !command.is_hide_set());
+    let mut pages: Vec<Man> = below.cloned().flat_map(pages).collect();
+    pages.push(Man::new(command));
+    pages
 }

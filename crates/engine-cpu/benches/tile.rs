@@ -1,6 +1,7 @@
 //! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of its products,
 //! so that a product's share of it is a ratio within one run. The same product by `rten-gemm`, both operands prepacked,
-//! stands beside them if `RAYON_NUM_THREADS=1` holds it to one thread.
+//! stands beside them if `RAYON_NUM_THREADS=1` holds it to one thread; so does the keystream of the `chacha20` crate, which
+//! the protocol's definition calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,17 @@ fn rten_gemm(c: &mut Criterion) {
     group.finish();
 }
 
+/// As many bytes as an operand's 256 rows, from one stream: neither dealt out to rows nor packed nor summed.
+fn chacha20(c: &mut Criterion) {
+    let mut out = vec![0; 256 * K as usize];
+    let mut group = c.benchmark_group("chacha20");
+    group.throughput(Throughput::Bytes(out.len() as u64));
+    group.bench_function("keystream, ChaCha8, as it comes", |b| {
+        b.iter(|| protocol::derive::keystream(&KEY.0, &[0; 12], 0, &mut out))
+    });
+    group.finish();
+}
+
 fn main() {
     let mut c = Criterion::default()
         .sample_size(20)
@@ -115,6 +127,7 @@ fn main() {
         .without_plots()
         .configure_from_args();
     rten_gemm(&mut c);
+    chacha20(&mut c);
     for path in Path::available() {
         tiles(&mut c, path);
     }

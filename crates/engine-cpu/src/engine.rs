@@ -99,6 +99,13 @@ impl CpuEngine {
         assignment.dataset_bytes().saturating_add(own)
     }
 
+    /// Bytes of memory that `prepare` can take: the limit, or less where the host has less; `None` where neither says.
+    #[must_use]
+    pub fn available_bytes(&self) -> Option<u64> {
+        let limit = self.config.memory_limit_bytes;
+        limit.into_iter().chain(available_memory_bytes()).min()
+    }
+
     /// Quads of packed operand B held at a time: whole column blocks at the largest k.
     fn right_quads(&self, assignment: &Assignment) -> usize {
         let block = packed_quads(assignment.max_inner_dim);
@@ -122,11 +129,7 @@ impl Engine for CpuEngine {
             .map_err(|error| EngineError::SelfTest(error.to_string()))?;
 
         let requested_bytes = self.required_bytes(assignment);
-        let host_bytes = available_memory_bytes();
-        let available_bytes = match (self.config.memory_limit_bytes, host_bytes) {
-            (Some(limit), Some(host)) => Some(limit.min(host)),
-            (limit, host) => limit.or(host),
-        };
+        let available_bytes = self.available_bytes();
         if available_bytes.is_some_and(|available_bytes| requested_bytes > available_bytes) {
             return Err(EngineError::OutOfMemory {
                 requested_bytes,

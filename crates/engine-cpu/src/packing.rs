@@ -210,6 +210,17 @@ mod tests {
     use super::*;
     use crate::path::Path;
 
+    /// Small enough for Miri: the smallest k of a plan, portable code alone.
+    #[test]
+    fn small_operands_are_packed_as_the_definition_has_them() {
+        let kernels = Path::Portable.kernels().expect("portable code runs anywhere");
+        let key = OperandKey([5; 32]);
+        let rows = reference::operand_b(&key.0, 64, TILE_SIDE, TILE_SIDE);
+        let expected = PackedRows::from_rows(kernels, 64, &rows, 0);
+        let generated = PackedRows::generate(kernels, &key, 64, 1);
+        assert!(generated.quads == expected.quads && generated.sums == expected.sums);
+    }
+
     #[test]
     fn every_path_packs_the_operand_of_the_definition() {
         let key = OperandKey(std::array::from_fn(|i| (7 * i) as u8));

@@ -6,6 +6,9 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use protocol::engine::{Engine, TileEngine};
+use protocol::verifier::VerifierSession;
+use verifier::recompute::Recompute;
+use verifier::reexecute::check_memory;
 
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::Gpus;
@@ -63,16 +66,26 @@ impl Engines {
         self.0.tiles()
     }
 
-    /// Engines that fill and sweep, the CPU last.
-    pub(crate) fn all(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
+    /// Engines that fill and sweep, the CPU last; an error where the CPU is alone and cannot hold what they are to do.
+    pub(crate) fn all(&self, session: &VerifierSession, recompute: &Recompute) -> anyhow::Result<Vec<Box<dyn Engine>>> {
         let mut engines = self.0.engines()?;
-        let memory_limit_bytes = (!engines.is_empty()).then_some(BESIDE_GPUS_BYTES);
-        let config = CpuEngineConfig {
-            memory_limit_bytes,
-            ..CpuEngineConfig::default()
-        };
-        engines.push(Box::new(CpuEngine::new(config)?));
+        let is_alone = engines.is_empty();
+        let cpu = CpuEngine::new(cpu_config(recompute, is_alone))?;
+        if is_alone {
+            check_memory(session, &cpu)?;
+        }
+        engines.push(Box::new(cpu));
         Ok(engines)
+    }
+}
+
+/// The CPU at the whole work, with the threads that recompute samples.
+fn cpu_config(recompute: &Recompute, is_alone: bool) -> CpuEngineConfig {
+    CpuEngineConfig {
+        path: recompute.path,
+        threads: recompute.threads,
+        memory_limit_bytes: (!is_alone).then_some(BESIDE_GPUS_BYTES),
+        ..CpuEngineConfig::default()
     }
 }
 
@@ -168,6 +181,27 @@ mod none {
     impl fmt::Display for Gpus {
         fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    #[test]
+    fn the_whole_work_takes_the_threads_that_were_asked_for() {
+        let recompute = Recompute {
+            path: Path::Portable,
+            threads: NonZeroUsize::new(3).expect("not 0"),
+            ..Recompute::default()
+        };
+        for is_alone in [true, false] {
+            let config = cpu_config(&recompute, is_alone);
+            assert_eq!((config.path, config.threads), (recompute.path, recompute.threads));
+            assert_eq!(config.memory_limit_bytes.is_none(), is_alone);
         }
     }
 }

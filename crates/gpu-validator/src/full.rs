@@ -1,7 +1,7 @@
 //! `gpu-validator verify --full`: the whole work done again.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use cli::WorkProgress;
 use protocol::engine::Progress;
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
-use verifier::reexecute::{Checkpoint, RootMismatch, reexecute, total_tiles};
+use verifier::recompute::Recompute;
+use verifier::reexecute::{Checkpoint, RootMismatch, jobs, reexecute, tiles_left};
 
 use crate::engines::Engines;
 use crate::interrupt::Interrupt;
@@ -27,11 +28,31 @@ pub(crate) struct FullOptions {
     resume: Option<PathBuf>,
 }
 
-/// What full re-execution came to.
+/// What full re-execution came to, of jobs that are one device's work in one iteration each.
 pub(crate) struct Full {
-    pub(crate) outcome: Result<(), RootMismatch>,
-    elapsed: Duration,
+    pub(crate) ended: Ended,
+    resume: Option<PathBuf>,
+    /// Of the session.
+    jobs: usize,
+    /// Taken from the file.
+    jobs_taken: usize,
+    /// Done now, and in agreement.
+    jobs_done: usize,
+    /// Filled and swept now.
     tiles: u64,
+    elapsed: Duration,
+}
+
+/// How it ended.
+pub(crate) enum Ended {
+    /// Every root agrees.
+    Agrees,
+    /// One does not.
+    Differs(RootMismatch),
+    /// It was asked to stop.
+    Stopped,
+    /// Something on this side failed: no word about the evidence.
+    Failed(anyhow::Error),
 }
 
 impl FullOptions {
@@ -41,28 +62,68 @@ impl FullOptions {
         session: &VerifierSession,
         evidence_blake3: &str,
         engines: &Engines,
+        recompute: &Recompute,
         is_quiet: bool,
         interrupt: &Interrupt,
-    ) -> anyhow::Result<Option<Full>> {
-        if !self.full {
-            return Ok(None);
-        }
-        let checkpoint = match &self.resume {
+    ) -> Option<Full> {
+        self.full.then(|| {
+            let mut full = Full {
+                ended: Ended::Agrees,
+                resume: self.resume.clone(),
+                jobs: 0,
+                jobs_taken: 0,
+                jobs_done: 0,
+                tiles: 0,
+                elapsed: Duration::ZERO,
+            };
+            full.ended = full
+                .work(session, evidence_blake3, engines, recompute, is_quiet, interrupt)
+                .unwrap_or_else(|error| {
+                    if interrupt.is_asked() {
+                        Ended::Stopped
+                    } else {
+                        Ended::Failed(error)
+                    }
+                });
+            full
+        })
+    }
+}
+
+impl Full {
+    fn work(
+        &mut self,
+        session: &VerifierSession,
+        evidence_blake3: &str,
+        engines: &Engines,
+        recompute: &Recompute,
+        is_quiet: bool,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Ended> {
+        let jobs = jobs(session)?;
+        self.jobs = jobs.len();
+        let mut checkpoint = match &self.resume {
             Some(path) => Checkpoint::resume(path, evidence_blake3)?,
             None => Checkpoint::none(evidence_blake3),
         };
+        let done = |checkpoint: &Checkpoint| jobs.iter().filter(|job| checkpoint.done().contains(job)).count();
+        self.jobs_taken = done(&checkpoint);
+        if self.jobs_taken == self.jobs {
+            return Ok(Ended::Agrees);
+        }
+        let engines = engines.all(session, recompute)?;
+        let tiles_left = tiles_left(session, &checkpoint);
         let progress = Tiles {
             done: AtomicU64::new(0),
             interrupt: interrupt.clone(),
-            shown: WorkProgress::new("doing all of it again", total_tiles(session), is_quiet),
+            shown: WorkProgress::new("doing all of it again", tiles_left, is_quiet),
         };
         let since = Instant::now();
-        let outcome = reexecute(session, engines.all()?, checkpoint, &progress)?;
-        Ok(Some(Full {
-            outcome,
-            elapsed: since.elapsed(),
-            tiles: progress.done.into_inner(),
-        }))
+        let outcome = reexecute(session, engines, &mut checkpoint, &progress);
+        self.elapsed = since.elapsed();
+        self.tiles = progress.done.into_inner();
+        self.jobs_done = done(&checkpoint) - self.jobs_taken;
+        Ok(outcome?.map_or_else(Ended::Differs, |()| Ended::Agrees))
     }
 }
 
@@ -85,26 +146,65 @@ impl Progress for Tiles {
 
 impl Full {
     pub(crate) fn to_json(&self) -> Value {
+        let (agrees, mismatch, unfinished) = match &self.ended {
+            Ended::Agrees => (Some(true), None, None),
+            Ended::Differs(mismatch) => (Some(false), Some(mismatch.to_string()), None),
+            Ended::Stopped => (None, None, Some("stopped".to_owned())),
+            Ended::Failed(error) => (None, None, Some(format!("{error:#}"))),
+        };
         json!({
-            "agrees": self.outcome.is_ok(),
-            "mismatch": self.outcome.as_ref().err().map(ToString::to_string),
+            "agrees": agrees,
+            "mismatch": mismatch,
+            "unfinished": unfinished,
+            "jobs": self.jobs,
+            "jobs_taken": self.jobs_taken,
+            "jobs_done": self.jobs_done,
             "tiles": self.tiles,
             "seconds": self.elapsed.as_secs_f64(),
         })
+    }
+
+    /// "2 of 3 jobs done, 1 of them taken from e.done".
+    fn jobs_line(&self) -> String {
+        let mut line = format!("{} of {} jobs done", self.jobs_taken + self.jobs_done, self.jobs);
+        if let Some(path) = self.taken_from() {
+            line += &format!(", {} of them taken from {}", self.jobs_taken, path.display());
+        }
+        line
+    }
+
+    /// The file that jobs were taken from.
+    fn taken_from(&self) -> Option<&Path> {
+        self.resume.as_deref().filter(|_| self.jobs_taken > 0)
     }
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.elapsed.as_secs_f64();
-        match &self.outcome {
-            Ok(()) => write!(
-                f,
-                "full         every root agrees; {} tiles filled and swept again in {seconds:.1} s ({:.0} a second)",
-                self.tiles,
-                self.tiles as f64 / seconds.max(1e-9)
-            ),
-            Err(mismatch) => write!(f, "full         contraindicated (full-mismatch): {mismatch}"),
+        match &self.ended {
+            Ended::Agrees => {
+                write!(f, "full         every root agrees; ")?;
+                if let Some(path) = self.taken_from() {
+                    let (taken, path) = (self.jobs_taken, path.display());
+                    write!(f, "{taken} of {} jobs taken from {path}; ", self.jobs)?;
+                }
+                if self.jobs_done == 0 {
+                    return write!(f, "nothing was left to do");
+                }
+                let rate = self.tiles as f64 / seconds.max(1e-9);
+                let tiles = self.tiles;
+                write!(
+                    f,
+                    "{tiles} tiles filled and swept again in {seconds:.1} s ({rate:.0} a second)"
+                )
+            }
+            Ended::Differs(mismatch) => write!(f, "full         contraindicated (full-mismatch): {mismatch}"),
+            Ended::Stopped => write!(f, "full         stopped, no verdict: {}", self.jobs_line()),
+            Ended::Failed(error) => {
+                let jobs = self.jobs_line();
+                write!(f, "full         could not be done, no verdict: {error:#}; {jobs}")
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use verifier::report::Report;
 use verifier::{VerifyError, challenge_file, verify_with};
 
 use crate::engines::EngineOptions;
-use crate::full::FullOptions;
+use crate::full::{Ended, FullOptions};
 use crate::interrupt::{Interrupt, Interruptible};
 
 /// The clock of the challenge's issuer and the one that says when evidence was received may differ by this much.
@@ -22,7 +22,8 @@ const CLOCK_LEEWAY_MS: u64 = 60_000;
 /// Options of `gpu-validator verify`.
 #[derive(Args)]
 #[command(
-    after_help = "Ctrl-C ends the recomputing of samples, says what those so far certify, and exits with 2.\n\n\
+    after_help = "Ctrl-C ends the recomputing of samples, says what those so far certify, and exits with 2; during --full it says \
+    how many jobs are done.\n\n\
     Examples:\n  \
     gpu-validator verify e.cbor\n  \
     gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
@@ -166,9 +167,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             ))?;
         }
     }
-    let full = options
-        .full
-        .run(session, &report.evidence_blake3, &engines, options.json, &interrupt)?;
+    let full = options.full.run(
+        session,
+        &report.evidence_blake3,
+        &engines,
+        &options.recompute.recompute(),
+        options.json,
+        &interrupt,
+    );
     if options.json {
         let mut value = serde_json::to_value(&report)?;
         if let Some(full) = &full {
@@ -181,14 +187,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             print_text(format_args!("\n{full}\n"))?;
         }
     }
-    if full.is_some_and(|full| full.outcome.is_err()) {
-        return Ok(Exit::Contraindicated);
-    }
     let verdict = session.verdict().context("a session without a verdict")?;
     if let Exit::NoVerdict = Exit::from(verdict) {
         cli::tell(format_args!("could not run: {}", verdict.message()));
     }
-    Ok(Exit::from(verdict))
+    Ok(match (full.map(|full| full.ended), Exit::from(verdict)) {
+        (Some(Ended::Differs(_)), _) => Exit::Contraindicated,
+        // What the samples found against it stands; what they found for it is not what was asked.
+        (Some(ended @ (Ended::Stopped | Ended::Failed(_))), exit) => {
+            if let Ended::Failed(error) = ended {
+                cli::tell(format_args!("error: {error:#}"));
+            }
+            if exit == Exit::Contraindicated {
+                exit
+            } else {
+                Exit::NoVerdict
+            }
+        }
+        (Some(Ended::Agrees) | None, exit) => exit,
+    })
 }
 
 fn refuse(options: &Options, why: &str) -> anyhow::Result<Exit> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use common::{Place, SMALL, attester, code, json, text};
+use serde_json::Value;
 
 /// The table and the plot of docs/verification.md are what the command there prints.
 #[test]
@@ -129,11 +130,26 @@ fn attest_verify_inspect_and_a_changed_byte() {
 
     // All of it again, and again from the file of finished jobs; another evidence's is refused.
     let full = ["verify", "e.cbor", "--full", "--resume", "e.done", "--json"];
-    for tiles in [192, 0] {
-        let done = json(&place.validator(&full));
-        assert_eq!(done["full_reexecution"]["agrees"], true);
-        assert_eq!(done["full_reexecution"]["tiles"], tiles);
+    for (tiles, [taken, jobs_done]) in [(192, [0, 2]), (0, [2, 0])] {
+        let done = &json(&place.validator(&full))["full_reexecution"];
+        assert_eq!((&done["agrees"], &done["unfinished"]), (&true.into(), &Value::Null));
+        assert_eq!(done["tiles"], tiles);
+        let jobs = ["jobs", "jobs_taken", "jobs_done"].map(|name| done[name].as_u64());
+        assert_eq!(jobs, [Some(2), Some(taken), Some(jobs_done)]);
     }
+    let told = |place: &Place| text(&place.validator(&full[..5]).stdout);
+    let all = told(&place);
+    let expected = "full         every root agrees; 2 of 2 jobs taken from e.done; nothing was left to do\n";
+    assert!(all.ends_with(expected), "{all}");
+    let mut done: Value = serde_json::from_slice(&fs::read(place.path("e.done")).expect("the file")).expect("JSON");
+    done["done"].as_array_mut().expect("jobs").truncate(1);
+    fs::write(place.path("e.done"), done.to_string()).expect("a write");
+    let rest = told(&place);
+    let expected = "full         every root agrees; 1 of 2 jobs taken from e.done; ";
+    assert!(
+        rest.contains(expected) && rest.contains(" tiles filled and swept again"),
+        "{rest}"
+    );
     fs::write(place.path("e.done"), r#"{"evidence":"00","done":[]}"#).expect("a write");
     assert_eq!(code(&place.validator(&full)), 2);
 
@@ -154,26 +170,70 @@ fn ctrl_c_says_what_was_checked_and_exits_2() {
     let place = Place::new();
     let attested = place.attester(&["attest", "--evidence", "e.cbor", "--cpu-memory", "16MiB"]);
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
-    let script = format!(
-        "{} verify e.cbor --threads 1 > out 2> err & pid=$!; \
-         until grep -q recomputing err; do sleep 0.01; done; kill -INT $pid; wait $pid",
-        env!("CARGO_BIN_EXE_gpu-validator")
-    );
-    // A shell that is kept waiting may send the signal when every tile is done; not five times in a row.
-    let (stopped, printed) = (0..5)
-        .map(|_| {
-            let stopped = place.run(Path::new("bash"), &["-c", &script]);
-            let printed = text(&fs::read(place.path("out")).expect("its output"));
-            (stopped, printed)
-        })
-        .find(|(stopped, _)| code(stopped) != 0)
-        .expect("a signal comes before the end");
-    assert_eq!(code(&stopped), 2, "{printed}");
+    let (stopped, printed) = stopped(&place, "", "recomputing");
+    assert_eq!(stopped, 2, "{printed}");
     assert!(
         printed.starts_with("verdict      none (stopped): checked "),
         "{printed}"
     );
     assert!(printed.contains("bound so far V "), "{printed}");
+
+    // While all is done again the samples have their verdict, and keep it.
+    let (stopped, printed) = self::stopped(&place, "--full", "doing all of it again");
+    assert_eq!(stopped, 2, "{printed}");
+    assert!(printed.starts_with("verdict      affirmed"), "{printed}");
+    assert!(printed.contains("full         stopped, no verdict: "), "{printed}");
+    assert!(printed.contains(" of 2 jobs done\n"), "{printed}");
+}
+
+/// The exit code and standard output of `verify e.cbor` that is sent SIGINT once it has said something.
+#[cfg(unix)]
+fn stopped(place: &Place, options: &str, says: &str) -> (i32, String) {
+    let script = format!(
+        "{} verify e.cbor --threads 1 {options} > out 2> err & pid=$!; \
+         until grep -q '{says}' err; do sleep 0.01; done; kill -INT $pid; wait $pid",
+        env!("CARGO_BIN_EXE_gpu-validator")
+    );
+    // A shell that is kept waiting may send the signal when all is done; not five times in a row.
+    (0..5)
+        .map(|_| {
+            let stopped = place.run(Path::new("bash"), &["-c", &script]);
+            let printed = text(&fs::read(place.path("out")).expect("its output"));
+            (code(&stopped), printed)
+        })
+        .find(|(code, _)| *code != 0)
+        .expect("a signal comes before the end")
+}
+
+/// A class whose rates nobody measured is planned with, and says so; what its datasheet lacks must be said.
+#[test]
+fn plan_takes_every_class_and_says_where_its_figures_come_from() {
+    let place = Place::new();
+    let plan =
+        |arguments: &[&str]| place.validator(&[&["plan", "--tile-ms", "2", "--threads", "2"], arguments].concat());
+    for (class, status) in [
+        ("H200", "measured"),
+        ("a100-80", "datasheet"),
+        ("rtx-4090", "datasheet"),
+    ] {
+        let planned = plan(&["--class", class, "--json"]);
+        assert_eq!(code(&planned), 0, "{class}: {}", text(&planned.stderr));
+        assert_eq!(json(&planned)["class"]["status"], status);
+        let told = text(&plan(&["--class", class]).stdout);
+        assert!(told.starts_with("class        "), "{told}");
+        assert_eq!(told.contains("estimated"), status == "datasheet", "{told}");
+    }
+    let fast = text(&plan(&["--class", "b200"]).stderr);
+    assert!(fast.contains("best rate of 2970 Tops; sessions assume 1410"), "{fast}");
+    let lacks = plan(&["--class", "b300"]);
+    assert_eq!(code(&lacks), 2);
+    let said = text(&lacks.stderr);
+    assert!(
+        said.contains("class b300 has no int8 rate; --fill-tops says it"),
+        "{said}"
+    );
+    assert_eq!(code(&plan(&["--class", "b300", "--fill-tops", "300"])), 0);
+    assert!(text(&plan(&["--class", "b3000"]).stderr).contains("known are h200, "));
 }
 
 #[test]

@@ -12,10 +12,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use common::attester;
+use common::{Place, attester, x1};
 use tempfile::TempDir;
 
-/// A script in bash; `$A` and `$V` are the commands, `$SMALL` the options of a session of about a second.
+/// A script in bash; `$A` and `$V` are the commands, the other variables options: `$SMALL` of a session of about a second,
+/// `$QUICK` and `$BRIEF` of what measures next to nothing, `$X1` of six sessions to calibrate by.
 fn shell(folder: &Path, script: &str) -> Command {
     let mut bash = Command::new("bash");
     bash.args(["-c", &format!("set -o pipefail; {script}")])
@@ -23,6 +24,12 @@ fn shell(folder: &Path, script: &str) -> Command {
         .env("A", attester())
         .env("V", env!("CARGO_BIN_EXE_gpu-validator"))
         .env("SMALL", "--device-memory 1MiB --cpu-memory 1MiB")
+        .env("QUICK", "--path portable --inner-dim 64 --time 1ms --threads 1")
+        .env("BRIEF", "--engine cpu --cpu-path portable --seconds 0.1")
+        .env(
+            "X1",
+            "--class x1 --profiles profiles s0.cbor s1.cbor s2.cbor s3.cbor s4.cbor s5.cbor",
+        )
         .env("AGENT", "agent --stdio --engine cpu --cpu-memory 1MiB")
         .env("XDG_CONFIG_HOME", folder.join("config"))
         .stdin(Stdio::null());
@@ -48,18 +55,27 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Keys, evidence `e.cbor`, a challenge `c.json` and what was proven for it, `o.cbor`.
+/// Keys; evidence `e.cbor`, that no job of it was done again, `none.done`, a result of it, `r.jwt`, by `policy.toml`, and
+/// issuer's keys for that; a challenge `c.json` and what was proven for it, `o.cbor`; six sessions of the class x1; man
+/// pages and a plot of old.
 fn prepared() -> &'static Path {
-    static PREPARED: OnceLock<TempDir> = OnceLock::new();
-    let folder = PREPARED.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
+    static PREPARED: OnceLock<Place> = OnceLock::new();
+    let place = PREPARED.get_or_init(|| {
+        let place = Place::new();
+        x1::put_sessions(&place);
+        place.put("policy.toml", "device.claim_must_fit = false\n");
+        place.put("old.svg", "<svg>of old</svg>");
         let script = "$A attest $SMALL --evidence e.cbor >/dev/null && $V challenge --device-memory 1MiB >c.json && \
-                      $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null";
-        let output = run(folder.path(), script);
+                      $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null && \
+                      $V verify e.cbor --full --resume all.done >/dev/null && \
+                      sed 's/\"done\":.*/\"done\":[]}/' all.done >none.done && $V generate man man && \
+                      $V result keys keys --new >jwks.json && \
+                      $V result issue e.cbor --policy policy.toml --keys keys -o r.jwt";
+        let output = run(place.0.path(), script);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        folder
+        place
     });
-    folder.path()
+    place.0.path()
 }
 
 /// A copy of what is prepared.
@@ -74,17 +90,17 @@ fn place() -> TempDir {
     place
 }
 
-struct Fault {
-    what: &'static str,
-    script: &'static str,
+struct Fault<'a> {
+    what: &'a str,
+    script: &'a str,
     code: i32,
     /// Part of what standard error says.
-    says: &'static str,
+    says: &'a str,
     /// The files that may be new.
-    makes: &'static [&'static str],
+    makes: &'a [&'a str],
 }
 
-const fn fault(what: &'static str, script: &'static str, code: i32, says: &'static str) -> Fault {
+const fn fault<'a>(what: &'a str, script: &'a str, code: i32, says: &'a str) -> Fault<'a> {
     Fault {
         what,
         script,
@@ -94,7 +110,7 @@ const fn fault(what: &'static str, script: &'static str, code: i32, says: &'stat
     }
 }
 
-fn check(faults: &[Fault]) {
+fn check(faults: &[Fault<'_>]) {
     for fault in faults {
         let place = place();
         let before = files(place.path());
@@ -134,6 +150,33 @@ fn standard_output_is_full() {
         fault("inspect --json", "$V inspect e.cbor --json >/dev/full", 2, full),
         fault("challenge", "$V challenge >/dev/full", 2, full),
         fault("completions", "$V generate completions bash >/dev/full", 2, full),
+        fault("verify --full", "$V verify e.cbor --full >/dev/full", 2, full),
+        fault("plan", "$V plan --tile-ms 2 >/dev/full", 2, full),
+        fault("plan --json", "$V plan --tile-ms 2 --json >/dev/full", 2, full),
+        fault("bench", "$V bench $QUICK >/dev/full", 2, full),
+        fault("bench --json", "$V bench $QUICK --json >/dev/full", 2, full),
+        fault("calibrate", "$V calibrate $X1 >/dev/full", 2, full),
+        fault("result issue", "$V result issue e.cbor --keys keys >/dev/full", 2, full),
+        fault(
+            "result verify",
+            "$V result verify r.jwt --jwks jwks.json >/dev/full",
+            2,
+            full,
+        ),
+        fault("result keys", "$V result keys keys >/dev/full", 2, full),
+        fault("the Attester's bench", "$A bench $BRIEF >/dev/full", 2, full),
+        fault(
+            "the Attester's bench --json",
+            "$A bench $BRIEF --json >/dev/full",
+            2,
+            full,
+        ),
+        fault(
+            "the Attester's completions",
+            "$A generate completions bash >/dev/full",
+            2,
+            full,
+        ),
         fault("devices", "$A devices --engine cpu >/dev/full", 2, full),
         fault("identity", "$A identity >/dev/full", 2, full),
         fault("agent", "$A $AGENT >/dev/full", 2, full),
@@ -165,6 +208,25 @@ fn standard_output_is_closed() {
             "",
         ),
         fault("policy default", "$V policy default | true", 0, ""),
+        fault("verify --full", "$V verify e.cbor --full | true", 0, ""),
+        fault("plan", "$V plan --tile-ms 2 | true", 0, ""),
+        fault("plan --json", "$V plan --tile-ms 2 --json | head -c 10", 0, ""),
+        fault("bench", "$V bench $QUICK | true", 0, ""),
+        fault("calibrate", "$V calibrate $X1 | true", 0, ""),
+        fault(
+            "result issue",
+            "$V result issue e.cbor --keys keys --policy policy.toml | true",
+            0,
+            "",
+        ),
+        fault(
+            "result verify",
+            "$V result verify r.jwt --jwks jwks.json | head -c 10",
+            0,
+            "",
+        ),
+        fault("result keys", "$V result keys keys | true", 0, ""),
+        fault("the Attester's bench", "$A bench $BRIEF | true", 0, ""),
         fault("completions", "$A generate completions bash | true", 0, ""),
         fault("verify without any", "$V verify e.cbor >&-", 0, ""),
         fault("agent without any", "$A $AGENT >&-", 2, "error"),
@@ -264,6 +326,60 @@ fn files_cannot_be_read() {
     ]);
 }
 
+/// Every option that names something to read, where that is not there, of another kind, or cannot be read.
+#[test]
+fn what_options_name_cannot_be_read() {
+    let kinds = ["missing", "config", "/proc/self/mem"];
+    for (option, script, kinds) in [
+        ("--policy", "$V report e.cbor --policy", &kinds[..]),
+        ("--profiles", "$V report e.cbor --profiles", &["missing", "e.cbor"]),
+        (
+            "--profiles of plan",
+            "$V plan --tile-ms 2 --profiles",
+            &["missing", "e.cbor"],
+        ),
+        ("--nvidia-jwks", "$V report e.cbor --nvidia-jwks", &kinds),
+        (
+            "--nvidia-roots",
+            "$V report e.cbor --nvidia-jwks jwks.json --nvidia-roots",
+            &kinds,
+        ),
+        ("--jwks", "$V result verify r.jwt --jwks", &kinds),
+        ("a result", "$V result verify --jwks jwks.json", &kinds),
+        (
+            "--evidence",
+            "$V result verify r.jwt --jwks jwks.json --evidence",
+            &kinds,
+        ),
+        (
+            "--keys",
+            "$V result issue e.cbor --keys",
+            &["missing", "config", "e.cbor"],
+        ),
+        // One that is missing is made.
+        (
+            "--verifier-key",
+            "$V attest -- false --verifier-key",
+            &["config", "/proc/self/mem"],
+        ),
+    ] {
+        for kind in kinds {
+            // What a command is to run comes last.
+            let script = match script.split_once(" -- false ") {
+                Some((command, option)) => format!("{command} {option} {kind} -- false"),
+                None => format!("{script} {kind}"),
+            };
+            check(&[Fault {
+                what: &format!("{option}: {kind}"),
+                script: &script,
+                code: 2,
+                says: kind,
+                makes: &[],
+            }]);
+        }
+    }
+}
+
 #[test]
 fn files_cannot_be_written() {
     check(&[
@@ -328,6 +444,36 @@ fn files_cannot_be_written() {
             "new.done",
         ),
         fault(
+            "finished jobs: the disk is full later",
+            "trap '' XFSZ; ulimit -f 0; $V verify e.cbor --full --resume none.done 2>&1 >&2 | cat >&2",
+            2,
+            "none.done",
+        ),
+        fault(
+            "plot: the disk is full",
+            "trap '' XFSZ; ulimit -f 1; $V plan --tile-ms 2 --svg old.svg >/dev/null",
+            2,
+            "nothing was kept",
+        ),
+        fault(
+            "plot: no folder",
+            "$V plan --tile-ms 2 --svg no/p.svg",
+            2,
+            "cannot write plot into no",
+        ),
+        fault(
+            "profile: the disk is full",
+            "trap '' XFSZ; ulimit -f 0; $V calibrate $X1 -o profiles/x1.toml",
+            2,
+            "nothing was kept",
+        ),
+        fault(
+            "result: the disk is full",
+            "trap '' XFSZ; ulimit -f 0; $V result issue e.cbor --keys keys -o r.jwt",
+            2,
+            "nothing was kept",
+        ),
+        fault(
             "signing keys: no place for files",
             "$V result keys /proc/keys --new",
             2,
@@ -344,6 +490,12 @@ fn files_cannot_be_written() {
             "$V generate man /proc/man",
             2,
             "cannot write man pages",
+        ),
+        fault(
+            "man pages: the disk is full",
+            "trap '' XFSZ; ulimit -f 1; $V generate man man",
+            2,
+            "nothing was kept",
         ),
     ]);
 }

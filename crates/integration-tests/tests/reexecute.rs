@@ -19,7 +19,7 @@ use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::verdict::Verdict;
 use protocol::verifier::VerifierSession;
 use verifier::recompute::Recompute;
-use verifier::reexecute::{Checkpoint, ReexecuteError, jobs, reexecute, total_tiles};
+use verifier::reexecute::{Checkpoint, ReexecuteError, check_memory, jobs, reexecute, tiles_left};
 use verifier::{Unobserved, verify};
 
 const EVIDENCE: &str = "the evidence's BLAKE3";
@@ -110,12 +110,12 @@ fn every_root_of_an_honest_session_agrees() {
     for engines in [1, 2, 4] {
         let tiles = Tiles::default();
         let engines: Vec<Box<dyn Engine>> = (0..engines).map(|_| Box::new(engine()) as _).collect();
-        let outcome = reexecute(&session, engines, Checkpoint::none(EVIDENCE), &tiles).expect("the work is done");
+        let outcome = reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &tiles).expect("the work is done");
         assert_eq!(outcome, Ok(()));
-        assert_eq!(tiles.0.into_inner(), total_tiles(&session));
+        assert_eq!(tiles.0.into_inner(), tiles_left(&session, &Checkpoint::none(EVIDENCE)));
     }
     assert!(matches!(
-        reexecute(&session, Vec::new(), Checkpoint::none(EVIDENCE), &Tiles::default()),
+        reexecute(&session, Vec::new(), &mut Checkpoint::none(EVIDENCE), &Tiles::default()),
         Err(ReexecuteError::NoEngine)
     ));
 }
@@ -194,9 +194,14 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
     });
     let session = missed.expect("four sessions in a row sampled one leaf of 336");
     let (engine, _) = counted(Fault::None);
-    let mismatch = reexecute(&session, vec![engine], Checkpoint::none(EVIDENCE), &Tiles::default())
-        .expect("the work is done")
-        .expect_err("the root is wrong");
+    let mismatch = reexecute(
+        &session,
+        vec![engine],
+        &mut Checkpoint::none(EVIDENCE),
+        &Tiles::default(),
+    )
+    .expect("the work is done")
+    .expect_err("the root is wrong");
     assert_eq!((mismatch.device, mismatch.commitment), (DeviceOrdinal(1), sweep));
     assert_ne!(mismatch.expected, mismatch.actual);
 }
@@ -210,7 +215,7 @@ fn an_engine_that_fails_hands_its_job_to_another() {
         let outcome = reexecute(
             &session,
             vec![failing, able],
-            Checkpoint::none(EVIDENCE),
+            &mut Checkpoint::none(EVIDENCE),
             &Tiles::default(),
         );
         assert_eq!(outcome.expect("the other engine does it"), Ok(()));
@@ -219,7 +224,7 @@ fn an_engine_that_fails_hands_its_job_to_another() {
         let alone = reexecute(
             &session,
             vec![counted(fault).0],
-            Checkpoint::none(EVIDENCE),
+            &mut Checkpoint::none(EVIDENCE),
             &Tiles::default(),
         );
         assert!(
@@ -280,13 +285,14 @@ fn a_job_that_would_end_too_late_is_done_by_an_engine_that_is_free() {
         let (able, done) = counted(Fault::None);
         let told = Tiles::default();
         let engines: Vec<Box<dyn Engine>> = vec![able, Box::new(stuck)];
-        let outcome = reexecute(&session, engines, Checkpoint::none(EVIDENCE), &told).expect("the first does it all");
+        let outcome =
+            reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &told).expect("the first does it all");
         assert_eq!(outcome, Ok(()));
         // The stuck one had one job, was called off when the other had done it, and found none left.
         let count = |of: &AtomicU32| of.load(Ordering::Relaxed);
         assert_eq!((count(&calls), count(&called_off), count(&done)), (1, 1, 6));
         // No tile is told of twice.
-        assert_eq!(told.0.into_inner(), total_tiles(&session));
+        assert_eq!(told.0.into_inner(), tiles_left(&session, &Checkpoint::none(EVIDENCE)));
     }
 }
 
@@ -315,17 +321,22 @@ fn a_run_that_broke_off_goes_on_where_it_was() {
     let broken = reexecute(
         &session,
         vec![failing],
-        checkpoint().expect("a new file"),
+        &mut checkpoint().expect("a new file"),
         &Tiles::default(),
     );
     assert!(matches!(broken, Err(ReexecuteError::Engine { .. })), "{broken:?}");
     assert_eq!(checkpoint().expect("the file").done().len(), 4);
 
+    let all = tiles_left(&session, &Checkpoint::none(EVIDENCE));
     for left in [2, 0] {
+        let (before, told) = (checkpoint().expect("the file"), Tiles::default());
+        let tiles = tiles_left(&session, &before);
+        assert!(tiles < all && (tiles == 0) == (left == 0), "{tiles} of {all}");
         let (able, done) = counted(Fault::None);
-        let outcome = reexecute(&session, vec![able], checkpoint().expect("the file"), &Tiles::default());
+        let outcome = reexecute(&session, vec![able], &mut checkpoint().expect("the file"), &told);
         assert_eq!(outcome.expect("the work is done"), Ok(()));
         assert_eq!(done.load(Ordering::Relaxed), left);
+        assert_eq!(told.0.into_inner(), tiles);
     }
 
     let said = |evidence| match Checkpoint::resume(&file.0, evidence) {
@@ -336,5 +347,123 @@ fn a_run_that_broke_off_goes_on_where_it_was() {
     for damaged in [&b"{}"[..], b"", b"\xff\xfe", br#"{"evidence":"x","done":[],"more":1}"#] {
         fs::write(&file.0, damaged).expect("a write");
         assert!(said(EVIDENCE).starts_with(&file.0.display().to_string()));
+    }
+}
+
+#[test]
+fn a_device_that_the_host_cannot_hold_is_told_of_before_any_work() {
+    let session = session(2);
+    let engine = |memory_limit_bytes| {
+        let config = CpuEngineConfig {
+            threads: NonZeroUsize::MIN,
+            memory_limit_bytes,
+            ..CpuEngineConfig::default()
+        };
+        CpuEngine::new(config).expect("the best path runs here")
+    };
+    assert!(check_memory(&session, &engine(None)).is_ok());
+    let plan = session.plan().expect("a plan");
+    let largest = plan
+        .devices()
+        .iter()
+        .map(|device| engine(None).required_bytes(&plan.assignment(device)))
+        .max()
+        .expect("a device");
+    assert!(check_memory(&session, &engine(Some(largest))).is_ok());
+    let refused = check_memory(&session, &engine(Some(largest - 1))).expect_err("a byte is lacking");
+    assert!(
+        matches!(refused, ReexecuteError::TooLarge { required_bytes, available_bytes, .. }
+            if (required_bytes, available_bytes) == (largest, largest - 1)),
+        "{refused}"
+    );
+    let said = refused.to_string();
+    for part in [&largest.to_string(), "--engine cuda"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+/// A run that is asked to stop, and one whose last save fails: what is done stays known, and no error is lost.
+#[test]
+fn a_stopped_run_and_an_unsaved_one_say_so() {
+    let session = session(1);
+    let all = jobs(&session).expect("a finished session").len();
+
+    struct StopsAfter(AtomicU64, u64);
+    impl Progress for StopsAfter {
+        fn advance(&self, tiles: u64) {
+            self.0.fetch_add(tiles, Ordering::Relaxed);
+        }
+
+        fn is_cancelled(&self) -> bool {
+            self.0.load(Ordering::Relaxed) > self.1
+        }
+    }
+    let mut checkpoint = Checkpoint::none(EVIDENCE);
+    let plan = session.plan().expect("a plan");
+    let first = jobs(&session).expect("a finished session")[0];
+    let passes = 1 + u64::from(plan.iterations()[first.iteration as usize].sweeps);
+    let of_first = passes * u64::from(plan.assignment(&plan.devices()[0]).tiles());
+    let stopped = reexecute(
+        &session,
+        vec![counted(Fault::None).0],
+        &mut checkpoint,
+        &StopsAfter(AtomicU64::new(0), of_first),
+    );
+    assert!(
+        matches!(
+            &stopped,
+            Err(ReexecuteError::Engine {
+                error: EngineError::Cancelled,
+                ..
+            })
+        ),
+        "{stopped:?}"
+    );
+    assert_eq!(checkpoint.done(), [first]);
+
+    // The file's folder goes while the last job is done.
+    let folder = env::temp_dir().join(format!("gpu-attestor-{}-unsaved", process::id()));
+    fs::create_dir(&folder).expect("a folder");
+    let mut checkpoint = Checkpoint::resume(&folder.join("done"), EVIDENCE).expect("a new file");
+    let (breaking, fills) = counted(Fault::None);
+    let broken = Unsaving {
+        engine: breaking,
+        fills,
+        at: all as u32,
+        folder: folder.clone(),
+    };
+    let unsaved = reexecute(&session, vec![Box::new(broken)], &mut checkpoint, &Tiles::default());
+    assert!(matches!(unsaved, Err(ReexecuteError::Checkpoint { .. })), "{unsaved:?}");
+    assert!(!folder.exists());
+    assert_eq!(checkpoint.done().len(), all);
+}
+
+/// Removes a folder when the fill of number `at` is done.
+struct Unsaving {
+    engine: Box<dyn Engine>,
+    fills: Arc<AtomicU32>,
+    at: u32,
+    folder: PathBuf,
+}
+
+impl Engine for Unsaving {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        self.engine.prepare(assignment)
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let root = self.engine.fill(task, progress)?;
+        if self.fills.load(Ordering::Relaxed) == self.at {
+            fs::remove_dir_all(&self.folder).expect("the folder is there");
+        }
+        Ok(root)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.engine.sweep(salt, progress)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        self.engine.open(commitment, leaf)
     }
 }

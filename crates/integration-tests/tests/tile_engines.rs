@@ -16,7 +16,7 @@ use protocol::limits::TILE_BYTES;
 use protocol::tile::TileCoordinate;
 use protocol::verdict::Verdict;
 use verifier::recompute::{Recompute, RecomputeError};
-use verifier::reexecute::{Checkpoint, reexecute, total_tiles};
+use verifier::reexecute::{Checkpoint, reexecute, tiles_left};
 use verifier::{Unobserved, Verified, VerifyError, verify, verify_with};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,13 +270,16 @@ fn everything_is_done_again_on_gpus_with_the_cpu_beside_them() {
         ));
         let told = Tiles::default();
         let since = Instant::now();
-        let outcome = reexecute(&attestation.session, engines, Checkpoint::none("none"), &told);
+        let outcome = reexecute(&attestation.session, engines, &mut Checkpoint::none("none"), &told);
         eprintln!(
             "{count} engines on {} GPUs and the CPU: {:?}",
             gpus.len(),
             since.elapsed()
         );
         assert_eq!(outcome.expect("the work is done"), Ok(()));
-        assert_eq!(told.0.into_inner() as u64, total_tiles(&attestation.session));
+        assert_eq!(
+            told.0.into_inner() as u64,
+            tiles_left(&attestation.session, &Checkpoint::none("none"))
+        );
     }
 }

@@ -32,19 +32,6 @@ pub struct DeviceFigures {
 }
 
 impl DeviceFigures {
-    /// The figures that a class is known by: `H200`.
-    #[must_use]
-    pub fn of_class(name: &str) -> Option<Self> {
-        name.eq_ignore_ascii_case("H200").then_some(DeviceFigures {
-            // 555 matrices of n = 16384.
-            dataset_bytes: 555 << 28,
-            fill_ops: 1.35e15,
-            local_fill_ops: 1.215e15,
-            sweep_bytes_per_s: 4.576e12,
-            round_trip_s: 0.002,
-        })
-    }
-
     /// Seconds of a fill at k.
     #[must_use]
     pub fn fill_s(&self, inner_dim: u32) -> f64 {
@@ -288,7 +275,14 @@ mod tests {
     use crate::preset::default_assumptions;
 
     fn proposal(wanted: Wanted) -> Proposal {
-        let device = DeviceFigures::of_class("h200").expect("a class");
+        // The recorded session of an H200: 555 matrices of n = 16384.
+        let device = DeviceFigures {
+            dataset_bytes: 555 << 28,
+            fill_ops: 1.35e15,
+            local_fill_ops: 1.215e15,
+            sweep_bytes_per_s: 4.576e12,
+            round_trip_s: 0.002,
+        };
         let verifier = VerifierFigures::through(2, [(2_048, 0.3), (16_384, 2.2)]);
         propose(&device, 1, &verifier, &default_assumptions(20), wanted)
     }

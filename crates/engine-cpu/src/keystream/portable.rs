@@ -26,3 +26,33 @@ pub(super) fn row_sums(panel: &[Quad], sums: &mut [i32; PANEL_ROWS]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::bytes::OperandKey;
+    use protocol::operand::Operand;
+
+    use super::*;
+    use crate::packing::QUADS_PER_KEYSTREAM_BLOCK;
+
+    /// Small enough for Miri: two ChaCha blocks a lane.
+    #[test]
+    fn small_panels_are_the_references_keystream() {
+        let (key, operand) = (OperandKey([3; 32]), Operand::A(7));
+        let mut out = [Quad::ZERO; 2 * QUADS_PER_KEYSTREAM_BLOCK];
+        panel_keystream(&Stream::new(&key, operand), 5, 3, 0x8080_8080, &mut out);
+        let mut sums = [1; PANEL_ROWS];
+        row_sums(&out, &mut sums);
+        for (lane, actual_sum) in sums.into_iter().enumerate() {
+            let offset = (5 + 3 * lane as u64) * 64;
+            let expected: Vec<u8> = reference::keystream(&key.0, &operand.nonce(), offset, 4 * out.len())
+                .into_iter()
+                .map(|byte| byte ^ 0x80)
+                .collect();
+            let actual: Vec<u8> = out.iter().flat_map(|quad| quad.0[lane].to_le_bytes()).collect();
+            assert_eq!(actual, expected, "lane {lane}");
+            let sum: i32 = expected.iter().map(|&byte| i32::from(byte as i8)).sum();
+            assert_eq!(actual_sum, 1 + sum, "lane {lane}");
+        }
+    }
+}

@@ -61,3 +61,25 @@ pub(super) fn fold(sums: &Sums, out: &mut Tile) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packing::PackedRows;
+    use crate::path::Path;
+    use crate::product::Product;
+
+    /// Small enough for Miri: k is below a plan's.
+    #[test]
+    fn small_products_are_the_definitions() {
+        let k = 8;
+        let element = |i: usize| [-128, 127, 0, i as i8][(i * 0x9E37_79B9) >> 16 & 3];
+        let rows = |first| (first..first + TILE_SIDE * k).map(element).collect::<Vec<i8>>();
+        let (a, b) = (rows(0), rows(12_345));
+        let kernels = Path::Portable.kernels().expect("portable code runs anywhere");
+        let [left, right] = [&a, &b].map(|rows| PackedRows::from_rows(kernels, k as u32, rows, 0));
+        let mut tile = Tile::zeroed();
+        Product::new(kernels).tile(left.quads(), right.as_right(), &mut tile);
+        assert!(tile.0[..] == reference::tile_of_rows(&a, &b, k)[..]);
+    }
+}

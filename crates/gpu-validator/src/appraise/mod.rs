@@ -34,7 +34,7 @@ pub(crate) struct ProfileOptions {
 }
 
 impl ProfileOptions {
-    fn read(&self) -> anyhow::Result<Profiles> {
+    pub(crate) fn read(&self) -> anyhow::Result<Profiles> {
         let embedded = Profiles::embedded();
         Ok(match &self.profiles {
             Some(folder) => embedded.overridden_by(folder)?,

@@ -1,23 +1,29 @@
 //! `gpu-validator plan`: samples, k and sweeps for a wanted bound, and what they cost the Verifier.
 
+mod class;
 mod plot;
 
-use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use appraisal::profile::Profile;
 use clap::Args;
-use cli::{Exit, parse_bytes, print_json, print_text};
+use cli::{Exit, OutputFile, parse_bytes, print_json, print_text};
 use serde_json::{Value, json};
 use verifier::calibrate::calibrate;
 use verifier::cost::{DeviceFigures, LOCAL_INNER_DIM, Proposal, Row, VerifierFigures, Wanted, propose};
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
 
+use crate::appraise::ProfileOptions;
+
 /// How long a tile's time is measured at each of two k.
 const CALIBRATION: Duration = Duration::from_millis(300);
+
+/// Rate of a fill with k = 2048 against one with a large k, as an H200 has it (docs/performance.md).
+const LOCAL_FILL_SHARE: f64 = 0.9;
 
 /// k of the tiles that `--tile-ms` is about.
 const TILE_INNER_DIM: u32 = 16_384;
@@ -30,6 +36,7 @@ const TILE_INNER_DIM: u32 = 16_384;
     Examples:\n  \
     gpu-validator plan --time-budget 2s --class H200\n  \
     gpu-validator plan --memory-share 0.95 --devices 8 --threads 16\n  \
+    gpu-validator plan --class a100-80 --json\n  \
     gpu-validator plan --memory 79GiB --fill-tops 700 --sweep-gbs 3100 --json"
 )]
 pub(crate) struct PlanOptions {
@@ -41,9 +48,12 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "SHARE", conflicts_with = "time_budget")]
     memory_share: Option<f64>,
 
-    /// The class whose figures are taken: H200
+    /// The class whose figures are taken, by its profile's name: h200, a100-80 …; those of datasheets are estimated
     #[arg(long, value_name = "CLASS", default_value = "H200")]
     class: String,
+
+    #[command(flatten)]
+    profiles: ProfileOptions,
 
     /// Dataset of a device, say 79GiB [default: the class's]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
@@ -53,7 +63,7 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "TOPS")]
     fill_tops: Option<f64>,
 
-    /// Rate of a fill with k = 2048, 10^12 operations/s [default: the class's, or 0.9 of --fill-tops]
+    /// Rate of a fill with k = 2048, 10^12 operations/s [default: 0.9 of a fill's]
     #[arg(long, value_name = "TOPS")]
     local_fill_tops: Option<f64>,
 
@@ -91,7 +101,11 @@ pub(crate) struct PlanOptions {
 }
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
-    let (device, verifier) = (options.device()?, options.verifier()?);
+    let profiles = options.profiles.read()?;
+    let class = class::find(&profiles, &options.class)?;
+    let device = options.device(class)?;
+    let svg = options.svg.as_deref().map(|path| OutputFile::create(path, "plot"));
+    let (svg, verifier) = (svg.transpose()?, options.verifier()?);
     let wanted = match options.memory_share {
         Some(share) => {
             anyhow::ensure!(
@@ -102,16 +116,26 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
         }
         None => Wanted::TimeBudget(options.time_budget.unwrap_or(Duration::from_secs(2)).as_secs_f64()),
     };
-    let assumptions = default_assumptions(options.error_bits);
+    let mut assumptions = default_assumptions(options.error_bits);
+    let assumed = assumptions.best_rate_ops;
+    // No bound holds that takes the device itself for slower than it is.
+    assumptions.best_rate_ops = assumed.max(device.fill_ops as u64);
+    if assumptions.best_rate_ops > assumed {
+        cli::tell(format_args!(
+            "planned with a best rate of {:.0} Tops; sessions assume {:.0}, which a policy must raise (best_rate_ops_per_s)",
+            assumptions.best_rate_ops as f64 / 1e12,
+            assumed as f64 / 1e12
+        ));
+    }
     let proposal = propose(&device, options.devices, &verifier, &assumptions, wanted);
-    if let Some(path) = &options.svg {
+    if let Some(file) = svg {
         let title = format!("{}, error 2^-{}, links of 64 GB/s", options.class, options.error_bits);
-        fs::write(path, plot::svg(&proposal, &title)).with_context(|| format!("cannot write {}", path.display()))?;
+        file.write(plot::svg(&proposal, &title).as_bytes())?;
     }
     if options.json {
-        print_json(&to_json(&proposal, &verifier))?;
+        print_json(&to_json(&proposal, &verifier, class))?;
     } else {
-        print_text(text(&proposal, &verifier, options.devices))?;
+        print_text(text(&proposal, &verifier, options.devices, class))?;
     }
     if proposal.samples.is_none() {
         eprintln!("no number of samples meets what was asked for");
@@ -121,22 +145,27 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
 }
 
 impl PlanOptions {
-    fn device(&self) -> anyhow::Result<DeviceFigures> {
-        let class = DeviceFigures::of_class(&self.class)
-            .with_context(|| format!("--class {:?} is not known; known is H200", self.class))?;
+    fn device(&self, class: &Profile) -> anyhow::Result<DeviceFigures> {
+        let lacks = |what, option| format!("class {} has no {what}; {option} says it", class.name);
         let positive = |name: &str, value: Option<f64>| match value {
             Some(value) if !(value.is_finite() && value > 0.0) => anyhow::bail!("{name} {value} is no rate"),
             value => Ok(value),
         };
-        let fill_tops = positive("--fill-tops", self.fill_tops)?;
-        let local = positive("--local-fill-tops", self.local_fill_tops)?.or(fill_tops.map(|tops| 0.9 * tops));
+        let scaled = |value: Option<f64>, unit: f64| value.map(|value| value * unit);
+        let fill_ops = scaled(positive("--fill-tops", self.fill_tops)?, 1e12);
+        let fill_ops = fill_ops.or_else(|| class::fill_ops(class));
+        let fill_ops = fill_ops.with_context(|| lacks("int8 rate", "--fill-tops"))?;
+        let local_fill_ops = scaled(positive("--local-fill-tops", self.local_fill_tops)?, 1e12);
+        let sweep = scaled(positive("--sweep-gbs", self.sweep_gbs)?, 1e9);
+        let dataset_bytes = self.memory.or_else(|| class::dataset_bytes(class));
         anyhow::ensure!(self.memory != Some(0), "--memory is 0");
         Ok(DeviceFigures {
-            dataset_bytes: self.memory.unwrap_or(class.dataset_bytes),
-            fill_ops: fill_tops.map_or(class.fill_ops, |tops| tops * 1e12),
-            local_fill_ops: local.map_or(class.local_fill_ops, |tops| tops * 1e12),
-            sweep_bytes_per_s: positive("--sweep-gbs", self.sweep_gbs)?
-                .map_or(class.sweep_bytes_per_s, |gbs| gbs * 1e9),
+            dataset_bytes: dataset_bytes.with_context(|| lacks("memory", "--memory"))?,
+            fill_ops,
+            local_fill_ops: local_fill_ops.unwrap_or(LOCAL_FILL_SHARE * fill_ops),
+            sweep_bytes_per_s: sweep
+                .or_else(|| class::sweep_bytes_per_s(class))
+                .with_context(|| lacks("bandwidth", "--sweep-gbs"))?,
             round_trip_s: self.round_trip.as_secs_f64(),
         })
     }
@@ -165,9 +194,10 @@ impl PlanOptions {
     }
 }
 
-fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32) -> String {
+fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32, class: &Profile) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<12} {value}\n"));
+    line("class", class::origin(class));
     if let Some(samples) = proposal.samples {
         line("samples", format!("{samples} a device and distinct k"));
     }
@@ -214,7 +244,7 @@ fn share(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{share:.3}"))
 }
 
-fn to_json(proposal: &Proposal, verifier: &VerifierFigures) -> Value {
+fn to_json(proposal: &Proposal, verifier: &VerifierFigures, class: &Profile) -> Value {
     let row = |row: &Row| {
         json!({
             "samples": row.samples,
@@ -228,6 +258,7 @@ fn to_json(proposal: &Proposal, verifier: &VerifierFigures) -> Value {
         })
     };
     json!({
+        "class": { "name": class.name, "status": class::status(class) },
         "samples": proposal.samples,
         "iterations": proposal.iterations.iter().map(|i| json!({
             "inner_dim": i.inner_dim,

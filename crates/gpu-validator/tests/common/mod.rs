@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
+pub(crate) mod x1;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

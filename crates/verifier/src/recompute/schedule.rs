@@ -12,6 +12,9 @@ use super::so_far::positions;
 /// Most checks of a batch: enough that neighbours share column blocks of B, few enough that a partial result is fresh.
 const MAX_BATCH: usize = 512;
 
+/// Least batches, so that a short recomputation that is stopped has something to tell as well.
+const MIN_BATCHES: usize = 4;
+
 /// The tiles of all checks in the order they are computed in.
 ///
 /// Checks are cut into batches, in the order they were drawn: what has been checked at any time is, but for a batch, as
@@ -53,10 +56,9 @@ impl TileId {
 impl Schedule {
     /// The schedule of `checks` with about `operand_bytes` of operand B and `tile_bytes` of tiles kept at a time.
     pub(super) fn new(checks: &[TileCheck], operand_bytes: usize, tile_bytes: usize) -> Self {
-        let (batch, most_kept) = (
-            (tile_bytes / 4 / TILE_BYTES).clamp(1, MAX_BATCH),
-            tile_bytes / 2 / TILE_BYTES,
-        );
+        let most = MAX_BATCH.min(checks.len().div_ceil(MIN_BATCHES)).max(1);
+        let batch = (tile_bytes / 4 / TILE_BYTES).clamp(1, most);
+        let most_kept = tile_bytes / 2 / TILE_BYTES;
         let mut uses_left: HashMap<TileId, usize> = HashMap::new();
         for tile in checks.iter().flat_map(TileId::of) {
             *uses_left.entry(tile).or_default() += 1;
@@ -175,7 +177,20 @@ mod tests {
             .iter()
             .map(|slot| (slot.tile.operand_key.0[0], slot.tile.at.column_block))
             .collect();
-        assert!(columns.is_sorted());
+        let falls = columns.windows(2).filter(|pair| pair[0] > pair[1]).count();
+        assert!(falls < MIN_BATCHES, "{columns:?}");
+    }
+
+    #[test]
+    fn a_quarter_of_the_checks_is_done_before_another_tile_is_computed() {
+        let checks = checks();
+        let schedule = Schedule::new(&checks, usize::MAX, 1 << 30);
+        let quarter = &order(&checks, usize::MAX)[..checks.len() / MIN_BATCHES];
+        let slots: HashSet<usize> = quarter.iter().flat_map(|&check| schedule.tiles_of[check]).collect();
+        assert!(slots.iter().all(|&slot| slot < slots.len()), "{slots:?}");
+        assert!(slots.len() < schedule.slots.len());
+        // One check is a batch too.
+        is_consistent(&Schedule::new(&checks[..1], usize::MAX, 1 << 30), &checks[..1]);
     }
 
     #[test]

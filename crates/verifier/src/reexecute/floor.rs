@@ -25,7 +25,7 @@ pub(super) struct Floor<'a> {
     /// A root differs: what is still under way can change nothing.
     pub(super) is_over: AtomicBool,
     pub(super) states: HashMap<Job, JobState>,
-    pub(super) board: Mutex<Board>,
+    pub(super) board: Mutex<Board<'a>>,
     pub(super) changed: Condvar,
 }
 
@@ -50,13 +50,16 @@ impl JobState {
     }
 }
 
-pub(super) struct Board {
+pub(super) struct Board<'a> {
     /// The next job is the last.
     pub(super) waiting: Vec<Job>,
     pub(super) under_way: Vec<Execution>,
-    pub(super) checkpoint: Checkpoint,
+    pub(super) checkpoint: &'a mut Checkpoint,
     pub(super) outcome: Result<(), RootMismatch>,
+    /// An engine's, of which another may take the job.
     pub(super) failure: Option<ReexecuteError>,
+    /// The checkpoint's: a finished job is not in its file.
+    pub(super) unsaved: Option<ReexecuteError>,
 }
 
 /// A job at one engine.
@@ -69,7 +72,7 @@ pub(super) struct Execution {
     units: Arc<AtomicU64>,
 }
 
-impl Board {
+impl Board<'_> {
     pub(super) fn begin(&mut self, job: Job, worker: usize) -> Execution {
         let execution = Execution {
             job,
@@ -109,8 +112,8 @@ impl Board {
     }
 }
 
-impl Floor<'_> {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Board> {
+impl<'a> Floor<'a> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Board<'a>> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -147,7 +150,7 @@ impl Floor<'_> {
     fn next(&self, worker: usize, units_a_second: Option<f64>) -> Option<Execution> {
         let mut board = self.lock();
         loop {
-            if board.outcome.is_err() {
+            if board.outcome.is_err() || board.unsaved.is_some() {
                 return None;
             }
             let waiting = board.waiting.pop();
@@ -179,8 +182,7 @@ impl Floor<'_> {
                 match board.checkpoint.finish(job) {
                     Ok(()) => true,
                     Err(error) => {
-                        board.waiting.clear();
-                        board.failure = Some(error);
+                        board.unsaved = Some(error);
                         false
                     }
                 }
@@ -209,15 +211,15 @@ impl Floor<'_> {
 }
 
 /// What an engine at one job tells of, and whether it is called off.
-pub(super) struct Observed<'a> {
-    floor: &'a Floor<'a>,
+pub(super) struct Observed<'a, 's> {
+    floor: &'a Floor<'s>,
     state: &'a JobState,
     units: &'a AtomicU64,
     pub(super) units_a_tile: AtomicU64,
     tiles: AtomicU64,
 }
 
-impl Progress for Observed<'_> {
+impl Progress for Observed<'_, '_> {
     fn advance(&self, tiles: u64) {
         let units_a_tile = self.units_a_tile.load(Ordering::Relaxed);
         self.units.fetch_add(tiles * units_a_tile, Ordering::Relaxed);

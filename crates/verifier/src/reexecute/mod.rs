@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use engine_cpu::CpuEngine;
 use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::derive;
 use protocol::engine::{CommitmentId, Engine, EngineError, FillTask, Progress};
@@ -54,6 +55,19 @@ pub enum ReexecuteError {
     /// No engine was given.
     #[error("no engine to work with")]
     NoEngine,
+    /// No job of this device can be done: its dataset must be held whole.
+    #[error(
+        "device {device}: doing its work again takes {required_bytes} bytes of memory, {available_bytes} are available; expected \
+         a host that can hold the device's dataset, or GPUs that can (--engine cuda)"
+    )]
+    TooLarge {
+        /// The device.
+        device: DeviceOrdinal,
+        /// Bytes that the engine needs.
+        required_bytes: u64,
+        /// Bytes that there are.
+        available_bytes: u64,
+    },
     /// An engine could not do a job that no other took.
     #[error("device {device}, iteration {iteration}: {error}")]
     Engine {
@@ -98,21 +112,47 @@ pub fn jobs(session: &VerifierSession) -> Result<Vec<Job>, ReexecuteError> {
     Ok(jobs)
 }
 
-/// Tiles that all jobs fill and sweep.
+/// Tiles that the jobs fill and sweep that `checkpoint` does not have.
 #[must_use]
-pub fn total_tiles(session: &VerifierSession) -> u64 {
-    session.plan().map_or(0, |plan| {
-        let passes: u64 = plan.iterations().iter().map(|i| 1 + u64::from(i.sweeps)).sum();
-        let tiles: u64 = plan
-            .devices()
-            .iter()
-            .map(|d| u64::from(plan.assignment(d).tiles()))
-            .sum();
-        passes * tiles
-    })
+pub fn tiles_left(session: &VerifierSession, checkpoint: &Checkpoint) -> u64 {
+    let (Some(plan), Ok(jobs)) = (session.plan(), jobs(session)) else {
+        return 0;
+    };
+    let tiles = |job: &Job| {
+        let passes = 1 + u64::from(plan.iterations()[job.iteration as usize].sweeps);
+        passes * u64::from(plan.assignment(&plan.devices()[job.device_index as usize]).tiles())
+    };
+    jobs.iter()
+        .filter(|job| !checkpoint.done().contains(job))
+        .map(tiles)
+        .sum()
+}
+
+/// Whether `engine`, alone, has the memory for every device's work.
+///
+/// # Errors
+///
+/// [`ReexecuteError::TooLarge`] names the device that needs most.
+pub fn check_memory(session: &VerifierSession, engine: &CpuEngine) -> Result<(), ReexecuteError> {
+    let (Some(plan), Some(available_bytes)) = (session.plan(), engine.available_bytes()) else {
+        return Ok(());
+    };
+    let required = plan
+        .devices()
+        .iter()
+        .map(|device| (engine.required_bytes(&plan.assignment(device)), device.ordinal));
+    match required.max() {
+        Some((required_bytes, device)) if required_bytes > available_bytes => Err(ReexecuteError::TooLarge {
+            device,
+            required_bytes,
+            available_bytes,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Does every job that `checkpoint` does not have, on all `engines` at once; stops at the first root that differs.
+/// However it ends, `checkpoint` then has the jobs whose roots agree.
 ///
 /// The first engines get the first, largest jobs: name the fastest first. An engine that fails or panics hands its job
 /// back and takes no more; the error is returned if no other engine can take it.
@@ -123,7 +163,7 @@ pub fn total_tiles(session: &VerifierSession) -> u64 {
 pub fn reexecute(
     session: &VerifierSession,
     engines: Vec<Box<dyn Engine>>,
-    checkpoint: Checkpoint,
+    checkpoint: &mut Checkpoint,
     progress: &dyn Progress,
 ) -> Result<Result<(), RootMismatch>, ReexecuteError> {
     if engines.is_empty() {
@@ -144,6 +184,7 @@ pub fn reexecute(
             checkpoint,
             outcome: Ok(()),
             failure: None,
+            unsaved: None,
         }),
         changed: Condvar::new(),
     };
@@ -162,13 +203,15 @@ pub fn reexecute(
         }
     });
     let board = floor.board.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match board.failure {
+    match (board.unsaved, board.failure) {
+        // A root that differs is a finding, whatever else went wrong.
+        _ if board.outcome.is_err() => Ok(board.outcome),
+        // Whoever goes on from the file would do again what it lacks.
+        (Some(error), _) => Err(error),
         // What one engine could not do another has done.
-        Some(_) if board.outcome.is_ok() && board.waiting.is_empty() && board.checkpoint.is_whole(session) => {
-            Ok(Ok(()))
-        }
-        Some(error) if board.outcome.is_ok() => Err(error),
-        _ => Ok(board.outcome),
+        (None, Some(_)) if board.checkpoint.is_whole(session) => Ok(Ok(())),
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(Ok(())),
     }
 }
 
@@ -185,7 +228,7 @@ fn do_again(
     session: &VerifierSession,
     job: Job,
     engine: &mut dyn Engine,
-    progress: &Observed<'_>,
+    progress: &Observed<'_, '_>,
 ) -> Result<Result<(), RootMismatch>, ReexecuteError> {
     let plan = session.plan().expect("jobs come from a plan");
     let trace = session.trace().expect("jobs come from a finished session");
