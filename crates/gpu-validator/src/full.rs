@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use cli::WorkProgress;
+use cli::{Interrupt, WorkProgress};
 use protocol::engine::Progress;
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
 use verifier::reexecute::{Checkpoint, RootMismatch, reexecute, total_tiles};
 
 use crate::engines::Engines;
-use crate::interrupt::Interrupt;
 
 /// Options of full re-execution.
 #[derive(Args)]
