@@ -22,7 +22,7 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 #[command(after_help = "Ctrl-C stops the session; its evidence says so.\n\n\
     Examples:\n  \
     gpu-validator attest -- ssh host gpu-attestor agent --stdio\n  \
-    gpu-validator attest --preset standard --evidence e.cbor -- srun -u -w node7 gpu-attestor agent --stdio\n  \
+    gpu-validator attest --preset standard -- srun -u -w node7 gpu-attestor agent --stdio\n  \
     gpu-validator attest --json -- kubectl exec -i pod -- gpu-attestor agent --stdio")]
 pub(crate) struct Options {
     #[command(flatten)]

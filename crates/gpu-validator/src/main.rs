@@ -25,7 +25,7 @@ use cli::{Exit, Generate};
     after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, stopped, usage, \
         input or output), 130 a second Ctrl-C.\n\n\
         Examples:\n  \
-        gpu-validator attest --preset standard --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
+        gpu-validator attest --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
         gpu-validator verify e.cbor\n  \
         gpu-validator inspect e.cbor --json"
 )]

@@ -316,50 +316,6 @@ fn identities_are_one_line_or_json() {
     );
 }
 
-/// Their examples are another session's to write.
-const NO_EXAMPLES: [&str; 3] = ["policy check", "policy default", "result keys"];
-
-/// Every subcommand, as the help of its parent lists it.
-fn subcommands(program: &Path, place: &Place, path: &[String]) -> Vec<Vec<String>> {
-    let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
-    let help = text(&place.run(program, &arguments).stdout);
-    let listed = help.split("\nCommands:\n").nth(1).unwrap_or_default().to_owned();
-    let names = listed.lines().take_while(|line| !line.is_empty());
-    let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names = names
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help");
-    let below = names.flat_map(|name| subcommands(program, place, &[path, &[name.to_owned()]].concat()));
-    [path.to_vec()].into_iter().chain(below).collect()
-}
-
-#[test]
-fn every_help_has_examples_that_can_be_pasted() {
-    let place = Place::new();
-    for (program, least) in [(attester(), 9), (Path::new(VALIDATOR), 18)] {
-        let all = subcommands(program, &place, &[]);
-        assert!(all.len() >= least, "{all:?}");
-        for path in all {
-            let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
-            let help = text(&place.run(program, &arguments).stdout);
-            let name = path.join(" ");
-            let Some((_, examples)) = help.split_once("Examples:\n") else {
-                // Commands that only lead to others are shown by theirs.
-                assert!(
-                    help.contains("\nCommands:\n") || NO_EXAMPLES.contains(&name.as_str()),
-                    "{name}: {help}"
-                );
-                continue;
-            };
-            for line in examples.lines() {
-                assert!(line.chars().count() <= 95, "{name}: {line}");
-                let is_command = line.trim_start().starts_with("gpu-") || line.is_empty();
-                assert!(is_command, "{name}: broken at {line}");
-            }
-        }
-    }
-}
-
 /// Runs a command with a terminal of 60 columns; what it shows there, its lines as they come.
 fn on_terminal(place: &Place, kind: &str, command: &str) -> Vec<String> {
     let inner = format!("stty cols 60 rows 24; {command}");

@@ -50,7 +50,7 @@ pub enum NoPlan {
     /// A device has not even memory for one matrix and its operands.
     #[error(
         "device {device} has {available_bytes} bytes to fill, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}, \
-        which takes {needed_bytes}"
+        which takes {needed_bytes} bytes"
     )]
     TooSmall {
         /// The device.
