@@ -40,6 +40,7 @@ impl OutputFile {
         let cannot = || format!("cannot write {what} to {}", path.display());
         let (target, old) = match fs::metadata(path) {
             Ok(there) => {
+                ensure!(!there.is_dir(), "{} is a folder, expected a file name", path.display());
                 ensure!(
                     there.is_file(),
                     "{} is {}; expected a file",
@@ -139,7 +140,9 @@ fn kind(found: FileType) -> &'static str {
             return "a socket";
         }
     }
-    if found.is_dir() { "a folder" } else { "something else" }
+    // What else there is on other systems.
+    let _ = found;
+    "no file"
 }
 
 #[cfg(all(test, unix))]
@@ -176,7 +179,7 @@ mod tests {
         for (name, why) in [
             ("pipe", "a named pipe; expected a file"),
             ("socket", "a socket; expected a file"),
-            ("folder", "a folder; expected a file"),
+            ("folder", "a folder, expected a file name"),
             ("device", "a character device; expected a file"),
             ("dangling", "a link to what is not there"),
             ("loop", "cannot write evidence to"),
@@ -184,7 +187,7 @@ mod tests {
             ("missing/e.cbor", "cannot write evidence into"),
             ("closed/e.cbor", "cannot write evidence to"),
             ("missing/", "is no file name"),
-            ("folder/..", "a folder; expected a file"),
+            ("folder/..", "a folder, expected a file name"),
         ] {
             let said = refused(&at(name));
             assert!(said.contains(why), "{name}: {said}");
