@@ -55,7 +55,13 @@ pub enum KeyError {
     },
     /// Not a JWK Set.
     #[error("no JWK Set: {0}")]
-    NoJwkSet(#[from] serde_json::Error),
+    NoJwkSet(serde_json::Error),
+}
+
+impl From<serde_json::Error> for KeyError {
+    fn from(error: serde_json::Error) -> Self {
+        KeyError::NoJwkSet(error)
+    }
 }
 
 /// A private key.

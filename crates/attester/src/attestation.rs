@@ -23,7 +23,7 @@ pub struct AttestationCommand(pub OsString);
 pub(crate) enum AttestationError {
     /// The command did not start, or could not be read.
     #[error("the attestation command cannot be run: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// It failed.
     #[error("the attestation command ended with {0}")]
     Failed(std::process::ExitStatus),
@@ -36,6 +36,12 @@ pub(crate) enum AttestationError {
     /// The openings could not wait for it.
     #[error("the attestation command had not ended when the openings were due, and was stopped")]
     TooSlow,
+}
+
+impl From<io::Error> for AttestationError {
+    fn from(error: io::Error) -> Self {
+        AttestationError::Io(error)
+    }
 }
 
 /// A command under way; dropped before it ends, it is stopped.

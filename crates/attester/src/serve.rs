@@ -64,13 +64,19 @@ pub enum ServeError {
     HostMemory(HostMemoryError),
     /// The Verifier broke the protocol; it was told.
     #[error("the Verifier broke the protocol: {0}")]
-    Violation(#[from] Violation),
+    Violation(Violation),
     /// The connection ended or broke.
     #[error(transparent)]
     Connection(#[from] FrameError),
     /// Nothing could be sent.
     #[error("could not send: {0}")]
     Send(io::Error),
+}
+
+impl From<Violation> for ServeError {
+    fn from(violation: Violation) -> Self {
+        ServeError::Violation(violation)
+    }
 }
 
 enum Event {

@@ -14,11 +14,17 @@ use crate::output_file::OutputFile;
 #[derive(Subcommand)]
 pub enum Generate {
     /// Completions for a shell, on standard output
+    #[command(after_help = "Examples:\n  \
+        gpu-attestor generate completions bash > /etc/bash_completion.d/gpu-attestor\n  \
+        gpu-validator generate completions fish > ~/.config/fish/completions/gpu-validator.fish")]
     Completions {
         /// The shell
         shell: Shell,
     },
     /// Man pages of the command and its subcommands, into a folder
+    #[command(after_help = "Examples:\n  \
+        gpu-attestor generate man ~/.local/share/man/man1\n  \
+        gpu-validator generate man ~/.local/share/man/man1")]
     Man {
         /// The folder; made if it is not there
         folder: PathBuf,

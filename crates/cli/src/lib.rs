@@ -1,13 +1,19 @@
 //! What both commands share: session options, progress, output files, exit codes, generated completions and pages.
 
 mod generate;
+mod interrupt;
 mod options;
 mod output;
 mod output_file;
 mod progress;
+mod values;
 
 pub use generate::{Generate, generate};
-pub use options::{RecomputeOptions, SessionOptions, parse_bytes, parse_ordinals, verifier_key};
+pub use interrupt::{Interrupt, Interruptible};
+pub use options::{RecomputeOptions, SessionOptions, attester_key, print_identity, verifier_key};
 pub use output::{Exit, finish, print_bytes, print_json, print_text, tell};
 pub use output_file::OutputFile;
 pub use progress::{SessionProgress, WorkProgress};
+pub use values::{
+    parse_audience, parse_bytes, parse_devices, parse_duration, parse_ordinals, parse_threads, parse_time,
+};

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use bytesize::ByteSize;
 use clap::Args;
-use keystore::SigningKey;
+use keystore::{KeyError, SigningKey};
 use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::plan::Deadlines;
+use serde_json::json;
 use verifier::Settings;
 use verifier::preset::{Preset, default_assumptions};
 use verifier::recompute::Recompute;
+
+use crate::output::{print_json, print_text};
+use crate::values::{parse_audience, parse_bytes, parse_duration, parse_threads};
 
 /// What a session is to do.
 #[derive(Args, Clone, Debug)]
@@ -34,11 +37,11 @@ pub struct SessionOptions {
     pub device_memory: Option<u64>,
 
     /// For whom the evidence is made
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_audience)]
     pub audience: String,
 
     /// How long a phase (prepare, fill, sweep, open) may take, say 90s [default: the preset's]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub phase_deadline: Option<Duration>,
 
     /// Soundness: each claim of a device is false with probability at most 2^-BITS
@@ -61,8 +64,8 @@ pub struct SessionOptions {
 /// How sampled tiles are recomputed.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct RecomputeOptions {
-    /// Threads that recompute sampled tiles [default: one a CPU]
-    #[arg(long, value_name = "N")]
+    /// Threads that recompute sampled tiles, 1 to 1024 [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub threads: Option<NonZeroUsize>,
 }
 
@@ -123,56 +126,35 @@ impl SessionOptions {
 ///
 /// If there is no usable key.
 pub fn verifier_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
-    let path = match file {
-        Some(path) => path.to_owned(),
-        None => keystore::default_path("verifier").context("the Verifier's key")?,
-    };
-    keystore::load_or_create(&path).context("the Verifier's key")
+    key_of("verifier", file).context("the Verifier's key")
 }
 
-/// Bytes of a size like `512MiB` or `24GB`.
+/// The Attester's key in `file` or its usual place; made on first use.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let size: ByteSize = text.parse()?;
-    Ok(size.as_u64())
+/// If there is no usable key.
+pub fn attester_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
+    key_of("attester", file).context("the Attester's key")
 }
 
-/// Device ordinals of a list like `0,2,5`.
-///
-/// # Errors
-///
-/// The part that is no ordinal, or comes twice.
-pub fn parse_ordinals(text: &str) -> Result<Vec<DeviceOrdinal>, String> {
-    let mut ordinals = Vec::new();
-    for part in text.split(',') {
-        let ordinal = part
-            .trim()
-            .parse()
-            .map(DeviceOrdinal)
-            .map_err(|_| format!("{part:?} is no device ordinal; expected a list like 0,2"))?;
-        if ordinals.contains(&ordinal) {
-            return Err(format!("device {ordinal} is named twice"));
-        }
-        ordinals.push(ordinal);
+fn key_of(name: &str, file: Option<&Path>) -> Result<SigningKey, KeyError> {
+    match file {
+        Some(path) => keystore::load_or_create(path),
+        None => keystore::load_or_create_default(name),
     }
-    ordinals.sort();
-    Ok(ordinals)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_lists_are_parsed_or_explained() {
-        assert_eq!(parse_bytes("512MiB"), Ok(512 << 20));
-        assert_eq!(parse_bytes("24GB"), Ok(24_000_000_000));
-        assert!(parse_bytes("much").is_err());
-        assert_eq!(parse_ordinals("2, 0"), Ok(vec![DeviceOrdinal(0), DeviceOrdinal(2)]));
-        assert!(parse_ordinals("0,x").is_err_and(|e| e.contains("\"x\"")));
-        assert!(parse_ordinals("1,1").is_err_and(|e| e.contains("twice")));
+/// Prints who a key is: its public half, in hexadecimal or as JSON.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_identity(key: &SigningKey, is_json: bool) -> anyhow::Result<()> {
+    let identity = Identity(key.verifying_key().to_bytes());
+    if is_json {
+        print_json(&json!({ "identity": identity.to_string() }))
+    } else {
+        print_text(format_args!("{identity}\n"))
     }
 }

@@ -1,17 +1,24 @@
 //! Results on disk: whole or not at all.
 
-use std::io::Write;
+use std::fs::{self, FileType, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use tempfile::NamedTempFile;
+use anyhow::{Context, ensure};
+use tempfile::Builder;
 
-/// A file that will hold evidence, a report or a result. It is made beside its final name before the work, so that a folder
-/// that cannot be written is known at once, and takes its name when all bytes are on disk.
+use crate::interrupt::Interrupt;
+
+/// A file that will hold evidence, a report or a result. Whether its name can be written is known before the work; it takes
+/// its name when all bytes are on disk, and until then there is nothing that a killed command could leave behind.
 pub struct OutputFile {
+    /// The file that is made or replaced: where a link leads.
+    target: PathBuf,
+    /// What the user called it.
     path: PathBuf,
     what: &'static str,
-    file: NamedTempFile,
+    /// Those of the file that is replaced.
+    old: Option<Permissions>,
 }
 
 impl OutputFile {
@@ -19,7 +26,7 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
+    /// As [`Self::create`].
     pub fn evidence(path: &Path) -> anyhow::Result<Self> {
         Self::create(path, "evidence")
     }
@@ -28,20 +35,53 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be written.
+    /// If the folder or the file there cannot be written, or what is there is no file: a device, a pipe, a link to nothing.
     pub fn create(path: &Path, what: &'static str) -> anyhow::Result<Self> {
-        anyhow::ensure!(!path.is_dir(), "{} is a folder, expected a file name", path.display());
-        let folder = path
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let file =
-            NamedTempFile::new_in(folder).with_context(|| format!("cannot write {what} into {}", folder.display()))?;
-        Ok(OutputFile {
+        let cannot = || format!("cannot write {what} to {}", path.display());
+        let (target, old) = match fs::metadata(path) {
+            Ok(there) => {
+                ensure!(!there.is_dir(), "{} is a folder, expected a file name", path.display());
+                ensure!(
+                    there.is_file(),
+                    "{} is {}; expected a file",
+                    path.display(),
+                    kind(there.file_type())
+                );
+                // Root could write it all the same; whoever took the permission away meant it.
+                ensure!(
+                    !there.permissions().readonly(),
+                    "{} may not be written; expected a file with write permission",
+                    path.display()
+                );
+                OpenOptions::new().write(true).open(path).with_context(cannot)?;
+                // Beside the file itself: a link stays a link.
+                (fs::canonicalize(path).with_context(cannot)?, Some(there.permissions()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ensure!(
+                    !path.is_symlink(),
+                    "{} is a link to what is not there; expected a file",
+                    path.display()
+                );
+                let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+                ensure!(
+                    path.file_name().is_some() && !is_folder,
+                    "{path:?} is no file name; expected one"
+                );
+                (path.to_owned(), None)
+            }
+            Err(error) => return Err(error).with_context(cannot),
+        };
+        let file = OutputFile {
+            target,
             path: path.to_owned(),
             what,
-            file,
-        })
+            old,
+        };
+        let folder = file.folder();
+        // Has no name, so nothing is left of it.
+        tempfile::tempfile_in(folder).with_context(|| format!("cannot write {what} into {}", folder.display()))?;
+        Ok(file)
     }
 
     /// Writes all of `bytes` and gives the file its name.
@@ -49,18 +89,138 @@ impl OutputFile {
     /// # Errors
     ///
     /// If the disk does not take them: there is no such file then, or the old one.
-    pub fn write(mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        let (what, path) = (self.what, self.path.clone());
-        let context = || format!("cannot write {what} to {}; nothing was kept", path.display());
-        self.file.write_all(bytes).with_context(context)?;
-        self.file.as_file().sync_all().with_context(context)?;
+    pub fn write(self, bytes: &[u8]) -> anyhow::Result<()> {
+        // A first signal is late now, and must not leave half of it.
+        let _signals = Interrupt::listen()?;
+        self.replace(bytes).with_context(|| {
+            format!(
+                "cannot write {} to {}; nothing was kept",
+                self.what,
+                self.path.display()
+            )
+        })
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut builder = Builder::new();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // Results are for others to read; temporary files are not.
-            let readable = std::fs::Permissions::from_mode(0o644);
-            self.file.as_file().set_permissions(readable).with_context(context)?;
+            // Results are for others to read as far as the umask lets them; temporary files are not.
+            builder.permissions(Permissions::from_mode(0o666));
         }
-        self.file.persist(&self.path).map(drop).with_context(context)
+        let mut file = builder.tempfile_in(self.folder())?;
+        file.write_all(bytes)?;
+        if let Some(old) = &self.old {
+            file.as_file().set_permissions(old.clone())?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(&self.target)?;
+        Ok(())
+    }
+
+    fn folder(&self) -> &Path {
+        let parent = self.target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new("."))
+    }
+}
+
+/// What is there that is no file.
+fn kind(found: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if found.is_char_device() {
+            return "a character device";
+        } else if found.is_block_device() {
+            return "a block device";
+        } else if found.is_fifo() {
+            return "a named pipe";
+        } else if found.is_socket() {
+            return "a socket";
+        }
+    }
+    // What else there is on other systems.
+    let _ = found;
+    "no file"
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("a file").permissions().mode() & 0o7777
+    }
+
+    fn refused(path: &Path) -> String {
+        match OutputFile::evidence(path) {
+            Ok(_) => panic!("{} was taken", path.display()),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let made = Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo runs");
+        assert!(made.success());
+        let _listener = UnixListener::bind(at("socket")).expect("a socket");
+        fs::create_dir(at("folder")).expect("a folder");
+        symlink("/dev/full", at("device")).expect("a link");
+        symlink("nothing", at("dangling")).expect("a link");
+        symlink("loop", at("loop")).expect("a link");
+        fs::write(at("closed"), "old").expect("a write");
+        fs::set_permissions(at("closed"), Permissions::from_mode(0o444)).expect("chmod");
+        for (name, why) in [
+            ("pipe", "a named pipe; expected a file"),
+            ("socket", "a socket; expected a file"),
+            ("folder", "a folder, expected a file name"),
+            ("device", "a character device; expected a file"),
+            ("dangling", "a link to what is not there"),
+            ("loop", "cannot write evidence to"),
+            ("closed", "expected a file with write permission"),
+            ("missing/e.cbor", "cannot write evidence into"),
+            ("closed/e.cbor", "cannot write evidence to"),
+            ("missing/", "is no file name"),
+            ("folder/..", "a folder, expected a file name"),
+        ] {
+            let said = refused(&at(name));
+            assert!(said.contains(why), "{name}: {said}");
+        }
+        assert_eq!(fs::read(at("closed")).expect("the old file"), b"old");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 7);
+    }
+
+    #[test]
+    fn a_link_stays_one_and_an_old_file_keeps_its_mode() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("elsewhere")).expect("a folder");
+        fs::write(at("elsewhere/file"), "old").expect("a write");
+        fs::set_permissions(at("elsewhere/file"), Permissions::from_mode(0o620)).expect("chmod");
+        symlink("elsewhere/file", at("link")).expect("a link");
+        let file = OutputFile::evidence(&at("link")).expect("room");
+        assert_eq!(fs::read(at("link")).expect("the old file"), b"old");
+        file.write(b"new").expect("a write");
+        assert!(at("link").is_symlink());
+        assert_eq!(fs::read(at("elsewhere/file")).expect("the new file"), b"new");
+        assert_eq!(mode(&at("elsewhere/file")), 0o620);
+        assert_eq!(fs::read_dir(at("elsewhere")).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_as_readable_as_any_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let file = OutputFile::evidence(&at("e.cbor")).expect("room");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+        file.write(b"new").expect("a write");
+        fs::write(at("other"), "").expect("a write");
+        assert_eq!(mode(&at("e.cbor")), mode(&at("other")));
     }
 }

@@ -1,6 +1,5 @@
 //! How a session goes, on standard error: a bar on a terminal, a line a phase otherwise.
 
-use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,8 @@ use protocol::verifier::{Step, VerifierSession};
 use verifier::Observer;
 use verifier::partial::bounds_line;
 
+use crate::output::tell;
+
 /// An [`Observer`] for people.
 pub struct SessionProgress {
     bar: Option<ProgressBar>,
@@ -20,21 +21,20 @@ pub struct SessionProgress {
     bounds_shown: Mutex<Option<Instant>>,
 }
 
+/// How often a bar is drawn though nothing was said.
+const TICK_EVERY: Duration = Duration::from_millis(100);
+
 /// How often bounds are shown that grow with every sample.
 const BOUNDS_EVERY: Duration = Duration::from_millis(500);
 
 impl SessionProgress {
-    /// A bar if standard error is a terminal, else a line a phase; nothing if `is_quiet`.
+    /// A bar if standard error is a terminal that can draw one, else a line a phase; nothing if `is_quiet`.
     #[must_use]
     pub fn new(is_quiet: bool) -> Self {
-        let bar = (!is_quiet && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {msg:<44} {bar:24} {percent:>3} % {elapsed}")
-                .expect("the template is constant");
-            bar.set_style(style);
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
+        let bar = bar("{spinner} {wide_msg} {bar:16} {percent:>3} % {elapsed}", is_quiet);
+        if let Some(bar) = &bar {
+            bar.enable_steady_tick(TICK_EVERY);
+        }
         SessionProgress {
             bar,
             is_quiet,
@@ -51,8 +51,7 @@ impl SessionProgress {
         match &self.bar {
             Some(bar) => bar.set_message(text.clone()),
             None if self.is_quiet => {}
-            // Nothing is left to tell it to.
-            None => drop(writeln!(io::stderr(), "{text}")),
+            None => tell(&text),
         }
         *last = text;
     }
@@ -141,38 +140,39 @@ impl Drop for SessionProgress {
     }
 }
 
-/// How far a piece of work of known size has come: a bar on a terminal, a line at its beginning otherwise.
+/// How far a piece of work has come: a bar on a terminal, a line at its beginning otherwise.
 pub struct WorkProgress(Option<ProgressBar>);
 
 impl WorkProgress {
     /// Begins to show work of `total` parts; nothing if `is_quiet`.
     #[must_use]
     pub fn new(text: &str, total: u64, is_quiet: bool) -> Self {
-        if !is_quiet && !io::stderr().is_terminal() {
-            // Nothing is left to tell it to.
-            let _ = writeln!(io::stderr(), "{text}");
+        let template = "{wide_msg} {bar:16} {percent:>3} % {elapsed} of about {duration}";
+        let work = Self::begin(template, text, is_quiet);
+        if let Some(bar) = &work.0 {
+            bar.set_length(total);
         }
-        WorkProgress((!is_quiet && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{msg:<30} {bar:24} {percent:>3} % {elapsed} of about {duration}")
-                .expect("the template is constant");
-            bar.set_style(style);
-            bar.set_message(text.to_owned());
-            bar
-        }))
+        work
     }
 
-    /// Shows on a terminal what goes on, for how long nobody knows; nothing elsewhere or if `is_quiet`.
+    /// Begins to show what goes on, for how long nobody knows; nothing if `is_quiet`.
     #[must_use]
     pub fn stage(text: &str, is_quiet: bool) -> Self {
-        WorkProgress((!is_quiet && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is constant");
-            bar.set_style(style);
-            bar.set_message(text.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        }))
+        let work = Self::begin("{spinner} {wide_msg} {elapsed}", text, is_quiet);
+        if let Some(bar) = &work.0 {
+            bar.enable_steady_tick(TICK_EVERY);
+        }
+        work
+    }
+
+    fn begin(template: &str, text: &str, is_quiet: bool) -> Self {
+        let bar = bar(template, is_quiet);
+        match &bar {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None if is_quiet => {}
+            None => tell(text),
+        }
+        WorkProgress(bar)
     }
 
     /// `parts` more are done.
@@ -189,4 +189,14 @@ impl Drop for WorkProgress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A bar on standard error, as wide as it is; none if `is_quiet`, or where no bar can be drawn: no terminal, or a dumb one.
+fn bar(template: &str, is_quiet: bool) -> Option<ProgressBar> {
+    let target = ProgressDrawTarget::stderr();
+    (!is_quiet && !target.is_hidden()).then(|| {
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));
+        bar
+    })
 }

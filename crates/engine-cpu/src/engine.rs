@@ -27,7 +27,7 @@ const SWEEP_LEAVES_AT_ONCE: usize = 32;
 pub struct CpuEngineConfig {
     /// The code it runs.
     pub path: Path,
-    /// Threads that fill and sweep.
+    /// Threads that fill and sweep; fewer where the system gives fewer.
     pub threads: NonZeroUsize,
     /// Bytes of operand B kept packed at a time; at least one column block (256 * k bytes) is, whatever this says.
     pub operand_budget_bytes: usize,
@@ -303,7 +303,7 @@ impl Device {
     }
 }
 
-/// Hands `items` out to the workers, a thread each, in order, until there are none or the work is cancelled.
+/// Hands `items` out to the workers, a thread each as far as there are threads, in order, until there are none or the work is cancelled.
 fn share<I: Iterator<Item: Send> + Send>(
     workers: &mut [Worker],
     items: I,
@@ -323,13 +323,16 @@ fn share<I: Iterator<Item: Send> + Send>(
             work(worker, item);
         }
     };
-    if let [worker] = workers {
-        run(worker);
-    } else {
+    if let Some((own, others)) = workers.split_first_mut() {
         thread::scope(|scope| {
-            for worker in workers {
-                scope.spawn(|| run(worker));
+            let run = &run;
+            for worker in others {
+                // As many as the system gives: the work is the same on fewer, and this thread is one of them.
+                if thread::Builder::new().spawn_scoped(scope, || run(worker)).is_err() {
+                    break;
+                }
             }
+            run(own);
         });
     }
     // Asked once more: the last item may have been broken off.

@@ -1,6 +1,6 @@
 //! `gpu-attestor agent`: the Attester's side for a Verifier elsewhere.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use attester::{Attester, ServeError, serve};
 use clap::Args;
@@ -34,8 +34,16 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+    anyhow::ensure!(
+        !io::stdout().is_terminal(),
+        "standard output is a terminal; expected a Verifier: gpu-validator attest -- gpu-attestor agent --stdio"
+    );
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
-    cli::tell(format_args!("gpu-attestor agent: {} devices, {engine}", devices.len()));
+    let count = match devices.len() {
+        1 => "1 device".to_owned(),
+        count => format!("{count} devices"),
+    };
+    cli::tell(format_args!("gpu-attestor agent: {count}, {engine}"));
     let attester = Attester {
         software: crate::software(),
         labels: Vec::new(),

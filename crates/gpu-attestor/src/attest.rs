@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use attester::{Attester, serve};
 use clap::Args;
-use cli::{Exit, OutputFile, RecomputeOptions, SessionOptions, SessionProgress, print_text};
+use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_text};
 use keystore::SigningKey;
 use verifier::report::Report;
 
@@ -20,8 +20,9 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(60);
 /// Options of `gpu-attestor attest`.
 #[derive(Args)]
 #[command(
-    after_help = "The Verifier runs in this process: the figures are real, but they convince only who trusts this host.\n\
-        For others run `gpu-validator attest` on a machine of theirs.\n\n\
+    after_help = "The Verifier runs in this process: the figures are real, but they convince only who trusts this host. \
+        For others run `gpu-validator attest` on a machine of theirs. Ctrl-C stops the session; its evidence \
+        says so.\n\n\
         Examples:\n  \
         gpu-attestor attest\n  \
         gpu-attestor attest --preset standard --evidence e.cbor\n  \
@@ -60,7 +61,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         key,
         attestation: options.attestation.command(),
     };
-    let progress = SessionProgress::new(session.json);
+    let progress = Interruptible::new(session.json, Interrupt::listen()?);
 
     let (from_verifier, to_attester) = io::pipe().context("no pipe")?;
     let (from_attester, to_verifier) = io::pipe().context("no pipe")?;

@@ -1,6 +1,5 @@
 //! `gpu-attestor bench`: what this host's devices reach, each figure beside its own ceiling of the same run.
 
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -18,10 +17,10 @@ use crate::devices::{DeviceOptions, Measured, OrdinalOptions};
 /// Options of `gpu-attestor bench`.
 #[derive(Args)]
 #[command(
-    after_help = "A GPU takes all the memory that it may, one GPU after the other; a CPU is measured on one thread. The fill's peak is what\n\
-        the tensor cores could do, by the number of multiprocessors and the clock. cuBLASLt's int8 product is measured where\n\
-        its library is (libcublasLt.so.13 or .12, in LD_LIBRARY_PATH or /usr/local/cuda/lib64). A third of the time goes to the\n\
-        long fill: for 30 s of it, --seconds 85.\n\n\
+    after_help = "A GPU takes all the memory that it may, one GPU after the other; a CPU is measured on one thread. The fill's \
+        peak is what the tensor cores could do, by the number of multiprocessors and the clock. cuBLASLt's int8 product is \
+        measured where its library is (libcublasLt.so.13 or .12, in LD_LIBRARY_PATH or /usr/local/cuda/lib64). A third of \
+        the time goes to the long fill: for 30 s of it, --seconds 85.\n\n\
         Examples:\n  \
         gpu-attestor bench\n  \
         gpu-attestor bench --seconds 85 --devices 0 --json\n  \
@@ -44,16 +43,15 @@ pub(crate) struct Options {
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
-    if (0.1..=3600.0).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err("expected 0.1 to 3600".to_owned())
-    }
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| (0.1..=3600.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "expected 0.1 to 3600".to_owned())
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let is_quiet = options.json || !io::stderr().is_terminal();
+    let is_quiet = options.json;
     let measured = options.devices.measured(&options.ordinals)?;
     let (engine, reports) = match measured {
         Measured::Cpu(path) => {
@@ -84,7 +82,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// What is being measured, on a terminal.
+/// What is being measured.
 struct Stages {
     prefix: String,
     is_quiet: bool,

@@ -1,16 +1,22 @@
 //! The devices of this host, and `gpu-attestor devices`.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use anyhow::Context;
-use attester::{CudaConfig, CudaError, Device, NoCuda, cpu_devices, cuda_devices};
+use attester::{CudaConfig, Device, NoCuda, cpu_devices, cuda_devices};
 use clap::{Args, ValueEnum};
-use cli::{Exit, parse_bytes, parse_ordinals, print_json, print_text};
+use cli::{Exit, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json, print_text};
 use engine_cpu::{CpuEngineConfig, Path};
+use engine_cuda::DeviceInfo;
 use protocol::bytes::DeviceOrdinal;
+use protocol::limits::MAX_DEVICES;
 use protocol::message::DeviceOffer;
 use serde_json::json;
 use verifier::report::bytes;
+
+/// Dataset that an emulated device offers unless another is asked for (bytes).
+const CPU_MEMORY_BYTES: u64 = 256 << 20;
 
 /// What does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,26 +41,48 @@ pub(crate) struct DeviceOptions {
     memory_limit: Option<u64>,
 
     /// Engines on each GPU, each posing as a device: to try what several devices do on fewer. Such a session proves
-    /// nothing about the number of GPUs, and appraisal tells it by the UUIDs
-    #[arg(long, value_name = "N", default_value = "1", requires = "memory_limit")]
-    engines_per_gpu: NonZeroU32,
+    /// nothing about the number of GPUs, and appraisal tells it by the UUIDs [default: 1]
+    #[arg(long, value_name = "N", requires = "memory_limit", value_parser = parse_engines)]
+    engines_per_gpu: Option<NonZeroU32>,
 
-    /// Devices to emulate on the CPU
-    #[arg(long, value_name = "N", default_value = "1")]
-    cpu_devices: NonZeroUsize,
+    /// Devices to emulate on the CPU, 1 to 64 [default: 1]
+    #[arg(long, value_name = "N", value_parser = parse_devices)]
+    cpu_devices: Option<NonZeroUsize>,
 
-    /// Dataset that each emulated device offers
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256MiB")]
-    cpu_memory: u64,
+    /// Dataset that each emulated device offers [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    cpu_memory: Option<u64>,
 
     /// Code path on the CPU: portable, neon-dotprod, avx2, avx-vnni, avx512-vnni or amx-int8 [default: the fastest this CPU
     /// runs]
     #[arg(long, value_name = "PATH")]
     cpu_path: Option<Path>,
 
-    /// Threads that fill and sweep on the CPU, over all devices [default: one a CPU]
-    #[arg(long, value_name = "N")]
+    /// Threads that fill and sweep on the CPU, over all devices, 1 to 1024 [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     cpu_threads: Option<NonZeroUsize>,
+}
+
+fn parse_engines(text: &str) -> Result<NonZeroU32, String> {
+    NonZeroU32::try_from(parse_devices(text)?).map_err(|error| error.to_string())
+}
+
+/// The engine that was taken.
+pub(crate) struct EngineTaken {
+    /// `cpu` or `cuda`.
+    pub(crate) name: &'static str,
+    /// How it works, and why it was taken.
+    pub(crate) note: Option<String>,
+}
+
+impl fmt::Display for EngineTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "engine: {}", self.name)?;
+        match &self.note {
+            Some(note) => write!(f, ", {note}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What is measured.
@@ -99,73 +127,125 @@ impl OrdinalOptions {
         self.devices.as_ref().map(|list| list.0.clone())
     }
 
-    /// Keeps the devices asked for.
-    fn choose(&self, mut devices: Vec<Device>) -> anyhow::Result<Vec<Device>> {
-        let Some(OrdinalList(asked)) = &self.devices else {
-            return Ok(devices);
-        };
-        if let Some(missing) = asked
-            .iter()
-            .find(|g| devices.iter().all(|device| device.offer.ordinal != **g))
-        {
-            anyhow::bail!(
-                "device {missing} is not here; `gpu-attestor devices` shows {}",
-                devices.len()
-            );
+    /// Refuses ordinals of devices that are not among the `here` there are.
+    fn check(&self, here: usize) -> anyhow::Result<()> {
+        let asked = self.devices.iter().flat_map(|list| &list.0);
+        let missing = asked.copied().find(|ordinal| ordinal.0 as usize >= here);
+        if let Some(missing) = missing {
+            anyhow::bail!("device {missing} is not here; `gpu-attestor devices` shows {here}");
         }
-        devices.retain(|device| asked.contains(&device.offer.ordinal));
-        Ok(devices)
+        let count = self.devices.as_ref().map_or(here, |list| list.0.len());
+        anyhow::ensure!(
+            count <= MAX_DEVICES,
+            "{count} devices; at most {MAX_DEVICES} fit in a session: choose some with --devices"
+        );
+        Ok(())
+    }
+
+    /// Keeps the devices asked for.
+    fn choose(&self, mut devices: Vec<Device>) -> Vec<Device> {
+        if let Some(OrdinalList(asked)) = &self.devices {
+            devices.retain(|device| asked.contains(&device.offer.ordinal));
+        }
+        devices
     }
 }
 
 impl DeviceOptions {
-    /// The devices of this host, ordinals ascending, and a line that says which engine serves them.
-    pub(crate) fn discover(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, String)> {
-        let config = CudaConfig {
-            only: ordinals.ordinals(),
-            memory_limit_bytes: self.memory_limit,
-            engines_per_gpu: self.engines_per_gpu,
-        };
-        let gpus = || cuda_devices(&config);
-        within_max_devices(self.engines_per_gpu.get() as usize)?;
-        let (devices, engine) = match self.engine {
-            EngineChoice::Cpu => self.cpu()?,
-            EngineChoice::Cuda => (gpus()?, "engine: cuda".to_owned()),
-            EngineChoice::Auto => match gpus() {
-                Ok(devices) => (devices, "engine: cuda (auto)".to_owned()),
-                // A GPU that is there and fails is an error; only where there is none the CPU takes its place.
-                Err(CudaError::NoCuda(NoCuda::NoLibrary | NoCuda::NoDevice)) => {
-                    let (devices, engine) = self.cpu()?;
-                    (devices, format!("{engine} (auto: no NVIDIA GPU here)"))
-                }
-                Err(error) => {
-                    return Err(anyhow::Error::new(error).context("the GPUs cannot be used; --engine cpu does without"));
-                }
-            },
-        };
-        Ok((ordinals.choose(devices)?, engine))
+    /// The devices of this host, ordinals ascending, and the engine that serves them.
+    pub(crate) fn discover(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, EngineTaken)> {
+        let is_auto = self.engine == EngineChoice::Auto;
+        if let Some(gpus) = self.gpus()? {
+            let config = CudaConfig {
+                only: ordinals.ordinals(),
+                memory_limit_bytes: self.memory_limit,
+                engines_per_gpu: self.engines_per_gpu.unwrap_or(NonZeroU32::MIN),
+            };
+            ordinals.check(gpus.len().saturating_mul(config.engines_per_gpu.get() as usize))?;
+            let devices = cuda_devices(&config).map_err(|error| self.unusable(error))?;
+            let note = is_auto.then(|| "taken by auto".to_owned());
+            return Ok((devices, EngineTaken { name: "cuda", note }));
+        }
+        let (config, count) = (self.cpu_config(), self.cpu_devices.unwrap_or(NonZeroUsize::MIN));
+        ordinals.check(count.get())?;
+        let memory_bytes = self.cpu_memory.unwrap_or(CPU_MEMORY_BYTES);
+        let devices = cpu_devices(count, 0, memory_bytes, config).context("the CPU engine")?;
+        let why = if is_auto { " (auto: no NVIDIA GPU here)" } else { "" };
+        let note = Some(format!("path {}{why}", config.path));
+        Ok((ordinals.choose(devices), EngineTaken { name: "cpu", note }))
     }
 
     /// What `bench` measures: GPUs with the memory that may be taken of each, or a path of the CPU.
     pub(crate) fn measured(&self, ordinals: &OrdinalOptions) -> anyhow::Result<Measured> {
-        let cpu = || Measured::Cpu(self.cpu_config().path);
-        if self.engine == EngineChoice::Cpu {
-            return Ok(cpu());
+        let idle = given([
+            ("--engines-per-gpu", self.engines_per_gpu.is_some()),
+            ("--cpu-devices", self.cpu_devices.is_some()),
+            ("--cpu-memory", self.cpu_memory.is_some()),
+            ("--cpu-threads", self.cpu_threads.is_some()),
+        ]);
+        anyhow::ensure!(
+            idle.is_empty(),
+            "{idle}: no effect on bench, which measures each GPU once and a CPU on one thread"
+        );
+        let Some(gpus) = self.gpus()? else {
+            anyhow::ensure!(
+                ordinals.devices.is_none(),
+                "--devices: no effect on bench without GPUs: a CPU is measured once"
+            );
+            return Ok(Measured::Cpu(self.cpu_config().path));
+        };
+        ordinals.check(gpus.len())?;
+        let all = || gpus.iter().map(|info| DeviceOrdinal(info.index)).collect();
+        let asked = ordinals.ordinals().unwrap_or_else(all);
+        Ok(Measured::Cuda(asked, self.memory_limit))
+    }
+
+    /// The GPUs that are to do the work; `None` if it is the CPU. Options of the other one are refused, or named where
+    /// `auto` has chosen.
+    fn gpus(&self) -> anyhow::Result<Option<Vec<DeviceInfo>>> {
+        let gpus = match self.engine {
+            EngineChoice::Cpu => None,
+            EngineChoice::Cuda => Some(engine_cuda::devices()?),
+            EngineChoice::Auto => match engine_cuda::devices() {
+                Ok(gpus) => Some(gpus),
+                // A GPU that is there and fails is an error; only where there is none the CPU takes its place.
+                Err(NoCuda::NoLibrary | NoCuda::NoDevice) => None,
+                Err(error) => return Err(self.unusable(error)),
+            },
+        };
+        let (name, idle) = match gpus {
+            None => (
+                "cpu",
+                given([
+                    ("--memory-limit", self.memory_limit.is_some()),
+                    ("--engines-per-gpu", self.engines_per_gpu.is_some()),
+                ]),
+            ),
+            Some(_) => (
+                "cuda",
+                given([
+                    ("--cpu-devices", self.cpu_devices.is_some()),
+                    ("--cpu-memory", self.cpu_memory.is_some()),
+                    ("--cpu-path", self.cpu_path.is_some()),
+                    ("--cpu-threads", self.cpu_threads.is_some()),
+                ]),
+            ),
+        };
+        if !idle.is_empty() {
+            anyhow::ensure!(
+                self.engine == EngineChoice::Auto,
+                "{idle}: no effect with --engine {name}"
+            );
+            cli::tell(format_args!("{idle}: no effect, the engine is {name}"));
         }
-        match engine_cuda::devices() {
-            Ok(infos) => {
-                let here: Vec<_> = infos.iter().map(|info| DeviceOrdinal(info.index)).collect();
-                let asked = ordinals.ordinals().unwrap_or_else(|| here.clone());
-                if let Some(missing) = asked.iter().find(|g| !here.contains(g)) {
-                    anyhow::bail!(
-                        "device {missing} is not here; `gpu-attestor devices` shows {}",
-                        here.len()
-                    );
-                }
-                Ok(Measured::Cuda(asked, self.memory_limit))
-            }
-            Err(NoCuda::NoLibrary | NoCuda::NoDevice) if self.engine == EngineChoice::Auto => Ok(cpu()),
-            Err(error) => Err(error.into()),
+        Ok(gpus)
+    }
+
+    fn unusable(&self, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+        let error = anyhow::Error::new(error);
+        match self.engine {
+            EngineChoice::Auto => error.context("the GPUs cannot be used; --engine cpu does without"),
+            _ => error,
         }
     }
 
@@ -177,29 +257,19 @@ impl DeviceOptions {
             ..default
         }
     }
-
-    fn cpu(&self) -> anyhow::Result<(Vec<Device>, String)> {
-        let config = self.cpu_config();
-        within_max_devices(self.cpu_devices.get())?;
-        let devices = cpu_devices(self.cpu_devices, 0, self.cpu_memory, config).context("the CPU engine")?;
-        Ok((devices, format!("engine: cpu, path {}", config.path)))
-    }
 }
 
-fn within_max_devices(count: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        count <= protocol::limits::MAX_DEVICES,
-        "at most {} devices, asked for {count}",
-        protocol::limits::MAX_DEVICES
-    );
-    Ok(())
+/// The options that were given, to be named.
+fn given<const N: usize>(options: [(&str, bool); N]) -> String {
+    let given = options.iter().filter(|(_, is_given)| *is_given);
+    given.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     if options.json {
         let devices: Vec<_> = devices.iter().map(|device| to_json(&device.offer)).collect();
-        print_json(&json!({ "engine": engine, "devices": devices }))?;
+        print_json(&json!({ "engine": engine.name, "note": engine.note, "devices": devices }))?;
         return Ok(Exit::Affirmed);
     }
     let mut text = format!("{engine}\n");
@@ -209,7 +279,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             offer.ordinal,
             offer.model,
             bytes(offer.memory_bytes.into()),
-            bytes((offer.available_bytes - offer.reserve_bytes).into()),
+            bytes(offer.available_bytes.saturating_sub(offer.reserve_bytes).into()),
         );
         for label in &offer.labels {
             text += &format!("          {}: {}\n", label.name, label.value);

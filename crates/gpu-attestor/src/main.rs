@@ -9,20 +9,19 @@ mod bench;
 mod devices;
 mod prove;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Exit, Generate};
-use keystore::SigningKey;
+use cli::{Exit, Generate, attester_key, print_identity};
 
 /// Proves to a Verifier what this host's GPUs hold and do; runs the whole attestation on the CPU where there is no GPU.
 #[derive(Parser)]
 #[command(
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, usage, input or output).\n\n\
+    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, stopped, usage, \
+        input or output), 130 a second Ctrl-C.\n\n\
         Examples:\n  \
         gpu-attestor devices\n  \
         gpu-attestor bench\n  \
@@ -54,9 +53,17 @@ enum Command {
     /// Answer a challenge without a Verifier
     Prove(prove::Options),
     /// Show this Attester's identity: its public key
-    Identity,
+    #[command(after_help = "Examples:\n  gpu-attestor identity\n  gpu-attestor identity --json")]
+    Identity {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Generate shell completions or man pages
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gpu-attestor generate completions bash\n  gpu-attestor generate man man1"
+    )]
     Generate(Generate),
 }
 
@@ -71,24 +78,12 @@ fn main() -> ExitCode {
         #[cfg(feature = "adversary")]
         Command::Adversary(options) => adversary::run(options, || attester_key(key)),
         Command::Prove(options) => attester_key(key).and_then(|key| prove::run(options, key)),
-        Command::Identity => attester_key(key).and_then(|key| {
-            cli::print_text(format_args!(
-                "{}\n",
-                protocol::bytes::hex(key.verifying_key().as_bytes())
-            ))?;
+        Command::Identity { json } => attester_key(key).and_then(|key| {
+            print_identity(&key, *json)?;
             Ok(Exit::Affirmed)
         }),
         Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
     })
-}
-
-/// The Attester's key in `file` or its usual place; made on first use.
-fn attester_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
-    let path = match file {
-        Some(path) => path.to_owned(),
-        None => keystore::default_path("attester").context("the Attester's key")?,
-    };
-    keystore::load_or_create(&path).context("the Attester's key")
 }
 
 /// Name and version, as HELLO says it.

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Context;
 use attester::{Attester, serve};
 use clap::Args;
-use cli::{Exit, OutputFile, SessionProgress, print_json, print_text};
+use cli::{Exit, Interrupt, Interruptible, OutputFile, print_json, print_text};
 use keystore::SigningKey;
 use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::verdict::Verdict;
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         .with_context(|| format!("challenge {}", options.challenge.display()))?;
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let file = OutputFile::evidence(&options.evidence)?;
-    let progress = SessionProgress::new(options.json);
+    let progress = Interruptible::new(options.json, Interrupt::listen()?);
     let attester = Attester {
         software: crate::software(),
         labels: Vec::new(),
@@ -79,7 +79,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let checksum = attestation.session.checksum().map(|checksum| checksum.to_string());
     let path = options.evidence.display();
     if options.json {
-        print_json(&json!({ "evidence": path.to_string(), "checksum": checksum, "engine": engine }))?;
+        print_json(&json!({ "evidence": path.to_string(), "checksum": checksum, "engine": engine.name }))?;
     } else {
         print_text(format_args!(
             "{engine}\nchecksum     {}\nevidence in {path}; to be checked with: gpu-validator verify {path}\n",

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, OutputFile, RecomputeOptions, SessionOptions, SessionProgress, parse_ordinals, print_text};
+use cli::{
+    Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, parse_duration, parse_ordinals,
+    print_text,
+};
 use protocol::bytes::DeviceOrdinal;
 use verifier::report::Report;
 
@@ -16,9 +19,10 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Options of `gpu-validator attest`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  \
+#[command(after_help = "Ctrl-C stops the session; its evidence says so.\n\n\
+    Examples:\n  \
     gpu-validator attest -- ssh host gpu-attestor agent --stdio\n  \
-    gpu-validator attest --preset standard --evidence e.cbor -- srun -u -w node7 gpu-attestor agent --stdio\n  \
+    gpu-validator attest --preset standard -- srun -u -w node7 gpu-attestor agent --stdio\n  \
     gpu-validator attest --json -- kubectl exec -i pod -- gpu-attestor agent --stdio")]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -29,7 +33,7 @@ pub(crate) struct Options {
     devices: Option<OrdinalList>,
 
     /// How long the command may take to say HELLO
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "60s")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     hello_deadline: Duration,
 
     #[command(flatten)]
@@ -52,6 +56,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let devices = options.devices.as_ref().map(|list| list.0.clone());
     let settings = session.settings(devices, options.hello_deadline, options.recompute.recompute())?;
     let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
+    let interrupt = Interrupt::listen()?;
 
     let (program, arguments) = options.command.split_first().context("no command")?;
     let mut child = Command::new(program)
@@ -63,7 +68,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let from = child.stdout.take().context("no standard output")?;
     let to = child.stdin.take().context("no standard input")?;
 
-    let progress = SessionProgress::new(session.json);
+    let progress = Interruptible::new(session.json, interrupt);
     let attestation = verifier::attest(from, to, &settings, &progress);
     drop(progress);
     let ended = end(&mut child);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use cli::{Exit, print_json, print_text};
+use cli::{Exit, WorkProgress, parse_duration, parse_threads, print_json, print_text};
 use engine_cpu::{Kernels, OperandCache, PackedRows, Path, Product, Tile, TileComputer};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::commitment::Commitment;
@@ -39,12 +39,12 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "K", default_value_t = 16_384, value_parser = inner_dim)]
     inner_dim: u32,
 
-    /// Threads of the whole recomputation [default: one a CPU]
-    #[arg(long, value_name = "N")]
+    /// Threads of the whole recomputation, 1 to 1024 [default: one a CPU]
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZeroUsize>,
 
     /// How long each figure is measured
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "300ms")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "300ms")]
     time: Duration,
 
     /// Print the result as JSON
@@ -72,7 +72,9 @@ pub(crate) fn run(options: &BenchOptions) -> anyhow::Result<Exit> {
         .into_iter()
         .map(|path| bench(path, options))
         .collect::<Result<Vec<_>, _>>()?;
+    let stage = WorkProgress::stage("measuring openings", options.json);
     let openings = openings(options.time);
+    drop(stage);
     if options.json {
         print_json(&json!({
             "inner_dim": options.inner_dim,
@@ -149,6 +151,7 @@ struct PathResult {
 
 fn bench(path: Path, options: &BenchOptions) -> anyhow::Result<PathResult> {
     let (k, time) = (options.inner_dim, options.time);
+    let _stage = WorkProgress::stage(&format!("measuring path {path}"), options.json);
     let kernels = path.kernels()?;
     kernels.self_check()?;
     let mut tile = Tile::zeroed();

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, parse_bytes, print_json, verifier_key};
+use cli::{Exit, parse_audience, parse_bytes, parse_duration, print_json, verifier_key};
 use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
 use protocol::challenge::Challenge;
 use protocol::message::{DeviceOffer, Hello};
@@ -29,20 +29,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     devices: u32,
 
-    /// Dataset of each device, say 8GiB [default: 16MiB]
+    /// Dataset of each device, say 8GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "16MiB")]
     device_memory: u64,
 
-    /// Leaves checked a device and distinct k [default: the preset's, and enough for 2^-80]
+    /// Leaves checked a device and distinct k, 1 to 65536: more find smaller omissions [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     samples: Option<u32>,
 
     /// For whom the evidence is made
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_audience)]
     audience: String,
 
     /// How long the answer may take
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "24h")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h")]
     expires: Duration,
 
     /// The Verifier's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
@@ -60,6 +60,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     request.device_bytes = Some(options.device_memory);
     request.samples = options.samples.unwrap_or(request.samples);
     let plan = request.plan(&assumed(options.devices)).context("no such plan")?;
+    let matrix_bytes = u64::from(plan.matrix_dim()).pow(2);
+    for device in plan.devices() {
+        let dataset_bytes = u64::from(device.num_matrices) * matrix_bytes;
+        anyhow::ensure!(
+            options.device_memory - dataset_bytes < matrix_bytes,
+            "--device-memory: a device holds at most {dataset_bytes} bytes, asked for {}",
+            options.device_memory
+        );
+    }
     let issued = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?;

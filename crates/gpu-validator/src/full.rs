@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use cli::WorkProgress;
+use cli::{Interrupt, WorkProgress};
 use protocol::engine::Progress;
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
@@ -14,7 +14,6 @@ use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, RootMismatch, jobs, reexecute, tiles_left};
 
 use crate::engines::Engines;
-use crate::interrupt::Interrupt;
 
 /// Options of full re-execution.
 #[derive(Args)]

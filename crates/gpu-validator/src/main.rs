@@ -7,8 +7,8 @@ mod challenge;
 mod engines;
 mod evidence;
 mod full;
+mod identity;
 mod inspect;
-mod interrupt;
 mod plan;
 mod verify;
 
@@ -22,9 +22,10 @@ use cli::{Exit, Generate};
 #[command(
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, usage, input or output).\n\n\
+    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, stopped, usage, \
+        input or output), 130 a second Ctrl-C.\n\n\
         Examples:\n  \
-        gpu-validator attest --preset standard --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
+        gpu-validator attest --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
         gpu-validator verify e.cbor\n  \
         gpu-validator inspect e.cbor --json"
 )]
@@ -57,8 +58,13 @@ enum Command {
     Plan(plan::PlanOptions),
     /// Measure what recomputing costs on this host
     Bench(bench::BenchOptions),
+    /// Show this Verifier's identity: its public key
+    Identity(identity::Options),
     /// Generate shell completions or man pages
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gpu-validator generate completions bash\n  gpu-validator generate man man1"
+    )]
     Generate(Generate),
 }
 
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
         Command::Challenge(options) => challenge::run(options),
         Command::Plan(options) => plan::run(options),
         Command::Bench(options) => bench::run(options),
+        Command::Identity(options) => identity::run(options),
         Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
     })
 }

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, RecomputeOptions, print_json, print_text};
+use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, parse_time, print_json, print_text};
 use protocol::bytes::unhex;
 use serde_json::json;
 use verifier::partial::PartialReport;
@@ -14,7 +14,6 @@ use verifier::{VerifyError, challenge_file, verify_with};
 
 use crate::engines::EngineOptions;
 use crate::full::{Ended, FullOptions};
-use crate::interrupt::{Interrupt, Interruptible};
 
 /// The clock of the challenge's issuer and the one that says when evidence was received may differ by this much.
 const CLOCK_LEEWAY_MS: u64 = 60_000;
@@ -26,7 +25,7 @@ const CLOCK_LEEWAY_MS: u64 = 60_000;
     how many jobs are done.\n\n\
     Examples:\n  \
     gpu-validator verify e.cbor\n  \
-    gpu-validator verify e.cbor --json --verifier 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c\n  \
+    gpu-validator verify e.cbor --json --verifier $(gpu-validator identity)\n  \
     gpu-validator verify e.cbor --full --resume e.done --engine auto\n  \
     gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z"
 )]
@@ -47,7 +46,7 @@ pub(crate) struct Options {
     challenge: Option<PathBuf>,
 
     /// When offline evidence was received (RFC 3339) [default: now]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     received: Option<SystemTime>,
 
     /// Print the result as JSON
@@ -132,6 +131,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     if challenge.is_some() && challenge != verified.evidence.challenge {
         return refuse(options, "the evidence answers another challenge");
     }
+    anyhow::ensure!(
+        options.received.is_none() || verified.evidence.challenge.is_some(),
+        "--received: no effect on evidence of an online session, which has times of its own"
+    );
     let report = Report::new(&verified.evidence, session, &sealed);
     if let Some(challenge) = &verified.evidence.challenge {
         let received = options.received.unwrap_or_else(SystemTime::now);

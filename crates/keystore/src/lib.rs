@@ -21,7 +21,7 @@ pub enum KeyError {
     NoHome,
     /// The file cannot be used.
     #[error("key file {0}")]
-    File(#[from] PrivateFileError),
+    File(PrivateFileError),
     /// The file holds no Ed25519 private key.
     #[error("key file {path} is no PKCS #8 PEM of an Ed25519 private key: {problem}")]
     Malformed {
@@ -33,6 +33,12 @@ pub enum KeyError {
     /// The system gave no randomness.
     #[error("no randomness for a new key: {0}")]
     Randomness(getrandom::Error),
+}
+
+impl From<PrivateFileError> for KeyError {
+    fn from(error: PrivateFileError) -> Self {
+        KeyError::File(error)
+    }
 }
 
 /// Where the key of this name lives unless another file is given: `$XDG_CONFIG_HOME/gpu-attestor/NAME.pem`.
@@ -51,12 +57,36 @@ pub fn default_path(name: &str) -> Result<PathBuf, KeyError> {
     Ok(config.join("gpu-attestor").join(format!("{name}.pem")))
 }
 
-/// The key in `path`; a new one is made there, mode 0600, if there is none.
+/// The key of this name in its [`default_path`]; folder and key are made on first use.
+///
+/// # Errors
+///
+/// As [`default_path`] and [`load_or_create`].
+pub fn load_or_create_default(name: &str) -> Result<SigningKey, KeyError> {
+    load_or(&default_path(name)?, create)
+}
+
+/// The key in `path`; a new one is made there, mode 0600, if there is none. Its folder must be there.
 ///
 /// # Errors
 ///
 /// [`KeyError`] for a file that cannot be used; it is left as it is.
 pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
+    load_or(path, |path, key| {
+        // Whoever names a file in a folder that is not there has mistyped it.
+        let folder = private_file::folder_of(path);
+        if !folder.is_dir() {
+            let (path, folder) = (path.to_owned(), folder.to_owned());
+            return Err(PrivateFileError::NoFolder { path, folder }.into());
+        }
+        create(path, key)
+    })
+}
+
+fn load_or(
+    path: &Path,
+    create: impl FnOnce(&Path, &SigningKey) -> Result<(), KeyError>,
+) -> Result<SigningKey, KeyError> {
     match load(path) {
         Err(KeyError::File(error)) if error.kind() == Some(io::ErrorKind::NotFound) => {}
         other => return other,
@@ -83,7 +113,7 @@ pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
     })
 }
 
-/// Writes `key` to a new file; never over an old one.
+/// Writes `key` to a new file, its folder made where there is none; never over an old one.
 fn create(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
     let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| PrivateFileError::Io {
         path: path.to_owned(),
@@ -101,11 +131,24 @@ mod tests {
     #[test]
     fn a_key_is_made_once_and_for_its_owner_alone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("new").join("key.pem");
+        let path = folder.path().join("key.pem");
         let key = load_or_create(&path).expect("a new key");
         assert_eq!(load_or_create(&path).expect("the same key").to_bytes(), key.to_bytes());
         let mode = fs::metadata(&path).expect("the file").permissions().mode() & 0o7777;
         assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn what_holds_no_file_is_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let said = |path: &Path| load_or_create(path).expect_err("no key").to_string();
+        assert!(said(folder.path()).contains("is a folder; expected a file"));
+        assert!(said(&folder.path().join("missing/key.pem")).contains("missing/key.pem: no folder /"));
+        assert!(!folder.path().join("missing").exists());
+        assert_eq!(
+            said(Path::new("/dev/zero")),
+            "key file /dev/zero is a device; expected a file"
+        );
     }
 
     #[test]

@@ -17,6 +17,22 @@ pub enum PrivateFileError {
         /// What the system said.
         error: io::Error,
     },
+    /// There is something else than a file.
+    #[error("{path} is {found}; expected a file")]
+    NotAFile {
+        /// Where.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
+    /// The folder that the file would be in is not there.
+    #[error("{path}: no folder {folder}")]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Others than the owner can read the file: whoever reads a key can sign with it.
     #[error("{path} has mode {mode:04o}; expected 0600: run chmod 600 {path}")]
     Exposed {
@@ -33,7 +49,9 @@ impl PrivateFileError {
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             PrivateFileError::Io { error, .. } => Some(error.kind()),
-            PrivateFileError::Exposed { .. } => None,
+            PrivateFileError::NotAFile { .. }
+            | PrivateFileError::NoFolder { .. }
+            | PrivateFileError::Exposed { .. } => None,
         }
     }
 }
@@ -48,10 +66,15 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
         path: path.to_owned(),
         error,
     };
+    let metadata = fs::metadata(path).map_err(io)?;
+    if let Some(found) = no_file(&metadata) {
+        let path = path.to_owned();
+        return Err(PrivateFileError::NotAFile { path, found });
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o7777;
+        let mode = metadata.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(PrivateFileError::Exposed {
                 path: path.to_owned(),
@@ -72,10 +95,7 @@ pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<(), Private
         path: path.to_owned(),
         error,
     };
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(io)?;
     // Temporary files have mode 0600.
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
@@ -86,4 +106,26 @@ pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<(), Private
         false => file.persist_noclobber(path).map_err(|e| io(e.error))?,
     };
     Ok(())
+}
+
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// What is there instead of a file to read; a pipe, as a shell makes one, will do.
+fn no_file(found: &fs::Metadata) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if found.file_type().is_fifo() {
+            return None;
+        }
+    }
+    match (found.is_file(), found.is_dir()) {
+        (true, _) => None,
+        (_, true) => Some("a folder"),
+        _ => Some("a device"),
+    }
 }

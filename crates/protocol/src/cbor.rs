@@ -287,7 +287,10 @@ impl<'a> Reader<'a> {
     ) -> Result<T, Malformed> {
         read(&mut self.0).map_err(|e| Malformed::Item {
             field,
-            problem: e.to_string(),
+            problem: match e.is_end_of_input() {
+                true => "end of input: it was cut short".to_owned(),
+                false => e.to_string(),
+            },
         })
     }
 }

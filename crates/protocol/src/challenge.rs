@@ -26,10 +26,16 @@ pub struct Challenge {
 pub enum ChallengeError {
     /// Not a challenge.
     #[error("malformed challenge: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(Malformed),
     /// Not signed by the Verifier that its plan names.
     #[error("the challenge is not signed by the Verifier that its plan names")]
     Signature,
+}
+
+impl From<Malformed> for ChallengeError {
+    fn from(error: Malformed) -> Self {
+        ChallengeError::Malformed(error)
+    }
 }
 
 impl Challenge {

@@ -41,9 +41,9 @@ pub struct Evidence {
 pub enum EvidenceError {
     /// Not evidence, or not whole.
     #[error("malformed evidence: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(Malformed),
     /// Too short to hold a seal.
-    #[error("evidence of {0} bytes is too short to hold a seal")]
+    #[error("evidence of {0} bytes is too short to hold a seal: it was cut short, or is none")]
     TooShort(usize),
     /// The seal is not the sealer's over these bytes.
     #[error("the evidence was changed, or was not sealed by {0}")]
@@ -70,6 +70,12 @@ pub enum EvidenceError {
     /// Offline evidence whose challenge is missing, not its Verifier's, or another's.
     #[error("the challenge does not belong to this evidence: {0}")]
     Challenge(String),
+}
+
+impl From<Malformed> for EvidenceError {
+    fn from(error: Malformed) -> Self {
+        EvidenceError::Malformed(error)
+    }
 }
 
 impl From<ChallengeError> for EvidenceError {

@@ -61,10 +61,15 @@ impl DeviceOffer {
     /// Matrices of `n` x `n` bytes the device offers for plans with inner dimensions up to `k` (spec §3).
     #[must_use]
     pub fn matrices(&self, n: u32, k: u32) -> u64 {
-        let (n, k) = (u128::from(n), u128::from(k));
-        let rows = n * u128::from(self.operand_copies) + u128::from(self.operand_rows);
-        let left = u128::from(self.available_bytes).saturating_sub(u128::from(self.reserve_bytes) + rows * k);
-        (left / (n * n)) as u64
+        let left = self.available_bytes.saturating_sub(self.reserve_bytes);
+        left.saturating_sub(self.operand_bytes(n, k)) / u64::from(n).pow(2)
+    }
+
+    /// Bytes that its operands take beside a dataset of matrices of `n` x `n`, with inner dimensions up to `k` (spec §3).
+    #[must_use]
+    pub fn operand_bytes(&self, n: u32, k: u32) -> u64 {
+        let rows = u128::from(n) * u128::from(self.operand_copies) + u128::from(self.operand_rows);
+        u64::try_from(rows * u128::from(k)).unwrap_or(u64::MAX)
     }
 }
 

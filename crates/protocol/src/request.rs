@@ -49,13 +49,16 @@ pub enum NoPlan {
     },
     /// A device has not even memory for one matrix and its operands.
     #[error(
-        "device {device} has {available_bytes} bytes to fill, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}"
+        "device {device} has {available_bytes} bytes to fill, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}, \
+        which takes {needed_bytes} bytes"
     )]
     TooSmall {
         /// The device.
         device: DeviceOrdinal,
         /// What it offers without its reserve, or less if less was asked for.
         available_bytes: u64,
+        /// What it takes.
+        needed_bytes: u64,
         /// n.
         matrix_dim: u32,
         /// Largest k.
@@ -95,12 +98,20 @@ impl PlanRequest {
         };
         let offers = offers(matrix_dim);
         if let Some((offer, _)) = devices.iter().zip(&offers).find(|&(_, &matrices)| matrices == 0) {
+            let matrix_bytes = u64::from(matrix_dim).pow(2);
+            let offered_bytes = offer.available_bytes.saturating_sub(offer.reserve_bytes);
+            // Less than a matrix was asked for, or the device has less.
+            let (available_bytes, needed_bytes) = match self.device_bytes {
+                Some(asked_bytes) if asked_bytes < matrix_bytes => (asked_bytes.min(offered_bytes), matrix_bytes),
+                _ => (
+                    offered_bytes,
+                    matrix_bytes.saturating_add(offer.operand_bytes(matrix_dim, inner_dim)),
+                ),
+            };
             return Err(NoPlan::TooSmall {
                 device: offer.ordinal,
-                available_bytes: offer
-                    .available_bytes
-                    .saturating_sub(offer.reserve_bytes)
-                    .min(self.device_bytes.unwrap_or(u64::MAX)),
+                available_bytes,
+                needed_bytes,
                 matrix_dim,
                 inner_dim,
             });

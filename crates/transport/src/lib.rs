@@ -32,7 +32,13 @@ pub enum FrameError {
     },
     /// The stream broke.
     #[error("the connection broke: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for FrameError {
+    fn from(error: io::Error) -> Self {
+        FrameError::Io(error)
+    }
 }
 
 /// Reads one whole frame whose payload is at most `limit_bytes(type)` long.

@@ -55,10 +55,8 @@ impl Calibration {
 /// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
 pub fn calibrate(recompute: &Recompute, inner_dim: u32, duration: Duration) -> Result<Calibration, RecomputeError> {
     let cache = Arc::new(OperandCache::new(recompute.operand_budget_bytes));
-    let threads = recompute.threads.get();
-    let computers: Vec<_> = (0..threads)
-        .map(|_| TileComputer::new(recompute.path, Arc::clone(&cache)))
-        .collect::<Result<_, _>>()?;
+    let computer = || TileComputer::new(recompute.path, Arc::clone(&cache));
+    let own = computer()?;
     let (next, key, salt) = (
         AtomicU64::new(0),
         OperandKey([7; 32]),
@@ -78,11 +76,20 @@ pub fn calibrate(recompute: &Recompute, inner_dim: u32, duration: Duration) -> R
             std::hint::black_box(computer.kernels().fill_digest(&salt, &tile));
         }
     };
-    thread::scope(|scope| {
-        for computer in computers {
-            scope.spawn(|| work(computer));
+    let work = &work;
+    let threads = thread::scope(|scope| {
+        let mut threads = 1;
+        for _ in 1..recompute.threads.get() {
+            let computer = computer()?;
+            // As many as the system gives; this thread is one of them.
+            if thread::Builder::new().spawn_scoped(scope, || work(computer)).is_err() {
+                break;
+            }
+            threads += 1;
         }
-    });
+        work(own);
+        Ok::<_, RecomputeError>(threads)
+    })?;
     Ok(Calibration {
         inner_dim,
         threads,

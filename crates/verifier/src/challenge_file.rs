@@ -23,7 +23,7 @@ pub enum ChallengeFileError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The file is longer than any challenge.
-    #[error("longer than {MAX_FILE_BYTES} bytes")]
+    #[error("not a challenge file: longer than {MAX_FILE_BYTES} bytes")]
     TooLong,
     /// Not the JSON of a challenge.
     #[error("not a challenge file: {0}")]
@@ -39,11 +39,12 @@ pub enum ChallengeFileError {
 ///
 /// [`ChallengeFileError`].
 pub fn read(path: &Path) -> Result<Challenge, ChallengeFileError> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(ChallengeFileError::TooLong);
     }
+    let text = String::from_utf8(bytes).map_err(|_| ChallengeFileError::Format("no text in UTF-8".to_owned()))?;
     parse(&text)
 }
 

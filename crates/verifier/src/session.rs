@@ -20,7 +20,7 @@ use protocol::limits::{MAX_HELLO_BYTES, MAX_PROGRESS_FRAMES, MAX_SMALL_BYTES};
 use protocol::message::ProgressMessage;
 use protocol::record::EndCause;
 use protocol::request::PlanRequest;
-use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
+use protocol::verifier::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 use transport::{FrameError, read_frame, write_frame};
 
 use crate::clock::Clock;
@@ -99,10 +99,22 @@ pub enum SessionError {
     Randomness(getrandom::Error),
     /// Tiles cannot be recomputed here.
     #[error("tiles cannot be recomputed here: {0}")]
-    Recompute(#[from] RecomputeError),
+    Recompute(RecomputeError),
     /// The session's code contradicts itself: a defect of this software.
     #[error("defect: {0}")]
-    Inconsistent(#[from] protocol::verifier::Inconsistent),
+    Inconsistent(Inconsistent),
+}
+
+impl From<RecomputeError> for SessionError {
+    fn from(error: RecomputeError) -> Self {
+        SessionError::Recompute(error)
+    }
+}
+
+impl From<Inconsistent> for SessionError {
+    fn from(error: Inconsistent) -> Self {
+        SessionError::Inconsistent(error)
+    }
 }
 
 /// Where PLAN and NONCE come from.
@@ -452,6 +464,8 @@ impl Link {
             }
             let wait = left.map_or(ASK_EVERY, |ns| Duration::from_nanos(ns).min(ASK_EVERY));
             match self.incoming.recv_timeout(wait) {
+                // Ctrl-C at a terminal ends the command of an Attester too: that it is gone is no fault of its own.
+                Ok(Incoming::Ended(_)) if observer.is_stopped() => return Incoming::Ended(EndCause::Stopped),
                 Ok(incoming) => return incoming,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Incoming::Ended(EndCause::Closed(String::new())),

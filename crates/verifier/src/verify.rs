@@ -26,10 +26,16 @@ pub enum VerifyError {
     Evidence(#[from] EvidenceError),
     /// Tiles cannot be recomputed here; says nothing about the evidence.
     #[error("tiles cannot be recomputed here: {0}")]
-    Recompute(#[from] RecomputeError),
+    Recompute(RecomputeError),
     /// The observer stopped it: all that was checked agrees.
     #[error("stopped after {} of {} samples", .0.so_far.done, .0.so_far.total)]
     Stopped(Box<Stopped>),
+}
+
+impl From<RecomputeError> for VerifyError {
+    fn from(error: RecomputeError) -> Self {
+        VerifyError::Recompute(error)
+    }
 }
 
 /// A check that was stopped while tiles were recomputed: no verdict, but what was checked says something.

@@ -25,7 +25,7 @@ pub use so_far::{GroupSoFar, SoFar};
 pub struct Recompute {
     /// The code that recomputes.
     pub path: Path,
-    /// Threads it runs on.
+    /// Threads it runs on; fewer where the system gives fewer.
     pub threads: NonZeroUsize,
     /// Bytes of packed operand B kept for tiles that share it.
     pub operand_budget_bytes: usize,
@@ -61,6 +61,14 @@ pub enum RecomputeError {
         engine: usize,
         /// What it met.
         error: EngineError,
+    },
+    /// The system gives no thread for an engine.
+    #[error("no thread for engine {engine} of those that recompute: {error}")]
+    NoThread {
+        /// Its place among the engines given, from 0.
+        engine: usize,
+        /// What the system said.
+        error: String,
     },
     /// An engine's tile is not that of the CPU: no verdict follows from it.
     #[error("engine {engine} of those that recompute gives another tile than the CPU for {at:?} at k = {inner_dim}")]
@@ -169,20 +177,35 @@ impl Recompute {
             let first: Vec<_> = engines.iter().map(|_| work.claim(TILES_AT_ONCE, watch)).collect();
             let mut workers = Vec::new();
             for (i, (engine, first)) in engines.iter_mut().zip(first).enumerate() {
-                workers
-                    .push(scope.spawn(move || {
-                        work.or_fail(|| work.run_engine(i, engine.as_mut(), first, computer()?, watch))
-                    }));
+                let run = move || work.or_fail(|| work.run_engine(i, engine.as_mut(), first, computer()?, watch));
+                match thread::Builder::new().spawn_scoped(scope, run) {
+                    Ok(worker) => workers.push(worker),
+                    // What was claimed for it is nobody's now.
+                    Err(error) => work.or_fail(|| {
+                        Err(RecomputeError::NoThread {
+                            engine: i,
+                            error: error.to_string(),
+                        })
+                    })?,
+                }
             }
-            for _ in 0..threads {
-                workers.push(scope.spawn(move || work.or_fail(|| work.run(computer()?, watch))));
+            let run = move || work.or_fail(|| work.run(computer()?, watch));
+            for _ in 1..threads {
+                match thread::Builder::new().spawn_scoped(scope, run) {
+                    Ok(worker) => workers.push(worker),
+                    // As many as the system gives: the work is the same on fewer.
+                    Err(_) => break,
+                }
             }
+            // This thread is one of them, so that there is one however few the system gives.
+            let own = run();
             // All are joined; of several errors the first is told.
             let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
             ends.into_iter().try_for_each(|end| match end {
                 Ok(done) => done,
                 Err(panic) => std::panic::resume_unwind(panic),
-            })
+            })?;
+            own
         })?;
         let so_far = work.so_far.into_inner().unwrap_or_else(PoisonError::into_inner);
         debug_assert!(

@@ -1,7 +1,7 @@
 //! Jobs that are done, kept between runs.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use protocol::verifier::VerifierSession;
@@ -9,9 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, ReexecuteError, jobs};
 
+/// Longest file that is read, bytes: 64 bytes for each of the 65,536 iterations of 64 devices.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
 /// The jobs that are done, kept in a file between runs.
 pub struct Checkpoint {
+    /// The file itself: where a link leads.
     path: Option<PathBuf>,
+    /// Those of the file that is gone on with.
+    permissions: Option<Permissions>,
     state: CheckpointState,
 }
 
@@ -29,6 +35,7 @@ impl Checkpoint {
     pub fn none(evidence_blake3: &str) -> Self {
         Checkpoint {
             path: None,
+            permissions: None,
             state: CheckpointState {
                 evidence: evidence_blake3.to_owned(),
                 done: Vec::new(),
@@ -40,7 +47,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`ReexecuteError::Checkpoint`] for a file that cannot be read, is no checkpoint, or another evidence's.
+    /// [`ReexecuteError::Checkpoint`] for what cannot be read and written, is no file, no checkpoint, or another evidence's.
     pub fn resume(path: &Path, evidence_blake3: &str) -> Result<Self, ReexecuteError> {
         let failed = |error| ReexecuteError::Checkpoint {
             path: path.to_owned(),
@@ -48,20 +55,40 @@ impl Checkpoint {
         };
         let mut checkpoint = Checkpoint::none(evidence_blake3);
         checkpoint.path = Some(path.to_owned());
-        match fs::read(path) {
-            Ok(bytes) => {
-                let state: CheckpointState = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
-                if state.evidence != evidence_blake3 {
-                    return Err(failed(io::Error::other(format!(
-                        "belongs to evidence {}, this is {evidence_blake3}",
-                        state.evidence
-                    ))));
-                }
-                checkpoint.state = state;
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {
+                checkpoint.save()?;
+                return Ok(checkpoint);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => checkpoint.save()?,
             Err(error) => return Err(failed(error)),
+        };
+        if !found.is_file() {
+            return Err(failed(io::Error::other("is no file; expected one")));
         }
+        if found.permissions().readonly() {
+            return Err(failed(io::Error::other(
+                "may not be written; expected a file with write permission",
+            )));
+        }
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(failed(io::Error::other(format!(
+                "is longer than {MAX_FILE_BYTES} bytes"
+            ))));
+        }
+        let state: CheckpointState = serde_json::from_slice(&bytes).map_err(|e| failed(e.into()))?;
+        if state.evidence != evidence_blake3 {
+            return Err(failed(io::Error::other(format!(
+                "belongs to evidence {}, this is {evidence_blake3}",
+                state.evidence
+            ))));
+        }
+        checkpoint.path = Some(fs::canonicalize(path).map_err(failed)?);
+        checkpoint.permissions = Some(found.permissions());
+        checkpoint.state = state;
         Ok(checkpoint)
     }
 
@@ -83,6 +110,10 @@ impl Checkpoint {
         beside.push(".new");
         let bytes = serde_json::to_vec(&self.state).expect("a checkpoint has only strings and numbers");
         fs::write(&beside, bytes)
+            .and_then(|()| match &self.permissions {
+                Some(old) => fs::set_permissions(&beside, old.clone()),
+                None => Ok(()),
+            })
             .and_then(|()| fs::rename(&beside, path))
             .map_err(|error| {
                 // What is half-written is of no use; where even that fails, the error above says why.
@@ -97,5 +128,48 @@ impl Checkpoint {
     /// Whether no job of the session is left.
     pub(super) fn is_whole(&self, session: &VerifierSession) -> bool {
         jobs(session).is_ok_and(|jobs| jobs.iter().all(|job| self.done().contains(job)))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_link_stays_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let made = Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo runs");
+        assert!(made.success());
+        symlink("/dev/zero", at("device")).expect("a link");
+        symlink("nothing", at("dangling")).expect("a link");
+        for name in ["pipe", "device", "."] {
+            let error = Checkpoint::resume(&at(name), "00").err().expect("no checkpoint");
+            assert!(
+                error.to_string().contains("is no file; expected one"),
+                "{name}: {error}"
+            );
+        }
+        assert!(Checkpoint::resume(&at("dangling"), "00").is_err());
+
+        Checkpoint::resume(&at("done"), "00").expect("a new file");
+        fs::set_permissions(at("done"), Permissions::from_mode(0o640)).expect("chmod");
+        symlink("done", at("link")).expect("a link");
+        let mut checkpoint = Checkpoint::resume(&at("link"), "00").expect("the old file");
+        let job = Job {
+            iteration: 1,
+            device_index: 2,
+        };
+        checkpoint.finish(job).expect("a write");
+        assert!(at("link").is_symlink());
+        let mode = fs::metadata(at("done")).expect("the file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o640);
+        assert_eq!(Checkpoint::resume(&at("done"), "00").expect("the file").done(), [job]);
+        assert!(Checkpoint::resume(&at("done"), "01").is_err());
+
+        fs::set_permissions(at("done"), Permissions::from_mode(0o440)).expect("chmod");
+        assert!(Checkpoint::resume(&at("done"), "00").is_err());
     }
 }

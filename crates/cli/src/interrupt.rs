@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context;
-use cli::SessionProgress;
 use protocol::claims::Claims;
 use protocol::message::ProgressMessage;
 use protocol::verifier::{Step, VerifierSession};
@@ -13,16 +12,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use verifier::Observer;
 
+use crate::progress::SessionProgress;
+
 /// The exit code where a second signal comes: 128 and SIGINT's number, as a shell has it.
 const KILLED: i32 = 130;
 
 /// Whether this process was asked to stop.
 #[derive(Clone)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Listens to SIGINT and SIGTERM from now on.
-    pub(crate) fn listen() -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let it.
+    pub fn listen() -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag down and raises it, the second finds it up.
@@ -33,21 +38,25 @@ impl Interrupt {
         Ok(Interrupt(asked))
     }
 
-    pub(crate) fn is_asked(&self) -> bool {
+    /// Whether a signal has come since.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Progress for people, and an end when they want it.
-pub(crate) struct Interruptible {
-    pub(crate) progress: SessionProgress,
-    pub(crate) interrupt: Interrupt,
+pub struct Interruptible {
+    progress: SessionProgress,
+    interrupt: Interrupt,
     /// When all was checked but the tiles.
-    pub(crate) tiles_due: OnceLock<Instant>,
+    pub tiles_due: OnceLock<Instant>,
 }
 
 impl Interruptible {
-    pub(crate) fn new(is_quiet: bool, interrupt: Interrupt) -> Self {
+    /// Shows progress unless `is_quiet`, and stops when `interrupt` is asked.
+    #[must_use]
+    pub fn new(is_quiet: bool, interrupt: Interrupt) -> Self {
         Interruptible {
             progress: SessionProgress::new(is_quiet),
             interrupt,

@@ -1,0 +1,159 @@
+//! Values of options, parsed into what they can be; each refusal says what was expected.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+
+use bytesize::ByteSize;
+use protocol::bytes::DeviceOrdinal;
+use protocol::limits::{MAX_DEVICES, MAX_TEXT_BYTES};
+
+/// Most threads that may be asked for.
+const MAX_THREADS: usize = 1024;
+
+/// Shortest time that means anything: deadlines count milliseconds.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Bytes of a size like `512MiB` or `24GB`.
+///
+/// # Errors
+///
+/// What was expected instead.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text.parse().map_err(|_| "expected a size like 512MiB".to_owned())?;
+    // ByteSize stops there, whatever was asked for.
+    if size.as_u64() == u64::MAX {
+        return Err("expected a size like 512MiB, below 16EiB".to_owned());
+    }
+    Ok(size.as_u64())
+}
+
+/// A time of at least a millisecond, like `90s` or `2h`.
+///
+/// # Errors
+///
+/// What was expected instead.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).ok();
+    duration
+        .filter(|duration| *duration >= SHORTEST)
+        .ok_or_else(|| "expected a duration like 90s or 2h, at least 1ms".to_owned())
+}
+
+/// A time as RFC 3339 writes it, like `2026-11-24T12:00:00Z`.
+///
+/// # Errors
+///
+/// What was expected instead.
+pub fn parse_time(text: &str) -> Result<SystemTime, String> {
+    humantime::parse_rfc3339_weak(text).map_err(|_| "expected a time of RFC 3339 like 2026-11-24T12:00:00Z".to_owned())
+}
+
+/// A number of threads, 1 to 1024.
+///
+/// # Errors
+///
+/// What was expected instead.
+pub fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    at_most(MAX_THREADS, text)
+}
+
+/// A number of devices, 1 to as many as a plan has.
+///
+/// # Errors
+///
+/// What was expected instead.
+pub fn parse_devices(text: &str) -> Result<NonZeroUsize, String> {
+    at_most(MAX_DEVICES, text)
+}
+
+fn at_most(most: usize, text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse().ok();
+    count
+        .filter(|count: &NonZeroUsize| count.get() <= most)
+        .ok_or_else(|| format!("expected 1 to {most}"))
+}
+
+/// For whom evidence is made: a text that PLAN can carry (spec §8).
+///
+/// # Errors
+///
+/// What was expected instead.
+pub fn parse_audience(text: &str) -> Result<String, String> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(format!(
+            "expected at most {MAX_TEXT_BYTES} bytes; it has {}",
+            text.len()
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("expected a text without control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Device ordinals of a list like `0,2,5`.
+///
+/// # Errors
+///
+/// The part that is no ordinal, or comes twice.
+pub fn parse_ordinals(text: &str) -> Result<Vec<DeviceOrdinal>, String> {
+    let mut ordinals = Vec::new();
+    for part in text.split(',') {
+        let ordinal = part
+            .trim()
+            .parse()
+            .map(DeviceOrdinal)
+            .map_err(|_| format!("{part:?} is no device ordinal; expected a list like 0,2"))?;
+        if ordinals.contains(&ordinal) {
+            return Err(format!("device {ordinal} is named twice"));
+        }
+        ordinals.push(ordinal);
+    }
+    ordinals.sort();
+    Ok(ordinals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_lists_are_parsed_or_explained() {
+        assert_eq!(parse_bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_bytes("24GB"), Ok(24_000_000_000));
+        for wrong in ["much", "", "5x", "99999999TiB", "16EiB"] {
+            assert!(
+                parse_bytes(wrong).is_err_and(|e| e.contains("expected a size like 512MiB")),
+                "{wrong}"
+            );
+        }
+        assert_eq!(parse_ordinals("2, 0"), Ok(vec![DeviceOrdinal(0), DeviceOrdinal(2)]));
+        assert!(parse_ordinals("0,x").is_err_and(|e| e.contains("\"x\"")));
+        assert!(parse_ordinals("1,1").is_err_and(|e| e.contains("twice")));
+    }
+
+    #[test]
+    fn times_and_counts_of_nothing_are_refused() {
+        assert_eq!(parse_duration("1ms"), Ok(Duration::from_millis(1)));
+        for wrong in ["0s", "999us", "soon", "", "90"] {
+            assert!(
+                parse_duration(wrong).is_err_and(|e| e.contains("expected a duration like")),
+                "{wrong}"
+            );
+        }
+        assert!(parse_time("soon").is_err_and(|e| e.contains("RFC 3339")));
+        assert_eq!(parse_threads("1024").map(NonZeroUsize::get), Ok(1024));
+        for wrong in ["0", "1025", "-1", "many"] {
+            assert_eq!(parse_threads(wrong), Err("expected 1 to 1024".to_owned()));
+        }
+        assert_eq!(parse_devices("65"), Err("expected 1 to 64".to_owned()));
+    }
+
+    #[test]
+    fn an_audience_is_what_plan_can_carry() {
+        let longest = "a".repeat(256);
+        assert_eq!(parse_audience(&longest), Ok(longest.clone()));
+        assert!(parse_audience(&(longest + "a")).is_err_and(|e| e.contains("it has 257")));
+        assert!(parse_audience("a\nb").is_err_and(|e| e.contains("control characters")));
+    }
+}

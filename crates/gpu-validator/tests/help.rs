@@ -1,0 +1,91 @@
+//! What --help says: of every subcommand of both commands, held to what can be pasted and to the guide.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use common::{Place, attester, text};
+
+/// Have no examples of their own, or some of more than 95 columns.
+const EXEMPT: [&str; 6] = [
+    "calibrate",
+    "policy check",
+    "policy default",
+    "result",
+    "result keys",
+    "result verify",
+];
+
+/// Every subcommand, as the help of its parent lists it.
+fn subcommands(program: &Path, place: &Place, path: &[String]) -> Vec<Vec<String>> {
+    let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+    let help = text(&place.run(program, &arguments).stdout);
+    let listed = help.split("\nCommands:\n").nth(1).unwrap_or_default().to_owned();
+    let names = listed.lines().take_while(|line| !line.is_empty());
+    let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help");
+    let below = names.flat_map(|name| subcommands(program, place, &[path, &[name.to_owned()]].concat()));
+    [path.to_vec()].into_iter().chain(below).collect()
+}
+
+#[test]
+fn every_help_has_examples_that_can_be_pasted() {
+    let place = Place::new();
+    for (program, least) in [(attester(), 9), (Path::new(env!("CARGO_BIN_EXE_gpu-validator")), 18)] {
+        let all = subcommands(program, &place, &[]);
+        assert!(all.len() >= least, "{all:?}");
+        for path in all {
+            let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+            let help = text(&place.run(program, &arguments).stdout);
+            let name = path.join(" ");
+            if EXEMPT.contains(&name.as_str()) {
+                continue;
+            }
+            let Some((_, examples)) = help.split_once("Examples:\n") else {
+                panic!("{name} has no examples: {help}");
+            };
+            for line in examples.lines() {
+                assert!(line.chars().count() <= 95, "{name}: {line}");
+                let is_command = line.trim_start().starts_with("gpu-") || line.is_empty();
+                assert!(is_command, "{name}: broken at {line}");
+            }
+        }
+    }
+}
+
+/// The options of a text, in order of their names: `--name` where a name begins.
+fn options<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let words = lines.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-'));
+    let options = words.filter(|word| {
+        word.strip_prefix("--")
+            .is_some_and(|name| !name.is_empty() && !name.starts_with('-'))
+    });
+    options.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_guide_has_every_option_and_no_other() {
+    let place = Place::new();
+    let mut known = BTreeSet::new();
+    for program in [attester(), Path::new(env!("CARGO_BIN_EXE_gpu-validator"))] {
+        for path in subcommands(program, &place, &[]) {
+            let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+            let help = text(&place.run(program, &arguments).stdout);
+            // An option's own line begins with it; others may be named in what follows.
+            let own = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+            known.extend(options(own.map(|line| line.split("  ").next().unwrap_or(line))));
+        }
+    }
+    known.retain(|option| option != "--help" && option != "--version");
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide.md");
+    let guide = fs::read_to_string(guide).expect("the guide");
+    let (_, after) = guide.split_once("\n### Options\n").expect("its section of options");
+    let (section, _) = after.split_once("\n### ").expect("the section after it");
+    let rows = section.lines().filter(|line| line.starts_with("| `--"));
+    let written = options(rows.filter_map(|row| row.split('|').nth(1)));
+    assert_eq!(written, known);
+}

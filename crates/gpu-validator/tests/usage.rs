@@ -1,0 +1,368 @@
+//! Both commands where something is not as they want it: what stands at an output's name, signals, values, terminals.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Place, SMALL, attester, code, json, text};
+
+const VALIDATOR: &str = env!("CARGO_BIN_EXE_gpu-validator");
+
+fn said(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+/// Runs a script that knows the commands as `$A` and `$V`.
+fn script(place: &Place, script: &str) -> Output {
+    let script = format!("A={} V={VALIDATOR}; {script}", attester().display());
+    place.run(Path::new("bash"), &["-c", &script])
+}
+
+fn attested(place: &Place) {
+    let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &SMALL[..]].concat());
+    assert_eq!(code(&attested), 0, "{}", said(&attested));
+}
+
+/// Names in the folder, sorted, without the keys' folder.
+fn left(place: &Place) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(place.0.path())
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name != "gpu-attestor")
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn no_output_replaces_what_is_no_file() {
+    let place = Place::new();
+    attested(&place);
+    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    place.put("c.json", &challenge.stdout);
+    assert_eq!(code(&place.validator(&["result", "keys", "keys", "--new"])), 0);
+    let made = Command::new("mkfifo").arg(place.path("pipe")).status();
+    assert!(made.expect("mkfifo runs").success());
+    symlink("pipe", place.path("link")).expect("a link");
+    let before = left(&place);
+    for name in ["pipe", "link"] {
+        for (command, arguments) in [
+            ("A", format!("attest --evidence {name}")),
+            ("A", format!("prove --challenge c.json --evidence {name}")),
+            ("V", format!("attest --evidence {name} -- false")),
+            ("V", format!("report e.cbor -o {name}")),
+            ("V", format!("result issue e.cbor --keys keys --audience a -o {name}")),
+            ("V", format!("verify e.cbor --full --resume {name}")),
+        ] {
+            let output = script(&place, &format!("timeout 60 ${command} {arguments}"));
+            assert_eq!(code(&output), 2, "{arguments}: {}", said(&output));
+            assert!(said(&output).contains("expected"), "{arguments}: {}", said(&output));
+        }
+    }
+    let null = script(&place, "$A attest --evidence /dev/null");
+    assert_eq!(code(&null), 2);
+    assert!(said(&null).contains("/dev/null is a character device; expected a file"));
+    assert_eq!(left(&place), before);
+}
+
+/// The signal comes while the Attester works: the session is over, and its evidence says why.
+#[test]
+fn ctrl_c_stops_a_session_and_keeps_its_evidence() {
+    let place = Place::new();
+    let session = "attest --device-memory 64MiB --evidence e.cbor";
+    let agent = "$A agent --stdio --engine cpu --cpu-threads 1";
+    for (what, command) in [
+        ("in one process", format!("$A {session} --engine cpu --cpu-threads 1")),
+        ("through a command", format!("$V {session} -- {agent}")),
+    ] {
+        for signal in ["INT", "TERM"] {
+            // A job of its own, as a terminal has it: the signal reaches the agent too.
+            let output = script(
+                &place,
+                &format!(
+                    "rm -f err; set -m; {command} > out 2> err & pid=$!; \
+                     until grep -qs 'fill 1' err; do sleep 0.01; done; kill -{signal} -- -$pid; wait $pid"
+                ),
+            );
+            let printed = place.text("out");
+            assert_eq!(code(&output), 2, "{what}, SIG{signal}: {printed}{}", place.text("err"));
+            assert!(
+                printed.contains("could not run (stopped)"),
+                "{what}, SIG{signal}: {printed}"
+            );
+            assert_eq!(left(&place), ["e.cbor", "err", "out"], "{what}, SIG{signal}");
+            let verified = place.validator(&["verify", "e.cbor", "--json"]);
+            assert_eq!(code(&verified), 2, "{what}, SIG{signal}");
+            assert_eq!(json(&verified)["reason"], "stopped");
+            fs::remove_file(place.path("e.cbor")).expect("the evidence");
+        }
+    }
+}
+
+/// Whatever else is interrupted leaves the old file and nothing beside it.
+#[test]
+fn a_signal_leaves_no_litter() {
+    let place = Place::new();
+    let attested = place.attester(&["attest", "--evidence", "e.cbor", "--cpu-memory", "16MiB"]);
+    assert_eq!(code(&attested), 0, "{}", said(&attested));
+    let challenge = place.validator(&["challenge", "--device-memory", "64MiB"]);
+    place.put("c.json", &challenge.stdout);
+    assert_eq!(code(&place.validator(&["result", "keys", "keys", "--new"])), 0);
+    for (command, begun) in [
+        ("$A prove --challenge c.json --evidence x --cpu-threads 1", "fill 1"),
+        ("$V report e.cbor -o x --threads 1", "recomputing"),
+        (
+            "$V result issue e.cbor --keys keys --audience a -o x --threads 1",
+            "recomputing",
+        ),
+        ("$V bench --path portable --time 5s", "measuring"),
+        ("$A bench --engine cpu --seconds 60", "[a-z]"),
+    ] {
+        place.put("x", "old");
+        // A job of its own: bash does not let what it starts in the background hear SIGINT otherwise.
+        let output = script(
+            &place,
+            &format!(
+                "rm -f err; set -m; {command} > out 2> err & pid=$!; \
+                 until grep -qs '{begun}' err; do sleep 0.01; done; kill -INT $pid; wait $pid"
+            ),
+        );
+        assert!([2, 130].contains(&code(&output)), "{command}: {output:?}");
+        assert_eq!(place.text("x"), "old", "{command}");
+        assert_eq!(
+            left(&place),
+            ["c.json", "e.cbor", "err", "keys", "out", "x"],
+            "{command}"
+        );
+    }
+}
+
+/// More threads than the address space holds: fewer work, and nothing panics.
+#[test]
+fn threads_that_the_system_does_not_give_are_done_without() {
+    let place = Place::new();
+    let attested = place.attester(&["attest", "--evidence", "e.cbor", "--cpu-memory", "16MiB"]);
+    assert_eq!(code(&attested), 0, "{}", said(&attested));
+    for command in [
+        "verify e.cbor --threads 1024",
+        "bench --path portable --time 1s --threads 1024",
+    ] {
+        let output = script(&place, &format!("ulimit -v 1000000; $V {command}; exit $?"));
+        assert!(!said(&output).contains("panicked"), "{command}: {}", said(&output));
+        // The allocator's own end, where not even what one thread needs was left.
+        assert!(
+            code(&output) == 0 || said(&output).contains("memory allocation"),
+            "{command}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused_with_what_was_expected() {
+    let place = Place::new();
+    attested(&place);
+    let long = "a".repeat(257);
+    for (command, expected) in [
+        ("$V verify e.cbor --threads 0", "expected 1 to 1024"),
+        ("$V verify e.cbor --threads 20000", "expected 1 to 1024"),
+        ("$V bench --threads 1025", "expected 1 to 1024"),
+        ("$A devices --cpu-threads 0", "expected 1 to 1024"),
+        ("$A devices --cpu-devices 65", "expected 1 to 64"),
+        ("$A devices --memory-limit 1GiB --engines-per-gpu 0", "expected 1 to 64"),
+        ("$A devices --cpu-memory 99999999TiB", "expected a size like 512MiB"),
+        ("$V challenge --device-memory much", "expected a size like 512MiB"),
+        (
+            "$V challenge --device-memory 99999TiB",
+            "a device holds at most 281474976448512 bytes",
+        ),
+        ("$V challenge --expires 0s", "expected a duration like 90s"),
+        ("$V bench --time 0s", "expected a duration like 90s"),
+        ("$A bench --seconds soon", "expected 0.1 to 3600"),
+        ("$V verify e.cbor --received soon", "RFC 3339"),
+        (
+            "$V verify e.cbor --received 2026-11-24T12:00:00Z",
+            "no effect on evidence of an online session",
+        ),
+        (
+            "$A devices --engine cpu --memory-limit 1GiB",
+            "--memory-limit: no effect",
+        ),
+        (
+            "$A bench --engine cpu --cpu-threads 1 --cpu-devices 2",
+            "--cpu-devices, --cpu-threads: no effect",
+        ),
+        ("$A bench --engine cpu --devices 0", "--devices: no effect"),
+        (
+            "$A devices --engine cpu --devices 0,7",
+            "device 7 is not here; `gpu-attestor devices` shows 1",
+        ),
+        ("$A prove --challenge e.cbor --evidence x", "not a challenge file"),
+        ("$A prove --challenge /dev/zero --evidence x", "not a challenge file"),
+        ("$A identity --key .", "key file . is a folder; expected a file"),
+        ("$A identity --key missing/k.pem", "no folder missing"),
+        ("$V identity --verifier-key missing/k.pem", "no folder missing"),
+        (
+            "$A attest --engine cpu --evidence missing/e.cbor",
+            "cannot write evidence into missing",
+        ),
+        ("$A devices --engine cpu > /dev/full", "cannot write to standard output"),
+        ("$A attest --engine cpu --device-memory 1KiB", "which takes 262144"),
+    ] {
+        let output = script(&place, command);
+        assert_eq!(code(&output), 2, "{command}: {output:?}");
+        assert!(said(&output).contains(expected), "{command}: {}", said(&output));
+        assert_no_clause_twice(command, &said(&output));
+    }
+    for command in ["$A attest", "$V challenge"] {
+        for (audience, expected) in [(long.as_str(), "it has 257"), ("$'a\\nb'", "control characters")] {
+            let output = script(&place, &format!("{command} --audience {audience}"));
+            assert_eq!(code(&output), 2, "{command}");
+            assert!(said(&output).contains(expected), "{command}: {}", said(&output));
+        }
+    }
+}
+
+/// No line of an error says the same thing twice.
+fn assert_no_clause_twice(command: &str, errors: &str) {
+    for line in errors.lines() {
+        let mut clauses: Vec<&str> = line.split(": ").filter(|clause| clause.len() > 3).collect();
+        clauses.sort_unstable();
+        let all = clauses.len();
+        clauses.dedup();
+        assert_eq!(clauses.len(), all, "{command}: {line}");
+    }
+}
+
+#[test]
+fn errors_say_each_thing_once() {
+    let place = Place::new();
+    attested(&place);
+    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let mut changed = json(&challenge);
+    let hex = changed["challenge"].as_str().expect("hex").to_owned();
+    changed["challenge"] = hex[..hex.len() - 20].into();
+    place.put("short.json", changed.to_string());
+    changed["challenge"] = hex.replacen('0', "1", 1).into();
+    place.put("changed.json", changed.to_string());
+    place.put("text", "no JSON");
+    let whole = fs::read(place.path("e.cbor")).expect("evidence");
+    place.put("cut.cbor", &whole[..whole.len() / 2]);
+    place.put("broken.json", "{");
+    fs::create_dir(place.path("folder")).expect("a folder");
+    for command in [
+        "$A prove --challenge short.json --evidence x",
+        "$A prove --challenge changed.json --evidence x",
+        "$A prove --challenge text --evidence x",
+        "$A identity --key text",
+        "$A identity --key missing",
+        "$A identity --key missing/k.pem",
+        "$V verify e.cbor --challenge short.json",
+        "$V verify missing",
+        "$V verify cut.cbor",
+        "$V inspect cut.cbor",
+        "$V verify e.cbor --full --resume text",
+        "$V verify e.cbor --full --resume folder",
+        "$V verify e.cbor --engine cuda",
+        "$V report cut.cbor",
+        "$V report e.cbor --policy text",
+        "$V report e.cbor --nvidia-jwks broken.json",
+        "$V result verify text --jwks broken.json",
+        "$V result issue e.cbor --keys folder --audience a",
+        "$V calibrate --class h200 cut.cbor",
+        "$V attest -- false",
+        "$V attest -- echo no session of this protocol",
+        "$V attest -- no-such-command",
+        "$A agent --stdio < text",
+        "$A agent --stdio < /dev/null",
+        "head -c 100 /dev/zero | $A agent --stdio",
+        "$A attest --engine cpu --cpu-memory 100TiB --preset standard",
+        "$A devices --engine cuda",
+    ] {
+        let output = script(&place, &format!("{command} > out"));
+        if command != "$A identity --key missing" && !command.contains("--engine cuda") {
+            assert_ne!(code(&output), 0, "{command}");
+        }
+        assert_no_clause_twice(command, &said(&output));
+        assert_no_clause_twice(command, &text(&fs::read(place.path("out")).expect("its output")));
+    }
+    let cut = place.validator(&["verify", "cut.cbor"]);
+    assert!(text(&cut.stdout).contains("cut short"), "{}", text(&cut.stdout));
+}
+
+#[test]
+fn identities_are_one_line_or_json() {
+    let place = Place::new();
+    for run in [Place::attester, Place::validator] {
+        let line = text(&run(&place, &["identity"]).stdout);
+        assert_eq!(line.trim_end().len(), 64, "{line}");
+        assert_eq!(json(&run(&place, &["identity", "--json"]))["identity"], line.trim_end());
+    }
+    attested(&place);
+    let key = text(&place.validator(&["identity"]).stdout);
+    // The Verifier of `gpu-attestor attest` has the same key here.
+    assert_eq!(
+        code(&place.validator(&["verify", "e.cbor", "--verifier", key.trim_end()])),
+        0
+    );
+    let devices = json(&place.attester(&["devices", "--engine", "cpu", "--json"]));
+    assert_eq!(devices["engine"], "cpu");
+    assert!(
+        devices["note"].as_str().is_some_and(|note| note.starts_with("path ")),
+        "{devices}"
+    );
+}
+
+/// Runs a command with a terminal of 60 columns; what it shows there, its lines as they come.
+fn on_terminal(place: &Place, kind: &str, command: &str) -> Vec<String> {
+    let inner = format!("stty cols 60 rows 24; {command}");
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &inner, "/dev/null"])
+        .current_dir(place.0.path())
+        .env("XDG_CONFIG_HOME", place.0.path())
+        .env("TERM", kind)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("script runs");
+    let shown = text(&output.stdout);
+    // Escape sequences of a bar: \e[2K and the like.
+    let mut plain = String::new();
+    let mut rest = shown.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' && rest.next_if_eq(&'[').is_some() {
+            while rest.next().is_some_and(|c| !c.is_ascii_alphabetic()) {}
+        } else {
+            plain.push(c);
+        }
+    }
+    plain.split(['\r', '\n']).map(str::to_owned).collect()
+}
+
+#[test]
+fn progress_fits_its_terminal_and_a_dumb_one_gets_lines() {
+    let place = Place::new();
+    let attest = format!("{} attest --preset smoke --cpu-memory 4MiB > out", attester().display());
+    let bar = on_terminal(&place, "xterm", &attest);
+    assert!(
+        bar.iter()
+            .any(|line| line.contains("fill 1 of 2") && line.contains('%')),
+        "{bar:?}"
+    );
+    let widest = bar.iter().map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|width| width <= 60), "{bar:?}");
+
+    let lines = on_terminal(&place, "dumb", &attest);
+    assert!(lines.iter().any(|line| line.starts_with("fill 1 of 2")), "{lines:?}");
+    let bench = format!("{VALIDATOR} bench --path portable --time 1ms --inner-dim 64 > out");
+    let lines = on_terminal(&place, "dumb", &bench);
+    assert!(lines.iter().any(|line| line == "measuring path portable"), "{lines:?}");
+
+    let agent = on_terminal(&place, "xterm", &format!("{} agent --stdio", attester().display()));
+    assert!(
+        agent.iter().any(|line| line.contains("standard output is a terminal")),
+        "{agent:?}"
+    );
+}
