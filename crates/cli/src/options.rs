@@ -129,6 +129,22 @@ pub fn verifier_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
     key_of("verifier", file).context("the Verifier's key")
 }
 
+/// This host's own Verifier, if its key is in the usual place; none is made.
+///
+/// # Errors
+///
+/// If there is a key that cannot be used.
+pub fn known_verifier() -> anyhow::Result<Option<Identity>> {
+    let Ok(path) = keystore::default_path("verifier") else {
+        return Ok(None);
+    };
+    match keystore::load(&path) {
+        Ok(key) => Ok(Some(Identity(key.verifying_key().to_bytes()))),
+        Err(KeyError::File(error)) if error.kind() == Some(std::io::ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context("the Verifier's key")),
+    }
+}
+
 /// The Attester's key in `file` or its usual place; made on first use.
 ///
 /// # Errors

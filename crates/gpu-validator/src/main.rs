@@ -11,6 +11,7 @@ mod identity;
 mod inspect;
 mod plan;
 mod verify;
+mod wanted;
 
 use std::process::ExitCode;
 

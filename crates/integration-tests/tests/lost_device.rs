@@ -100,7 +100,11 @@ fn a_lost_device_is_named_and_the_others_end() {
             }
             other => panic!("{moment:?}: {other:?}"),
         }
-        assert_eq!(dropped.load(Ordering::SeqCst), COUNT, "{moment:?}: every engine has ended");
+        assert_eq!(
+            dropped.load(Ordering::SeqCst),
+            COUNT,
+            "{moment:?}: every engine has ended"
+        );
     }
     // The same host again, all of it there.
     let dropped = Arc::default();

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use engine_cpu::{CpuEngine, CpuEngineConfig};
-use integration_tests::{attester, cpu, run, settings};
+use integration_tests::{DEVICE_BYTES, attester, cpu, run, settings};
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
 use protocol::commitment::{Commitment, Opening};
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
@@ -238,6 +238,135 @@ fn an_engine_that_fails_hands_its_job_to_another() {
             "{alone:?}"
         );
     }
+}
+
+/// How an engine errs in the roots of its fills.
+#[derive(Clone, Copy)]
+enum Error {
+    /// In its first fill alone.
+    Once,
+    /// In every fill, always in this way.
+    Always(u8),
+}
+
+struct Erring {
+    engine: CpuEngine,
+    error: Error,
+    fills: u32,
+    /// It has no memory for more bytes of dataset.
+    room_bytes: u64,
+    prepared: Arc<AtomicU32>,
+}
+
+fn erring(error: Error) -> Box<dyn Engine> {
+    Box::new(Erring {
+        engine: engine(),
+        error,
+        fills: 0,
+        room_bytes: u64::MAX,
+        prepared: Arc::default(),
+    })
+}
+
+impl Engine for Erring {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        if assignment.dataset_bytes() > self.room_bytes {
+            return Err(EngineError::OutOfMemory {
+                requested_bytes: assignment.dataset_bytes(),
+                available_bytes: self.room_bytes,
+            });
+        }
+        self.prepared.fetch_add(1, Ordering::Relaxed);
+        self.engine.prepare(assignment)
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.fills += 1;
+        let mut root = self.engine.fill(task, progress)?;
+        match self.error {
+            Error::Once if self.fills == 1 => root.0[0] ^= 1,
+            Error::Once => {}
+            Error::Always(bits) => root.0[0] ^= bits,
+        }
+        Ok(root)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.engine.sweep(salt, progress)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        self.engine.open(commitment, leaf)
+    }
+}
+
+#[test]
+fn an_engine_that_errs_accuses_nobody() {
+    let session = session(2);
+    let outcome = |engines| reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &Tiles::default());
+    // Alone and once: done again it agrees.
+    assert_eq!(outcome(vec![erring(Error::Once)]).expect("the work is done"), Ok(()));
+    // Always, beside one that is right: that one has the second look.
+    for first in [true, false] {
+        let mut engines = vec![erring(Error::Always(1)), counted(Fault::None).0];
+        if !first {
+            engines.reverse();
+        }
+        assert_eq!(outcome(engines).expect("the work is done"), Ok(()), "first: {first}");
+    }
+    // Two that err differently: no word about the evidence.
+    let disagreeing = outcome(vec![erring(Error::Always(1)), erring(Error::Always(2))]);
+    assert!(
+        matches!(disagreeing, Err(ReexecuteError::Disagreement { .. })),
+        "{disagreeing:?}"
+    );
+}
+
+/// GPUs of unequal memory: the smaller one is not lost because the first job was too large for it.
+#[test]
+fn an_engine_with_little_memory_does_what_fits() {
+    let mut settings = settings();
+    settings.request.device_bytes = None;
+    settings.request.matrix_dim = Some(256);
+    let mut devices = cpu(2);
+    devices[1].offer.available_bytes = devices[1].offer.reserve_bytes + (DEVICE_BYTES / 2);
+    let (attestation, _) = run(attester(devices), &settings, &Unobserved);
+    assert_eq!(attestation.session.verdict(), Some(&Verdict::Affirmed));
+    let session = attestation.session;
+    let plan = session.plan().expect("a plan");
+    let [large, small] = plan.devices() else {
+        panic!("two devices")
+    };
+    let bytes = |device| plan.assignment(device).dataset_bytes();
+    assert!(bytes(small) < bytes(large));
+
+    let prepared = Arc::new(AtomicU32::new(0));
+    let with_room = |room_bytes| -> Box<dyn Engine> {
+        Box::new(Erring {
+            engine: engine(),
+            error: Error::Always(0),
+            fills: 0,
+            room_bytes,
+            prepared: Arc::clone(&prepared),
+        })
+    };
+    let (able, _) = counted(Fault::None);
+    let outcome = |engines| reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &Tiles::default());
+    // First, so that the largest job is offered to it first.
+    let both = outcome(vec![with_room(bytes(small)), able]);
+    assert_eq!(both.expect("the other has the room"), Ok(()));
+    assert!(prepared.load(Ordering::Relaxed) > 0, "it did what fits");
+    let alone = outcome(vec![with_room(bytes(small))]);
+    assert!(
+        matches!(
+            alone,
+            Err(ReexecuteError::Engine {
+                error: EngineError::OutOfMemory { .. },
+                ..
+            })
+        ),
+        "{alone:?}"
+    );
 }
 
 /// An engine that never comes to an end by itself: a CPU at a GPU's work.

@@ -17,7 +17,7 @@ use protocol::tile::TileCoordinate;
 use protocol::verdict::Verdict;
 use verifier::recompute::{Recompute, RecomputeError};
 use verifier::reexecute::{Checkpoint, reexecute, tiles_left};
-use verifier::{Unobserved, Verified, VerifyError, verify, verify_with};
+use verifier::{Unobserved, Verified, VerifyError, open, verify};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -96,7 +96,7 @@ fn sealed() -> Vec<u8> {
 
 /// Checked with these engines and one thread of the CPU.
 fn with(sealed: &[u8], engines: &mut [Box<dyn TileEngine>]) -> Result<Verified, VerifyError> {
-    verify_with(sealed, &one_thread(), engines, &Unobserved)
+    open(sealed)?.recompute(&one_thread(), engines, &Unobserved)
 }
 
 #[test]

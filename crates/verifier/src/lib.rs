@@ -16,4 +16,4 @@ mod session;
 mod verify;
 
 pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, fill_random, prove};
-pub use verify::{Stopped, Verified, VerifyError, verify, verify_with};
+pub use verify::{Opened, Stopped, Verified, VerifyError, open, verify};

@@ -12,6 +12,8 @@ use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
 
+use crate::reexecute::RootMismatch;
+
 /// A finished session, ready to print.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -173,19 +175,48 @@ impl Report {
     /// If the session has no verdict yet.
     #[must_use]
     pub fn new(evidence: &Evidence, session: &VerifierSession, sealed: &[u8]) -> Self {
+        Report::unless_contradicted(evidence, session, sealed, None)
+    }
+
+    /// The same, of which doing all of the work again came to another root: an affirmed session, whose samples missed it, is
+    /// contraindicated then (`full-mismatch`), and certifies nothing.
+    ///
+    /// # Panics
+    ///
+    /// As [`Report::new`].
+    #[must_use]
+    pub fn contradicted(
+        evidence: &Evidence,
+        session: &VerifierSession,
+        sealed: &[u8],
+        mismatch: &RootMismatch,
+    ) -> Self {
+        Report::unless_contradicted(evidence, session, sealed, Some(mismatch))
+    }
+
+    fn unless_contradicted(
+        evidence: &Evidence,
+        session: &VerifierSession,
+        sealed: &[u8],
+        mismatch: Option<&RootMismatch>,
+    ) -> Self {
         let verdict = session.verdict().expect("a finished session");
         let assumptions = &evidence.assumptions;
         let is_online = evidence.config.mode == Mode::Online;
-        let is_affirmed = *verdict == Verdict::Affirmed;
+        let (name, reason, message) = match (verdict, mismatch) {
+            (Verdict::Affirmed, Some(mismatch)) => ("contraindicated", "full-mismatch", mismatch.to_string()),
+            _ => (verdict.name(), verdict.code(), verdict.message()),
+        };
+        let is_affirmed = *verdict == Verdict::Affirmed && mismatch.is_none();
         let claims = session
             .plan()
             .filter(|plan| is_online && is_affirmed && session.windows().len() == plan.iterations().len())
             .map(|plan| Claims::new(plan, session.windows(), assumptions));
         let fields = session.plan().map(|plan| plan.fields());
         Report {
-            verdict: verdict.name(),
-            reason: verdict.code(),
-            message: verdict.message(),
+            verdict: name,
+            reason,
+            message,
             mode: if is_online { "online" } else { "offline" },
             started_unix_ms: evidence.started_unix_ms,
             evidence_blake3: blake3::hash(sealed).to_hex().to_string(),

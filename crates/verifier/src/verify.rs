@@ -56,6 +56,63 @@ impl fmt::Debug for Stopped {
     }
 }
 
+/// Evidence whose seal and order were checked, and of whose session everything but the tiles was.
+pub struct Opened {
+    /// The evidence.
+    pub evidence: Evidence,
+    /// Its session: with a verdict, or with tiles to be recomputed.
+    pub session: VerifierSession,
+}
+
+/// Opens sealed evidence and runs its records again: all that costs little.
+///
+/// # Errors
+///
+/// [`EvidenceError`] for what is no evidence.
+pub fn open(sealed: &[u8]) -> Result<Opened, EvidenceError> {
+    let evidence = Evidence::open(sealed)?;
+    let session = evidence.replay()?;
+    Ok(Opened { evidence, session })
+}
+
+impl Opened {
+    /// Recomputes the tiles that are due, with `engines` beside the CPU: the rest of the check, and nearly all of its cost.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] where tiles cannot be recomputed, and where the observer stops it.
+    pub fn recompute(
+        self,
+        recompute: &Recompute,
+        engines: &mut [Box<dyn TileEngine>],
+        observer: &dyn Observer,
+    ) -> Result<Verified, VerifyError> {
+        let Opened { evidence, mut session } = self;
+        if session.step() == Step::Check {
+            observer.moved(&session);
+            let watch = Observed {
+                session: &session,
+                assumptions: &evidence.assumptions,
+                observer,
+                is_stoppable: true,
+            };
+            let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
+                Recomputed::Agrees => Ok(()),
+                Recomputed::Differs(mismatch) => Err(mismatch),
+                Recomputed::Stopped(so_far) => {
+                    return Err(VerifyError::Stopped(Box::new(Stopped {
+                        evidence,
+                        session,
+                        so_far,
+                    })));
+                }
+            };
+            session.checked(outcome).expect("tiles are due");
+        }
+        Ok(Verified { evidence, session })
+    }
+}
+
 /// Checks sealed evidence: everything but the Verifier's clock and randomness is recomputed.
 ///
 /// # Errors
@@ -63,44 +120,7 @@ impl fmt::Debug for Stopped {
 /// [`VerifyError`] for what is no evidence, and where the observer stops it; a session that failed is no error but a
 /// verdict.
 pub fn verify(sealed: &[u8], recompute: &Recompute, observer: &dyn Observer) -> Result<Verified, VerifyError> {
-    verify_with(sealed, recompute, &mut [], observer)
-}
-
-/// The same, with engines that recompute samples beside the CPU.
-///
-/// # Errors
-///
-/// As [`verify`]; also where an engine fails.
-pub fn verify_with(
-    sealed: &[u8],
-    recompute: &Recompute,
-    engines: &mut [Box<dyn TileEngine>],
-    observer: &dyn Observer,
-) -> Result<Verified, VerifyError> {
-    let evidence = Evidence::open(sealed)?;
-    let mut session = evidence.replay()?;
-    if session.step() == Step::Check {
-        observer.moved(&session);
-        let watch = Observed {
-            session: &session,
-            assumptions: &evidence.assumptions,
-            observer,
-            is_stoppable: true,
-        };
-        let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
-            Recomputed::Agrees => Ok(()),
-            Recomputed::Differs(mismatch) => Err(mismatch),
-            Recomputed::Stopped(so_far) => {
-                return Err(VerifyError::Stopped(Box::new(Stopped {
-                    evidence,
-                    session,
-                    so_far,
-                })));
-            }
-        };
-        session.checked(outcome).expect("tiles are due");
-    }
-    Ok(Verified { evidence, session })
+    open(sealed)?.recompute(recompute, &mut [], observer)
 }
 
 /// Tells an observer of what is recomputed.

@@ -32,6 +32,7 @@ pub(super) struct Floor<'a> {
 /// A job's size, and what has come of it by whatever engines.
 pub(super) struct JobState {
     units: u64,
+    dataset_bytes: u64,
     is_done: AtomicBool,
     /// Tiles told of: those of the engine that came furthest.
     told_tiles: AtomicU64,
@@ -40,10 +41,11 @@ pub(super) struct JobState {
 impl JobState {
     pub(super) fn new(plan: &Plan, job: Job) -> Self {
         let iteration = &plan.iterations()[job.iteration as usize];
-        let tiles = plan.assignment(&plan.devices()[job.device_index as usize]).tiles();
+        let assignment = plan.assignment(&plan.devices()[job.device_index as usize]);
         let units_a_tile = u64::from(iteration.inner_dim) + u64::from(iteration.sweeps) * SWEPT_TILE_UNITS;
         JobState {
-            units: u64::from(tiles) * units_a_tile,
+            units: u64::from(assignment.tiles()) * units_a_tile,
+            dataset_bytes: assignment.dataset_bytes(),
             is_done: AtomicBool::new(false),
             told_tiles: AtomicU64::new(0),
         }
@@ -54,12 +56,33 @@ pub(super) struct Board<'a> {
     /// The next job is the last.
     pub(super) waiting: Vec<Job>,
     pub(super) under_way: Vec<Execution>,
+    pub(super) workers: Vec<Worker>,
+    /// Roots that one engine found to differ, and which: no word about the evidence until another execution finds the same.
+    pub(super) suspected: HashMap<Job, (usize, RootMismatch)>,
     pub(super) checkpoint: &'a mut Checkpoint,
     pub(super) outcome: Result<(), RootMismatch>,
     /// An engine's, of which another may take the job.
     pub(super) failure: Option<ReexecuteError>,
     /// The checkpoint's: a finished job is not in its file.
     pub(super) unsaved: Option<ReexecuteError>,
+}
+
+/// What is known of an engine.
+#[derive(Clone, Copy)]
+pub(super) struct Worker {
+    /// It takes jobs.
+    is_able: bool,
+    /// It has no memory for datasets of so many bytes.
+    too_large_bytes: u64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Worker {
+            is_able: true,
+            too_large_bytes: u64::MAX,
+        }
+    }
 }
 
 /// A job at one engine.
@@ -84,15 +107,44 @@ impl Board<'_> {
         execution
     }
 
+    /// Whether an engine has the memory for a job.
+    fn has_room(&self, worker: usize, state: &JobState) -> bool {
+        let Worker {
+            is_able,
+            too_large_bytes,
+        } = self.workers[worker];
+        is_able && state.dataset_bytes < too_large_bytes
+    }
+
+    /// Whether an engine is to do a waiting job: one that suspects a root leaves the second look to another that can take it.
+    fn is_for(&self, worker: usize, job: Job, states: &HashMap<Job, JobState>) -> bool {
+        let has_room = |worker: usize| self.has_room(worker, &states[&job]);
+        let is_own_suspicion = self.suspected.get(&job).is_some_and(|(by, _)| *by == worker);
+        let others = || (0..self.workers.len()).any(|other| other != worker && has_room(other));
+        has_room(worker) && !(is_own_suspicion && others())
+    }
+
+    fn take_waiting(&mut self, worker: usize, states: &HashMap<Job, JobState>) -> Option<Job> {
+        let at = self.waiting.iter().rposition(|&job| self.is_for(worker, job, states))?;
+        Some(self.waiting.remove(at))
+    }
+
+    /// Whether any engine is to do any waiting job.
+    fn is_anything_left(&self, states: &HashMap<Job, JobState>) -> bool {
+        let for_any = |&job: &Job| (0..self.workers.len()).any(|worker| self.is_for(worker, job, states));
+        self.waiting.iter().any(for_any)
+    }
+
     fn executions(&self, job: Job) -> usize {
         self.under_way.iter().filter(|execution| execution.job == job).count()
     }
 
     /// The job that an engine of so many units a second would end before the one that is at it; of several the one that
     /// has longest to go.
-    fn worth_taking_over(&self, units_a_second: f64, states: &HashMap<Job, JobState>) -> Option<Job> {
+    fn worth_taking_over(&self, worker: usize, units_a_second: f64, states: &HashMap<Job, JobState>) -> Option<Job> {
         self.under_way
             .iter()
+            .filter(|execution| self.has_room(worker, &states[&execution.job]))
             .filter(|execution| !states[&execution.job].is_done.load(Ordering::Relaxed))
             .filter(|execution| self.executions(execution.job) == 1)
             .filter_map(|execution| {
@@ -150,16 +202,16 @@ impl<'a> Floor<'a> {
     fn next(&self, worker: usize, units_a_second: Option<f64>) -> Option<Execution> {
         let mut board = self.lock();
         loop {
-            if board.outcome.is_err() || board.unsaved.is_some() {
+            if self.is_over.load(Ordering::Relaxed) || board.unsaved.is_some() {
                 return None;
             }
-            let waiting = board.waiting.pop();
-            let taken_over = || board.worth_taking_over(units_a_second?, &self.states);
+            let waiting = board.take_waiting(worker, &self.states);
+            let taken_over = || board.worth_taking_over(worker, units_a_second?, &self.states);
             if let Some(job) = waiting.or_else(taken_over) {
                 return Some(board.begin(job, worker));
             }
-            // A job under way may come back from an engine that cannot do it.
-            if board.under_way.is_empty() {
+            // A job under way may come back from an engine that cannot do it, or suspects a root.
+            if board.under_way.is_empty() && !board.is_anything_left(&self.states) {
                 return None;
             }
             let waited = self.changed.wait_timeout(board, LOOK_EVERY);
@@ -187,11 +239,28 @@ impl<'a> Floor<'a> {
                     }
                 }
             }
-            Ok(Err(mismatch)) => {
-                board.outcome = Err(mismatch);
-                self.is_over.store(true, Ordering::Relaxed);
-                false
-            }
+            // Another engine came to every committed root, which no error does: this one errs.
+            Ok(Err(_)) if was_done => false,
+            Ok(Err(mismatch)) => match board.suspected.remove(&job) {
+                None => {
+                    board.suspected.insert(job, (execution.worker, mismatch));
+                    board.waiting.push(job);
+                    true
+                }
+                Some((_, first)) if first == mismatch => {
+                    board.outcome = Err(mismatch);
+                    self.is_over.store(true, Ordering::Relaxed);
+                    false
+                }
+                Some((_, first)) => {
+                    board.failure = Some(ReexecuteError::Disagreement {
+                        first,
+                        second: mismatch,
+                    });
+                    self.is_over.store(true, Ordering::Relaxed);
+                    false
+                }
+            },
             // Another was first, and this one was called off.
             Err(ReexecuteError::Engine {
                 error: EngineError::Cancelled,
@@ -201,10 +270,26 @@ impl<'a> Floor<'a> {
                 if !was_done && board.executions(job) == 0 {
                     board.waiting.push(job);
                 }
-                board.failure = Some(error);
-                false
+                // What is too large for one engine leaves it smaller jobs.
+                let is_able = matches!(
+                    error,
+                    ReexecuteError::Engine {
+                        error: EngineError::OutOfMemory { .. },
+                        ..
+                    }
+                );
+                if is_able {
+                    let known = &mut board.workers[execution.worker].too_large_bytes;
+                    *known = state.dataset_bytes.min(*known);
+                }
+                // What was called off once it was over says nothing.
+                if !self.is_over.load(Ordering::Relaxed) {
+                    board.failure = Some(error);
+                }
+                is_able
             }
         };
+        board.workers[execution.worker].is_able &= is_able;
         self.changed.notify_all();
         is_able
     }

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod floor;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use protocol::verifier::VerifierSession;
 use serde::{Deserialize, Serialize};
 
 pub use checkpoint::Checkpoint;
-use floor::{Board, Execution, Floor, JobState, Observed, SWEPT_TILE_UNITS};
+use floor::{Board, Execution, Floor, JobState, Observed, SWEPT_TILE_UNITS, Worker};
 
 /// One device's work in one iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +78,14 @@ pub enum ReexecuteError {
         iteration: u32,
         /// What the engine met.
         error: EngineError,
+    },
+    /// Two executions of one job come to different roots, neither of them the committed one: an engine errs.
+    #[error("engines disagree, so one of them errs: first {first}; then {second}")]
+    Disagreement {
+        /// What the first found.
+        first: RootMismatch,
+        /// What the second found.
+        second: RootMismatch,
     },
     /// The file of finished jobs cannot be used.
     #[error("{path}: {error}")]
@@ -151,11 +160,12 @@ pub fn check_memory(session: &VerifierSession, engine: &CpuEngine) -> Result<(),
     }
 }
 
-/// Does every job that `checkpoint` does not have, on all `engines` at once; stops at the first root that differs.
-/// However it ends, `checkpoint` then has the jobs whose roots agree.
+/// Does every job that `checkpoint` does not have, on all `engines` at once; stops at the first root that differs, and that
+/// differs again in the same way when its job is done once more, on another engine where one can take it: an engine that errs
+/// accuses nobody. However it ends, `checkpoint` then has the jobs whose roots agree.
 ///
-/// The first engines get the first, largest jobs: name the fastest first. An engine that fails or panics hands its job
-/// back and takes no more; the error is returned if no other engine can take it.
+/// The first engines get the first, largest jobs: name the fastest first. An engine that fails or panics hands its job back and
+/// takes no more, one that has too little memory takes smaller jobs; the error is returned if no other engine can take it.
 ///
 /// # Errors
 ///
@@ -181,6 +191,8 @@ pub fn reexecute(
         board: Mutex::new(Board {
             waiting,
             under_way: Vec::new(),
+            workers: vec![Worker::default(); engines.len()],
+            suspected: HashMap::new(),
             checkpoint,
             outcome: Ok(()),
             failure: None,
@@ -206,6 +218,7 @@ pub fn reexecute(
     match (board.unsaved, board.failure) {
         // A root that differs is a finding, whatever else went wrong.
         _ if board.outcome.is_err() => Ok(board.outcome),
+        (_, Some(error @ ReexecuteError::Disagreement { .. })) => Err(error),
         // Whoever goes on from the file would do again what it lacks.
         (Some(error), _) => Err(error),
         // What one engine could not do another has done.

@@ -7,7 +7,7 @@ use appraisal::result::{AttestationResult, PRIVATE_CLAIM, Submodule};
 use protocol::cbor::sendable_text;
 use serde_json::Value;
 
-use crate::verify::time;
+use crate::wanted::time;
 
 /// Differences that are shown; the rest is counted.
 const MAX_SHOWN: usize = 20;
