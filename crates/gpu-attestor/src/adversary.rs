@@ -17,11 +17,11 @@ use crate::devices::{DeviceOptions, OrdinalOptions};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Serves one session on standard input and output, as `agent --stdio` does; every device cheats.\n\
-        `list` says what each must end in: `caught` but for fractions so small that samples miss them, `late` once the\n\
-        fill's deadline has passed, or `affirmed`, for no more than its time leaves it.\n\
-        Those that break a rule of the work (*-operands, top-byte, neighbours, unshifted) or lack tiles of their own\n\
-        (regenerate, disk-paged, junk-mixture) compute on one thread of the CPU, slowly, whatever the engine: give\n\
-        them 1 MiB.\n\n\
+        `list` says what each must end in: `caught`, but for fractions so small that samples miss them,\n\
+        `late` once the deadline of the fill has passed, `affirmed` for no more than its time allows.\n\
+        Those that break a rule of the work (*-operands, top-byte, neighbours, unshifted) and those that\n\
+        bring tiles back (regenerate, disk-paged, junk-mixture) compute on one thread of the CPU,\n\
+        slowly, whatever the engine: give them 1 MiB.\n\n\
         Examples:\n  \
         gpu-attestor adversary list\n  \
         gpu-attestor adversary gpu\n  \

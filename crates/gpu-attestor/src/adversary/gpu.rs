@@ -39,9 +39,9 @@ const BY_LOADS: &str = " (by loads)";
 /// Options of `gpu-attestor adversary gpu`.
 #[derive(Args)]
 #[command(
-    after_help = "Each attack runs in a process of its own, so that one that fails does not stop the others. Exit codes:\n\
-        0 no attack beat a bound, 1 one did, 2 not all could be run (another GPU's memory may be missing), or one had\n\
-        wrong roots.\n\n\
+    after_help = "Each attack runs in a process of its own, so that one that fails does not stop the others.\n\n\
+        Exit codes: 0 no attack beat a bound, 1 one did, 2 not all could be run to their end (but for the\n\
+        one that wants two GPUs), or one had wrong roots.\n\n\
         Examples:\n  \
         gpu-attestor adversary gpu\n  \
         gpu-attestor adversary gpu --device 1 --memory 64GiB --seconds 90 --json"
