@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use cli::{Exit, print_text};
 use keystore::SigningKey;
-use testkit::adversary::{ADVERSARIES, Adversary};
+use testkit::adversary::{ADVERSARIES, Adversary, End};
 
 use crate::devices::{DeviceOptions, OrdinalOptions};
 
@@ -17,9 +17,11 @@ use crate::devices::{DeviceOptions, OrdinalOptions};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Serves one session on standard input and output, as `agent --stdio` does; every device cheats.\n\
-        The Verifier must not affirm it, but for fractions so small that its samples miss them.\n\
-        Those that break a rule of the work (*-operands, linear-fold, neighbours, unshifted) compute\n\
-        on one thread of the CPU, slowly, whatever the engine: give them 1 MiB.\n\n\
+        `list` says what each must end in: `caught`, but for fractions so small that samples miss them,\n\
+        `late` once the deadline of the fill has passed, `affirmed` for no more than its time allows.\n\
+        Those that break a rule of the work (*-operands, top-byte, neighbours, unshifted) and those that\n\
+        bring tiles back (regenerate, disk-paged, junk-mixture) compute on one thread of the CPU,\n\
+        slowly, whatever the engine: give them 1 MiB.\n\n\
         Examples:\n  \
         gpu-attestor adversary list\n  \
         gpu-attestor adversary gpu\n  \
@@ -34,7 +36,7 @@ pub(crate) struct Options {
     #[arg(value_name = "NAME", required = true, hide_possible_values = true, value_parser = names())]
     name: Option<String>,
 
-    /// How much of the work it leaves out, 0 to 1, where it leaves a part out
+    /// How much of the work it leaves out, 0 to 1, where it leaves a part out; of the memory, where it lacks some
     #[arg(long, value_name = "FRACTION", default_value = "0.05", value_parser = parse_fraction)]
     fraction: f64,
 
@@ -47,7 +49,7 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the adversaries
+    /// Show the adversaries, and what each must end in
     List,
     /// Play the attacks that want a GPU, and show them beside what a Verifier would certify
     Gpu(gpu::Options),
@@ -76,7 +78,14 @@ pub(crate) fn run(options: &Options, key: impl FnOnce() -> anyhow::Result<Signin
 }
 
 fn list() -> anyhow::Result<Exit> {
-    let line = |adversary: &Adversary| format!("{:<20} {}\n", adversary.name, adversary.summary);
+    let line = |adversary: &Adversary| {
+        let end = match adversary.ends {
+            End::Caught => "caught",
+            End::Late => "late",
+            End::Affirmed => "affirmed",
+        };
+        format!("{:<20} {end:<9} {}\n", adversary.name, adversary.summary)
+    };
     print_text(ADVERSARIES.iter().map(line).collect::<String>())?;
     Ok(Exit::Affirmed)
 }
@@ -86,9 +95,10 @@ fn cheat(options: &Options, name: &str, key: SigningKey) -> anyhow::Result<Exit>
         anyhow::bail!("no adversary is named {name}; `gpu-attestor adversary list` shows them");
     };
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
-    let cheating = |device: Device| Device {
-        engine: adversary.engine(device.engine, options.fraction),
-        ..device
+    let cheating = |mut device: Device| {
+        adversary.boast(&mut device.offer);
+        device.engine = adversary.engine(device.engine, options.fraction);
+        device
     };
     let devices: Vec<_> = devices.into_iter().map(cheating).collect();
     cli::tell(format_args!(

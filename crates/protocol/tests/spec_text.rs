@@ -284,11 +284,40 @@ fn every_test_that_the_rationale_and_the_threat_table_name_exists() {
     for (name, test) in named {
         let mut sources = Vec::new();
         read_sources(&repository().join("crates").join(name), &mut sources);
-        let declaration = format!("fn {test}(");
         assert!(
-            sources.iter().any(|source| source.contains(&declaration)),
+            sources.iter().any(|source| is_test(source, test)),
             "crate {name} has no test {test}"
         );
+    }
+}
+
+/// Whether `source` has a test of this name: a function under `#[test]`, or a row of testkit's table of attacks.
+fn is_test(source: &str, name: &str) -> bool {
+    let (function, row) = (format!("fn {name}("), format!("fn {name}(): \""));
+    let (mut is_marked, mut in_table) = (false, false);
+    for line in source.lines() {
+        let code = line.trim_start();
+        if (is_marked && code.starts_with(&function)) || (in_table && code.starts_with(&row)) {
+            return true;
+        }
+        in_table = code == "attacks! {" || (in_table && line != "}");
+        is_marked = code == "#[test]" || (is_marked && (code.starts_with("#[") || code.starts_with("//")));
+    }
+    false
+}
+
+#[test]
+fn a_helper_is_no_test() {
+    let source =
+        "fn helper() {}\n#[test]\n/// Says.\nfn real() {}\nattacks! {\n    fn row(): \"\", v => v;\n}\nfn late(): \"\"";
+    for (name, expected) in [
+        ("helper", false),
+        ("real", true),
+        ("row", true),
+        ("late", false),
+        ("absent", false),
+    ] {
+        assert_eq!(is_test(source, name), expected, "{name}");
     }
 }
 

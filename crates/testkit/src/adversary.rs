@@ -1,33 +1,73 @@
-//! Adversaries by name: engines that answer without doing, storing or reading what they should (spec §5, rationale).
+//! Adversaries by name: Attesters of which one thing is not as it should be (spec §5, rationale).
 
-use std::collections::{HashMap, HashSet};
+mod openings;
+mod work;
 
-use protocol::bytes::{OperandKey, Root, Salt};
-use protocol::derive::{derive, keystream};
-use protocol::digest::matching;
-use protocol::engine::{Assignment, CommitmentId, Engine, FillTask};
-use protocol::limits::TILE_SIDE;
-use protocol::matching::Matching;
-use protocol::operand::Operand;
+use std::collections::HashMap;
 
-use crate::engine::{CheatingEngine, Shortcut, ShortcutEngine, Strategy};
+use protocol::cbor::Label;
+use protocol::engine::Engine;
+use protocol::message::DeviceOffer;
+
+use crate::engine::{AbsentEngine, CheatingEngine, Place, Shortcut, ShortcutEngine, Strategy};
 use crate::odds::Draws;
 
-/// An engine that cheats.
+/// An Attester that cheats.
 #[derive(Clone, Copy)]
 pub struct Adversary {
     /// Its name, say `junk-fill`.
     pub name: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
+    /// What it must end in where all leaves are sampled and it leaves out a part of the work.
+    pub ends: End,
     make: fn(Box<dyn Engine>, f64) -> Box<dyn Engine>,
+    offer: fn(&mut DeviceOffer),
+}
+
+/// What a session with an [`Adversary`] ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is contraindicated.
+    Caught,
+    /// It is contraindicated once the deadline of the fill has passed.
+    Late,
+    /// It is affirmed: all answers are right, and the bounds count the time that they took.
+    Affirmed,
 }
 
 impl Adversary {
+    const fn new(
+        name: &'static str,
+        summary: &'static str,
+        make: fn(Box<dyn Engine>, f64) -> Box<dyn Engine>,
+    ) -> Adversary {
+        Adversary {
+            name,
+            summary,
+            ends: End::Caught,
+            make,
+            offer: |_| (),
+        }
+    }
+
+    const fn ending(self, ends: End) -> Adversary {
+        Adversary { ends, ..self }
+    }
+
+    const fn offering(self, offer: fn(&mut DeviceOffer)) -> Adversary {
+        Adversary { offer, ..self }
+    }
+
     /// The adversary over an honest engine; `fraction` is how much of the work it leaves out, where that can be chosen.
     #[must_use]
     pub fn engine(&self, inner: Box<dyn Engine>, fraction: f64) -> Box<dyn Engine> {
         (self.make)(inner, fraction)
+    }
+
+    /// Makes what an honest device says of itself what this adversary says.
+    pub fn boast(&self, offer: &mut DeviceOffer) {
+        (self.offer)(offer);
     }
 
     /// The adversary with this name.
@@ -35,13 +75,6 @@ impl Adversary {
     pub fn named(name: &str) -> Option<Adversary> {
         ADVERSARIES.iter().find(|adversary| adversary.name == name).copied()
     }
-}
-
-macro_rules! adversaries {
-    ($($name:literal: $summary:literal, $make:expr;)*) => {
-        /// Every adversary.
-        pub const ADVERSARIES: &[Adversary] = &[$(Adversary { name: $name, summary: $summary, make: $make }),*];
-    };
 }
 
 fn over<S: Strategy + 'static>(inner: Box<dyn Engine>, strategy: S) -> Box<dyn Engine> {
@@ -52,198 +85,169 @@ fn taking(shortcut: Shortcut) -> Box<dyn Engine> {
     Box::new(ShortcutEngine::new(shortcut))
 }
 
-adversaries! {
-    "junk-fill": "commits to junk for a fraction of the fill leaves",
-        |inner, fraction| over(inner, JunkFill(fraction, Draws::new(1)));
-    "junk-sweep": "commits to junk for a fraction of the sweep leaves",
-        |inner, fraction| over(inner, JunkSweep(fraction, Draws::new(2)));
-    "missing-memory": "digests all tiles in the epilogue, keeps only a part, answers junk for pairs that need the rest",
-        |inner, fraction| over(inner, MissingMemory::new(fraction));
-    "sweeps-in-one-pass": "does all sweeps of an iteration in one pass, under the first one's salt",
-        |inner, _| over(inner, OnePass(None));
-    "sweeps-repeated": "sweeps once an iteration and sends that root for every sweep",
-        |inner, _| over(inner, RepeatedSweep);
-    "roots-invented": "sends sweep roots of its own making",
-        |inner, _| over(inner, InventedRoots);
-    "fill-skipped": "leaves the first iteration's dataset and digests for all later ones",
-        |inner, _| over(inner, SkippedFills);
-    "twin": "holds the matrices from 0 on, whichever its own are",
-        |inner, _| over(inner, Twin);
-    "other-nonce": "fills as another nonce would have it",
-        |inner, _| over(inner, OtherNonce);
-    "short-products": "multiplies with half of k",
-        |inner, _| over(inner, ShortProducts);
-    "hankel-operands": "takes operands with structure, whose product costs O(n^2 log n)",
-        |_, _| taking(Shortcut { operand: hankel, ..Shortcut::default() });
-    "low-rank-operands": "takes left operands whose rows repeat",
-        |_, _| taking(Shortcut { operand: low_rank, ..Shortcut::default() });
-    "linear-fold": "keeps the top byte of each sum, which algebra could answer for",
-        |_, _| taking(Shortcut { fold: |acc| (acc >> 24) as u8, ..Shortcut::default() });
-    "neighbours": "pairs neighbouring tiles instead of the matching's",
-        |_, _| taking(Shortcut { pair: neighbours, ..Shortcut::default() });
-    "unshifted": "pairs words at equal positions",
-        |_, _| taking(Shortcut { shift: |_, _| 0, ..Shortcut::default() });
+fn absent(fraction: f64, places: &'static [Place]) -> Box<dyn Engine> {
+    Box::new(AbsentEngine::new(fraction, places))
 }
 
-struct JunkFill(f64, Draws);
-
-impl Strategy for JunkFill {
-    fn fill_leaves(&mut self, _iteration: u32, leaves: &mut [u64]) {
-        junk(leaves, self.0, &mut self.1);
-    }
-}
-
-struct JunkSweep(f64, Draws);
-
-impl Strategy for JunkSweep {
-    fn sweep_leaves(&mut self, _iteration: u32, _sweep: u32, _salt: &Salt, leaves: &mut [u64]) {
-        junk(leaves, self.0, &mut self.1);
-    }
-}
-
-/// Puts junk into that fraction of the leaves, rounded, wherever the draws say.
-fn junk(leaves: &mut [u64], fraction: f64, draws: &mut Draws) {
-    let count = (leaves.len() as f64 * fraction).round() as u64;
-    // In order, so that the same draws give the same junk.
-    let mut places: Vec<u64> = draws.distinct(count, leaves.len() as u64).into_iter().collect();
-    places.sort_unstable();
-    for at in places {
-        leaves[at as usize] ^= draws.draw() | 1;
-    }
-}
-
-struct MissingMemory {
-    fraction: f64,
-    draws: Draws,
-    tiles: u32,
-    missing: HashSet<u64>,
-}
-
-impl MissingMemory {
-    fn new(fraction: f64) -> Self {
-        MissingMemory {
-            fraction,
-            draws: Draws::new(3),
-            tiles: 0,
-            missing: HashSet::new(),
-        }
-    }
-}
-
-impl Strategy for MissingMemory {
-    fn fill_leaves(&mut self, _iteration: u32, leaves: &mut [u64]) {
-        self.tiles = leaves.len() as u32;
-        let count = (leaves.len() as f64 * self.fraction).round() as u64;
-        self.missing = self.draws.distinct(count, leaves.len() as u64);
-    }
-
-    fn sweep_leaves(&mut self, _iteration: u32, _sweep: u32, salt: &Salt, leaves: &mut [u64]) {
-        let matching = matching(salt, self.tiles);
-        for (leaf, digest) in leaves.iter_mut().enumerate() {
-            let (a, b) = matching.pair(leaf as u32);
-            if [a, b].iter().any(|&tile| self.missing.contains(&u64::from(tile))) {
-                *digest ^= self.draws.draw() | 1;
-            }
-        }
-    }
-}
-
-struct OnePass(Option<Salt>);
-
-impl Strategy for OnePass {
-    fn salt(&mut self, _iteration: u32, sweep: u32, salt: Salt) -> Option<Salt> {
-        if sweep == 1 {
-            self.0 = Some(salt);
-        }
-        self.0
-    }
-}
-
-struct RepeatedSweep;
-
-impl Strategy for RepeatedSweep {
-    fn salt(&mut self, _iteration: u32, sweep: u32, salt: Salt) -> Option<Salt> {
-        (sweep == 1).then_some(salt)
-    }
-}
-
-struct InventedRoots;
-
-impl Strategy for InventedRoots {
-    fn root(&mut self, commitment: CommitmentId, root: Root) -> Root {
-        match commitment {
-            CommitmentId::Fill { .. } => root,
-            CommitmentId::Sweep { .. } => Root(derive("testkit invented", &[&root.0])),
-        }
-    }
-}
-
-struct SkippedFills;
-
-impl Strategy for SkippedFills {
-    fn task(&mut self, iteration: u32, task: FillTask) -> Option<FillTask> {
-        (iteration == 0).then_some(task)
-    }
-}
-
-struct Twin;
-
-impl Strategy for Twin {
-    fn assignment(&mut self, assignment: Assignment) -> Assignment {
-        Assignment {
-            matrix_offset: 0,
-            ..assignment
-        }
-    }
-}
-
-struct OtherNonce;
-
-impl Strategy for OtherNonce {
-    fn task(&mut self, _iteration: u32, task: FillTask) -> Option<FillTask> {
-        Some(FillTask {
-            operand_key: OperandKey(derive("testkit other", &[&task.operand_key.0])),
-            ..task
+/// Every adversary.
+pub const ADVERSARIES: &[Adversary] = &[
+    Adversary::new(
+        "junk-fill",
+        "commits to junk for a fraction of the fill leaves",
+        |inner, fraction| over(inner, work::JunkFill(fraction, Draws::new(1))),
+    ),
+    Adversary::new(
+        "junk-sweep",
+        "commits to junk for a fraction of the sweep leaves",
+        |inner, fraction| over(inner, work::JunkSweep(fraction, Draws::new(2))),
+    ),
+    Adversary::new(
+        "missing-memory",
+        "digests all tiles in the epilogue, keeps only a part, answers junk for pairs that need the rest",
+        |inner, fraction| over(inner, work::MissingMemory::new(fraction)),
+    ),
+    Adversary::new(
+        "regenerate",
+        "makes the tiles that it does not hold anew for every sweep",
+        |_, fraction| absent(fraction, &[Place::Anew]),
+    )
+    .ending(End::Affirmed),
+    Adversary::new(
+        "disk-paged",
+        "keeps the tiles that it does not hold in a file, and reads them for every sweep",
+        |_, fraction| absent(fraction, &[Place::File]),
+    )
+    .ending(End::Affirmed),
+    Adversary::new(
+        "junk-mixture",
+        "answers junk for a third of the tiles that it does not hold, makes a third anew, reads a third from a file",
+        |_, fraction| absent(fraction, &[Place::Junk, Place::Anew, Place::File]),
+    ),
+    Adversary::new(
+        "joined-gpus",
+        "holds half of the tiles on each of two GPUs, answers junk for the pairs across that their link is too slow for",
+        |inner, fraction| over(inner, work::JoinedGpus::new(fraction)),
+    ),
+    Adversary::new(
+        "sweeps-in-one-pass",
+        "does all sweeps of an iteration in one pass, under the first one's salt",
+        |inner, _| over(inner, work::OnePass(None)),
+    ),
+    Adversary::new(
+        "sweeps-repeated",
+        "sweeps once an iteration and sends that root for every sweep",
+        |inner, _| over(inner, work::RepeatedSweep),
+    ),
+    Adversary::new("roots-invented", "sends sweep roots of its own making", |inner, _| {
+        over(inner, work::InventedRoots)
+    }),
+    Adversary::new(
+        "fill-skipped",
+        "leaves the first iteration's dataset and digests for all later ones",
+        |inner, _| over(inner, work::SkippedFills),
+    ),
+    Adversary::new(
+        "twin",
+        "holds the matrices from 0 on, whichever its own are",
+        |inner, _| over(inner, work::Twin),
+    ),
+    Adversary::new("other-nonce", "fills as another nonce would have it", |inner, _| {
+        over(inner, work::OtherNonce)
+    }),
+    Adversary::new(
+        "other-session",
+        "answers with what it made for another session, under keys that it knew before",
+        |inner, _| over(inner, work::OtherSession),
+    ),
+    Adversary::new("short-products", "multiplies with half of k", |inner, _| {
+        over(inner, work::ShortProducts)
+    }),
+    Adversary::new(
+        "hankel-operands",
+        "takes operands with structure, whose product costs O(n^2 log n)",
+        |_, _| {
+            taking(Shortcut {
+                operand: work::hankel,
+                ..Shortcut::default()
+            })
+        },
+    ),
+    Adversary::new("low-rank-operands", "takes left operands whose rows repeat", |_, _| {
+        taking(Shortcut {
+            operand: work::low_rank,
+            ..Shortcut::default()
         })
-    }
-}
-
-struct ShortProducts;
-
-impl Strategy for ShortProducts {
-    fn task(&mut self, _iteration: u32, task: FillTask) -> Option<FillTask> {
-        Some(FillTask {
-            inner_dim: (task.inner_dim / 128 * 64).max(64),
-            ..task
+    }),
+    Adversary::new(
+        "top-byte",
+        "keeps the top byte of each sum in place of the fold",
+        |_, _| {
+            taking(Shortcut {
+                fold: |acc| (acc >> 24) as u8,
+                ..Shortcut::default()
+            })
+        },
+    ),
+    Adversary::new(
+        "neighbours",
+        "pairs neighbouring tiles instead of the matching's",
+        |_, _| {
+            taking(Shortcut {
+                pair: work::neighbours,
+                ..Shortcut::default()
+            })
+        },
+    ),
+    Adversary::new("unshifted", "pairs words at equal positions", |_, _| {
+        taking(Shortcut {
+            shift: |_, _| 0,
+            ..Shortcut::default()
         })
-    }
-}
+    }),
+    Adversary::new("opening-altered", "changes a leaf after SAMPLE", |inner, _| {
+        over(inner, openings::Altered)
+    }),
+    Adversary::new(
+        "openings-swapped",
+        "opens the sweep where the fill is asked for, and the fill where the sweep is",
+        |inner, _| over(inner, openings::Swapped),
+    ),
+    Adversary::new("openings-empty", "opens nothing", |inner, _| {
+        over(inner, openings::Empty)
+    }),
+    Adversary::new(
+        "openings-duplicate",
+        "opens the same leaf wherever one is asked for",
+        |inner, _| over(inner, openings::Duplicate(None)),
+    ),
+    Adversary::new(
+        "openings-elsewhere",
+        "opens under the root of another fill or sweep",
+        |inner, _| over(inner, openings::Elsewhere),
+    ),
+    Adversary::new(
+        "abort-on-sample",
+        "gives up when it has seen the samples",
+        |inner, _| over(inner, openings::Abort),
+    ),
+    Adversary::new("late", "does not answer the first fill", |inner, _| {
+        Box::new(work::Late(inner))
+    })
+    .ending(End::Late),
+    Adversary::new(
+        "boaster",
+        "says that it is a larger GPU with more memory and another UUID, and works honestly",
+        |inner, _| inner,
+    )
+    .ending(End::Affirmed)
+    .offering(boast),
+];
 
-/// Row r is the keystream from byte r on: constant along its antidiagonals.
-fn hankel(task: &FillTask, operand: Operand, block: u32) -> Vec<u8> {
-    let k = task.inner_dim as usize;
-    let mut stream = vec![0; TILE_SIDE + k];
-    keystream(
-        &task.operand_key.0,
-        &operand.nonce(),
-        u64::from(block) * TILE_SIDE as u64,
-        &mut stream,
-    );
-    (0..TILE_SIDE).flat_map(|row| stream[row..row + k].to_vec()).collect()
-}
-
-/// All rows are the first of their block.
-fn low_rank(task: &FillTask, operand: Operand, block: u32) -> Vec<u8> {
-    let honest = (Shortcut::default().operand)(task, operand, block);
-    match operand {
-        Operand::A(_) => honest[..task.inner_dim as usize].repeat(TILE_SIDE),
-        Operand::B => honest,
-    }
-}
-
-fn neighbours(matching: &Matching, leaf: u32) -> (u32, u32) {
-    let (a, b) = matching.pair(leaf);
-    if a == b { (a, b) } else { (2 * leaf, 2 * leaf + 1) }
+fn boast(offer: &mut DeviceOffer) {
+    offer.model = "NVIDIA B300".to_owned();
+    (offer.memory_bytes, offer.available_bytes) = (u64::MAX, u64::MAX);
+    let uuid = format!("GPU-b0a57e60-0000-4000-8000-{:012x}", offer.ordinal.0);
+    offer.labels = vec![Label::new("uuid", &uuid)];
 }
 
 /// Engines of one adversary for the devices that have one, honest ones for the others.

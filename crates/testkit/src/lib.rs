@@ -3,11 +3,12 @@
 //! An adversary is the honest Attester with one thing changed. What it computes is changed in its engine
 //! ([`engine`], named in [`adversary`]), what it says in its [`peer`]. A [`rehearsal`] runs it against the Verifier's
 //! state machine with made-up times and fixed fresh bytes, so that every run gives the same evidence; [`wire`] runs it
-//! at the end of a real byte stream. [`odds`] says how often a cheat must be caught.
+//! at the end of a real byte stream. [`model`] is a GPU on the made-up clock. [`odds`] says how often a cheat must be caught.
 
 pub mod adversary;
 pub mod cast;
 pub mod engine;
+pub mod model;
 pub mod odds;
 pub mod peer;
 pub mod reasons;

@@ -78,13 +78,13 @@ pub fn caught_odds_distinct(wrong: u64, leaves: u64, samples: u32) -> f64 {
     1.0 - missed
 }
 
-/// Whether `hits` of `trials` is what these odds give: within five standard deviations and one more hit, which an honest
-/// count leaves once in millions.
+/// Whether `hits` of `trials` is what these odds give: within three standard deviations and one more hit. Seeds are fixed, so
+/// what a count leaves now and then by chance it leaves always or never.
 #[must_use]
 pub fn is_binomial(hits: u64, trials: u64, odds: f64) -> bool {
     let trials = trials as f64;
     let deviation = (trials * odds * (1.0 - odds)).sqrt();
-    (hits as f64 - trials * odds).abs() <= 5.0 * deviation + 1.0
+    (hits as f64 - trials * odds).abs() <= 3.0 * deviation + 1.0
 }
 
 /// Chi-square of `counts` against equal odds, as standard deviations from its mean: below 5 for a uniform draw.
@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn counts_far_off_are_refused() {
         assert!(is_binomial(500, 1_000, 0.5));
-        assert!(!is_binomial(600, 1_000, 0.5));
+        assert!(is_binomial(547, 1_000, 0.5));
+        assert!(!is_binomial(550, 1_000, 0.5));
         assert!(!is_binomial(10, 1_000, 0.0));
         assert!(uniformity(&[100; 256]) < 0.0);
         let mut biased = [100; 256];

@@ -18,7 +18,7 @@ use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 use transport::{FrameError, read_frame};
-use verifier::recompute::{Recomputed, Unwatched};
+use verifier::recompute::{Recompute, Recomputed, Unwatched};
 
 use crate::cast;
 use crate::peer::{Action, Peer};
@@ -50,6 +50,8 @@ pub struct Rehearsal {
     pub hello_deadline_ms: u64,
     /// The Verifier is stopped before it sends this.
     pub stop_before: Option<Outgoing>,
+    /// How sampled tiles are recomputed.
+    pub recompute: Recompute,
 }
 
 /// A session that is over.
@@ -77,6 +79,7 @@ impl Rehearsal {
             tls_exporter: None,
             hello_deadline_ms: 1_000,
             stop_before: None,
+            recompute: cast::recompute(),
         }
     }
 
@@ -94,7 +97,7 @@ impl Rehearsal {
     #[must_use]
     pub fn run(&self, peer: &mut dyn Peer) -> Rehearsed {
         let mut rehearsed = self.run_to_check(peer);
-        rehearsed.check();
+        rehearsed.check(&self.recompute);
         rehearsed
     }
 
@@ -213,9 +216,9 @@ impl Rehearsed {
     }
 
     /// Recomputes the tiles that are due, if any are.
-    fn check(&mut self) {
+    fn check(&mut self, recompute: &Recompute) {
         if self.session.step() == Step::Check {
-            let recomputed = cast::recompute().run(self.session.tile_checks(), &Unwatched);
+            let recomputed = recompute.run(self.session.tile_checks(), &Unwatched);
             let outcome = match recomputed.expect("the best path runs here") {
                 Recomputed::Agrees => Ok(()),
                 Recomputed::Differs(mismatch) => Err(mismatch),

@@ -1,5 +1,6 @@
 //! Matching, word shift, digests and folded products: nothing in them to exploit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine_cpu::{OperandCache, Path, Tile, TileComputer};
@@ -38,37 +39,76 @@ fn crossing_deviations(tiles: u32, salts: u64, side: &dyn Fn(u32) -> bool, draws
     (total / (salts as f64).sqrt(), largest)
 }
 
+/// Which side of a split a tile is on.
+type Side = Box<dyn Fn(u32) -> bool>;
+
+/// Splits by the index: in the middle, by the parity of its bits, and by each of them.
+fn sides(tiles: u32) -> Vec<(String, Side)> {
+    let mut sides: Vec<(String, Side)> = vec![
+        ("lower half".to_owned(), Box::new(move |tile| tile < tiles / 2)),
+        (
+            "parity of all bits".to_owned(),
+            Box::new(|tile| tile.count_ones() % 2 == 1),
+        ),
+    ];
+    for bit in 0..tiles.ilog2() {
+        sides.push((format!("bit {bit}"), Box::new(move |tile| tile >> bit & 1 == 1)));
+    }
+    sides
+}
+
 #[test]
 fn every_half_and_half_split_crosses_in_half_of_the_pairs() {
     let mut draws = Draws::new(21);
     for tiles in [256u32, 1_000, 1_024, 4_096, 6_400, 65_536] {
         let chosen = draws.distinct(u64::from(tiles) / 2, tiles.into());
-        type Side = Box<dyn Fn(u32) -> bool>;
-        let mut sides: Vec<(String, Side)> = vec![
-            ("lower half".to_owned(), Box::new(move |tile| tile < tiles / 2)),
-            (
-                "a random half".to_owned(),
-                Box::new(move |tile| chosen.contains(&tile.into())),
-            ),
-            (
-                "parity of all bits".to_owned(),
-                Box::new(|tile| tile.count_ones() % 2 == 1),
-            ),
-        ];
-        for bit in 0..tiles.ilog2() {
-            sides.push((format!("bit {bit}"), Box::new(move |tile| tile >> bit & 1 == 1)));
-        }
+        let mut sides = sides(tiles);
+        let random_half = move |tile: u32| chosen.contains(&tile.into());
+        sides.insert(1, ("a random half".to_owned(), Box::new(random_half)));
         for (name, side) in sides {
             let salts = (3_000_000 / u64::from(tiles)).min(300);
             let (mean, largest) = crossing_deviations(tiles, salts, side.as_ref(), &mut draws);
             println!("{tiles:>5} tiles, {name:<18}: mean {mean:>6.2} deviations, largest of {salts} {largest:>5.2}");
             assert!(mean.abs() < 5.0, "{tiles} tiles, {name}: mean {mean} deviations off");
+            // Halves of four or five bits have round functions that are seldom balanced: single matchings of few tiles stray
+            // further than uniform ones (6.25 deviations were seen at 1,000 tiles with other salts), their mean does not.
             assert!(
-                largest < 6.0,
+                largest < if tiles < 4_096 { 6.0 } else { 5.0 },
                 "{tiles} tiles, {name}: one matching {largest} deviations off"
             );
         }
     }
+}
+
+/// One matching at the tile count of a GPU with 139 GiB: every tile once, no split by a bit of the index favoured.
+#[test]
+fn the_matching_of_a_whole_gpu_has_no_structure() {
+    const TILES: u32 = 139 << 14;
+    let mut draws = Draws::new(27);
+    let matching = matching(&Salt(draws.bytes()), TILES);
+    let pairs: Vec<(u32, u32)> = (0..Matching::leaves(TILES)).map(|leaf| matching.pair(leaf)).collect();
+    let mut is_seen = vec![false; TILES as usize];
+    for tile in pairs.iter().flat_map(|&(a, b)| [a, b]) {
+        assert!(
+            !std::mem::replace(&mut is_seen[tile as usize], true),
+            "tile {tile} twice"
+        );
+    }
+    assert!(is_seen.into_iter().all(|seen| seen), "every tile");
+    let n = f64::from(TILES);
+    for (name, side) in sides(TILES) {
+        let left = (0..TILES).filter(|&tile| side(tile)).count() as f64;
+        let odds = 2.0 * left * (n - left) / (n * (n - 1.0));
+        let crossing = pairs.iter().filter(|&&(a, b)| side(a) != side(b)).count() as u64;
+        assert!(
+            is_binomial(crossing, pairs.len() as u64, odds),
+            "{name}: {crossing} of {} pairs cross, odds {odds}",
+            pairs.len()
+        );
+    }
+    // Neighbours meet at about twice the odds of any two tiles, which is one pair of a million.
+    let neighbours = pairs.iter().filter(|&&(a, b)| a ^ b == 1).count();
+    assert!(neighbours < 10, "{neighbours} pairs of neighbours");
 }
 
 /// Pairs by the exclusive or of their tiles' indices, relative to a uniform matching.
@@ -249,5 +289,79 @@ fn digests_of_one_pair_are_uniform_over_keys() {
     for (name, counts) in [("high", high), ("low", low)] {
         let deviation = uniformity(&counts);
         assert!(deviation < 5.0, "{name} bits are {deviation} deviations off uniform");
+    }
+}
+
+/// A tile that differs in one word by 2^v has the same fill digest under 2^v of 2^64 keys, at worst 2^31: counted whole, with
+/// words of 4 bits and digests of 8.
+#[test]
+fn a_changed_word_keeps_its_fill_digest_as_often_as_the_formula_says() {
+    for difference in 1u32..16 {
+        let same = (0u32..256).filter(|key| key * difference % 256 == 0).count() as u32;
+        assert_eq!(same, 1 << difference.trailing_zeros(), "difference {difference}");
+    }
+}
+
+/// In a pair's digest the other tile's word is a factor too: 2^v goes unnoticed with odds 2^-32 for a word of 0 and
+/// 2^(v-60) for all others, which is 2^-29 and 2^-32 at worst, 2^-32 and 2^-56 for a difference that is drawn.
+#[test]
+fn a_changed_word_keeps_its_pair_digest_as_often_as_the_formula_says() {
+    let mut drawn = 0;
+    for difference in 1u32..16 {
+        let products = (0u32..16).flat_map(|other| (0u32..256).map(move |key| key * other * difference % 256));
+        let same = products.filter(|&product| product == 0).count() as u32;
+        // Of 16 x 256: 256 with a word of 0, and 8 x 2^v with each of 4 powers of two in the word.
+        assert_eq!(
+            same,
+            256 + (32 << difference.trailing_zeros()),
+            "difference {difference}"
+        );
+        drawn += same;
+    }
+    assert_eq!(drawn, 15 * 256 + 32 * (8 + 4 * 2 + 2 * 4 + 8));
+}
+
+/// At full size: a difference of 2^31 in a word moves the digest's upper 33 bits alone, and moves them evenly.
+#[test]
+fn the_worst_difference_moves_the_upper_33_bits_evenly() {
+    let mut draws = Draws::new(28);
+    let tile = tile(64, 0);
+    let (mut high, mut low) = ([0u64; 64], [0u64; 64]);
+    for _ in 0..4 {
+        let key = DigestKey::expand(&Salt(draws.bytes()));
+        let before = key.fill_digest(&tile.0);
+        for word in (0..16_384).step_by(2) {
+            let mut changed = tile.clone();
+            changed.0[4 * word + 3] ^= 0x80;
+            let moved = key.fill_digest(&changed.0).wrapping_sub(before);
+            assert_eq!(moved << 33, 0, "word {word}");
+            assert_ne!(moved, 0, "word {word}");
+            high[(moved >> 58) as usize] += 1;
+            low[(moved >> 31 & 63) as usize] += 1;
+        }
+    }
+    for (name, counts) in [("upper", high), ("lower", low)] {
+        let deviation = uniformity(&counts);
+        println!("{name} bits: {deviation:.2} deviations off uniform");
+        assert!(deviation < 5.0, "{name} bits are {deviation} deviations off uniform");
+    }
+}
+
+/// Whoever lacks a byte of a tile has to guess it: each of its values gives another digest.
+#[test]
+fn an_unknown_byte_leaves_as_many_digests_as_it_has_values() {
+    let mut draws = Draws::new(29);
+    let (a, b) = (tile(64, 0), tile(64, 1));
+    for _ in 0..20 {
+        let key = DigestKey::expand(&Salt(draws.bytes()));
+        let at = draws.below(65_536) as usize;
+        let (mut fills, mut pairs) = (HashSet::new(), HashSet::new());
+        let mut guess = a.clone();
+        for value in 0..=255 {
+            guess.0[at] = value;
+            fills.insert(key.fill_digest(&guess.0));
+            pairs.insert(key.pair_digest(3, &guess.0, &b.0));
+        }
+        assert_eq!((fills.len(), pairs.len()), (256, 256), "byte {at}");
     }
 }

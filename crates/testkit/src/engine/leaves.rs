@@ -1,10 +1,12 @@
 //! An engine that does its work with another, and commits to something else.
 
 use protocol::bytes::{Root, Salt};
-use protocol::commitment::{Commitment, Opening};
+use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::matching::Matching;
+
+use super::Commitments;
 
 /// One way to cheat; what is not overridden is honest.
 pub trait Strategy: Send {
@@ -42,10 +44,13 @@ pub trait Strategy: Send {
         root
     }
 
-    /// What is opened instead of `opening`.
-    fn opening(&mut self, commitment: CommitmentId, leaf: u32, opening: Opening) -> Opening {
-        let _ = (commitment, leaf);
-        opening
+    /// What is opened where this leaf is asked for; `made` has all that was committed to.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the strategy ends the session with; the honest one [`EngineError::NoSuchLeaf`] alone.
+    fn opening(&mut self, commitment: CommitmentId, leaf: u32, made: &Commitments) -> Result<Opening, EngineError> {
+        made.open(commitment, leaf)
     }
 }
 
@@ -57,8 +62,7 @@ pub struct CheatingEngine<S> {
     /// Fills that the inner engine has done, and its sweeps since the last.
     inner_fills: u32,
     inner_sweeps: u32,
-    fills: Vec<Commitment>,
-    sweeps: Vec<Vec<Commitment>>,
+    made: Commitments,
 }
 
 impl<S: Strategy> CheatingEngine<S> {
@@ -71,8 +75,7 @@ impl<S: Strategy> CheatingEngine<S> {
             tiles: 0,
             inner_fills: 0,
             inner_sweeps: 0,
-            fills: Vec::new(),
-            sweeps: Vec::new(),
+            made: Commitments::default(),
         }
     }
 
@@ -95,7 +98,7 @@ impl<S: Strategy> Engine for CheatingEngine<S> {
     }
 
     fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        let iteration = self.fills.len() as u32;
+        let iteration = self.made.iterations();
         let mut leaves = match self.strategy.task(iteration, *task) {
             Some(task) => {
                 self.inner.fill(&task, progress)?;
@@ -106,20 +109,16 @@ impl<S: Strategy> Engine for CheatingEngine<S> {
                 };
                 self.leaves(commitment, self.tiles)?
             }
-            None => self.fills.last().expect("an iteration before").leaves().to_vec(),
+            None => self.made.last_fill().expect("an iteration before").to_vec(),
         };
         self.strategy.fill_leaves(iteration, &mut leaves);
-        let commitment = Commitment::new(leaves);
-        let root = commitment.root();
-        self.fills.push(commitment);
-        self.sweeps.push(Vec::new());
+        let root = self.made.fill(leaves);
         Ok(self.strategy.root(CommitmentId::Fill { iteration }, root))
     }
 
     fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
-        let iteration = self.fills.len() as u32 - 1;
-        let made = self.sweeps.last().expect("a fill before");
-        let sweep = made.len() as u32 + 1;
+        let iteration = self.made.iterations() - 1;
+        let sweep = self.made.sweeps() + 1;
         let mut leaves = match self.strategy.salt(iteration, sweep, *salt) {
             Some(salt) => {
                 self.inner.sweep(&salt, progress)?;
@@ -130,26 +129,14 @@ impl<S: Strategy> Engine for CheatingEngine<S> {
                 };
                 self.leaves(commitment, Matching::leaves(self.tiles))?
             }
-            None => made.last().expect("a sweep before").leaves().to_vec(),
+            None => self.made.last_sweep().expect("a sweep before").to_vec(),
         };
         self.strategy.sweep_leaves(iteration, sweep, salt, &mut leaves);
-        let commitment = Commitment::new(leaves);
-        let root = commitment.root();
-        self.sweeps.last_mut().expect("a fill before").push(commitment);
+        let root = self.made.sweep(leaves);
         Ok(self.strategy.root(CommitmentId::Sweep { iteration, sweep }, root))
     }
 
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
-        let made = match commitment {
-            CommitmentId::Fill { iteration } => self.fills.get(iteration as usize),
-            CommitmentId::Sweep { iteration, sweep } => self
-                .sweeps
-                .get(iteration as usize)
-                .and_then(|sweeps| sweeps.get((sweep as usize).checked_sub(1)?)),
-        };
-        let opening = made
-            .and_then(|made| made.open(leaf))
-            .ok_or(EngineError::NoSuchLeaf { commitment, leaf })?;
-        Ok(self.strategy.opening(commitment, leaf, opening))
+        self.strategy.opening(commitment, leaf, &self.made)
     }
 }

@@ -1,13 +1,15 @@
 //! An engine of its own, plain and slow, in which single rules of the spec can be broken.
 
 use protocol::bytes::{Root, Salt};
-use protocol::commitment::{Commitment, Opening};
+use protocol::commitment::Opening;
 use protocol::digest::DigestKey;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::limits::{TILE_BYTES, TILE_SIDE, TILE_WORDS};
 use protocol::matching::Matching;
 use protocol::operand::{Operand, operand_rows};
 use protocol::tile::{TileCoordinate, fold};
+
+use super::Commitments;
 
 /// The rules of spec §4, each of which a cheat may replace by something cheaper.
 #[derive(Clone, Copy)]
@@ -46,8 +48,7 @@ pub struct ShortcutEngine {
     shortcut: Shortcut,
     assignment: Option<Assignment>,
     tiles: Vec<Box<[u8; TILE_BYTES]>>,
-    fills: Vec<Commitment>,
-    sweeps: Vec<Vec<Commitment>>,
+    made: Commitments,
 }
 
 impl ShortcutEngine {
@@ -58,8 +59,7 @@ impl ShortcutEngine {
             shortcut,
             assignment: None,
             tiles: Vec::new(),
-            fills: Vec::new(),
-            sweeps: Vec::new(),
+            made: Commitments::default(),
         }
     }
 
@@ -101,11 +101,9 @@ impl Engine for ShortcutEngine {
             })
             .collect();
         let key = DigestKey::expand(&task.fill_salt);
-        let commitment = Commitment::new(self.tiles.iter().map(|tile| key.fill_digest(tile)).collect());
-        let root = commitment.root();
-        self.fills.push(commitment);
-        self.sweeps.push(Vec::new());
-        Ok(root)
+        Ok(self
+            .made
+            .fill(self.tiles.iter().map(|tile| key.fill_digest(tile)).collect()))
     }
 
     fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
@@ -120,22 +118,11 @@ impl Engine for ShortcutEngine {
                 pair_digest(&key, shift, &self.tiles[a as usize], &self.tiles[b as usize])
             })
             .collect();
-        let commitment = Commitment::new(leaves);
-        let root = commitment.root();
-        self.sweeps.last_mut().expect("a fill before").push(commitment);
-        Ok(root)
+        Ok(self.made.sweep(leaves))
     }
 
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
-        let made = match commitment {
-            CommitmentId::Fill { iteration } => self.fills.get(iteration as usize),
-            CommitmentId::Sweep { iteration, sweep } => self
-                .sweeps
-                .get(iteration as usize)
-                .and_then(|sweeps| sweeps.get((sweep as usize).checked_sub(1)?)),
-        };
-        made.and_then(|made| made.open(leaf))
-            .ok_or(EngineError::NoSuchLeaf { commitment, leaf })
+        self.made.open(commitment, leaf)
     }
 }
 

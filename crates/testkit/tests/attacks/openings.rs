@@ -11,6 +11,7 @@ use testkit::peer::{HonestPeer, Misled, Tampered, Turn};
 use testkit::rehearsal::Rehearsal;
 
 use crate::attacks;
+use crate::engines::adversary;
 use crate::stage::{change, change_openings, cut, honest, judge, play, rehearsal};
 
 use Failure::Openings;
@@ -140,6 +141,22 @@ attacks! {
     fn signed_for_another_connection(): "signature", Contraindicated(Failure::Signature) => exported(Some([5; 32]), Some([6; 32]));
     fn signed_for_a_connection_that_is_none(): "signature", Contraindicated(Failure::Signature) => exported(None, Some([5; 32]));
     fn an_identity_anyone_can_sign_for(): "signature", Contraindicated(Failure::Signature) => weak_identity();
+
+    fn an_engine_that_alters_openings(): "opening-path",
+        Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. })) => adversary(0, "opening-altered", 0.0);
+    fn an_engine_that_swaps_openings(): "opening-size",
+        Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { .. }, .. }))
+        => adversary(0, "openings-swapped", 0.0);
+    fn an_engine_that_opens_nothing(): "opening-size",
+        Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { actual: 0, .. }, .. }))
+        => adversary(1, "openings-empty", 0.0);
+    fn an_engine_that_opens_one_leaf_for_all(): "opening-size",
+        Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { .. }, .. }))
+        => adversary(1, "openings-duplicate", 0.0);
+    fn an_engine_that_opens_under_another_root(): "opening-path",
+        Contraindicated(Openings(OpeningsError::Opening { digest: Digest::Sweep, error: OpeningError::Root { .. }, .. }))
+        => adversary(0, "openings-elsewhere", 0.0);
+    fn an_engine_that_gives_up_on_the_samples(): "unopened", Contraindicated(Failure::Unopened(_)) => adversary(1, "abort-on-sample", 0.0);
 }
 
 #[test]

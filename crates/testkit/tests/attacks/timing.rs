@@ -1,10 +1,15 @@
 //! Answers that come too late, too early, or never; and what one clock for all devices is worth.
 
+use protocol::bounds::Assumptions;
+use protocol::cbor::Label;
 use protocol::claims::Claims;
 use protocol::frame::{Frame, MessageType};
+use protocol::message::Hello;
 use protocol::verdict::{Failure, Obstacle, Phase, Verdict};
 use protocol::verifier::{Mode, Step, VerifierConfig, VerifierSession};
+use testkit::adversary::Adversary;
 use testkit::cast;
+use testkit::model::delayed;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered};
 use testkit::rehearsal::{Rehearsal, TRAVEL_NS};
 
@@ -149,29 +154,76 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
     assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
 }
 
+/// One GPU that takes 50 ms of a fill and of all sweeps for every tile, behind as many ordinals as it likes: what it is
+/// certified for when it says of itself what `lie` makes of the truth.
+fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> Claims {
+    let mut request = cast::request(&[(4_096, 256)], 1_000);
+    request.device_bytes = device_bytes;
+    let mut hello = cast::hello(matrices);
+    lie(&mut hello);
+    let peer = HonestPeer::new(hello, |_| cast::engine());
+    let mut peer = delayed(peer, |_, device| 50_000_000 * matrices[device]);
+    let rehearsed = Rehearsal::new(request).run(&mut peer);
+    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+    let plan = rehearsed.session.plan().expect("a plan").clone();
+    // Links and making anew are slow beside what this GPU does in its time, so that all four claims are made.
+    let assumptions = Assumptions {
+        best_rate_ops: 700_000_000,
+        link_in_bytes: 100_000,
+        link_out_bytes: 100_000,
+        on_chip_bytes: 0,
+        ..cast::assumptions()
+    };
+    Claims::new(&plan, rehearsed.session.windows(), &assumptions)
+}
+
+fn figures(claims: &Claims) -> [u128; 4] {
+    let host = claims.host;
+    let claimed = [
+        host.memory_bytes,
+        host.bandwidth_bytes,
+        host.tensor_ops,
+        host.local_tensor_ops,
+    ];
+    claimed.map(|claim| claim.expect("a claim to compare"))
+}
+
 #[test]
 fn lies_about_itself_change_no_bound() {
-    let claims = |lie: fn(&mut protocol::message::Hello)| {
-        let rehearsal = Rehearsal::new(cast::request(&[(64, 256)], 1_000));
-        let mut hello = cast::hello(&[2, 2]);
-        lie(&mut hello);
-        let rehearsed = rehearsal.run(&mut HonestPeer::new(hello, |_| cast::engine()));
-        assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
-        let plan = rehearsed.session.plan().expect("a plan").clone();
-        Claims::new(&plan, rehearsed.session.windows(), &cast::assumptions())
-    };
-    let honest = claims(|_| ());
-    let lied = claims(|hello| {
+    let honest = claims(&[8], None, |_| ());
+    let [memory, bandwidth, rate, local] = figures(&honest);
+    let dataset = 8 * 65_536;
+    assert!(memory <= dataset && bandwidth <= dataset * 256 * 10 / 4, "{honest:?}");
+    assert!(rate <= 2 * 4_096 * dataset * 10 / 4 && local < rate, "{honest:?}");
+
+    // Its class, its memory, its version.
+    let lied = claims(&[8], Some(8 << 16), |hello| {
+        let boaster = Adversary::named("boaster").expect("an adversary");
         hello.software = "gpu-attestor 99".to_owned();
-        for offer in &mut hello.devices {
-            offer.model = "NVIDIA B300".to_owned();
-            offer.memory_bytes = u64::MAX;
-            offer.labels = vec![protocol::cbor::Label::new("uuid", "GPU-0"); 3];
-        }
+        hello.devices.iter_mut().for_each(|offer| boaster.boast(offer));
+        assert_eq!(hello.devices[0].available_bytes, u64::MAX);
     });
     assert_eq!(lied, honest);
-    let held = honest.devices[0].best.tensor_ops;
-    assert!(held.is_some(), "a claim to compare");
+    let same_uuid = claims(&[4, 4], None, |hello| {
+        let uuid = Label::new("uuid", "GPU-0");
+        hello
+            .devices
+            .iter_mut()
+            .for_each(|offer| offer.labels = vec![uuid.clone(); 3]);
+    });
+    // How many it is: the same GPU as four, each with a UUID of its own.
+    let four = claims(&[2; 4], None, |hello| {
+        for offer in &mut hello.devices {
+            offer.model = "NVIDIA B300".to_owned();
+            offer.labels = vec![Label::new("uuid", &format!("GPU-{}", offer.ordinal))];
+        }
+    });
+    assert_eq!((four.devices.len(), same_uuid.devices.len()), (4, 2));
+    for more in [figures(&four), figures(&same_uuid)] {
+        for (more, one) in more.into_iter().zip([memory, bandwidth, rate, local]) {
+            assert!(more <= one, "{more} as several, {one} as one");
+        }
+    }
 }
 
 /// Windows of a session in which the second device begins `lag_ns` after the first.

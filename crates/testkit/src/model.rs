@@ -1,0 +1,105 @@
+//! A modelled GPU and what is assumed of it: sessions that are real but for their times.
+
+use protocol::bounds::Assumptions;
+use protocol::claims::Claims;
+use protocol::frame::MessageType;
+use protocol::verdict::Verdict;
+use protocol::verifier::Windows;
+use verifier::recompute::Recompute;
+
+use crate::cast;
+use crate::peer::{Action, Peer, Tampered, Turn};
+use crate::rehearsal::{Rehearsal, Rehearsed};
+
+/// Tiles that it holds.
+pub const TILES: u64 = 64;
+/// Their bytes.
+pub const DATASET_BYTES: u64 = TILES << 16;
+/// k of the one iteration.
+pub const INNER_DIM: u32 = 4_096;
+/// Its sweeps: 1024 leaves together.
+pub const SWEEPS: u32 = 32;
+/// How many of them are sampled.
+pub const SAMPLES: u32 = 1_000;
+/// It reads its memory ten times a second.
+pub const READ_BYTES_PER_S: u64 = 10 * DATASET_BYTES;
+/// How long all sweeps take it (ns).
+pub const SWEEPS_NS: u64 = SWEEPS as u64 * 100_000_000;
+/// How long the fill takes it at [`INNER_DIM`] (ns).
+pub const FILL_NS: u64 = 2_000_000_000;
+/// A link each way is 40 times slower than memory.
+pub const LINK_BYTES_PER_S: u64 = READ_BYTES_PER_S / 40;
+
+/// What claims on it take for granted: its links, and that making bytes anew is 100 times slower than memory.
+#[must_use]
+pub fn assumptions() -> Assumptions {
+    Assumptions {
+        best_rate_ops: 2 * u64::from(INNER_DIM) * READ_BYTES_PER_S / 115,
+        link_in_bytes: LINK_BYTES_PER_S,
+        link_out_bytes: LINK_BYTES_PER_S,
+        helper_bytes: 0,
+        on_chip_bytes: 0,
+        error_bits: 20,
+    }
+}
+
+/// Operations of one fill of the whole dataset at this k.
+#[must_use]
+pub fn operations(inner_dim: u32) -> u128 {
+    2 * u128::from(inner_dim) * u128::from(DATASET_BYTES)
+}
+
+/// A session of one iteration at this k, with deadlines that no slowness here meets.
+#[must_use]
+pub fn rehearsal(inner_dim: u32) -> Rehearsal {
+    let mut request = cast::request(&[(inner_dim, SWEEPS)], SAMPLES);
+    request.deadlines.fill_ms = 1_000_000;
+    request.deadlines.sweep_ms = 1_000_000;
+    Rehearsal {
+        // Most tiles are sampled many times: all of them are kept.
+        recompute: Recompute {
+            operand_budget_bytes: 64 << 20,
+            tile_budget_bytes: 2 * DATASET_BYTES as usize,
+            ..cast::recompute()
+        },
+        ..Rehearsal::new(request)
+    }
+}
+
+/// `peer`, whose FILLED and SWEPT of device after device each come `wait_ns` later than the message before.
+#[must_use]
+pub fn delayed(peer: impl Peer, mut wait_ns: impl FnMut(MessageType, usize) -> u64) -> impl Peer {
+    Tampered::new(peer, move |turn: &mut Turn<'_>| {
+        for message_type in [MessageType::Filled, MessageType::Swept] {
+            if let Some(first) = turn.position(message_type) {
+                let answers: Vec<Action> = turn.actions.drain(first..).collect();
+                for (device, answer) in answers.into_iter().enumerate() {
+                    turn.actions.push(Action::Wait(wait_ns(message_type, device)));
+                    turn.actions.push(answer);
+                }
+            }
+        }
+    })
+}
+
+/// What an affirmed session certifies under [`assumptions`].
+///
+/// # Panics
+///
+/// If it was not affirmed.
+#[must_use]
+pub fn claims(rehearsed: &Rehearsed) -> Claims {
+    claims_with(rehearsed, rehearsed.session.windows())
+}
+
+/// The same if its windows had been these.
+///
+/// # Panics
+///
+/// If it was not affirmed.
+#[must_use]
+pub fn claims_with(rehearsed: &Rehearsed, windows: &[Windows]) -> Claims {
+    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+    let plan = rehearsed.session.plan().expect("an affirmed session has a plan");
+    Claims::new(plan, windows, &assumptions())
+}
