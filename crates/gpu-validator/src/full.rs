@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use cli::{Interrupt, WorkProgress};
-use protocol::engine::Progress;
+use protocol::engine::{EngineError, Progress};
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
 use verifier::recompute::Recompute;
-use verifier::reexecute::{Checkpoint, RootMismatch, jobs, reexecute, tiles_left};
+use verifier::reexecute::{Checkpoint, ReexecuteError, RootMismatch, jobs, reexecute, tiles_left};
 
 use crate::engines::Engines;
 
@@ -54,6 +54,19 @@ pub(crate) enum Ended {
     Failed(anyhow::Error),
 }
 
+impl Ended {
+    /// Nothing but a request to stop calls off an engine whose job no other has done.
+    fn of(error: anyhow::Error) -> Self {
+        match error.downcast_ref() {
+            Some(ReexecuteError::Engine {
+                error: EngineError::Cancelled,
+                ..
+            }) => Ended::Stopped,
+            _ => Ended::Failed(error),
+        }
+    }
+}
+
 impl FullOptions {
     /// Runs it, if it was asked for.
     pub(crate) fn run(
@@ -77,13 +90,7 @@ impl FullOptions {
             };
             full.ended = full
                 .work(session, evidence_blake3, engines, recompute, is_quiet, interrupt)
-                .unwrap_or_else(|error| {
-                    if interrupt.is_asked() {
-                        Ended::Stopped
-                    } else {
-                        Ended::Failed(error)
-                    }
-                });
+                .unwrap_or_else(Ended::of);
             full
         })
     }
