@@ -13,6 +13,7 @@ pub mod policy;
 
 pub mod claim;
 pub mod classify;
+pub mod expected;
 pub mod finding;
 pub mod reason;
 pub mod telemetry;

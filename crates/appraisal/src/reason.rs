@@ -4,11 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 use verifier::report::{bytes, bytes_per_s, ops_per_s};
 
 use crate::classify::{Figure, Margin};
 use crate::finding::{Finding, FindingKind};
 use crate::policy::Effect;
+use crate::profile::Basis;
 
 /// A verdict after AR4SI; also `ear_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -155,17 +157,21 @@ pub enum Reason {
         /// The classes.
         classes: Vec<String>,
     },
-    /// The claimed class is not the one that is asked for.
+    /// The claimed class is not the one that is asked for, or none that is known.
     WrongClass {
         /// Asked for.
         required: String,
-        /// Claimed.
-        claimed: String,
+        /// The model string.
+        model: String,
+        /// The classes it may be of: none, one, or several.
+        claimed: Vec<String>,
     },
-    /// The certified figures fit the claimed class.
+    /// The certified figures fit the class.
     ClaimFits {
         /// The class.
         class: String,
+        /// What its limits rest on.
+        basis: Basis,
     },
     /// The claimed class has no figures to be held against.
     ClassWithoutFigures {
@@ -187,6 +193,8 @@ pub enum Reason {
         margins: Vec<Margin>,
         /// Classes that the figures fit.
         looks_like: Vec<String>,
+        /// What the class's limits rest on.
+        basis: Basis,
     },
     /// A little less is certified than the claimed class gives, and no lesser class explains it.
     ClaimDoubtful {
@@ -194,6 +202,8 @@ pub enum Reason {
         class: String,
         /// Where.
         margins: Vec<Margin>,
+        /// What the class's limits rest on.
+        basis: Basis,
     },
     /// The device offered too little of its memory, but is as fast as its class.
     MemoryWithheld {
@@ -201,11 +211,13 @@ pub enum Reason {
         offered_bytes: u64,
         /// What the class needs, bytes.
         needed_bytes: u64,
+        /// Lesser classes of about that memory whose other figures are certified.
+        looks_like: Vec<String>,
     },
-    /// The session asked for too little to tell.
+    /// The session or the policy asked for too little to tell.
     NotTested {
-        /// Why.
-        why: String,
+        /// What was missing.
+        cause: Untested,
     },
     /// Less is certified than the policy asks for.
     BelowMinimum {
@@ -217,7 +229,10 @@ pub enum Reason {
         least: u64,
     },
     /// The policy asks for no class, and its least figures are certified.
-    MinimaMet,
+    MinimaMet {
+        /// What was asked for, and is certified.
+        met: Vec<Met>,
+    },
     /// A finding that the policy acts on.
     Finding {
         /// Which.
@@ -227,6 +242,90 @@ pub enum Reason {
         /// What was seen.
         detail: String,
     },
+}
+
+/// A least figure of a policy that is certified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// The policy's key.
+    pub key: String,
+    /// What is certified.
+    pub certified: u64,
+    /// What is asked for.
+    pub least: u64,
+}
+
+/// What was missing for a claim to be tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "missing", rename_all = "kebab-case", rename_all_fields = "snake_case")]
+pub enum Untested {
+    /// Samples: fewer than claims take.
+    Samples,
+    /// Memory: the session asked for less than the class needs.
+    Memory {
+        /// Asked for, bytes.
+        asked_bytes: u64,
+        /// Needed, bytes.
+        needed_bytes: u64,
+    },
+    /// Figures that no device of the class could be certified for under the assumptions.
+    Showable {
+        /// The class.
+        class: String,
+        /// The figures.
+        figures: Vec<Figure>,
+    },
+    /// Anything certified: what is assumed explains all that was seen.
+    Figures,
+    /// Something to be held against: the policy asks for no class and for no least figures.
+    Question,
+}
+
+impl Untested {
+    fn remedy(&self) -> &'static str {
+        match self {
+            Untested::Samples => {
+                "run a session of 256 samples or more, with memory enough for them: the standard preset"
+            }
+            Untested::Memory { .. } => "run a session over all memory that is offered: the standard preset",
+            Untested::Showable { .. } | Untested::Figures => {
+                "set [assumptions] in the policy to what the host has; `policy default --class` begins one"
+            }
+            Untested::Question => "ask for a class or for least figures in the policy",
+        }
+    }
+}
+
+impl fmt::Display for Untested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Untested::Samples => {
+                write!(
+                    f,
+                    "no k of at least {MIN_INNER_DIM_FOR_MEMORY} had {MIN_SAMPLES_FOR_CLAIM} samples"
+                )
+            }
+            Untested::Memory {
+                asked_bytes,
+                needed_bytes,
+            } => write!(
+                f,
+                "the session asked for {} of memory, its class needs {}",
+                bytes((*asked_bytes).into()),
+                bytes((*needed_bytes).into())
+            ),
+            Untested::Showable { class, figures } => {
+                let names: Vec<&str> = figures.iter().map(|figure| figure.name()).collect();
+                write!(
+                    f,
+                    "no device of class {class} can be certified for its {} under the assumed links, helpers and regeneration",
+                    names.join(" and ")
+                )
+            }
+            Untested::Figures => f.write_str("the assumed links, helpers and regeneration explain all that was seen"),
+            Untested::Question => f.write_str("the policy asks neither for a class nor for least figures"),
+        }
+    }
 }
 
 impl From<&Finding> for Reason {
@@ -266,7 +365,7 @@ impl Reason {
             | Reason::ClaimExceeded { .. }
             | Reason::ClaimDoubtful { .. }
             | Reason::MemoryWithheld { .. } => Tier::Warning,
-            Reason::ClaimFits { .. } | Reason::ClassWithoutFigures { .. } | Reason::MinimaMet => Tier::Affirming,
+            Reason::ClaimFits { .. } | Reason::ClassWithoutFigures { .. } | Reason::MinimaMet { .. } => Tier::Affirming,
             Reason::Finding { effect, .. } => match effect {
                 Effect::Note => Tier::Affirming,
                 Effect::Warn => Tier::Warning,
@@ -303,7 +402,7 @@ impl Reason {
             Reason::MemoryWithheld { .. } => "memory-withheld",
             Reason::NotTested { .. } => "not-tested",
             Reason::BelowMinimum { .. } => "below-minimum",
-            Reason::MinimaMet => "minima-met",
+            Reason::MinimaMet { .. } => "minima-met",
             Reason::Finding { kind, .. } => kind.name(),
         }
     }
@@ -336,7 +435,7 @@ impl Reason {
             }
             Reason::ClaimAmbiguous { .. } => "make the profiles' models distinct",
             Reason::WrongClass { .. } => "offer the class that is asked for",
-            Reason::ClaimFits { .. } | Reason::MinimaMet => "",
+            Reason::ClaimFits { .. } | Reason::MinimaMet { .. } => "",
             Reason::ClassWithoutFigures { .. } => "ask for least figures in the policy",
             Reason::ClaimExceeded { .. } => "the device is more than it says: correct its claim, or the profile",
             Reason::ClaimShort { .. } => {
@@ -346,7 +445,7 @@ impl Reason {
                 "busy, throttled or power-capped devices look like this: free it, check power and cooling, run again"
             }
             Reason::MemoryWithheld { .. } => "something else holds the device's memory: free it and run again",
-            Reason::NotTested { .. } => "run the standard preset",
+            Reason::NotTested { cause } => cause.remedy(),
             Reason::BelowMinimum { .. } => "offer a device with more, or ask for less",
             Reason::Finding { kind, .. } => kind.remedy(),
         }
@@ -390,10 +489,21 @@ impl fmt::Display for Reason {
             Reason::NoFigures => f.write_str("nothing is certified for this device"),
             Reason::ClaimUnknown { model } => write!(f, "{model:?} is of no known class"),
             Reason::ClaimAmbiguous { model, classes } => write!(f, "{model:?} may be any of {}", classes.join(", ")),
-            Reason::WrongClass { required, claimed } => {
-                write!(f, "the policy asks for {required}; claimed is {claimed}")
+            Reason::WrongClass {
+                required,
+                model,
+                claimed,
+            } => {
+                write!(f, "the policy asks for {required}; ")?;
+                match &claimed[..] {
+                    [] => write!(f, "the claimed {model:?} is of no known class"),
+                    [one] => write!(f, "claimed is {one}"),
+                    several => write!(f, "the claimed {model:?} may be any of {}", several.join(", ")),
+                }
             }
-            Reason::ClaimFits { class } => write!(f, "the certified figures fit {class}"),
+            Reason::ClaimFits { class, basis } => {
+                write!(f, "the certified figures fit {class}; its limits rest on {basis}")
+            }
             Reason::ClassWithoutFigures { class } => write!(
                 f,
                 "{class} has no figures to be held against: the certified figures stand for themselves"
@@ -409,33 +519,48 @@ impl fmt::Display for Reason {
                 class,
                 margins,
                 looks_like,
+                basis,
             } => {
                 write!(f, "less is certified than class {class} gives: {}", Margins(margins))?;
-                match looks_like.is_empty() {
-                    true => Ok(()),
-                    false => write!(f, "; the figures fit {}", looks_like.join(", ")),
+                if !looks_like.is_empty() {
+                    write!(f, "; the figures fit {}", looks_like.join(", "))?;
                 }
+                write!(f, "; its limits rest on {basis}")
             }
-            Reason::ClaimDoubtful { class, margins } => write!(
+            Reason::ClaimDoubtful { class, margins, basis } => write!(
                 f,
-                "a little less is certified than class {class} gives: {}",
+                "a little less is certified than class {class} gives: {}; its limits rest on {basis}",
                 Margins(margins)
             ),
             Reason::MemoryWithheld {
                 offered_bytes,
                 needed_bytes,
-            } => write!(
-                f,
-                "as fast as its class, but it offered {} of memory where {} are needed",
-                bytes((*offered_bytes).into()),
-                bytes((*needed_bytes).into())
-            ),
-            Reason::NotTested { why } => write!(f, "the claim was not tested: {why}"),
-            Reason::BelowMinimum { key, certified, least } => match certified {
-                Some(certified) => write!(f, "{certified} certified; {key} asks for {least}"),
-                None => write!(f, "nothing certified; {key} asks for {least}"),
-            },
-            Reason::MinimaMet => f.write_str("the session was affirmed, and the policy's least figures are certified"),
+                looks_like,
+            } => {
+                write!(
+                    f,
+                    "as fast as its class, but it offered {} of memory where {} are needed",
+                    bytes((*offered_bytes).into()),
+                    bytes((*needed_bytes).into())
+                )?;
+                match looks_like.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "; it may be {}, which has about as much", looks_like.join(" or ")),
+                }
+            }
+            Reason::NotTested { cause } => write!(f, "the claim was not tested: {cause}"),
+            Reason::BelowMinimum { key, certified, least } => {
+                let certified = certified.map_or("nothing".to_owned(), |value| with_unit(key, value));
+                write!(f, "{certified} certified; {key} asks for {}", with_unit(key, *least))
+            }
+            Reason::MinimaMet { met } => {
+                f.write_str("certified is what the policy asks for: ")?;
+                let one = |met: &Met| {
+                    let (certified, least) = (with_unit(&met.key, met.certified), with_unit(&met.key, met.least));
+                    format!("{certified} ({} asks for {least})", met.key)
+                };
+                f.write_str(&met.iter().map(one).collect::<Vec<_>>().join(", "))
+            }
             Reason::Finding { detail, .. } => f.write_str(detail),
         }
     }
@@ -456,6 +581,15 @@ impl fmt::Display for Margins<'_> {
             write!(f, "{separator}{name} {certified} (needed {needed}, at most {capacity})")?;
         }
         Ok(())
+    }
+}
+
+/// A value of this key of a policy with its unit.
+fn with_unit(key: &str, value: u64) -> String {
+    match key.rsplit_once("min_").map_or(key, |(_, name)| name) {
+        "memory_bytes" => bytes(value.into()),
+        "bandwidth_bytes_per_s" => bytes_per_s(value.into()),
+        _ => ops_per_s(value.into()),
     }
 }
 

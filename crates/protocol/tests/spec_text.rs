@@ -172,7 +172,10 @@ fn every_reason_is_in_the_guide_with_a_remedy() {
             "docs/guide.md: {code}: {cells:?}"
         );
     }
-    let flood = format!("| `flood` | more than {} PROGRESS frames | ", limits::MAX_PROGRESS_FRAMES);
+    let flood = format!(
+        "| `flood` | more than {} PROGRESS frames | ",
+        limits::MAX_PROGRESS_FRAMES
+    );
     assert!(text.contains(&flood), "docs/guide.md lacks {flood:?}");
 }
 

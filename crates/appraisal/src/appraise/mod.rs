@@ -20,7 +20,7 @@ use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::nvidia::{Carried, NvidiaKeys};
 use crate::policy::{Effect, Limits, Policy};
-use crate::profile::Profiles;
+use crate::profile::{Basis, Profile, Profiles};
 use crate::reason::{Reason, Tier};
 use crate::telemetry::Telemetry;
 
@@ -101,6 +101,8 @@ pub struct DeviceAppraisal {
     pub model: String,
     /// The class of that model, if it is of one.
     pub claimed_class: Option<String>,
+    /// The class that its figures are held against: the one asked for, else the claimed.
+    pub held_against: Option<HeldAgainst>,
     /// What is certified.
     pub certified: Certified,
     /// What that says of the known classes.
@@ -109,6 +111,24 @@ pub struct DeviceAppraisal {
     pub phases: Vec<PhaseSpan>,
     /// What it says of power, clocks and temperature.
     pub telemetry: Telemetry,
+}
+
+/// A class that figures are held against, and what its limits rest on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldAgainst {
+    /// The class.
+    pub class: String,
+    /// What its limits rest on.
+    pub basis: Basis,
+}
+
+impl From<&Profile> for HeldAgainst {
+    fn from(profile: &Profile) -> Self {
+        HeldAgainst {
+            class: profile.name.clone(),
+            basis: profile.basis(),
+        }
+    }
 }
 
 /// Appraises a finished session at `now_unix_ms`. The same input gives the same appraisal anywhere.
