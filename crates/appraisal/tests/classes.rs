@@ -213,7 +213,7 @@ fn few_classes_can_show_that_their_rate_is_local() {
             shown.push(profile.name);
         }
     }
-    assert_eq!(shown, ["h200", "h100-sxm", "h100-nvl", "b200", "gh200"]);
+    assert_eq!(shown, ["h200", "h100-sxm", "b200", "gh200"]);
 }
 
 /// What the library expects of a class is what the bounds make of the same figures here.

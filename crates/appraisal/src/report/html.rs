@@ -259,7 +259,7 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
         ("Samples recomputed", report.samples_checked.to_string()),
         ("Error η of a device and claim", format!("2^-{}", report.error_bits)),
         (
-            "Best exact int8 rate of any GPU (gives G)",
+            "Exact int8 rate of the fastest measured GPU (gives G)",
             ops_per_s(a.best_rate_ops.into()),
         ),
         ("W_in, fastest link in", bytes_per_s(a.link_in_bytes_per_s.into())),
