@@ -55,7 +55,7 @@ pub enum KeyError {
     },
     /// Not a JWK Set.
     #[error("no JWK Set: {0}")]
-    NoJwkSet(#[from] serde_json::Error),
+    NoJwkSet(serde_json::Error),
 }
 
 /// A private key.
@@ -352,7 +352,7 @@ impl JwkSet {
         struct Set {
             keys: Vec<serde_json::Value>,
         }
-        let set: Set = serde_json::from_str(json)?;
+        let set: Set = serde_json::from_str(json).map_err(KeyError::NoJwkSet)?;
         let mut keys: Vec<Entry> = Vec::new();
         for (index, value) in set.keys.into_iter().enumerate() {
             let fail = |problem: String| KeyError::Jwk { index, problem };
@@ -402,6 +402,13 @@ impl JwkSet {
     /// Every `kid`.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|entry| entry.kid.as_str())
+    }
+
+    /// Removes the key of this `kid`; false if there is none.
+    pub fn remove(&mut self, kid: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|entry| entry.kid != kid);
+        self.0.len() < before
     }
 
     /// Adds a key under its thumbprint, unless it is there.

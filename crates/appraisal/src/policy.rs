@@ -13,6 +13,7 @@ use crate::document::{Document, InputError};
 use crate::expected::own_assumptions;
 use crate::finding::FindingKind;
 use crate::profile::{Kind, Profile, Profiles};
+use crate::reason::with_unit;
 
 /// What is asked for; every part has a default, and unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,6 +156,32 @@ pub enum Effect {
     Contraindicate,
 }
 
+/// Keys with their tables, and values.
+fn entries(policy: &Policy) -> BTreeMap<String, toml::Value> {
+    let mut entries = BTreeMap::new();
+    for (table, value) in toml::Table::try_from(policy).expect("a table of plain values") {
+        match value {
+            toml::Value::Table(keys) => {
+                entries.extend(keys.into_iter().map(|(key, value)| (format!("{table}.{key}"), value)));
+            }
+            value => drop(entries.insert(table, value)),
+        }
+    }
+    entries
+}
+
+impl Effect {
+    /// Its name in policies and results.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Note => "note",
+            Effect::Warn => "warn",
+            Effect::Contraindicate => "contraindicate",
+        }
+    }
+}
+
 /// What the limits of the protocol would cost a cheat (spec §7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -239,6 +266,21 @@ impl Policy {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a table of plain values")
+    }
+
+    /// What it asks for beyond the default policy, key by key, figures with units; for people.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        let default = entries(&Policy::default());
+        let own = entries(self).into_iter();
+        own.filter(|(key, value)| default.get(key) != Some(value) && key != "name")
+            .map(
+                |(key, value)| match value.as_integer().and_then(|value| u64::try_from(value).ok()) {
+                    Some(figure) => format!("{key} = {}", with_unit(&key, figure)),
+                    None => format!("{key} = {value}"),
+                },
+            )
+            .collect()
     }
 
     /// BLAKE3 of what the policy says, defaults included, hex: a verdict names it.

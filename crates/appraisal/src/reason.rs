@@ -339,6 +339,11 @@ impl From<&Finding> for Reason {
 }
 
 impl Reason {
+    /// The reason that a finding is; none if the policy only notes it.
+    pub(crate) fn acting(finding: &Finding) -> Option<Self> {
+        (finding.effect != Effect::Note).then(|| Reason::from(finding))
+    }
+
     /// The verdict this reason alone leads to.
     #[must_use]
     pub fn tier(&self) -> Tier {
@@ -584,12 +589,13 @@ impl fmt::Display for Margins<'_> {
     }
 }
 
-/// A value of this key of a policy with its unit.
-fn with_unit(key: &str, value: u64) -> String {
-    match key.rsplit_once("min_").map_or(key, |(_, name)| name) {
-        "memory_bytes" => bytes(value.into()),
-        "bandwidth_bytes_per_s" => bytes_per_s(value.into()),
-        _ => ops_per_s(value.into()),
+/// A value of this key of a policy with its unit, as far as the key's name has one.
+pub(crate) fn with_unit(key: &str, value: u64) -> String {
+    match key {
+        key if key.ends_with("ops_per_s") => ops_per_s(value.into()),
+        key if key.ends_with("bytes_per_s") => bytes_per_s(value.into()),
+        key if key.ends_with("bytes") => bytes(value.into()),
+        _ => value.to_string(),
     }
 }
 

@@ -141,6 +141,29 @@ fn a_warning_exits_0() {
         (0, Some("warning"))
     );
     assert!(text(&reported.stderr).contains("device 0: warning: "));
+    // Unless it is to be one.
+    let strict = place.validator(&["report", "e.cbor", "--profiles", "profiles", "--strict"]);
+    assert_eq!(code(&strict), 1);
+    assert_eq!(code(&place.validator(&["report", "e.cbor", "--strict"])), 0);
+    let keys = place.validator(&["result", "keys", "keys", "--new"]);
+    place.put("jwks.json", &keys.stdout);
+    let issue = [
+        "result",
+        "issue",
+        "e.cbor",
+        "--keys",
+        "keys",
+        "--profiles",
+        "profiles",
+        "-o",
+        "r.jwt",
+    ];
+    let verify = ["result", "verify", "r.jwt", "--jwks", "jwks.json"];
+    for (arguments, expected) in [(&issue[..], (0, 1)), (&verify, (0, 1))] {
+        let strict = [arguments, &["--strict"]].concat();
+        let codes = (code(&place.validator(arguments)), code(&place.validator(&strict)));
+        assert_eq!(codes, expected, "{arguments:?}");
+    }
 }
 
 #[test]

@@ -119,7 +119,10 @@ impl Context<'_> {
             findings: findings.list,
             model: model.to_owned(),
             claimed_class: claimed_class.map(|profile| profile.name.clone()),
-            held_against: required.or(claimed_class).map(HeldAgainst::from),
+            held_against: required
+                .or(claimed_class)
+                .filter(|profile| profile.capacity.is_some())
+                .map(HeldAgainst::from),
             certified,
             classification,
             phases,
