@@ -225,6 +225,8 @@ fn a_timeline_goes_as_far_as_the_session_did() {
         "{page}"
     );
     assert!(!page.contains(">0.00 s<"), "ticks that can be told apart");
+    assert!(page.contains("fill not ended, 2 sweeps not ended"), "{page}");
+    assert!(page.contains("no claim: the session was not affirmed"), "{page}");
     if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
         std::fs::write(std::path::PathBuf::from(folder).join("ended.html"), &page).expect("a write");
     }

@@ -421,6 +421,7 @@ fn key_sets_with_secrets_and_input_that_is_none_end_with_2() {
             (2, &b""[..]),
             "{arguments:?}: {said}"
         );
+        assert!(said.matches(" at line ").count() <= 1, "a cause is said once: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
     assert!(!place.path("missing").exists());

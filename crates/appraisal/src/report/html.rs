@@ -6,7 +6,7 @@ use verifier::report::{Claim, DeviceReport, bytes, bytes_per_s, ops_per_s};
 
 use super::{escape, limits, meaning, parts, svg, without_reasons};
 use crate::appraise::{Appraisal, DeviceAppraisal};
-use crate::classify::{ClassFit, Figure, Relation};
+use crate::classify::{Certified, ClassFit, Figure, Relation};
 use crate::reason::figure;
 use crate::telemetry::Telemetry;
 
@@ -134,6 +134,7 @@ fn device_section(page: &mut String, device: &DeviceAppraisal, report: Option<&D
                 escape(&held.basis.to_string())
             );
         }
+        _ if device.certified == Certified::default() => page.push_str("<p>Nothing is certified of it.</p>"),
         _ => page.push_str("<p>No class to hold it against: the certified figures stand for themselves.</p>"),
     }
     // A bar without a class would have nothing to be measured by.
@@ -144,9 +145,12 @@ fn device_section(page: &mut String, device: &DeviceAppraisal, report: Option<&D
     };
     let _ = write!(page, "<table><tr><th>Figure</th><th>Certified at least</th>{more}</tr>");
     let claims = report.and_then(|report| report.certified.as_ref());
-    let why = |claim: Option<&Claim>| {
-        let why = claim.and_then(|claim| claim.no_claim.as_deref());
-        why.map_or("no claim".to_owned(), |why| format!("no claim: {}", escape(why)))
+    let why = |claim: Option<&Claim>| match claim {
+        Some(claim) => format!(
+            "no claim: {}",
+            escape(claim.no_claim.as_deref().unwrap_or("no reason is given"))
+        ),
+        None => "no claim: the session was not affirmed, or had no clock".to_owned(),
     };
     for kind in Figure::ALL {
         let margin = fit.and_then(|fit| fit.margins.iter().find(|margin| margin.figure == kind));
@@ -296,7 +300,10 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
         rows.push(("Plan", text));
     }
     for window in &report.windows {
-        let seconds = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
+        let seconds = |ns: u64| match ns {
+            0 => "not ended".to_owned(),
+            ns => format!("{:.3} s", ns as f64 / 1e9),
+        };
         let text = format!(
             "k = {}: fill {}, {} sweeps {}",
             window.inner_dim,
