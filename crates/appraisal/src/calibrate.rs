@@ -152,8 +152,11 @@ pub fn calibrate(
     let counted = match is_by_card {
         true => format!("{LIMITS_OVER} {} cards, each by its mean", cards.len()),
         false => format!(
-            "{LIMITS_OVER} sessions of {} cards: of these cards alone, not of the class",
-            cards.len()
+            "{LIMITS_OVER} sessions of {}: of these alone, not of the class (few-cards)",
+            match cards.len() {
+                1 => "one card".to_owned(),
+                several => format!("{several} cards"),
+            }
         ),
     };
     profile.source.note = Some(noted(base.source.note.as_deref(), &counted));
@@ -299,7 +302,7 @@ mod tests {
             few.source
                 .note
                 .as_deref()
-                .is_some_and(|note| note.contains("these cards alone"))
+                .is_some_and(|note| note.contains("4 cards: of these alone, not of the class (few-cards)"))
         );
         assert!(
             (measured.fill_low_ops_per_s as f64) < 1_200e12,

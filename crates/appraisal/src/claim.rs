@@ -1,11 +1,12 @@
 //! Whether a device is what HELLO says it is, as far as certified figures tell (spec §6).
 
 use protocol::bounds::Assumptions;
-use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
 
 use crate::classify::{Certified, ClassFit, Classification, Figure, Margin, Relation, Shares, needed};
+use crate::expected::is_showable;
 use crate::profile::{Profile, Profiles};
-use crate::reason::Reason;
+use crate::reason::{Reason, Untested};
 
 /// What was asked of a device, beside what it was certified for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +36,15 @@ pub fn judge(
     profiles: &Profiles,
     shares: &Shares,
 ) -> Reason {
-    let class = profile.name.clone();
+    let (class, basis) = (profile.name.clone(), profile.basis());
     let Some(fit) = ClassFit::new(certified, profile, shares) else {
         // Figures that stand for themselves have to be there.
         if *certified == Certified::default() {
-            return Reason::NotTested {
-                why: "nothing is certified of it, for lack of samples or by its assumptions".to_owned(),
+            let cause = match tested.samples < MIN_SAMPLES_FOR_CLAIM {
+                true => Untested::Samples,
+                false => Untested::Figures,
             };
+            return Reason::NotTested { cause };
         }
         return Reason::ClassWithoutFigures { class };
     };
@@ -55,83 +58,108 @@ pub fn judge(
     let needed_bytes = needed(profile, shares, Figure::Memory).unwrap_or(0);
     if tested.samples < MIN_SAMPLES_FOR_CLAIM {
         return Reason::NotTested {
-            why: format!("no k of at least {MIN_INNER_DIM_FOR_MEMORY} had {MIN_SAMPLES_FOR_CLAIM} samples"),
+            cause: Untested::Samples,
         };
     }
     if tested.dataset_bytes < needed_bytes && tested.offered_bytes >= needed_bytes {
         return Reason::NotTested {
-            why: format!(
-                "the session asked for {} bytes of memory, its class needs {needed_bytes}",
-                tested.dataset_bytes
-            ),
+            cause: Untested::Memory {
+                asked_bytes: tested.dataset_bytes,
+                needed_bytes,
+            },
         };
     }
     let short = margins(Relation::Short);
     if short.is_empty() {
-        return Reason::ClaimFits { class };
+        return Reason::ClaimFits { class, basis };
     }
     if short.iter().all(|margin| margin.figure == Figure::Memory) && tested.dataset_bytes < needed_bytes {
         return Reason::MemoryWithheld {
             offered_bytes: tested.offered_bytes,
             needed_bytes,
+            looks_like: classes_of_about(tested, profile, certified, profiles, shares),
         };
     }
     // Whatever no device of the class could be certified for says nothing against this one.
     let (short, unshowable): (Vec<Margin>, Vec<Margin>) = short
         .into_iter()
-        .partition(|margin| is_showable(profile, margin, tested));
+        .partition(|margin| is_showable(profile, margin.figure, shares, &tested.assumptions, tested.samples));
     if short.is_empty() {
-        let names: Vec<&str> = unshowable.iter().map(|margin| margin.figure.name()).collect();
+        let figures = unshowable.iter().map(|margin| margin.figure).collect();
         return Reason::NotTested {
-            why: format!(
-                "no device of class {class} can be certified for its {} under the assumed links, helpers and regeneration: \
-                 set [assumptions] in the policy to what the host has",
-                names.join(" and ")
-            ),
+            cause: Untested::Showable { class, figures },
         };
     }
-    let lesser = lesser_classes(profile, classification, profiles);
+    let lesser = lesser_classes(profile, tested, classification, profiles, shares);
     if lesser.is_empty() && short.iter().all(|margin| margin.share() >= 1.0 - shares.doubt) {
-        return Reason::ClaimDoubtful { class, margins: short };
+        return Reason::ClaimDoubtful {
+            class,
+            margins: short,
+            basis,
+        };
     }
     Reason::ClaimShort {
         class,
         margins: short,
         looks_like: lesser,
+        basis,
     }
 }
 
-/// Whether a flawless device of the class, every sample right, could be certified for what it needs (spec §6).
-fn is_showable(profile: &Profile, margin: &Margin, tested: &Tested) -> bool {
-    let Some(bandwidth) = Figure::Bandwidth.capacity(profile) else {
-        return true;
+/// Lesser classes of about the offered memory whose other figures are certified: what the device may be, if nothing else
+/// holds its memory.
+fn classes_of_about(
+    tested: &Tested,
+    claimed: &Profile,
+    certified: &Certified,
+    profiles: &Profiles,
+    shares: &Shares,
+) -> Vec<String> {
+    let is_one = |other: &&Profile| {
+        let memory = |profile: &Profile| Figure::Memory.capacity(profile).unwrap_or(0) as f64;
+        let offered = tested.offered_bytes as f64;
+        let is_near = offered >= memory(other) * shares.memory && offered <= memory(other) * shares.ceiling;
+        let fit = ClassFit::new(certified, other, shares);
+        memory(other) < memory(claimed)
+            && is_near
+            && fit.is_some_and(|fit| {
+                let mut others = fit.margins.iter().filter(|margin| margin.figure != Figure::Memory);
+                others.all(|margin| is_explained(margin, other, tested, shares))
+            })
     };
-    let a = &tested.assumptions;
-    let regenerated = a.regeneration_bytes(tested.inner_dim.max(1)) as f64;
-    let linked = a.link_in_bytes as f64 + a.link_out_bytes as f64 + a.helper_bytes as f64;
-    let bandwidth = bandwidth as f64;
-    let most = match margin.figure {
-        Figure::Memory => {
-            let held = 1.0 - 2.0 * (regenerated + linked) / bandwidth;
-            margin.capacity as f64 * held.max(0.0).sqrt()
-        }
-        Figure::Bandwidth => bandwidth - regenerated - linked,
-        Figure::Tensor => return true,
-    };
-    most >= margin.needed as f64
+    profiles.iter().filter(is_one).map(|other| other.name.clone()).collect()
 }
 
-/// Classes that the figures fit and that have less than the claimed one somewhere.
-fn lesser_classes(claimed: &Profile, classification: &Classification, profiles: &Profiles) -> Vec<String> {
+/// Classes that the figures fit, as far as the assumptions let them, and that have less than the claimed one somewhere.
+fn lesser_classes(
+    claimed: &Profile,
+    tested: &Tested,
+    classification: &Classification,
+    profiles: &Profiles,
+    shares: &Shares,
+) -> Vec<String> {
     let is_lesser = |fit: &&ClassFit| {
         profiles.named(&fit.class).is_some_and(|other| {
             let has = |figure: Figure| (figure.capacity(other), figure.capacity(claimed));
             other.name != claimed.name
+                && fit
+                    .margins
+                    .iter()
+                    .all(|margin| is_explained(margin, other, tested, shares))
                 && Figure::ALL
                     .iter()
                     .any(|figure| matches!(has(*figure), (Some(theirs), Some(claimed)) if theirs < claimed))
         })
     };
-    let fits = classification.fits.iter().filter(is_lesser);
-    fits.map(|fit| fit.class.clone()).collect()
+    let fits = classification.fits.iter().chain(&classification.unshown);
+    fits.filter(is_lesser).map(|fit| fit.class.clone()).collect()
+}
+
+/// Whether a device of the class would be certified for about this: it fits, or no such device could show more.
+fn is_explained(margin: &Margin, profile: &Profile, tested: &Tested, shares: &Shares) -> bool {
+    match margin.relation {
+        Relation::Fits => true,
+        Relation::Short => !is_showable(profile, margin.figure, shares, &tested.assumptions, tested.samples),
+        Relation::Exceeds => false,
+    }
 }

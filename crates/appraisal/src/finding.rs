@@ -10,16 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use protocol::bounds::Assumptions;
 use protocol::cbor::Label;
+use protocol::claims::DeviceClaims;
 use protocol::message::{DeviceOffer, Hello};
 
-use crate::classify::Figure;
+use crate::calibrate::MIN_OBSERVATIONS;
+use crate::classify::{Certified, Figure};
+use crate::expected::{Assumed, Expected, broken_by};
 use crate::policy::{Effect, Policy};
-use crate::profile::{Profile, Status};
+use crate::profile::{Basis, Profile, is_cpu};
 use crate::reason::figure;
 use crate::telemetry::Telemetry;
 
 /// Clocks are sampled a few times a second: the highest seen may be this much below the highest there was.
 const CLOCK_LEEWAY: f64 = 1.05;
+/// Share of T that a flawless device of a class must be able to show as local for a smaller one to mean anything.
+const SHOWS_LOCAL: f64 = 0.5;
+/// Share of T certified as local below which results may have come in. An H200 shows about 0.6 where 64 GB/s could bring in
+/// 262 Tops at k = 2048 (spec §6.3); one that computes less than about half of its rate itself shows less than this.
+const LEAST_LOCAL: f64 = 0.35;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $effect:ident, $cause:literal, $remedy:literal;)*) => {
@@ -65,6 +73,14 @@ kinds! {
     ClassUnmeasured = "class-unmeasured", Note,
         "nobody has measured a device of this class with this software: its thresholds come from a datasheet",
         "calibrate a profile from sessions with devices you trust";
+    /// The class's limits rest on few cards.
+    FewCards = "few-cards", Note,
+        "the class's limits were measured on fewer than five cards: they are of these cards, not of the class",
+        "calibrate the profile from sessions with more cards";
+    /// A GPU's model worked by the CPU engine.
+    EngineMismatch = "engine-mismatch", Warn,
+        "the device says that it is a GPU and that the CPU engine works it: one of the two is made up",
+        "claim the CPU for what it is, or run the Attester with the GPU's engine";
     /// HELLO's memory is not the claimed class's.
     MemoryLabel = "memory-label", Warn,
         "the memory that the device says it has differs from its class's by more than 8 %: a slice of a device, a modified card, or tampered tools",
@@ -111,8 +127,16 @@ kinds! {
         "look at what else uses the device";
     /// An assumption is below what a device of the claimed class has.
     AssumptionBelowClass = "assumption-below-class", Warn,
-        "the bounds assume less on-chip memory or slower links than the claimed class has: they may promise too much",
-        "set [assumptions] in the policy to the class's figures";
+        "the bounds assume less on-chip memory, slower links or a lower int8 rate than the class has: they may promise too much",
+        "set [assumptions] in the policy to the class's figures; `policy default --class` begins one";
+    /// Less of T is shown to be local than a device of the class shows.
+    RateMayBeRemote = "rate-may-be-remote", Warn,
+        "less than 0.35 of T is certified as local, where a flawless device of the class shows half or more: results may have come in over a link",
+        "free device and links of other work and run again; challenge all hosts of the operator at once";
+    /// The UUID was recorded under another Attester's key.
+    UuidElsewhere = "uuid-elsewhere", Warn,
+        "another Attester's session gave the same UUID: a card shown by two hosts, a new key of the same host, or a label made up by either",
+        "ask both hosts, challenge them at once; a UUID is a label, and anyone can write another's";
     /// A larger device could stand for this one, or for all of them.
     Indistinguishable = "indistinguishable", Note,
         "one device of a larger class could have done the same: figures can't tell it, or slices of it, from the claimed (spec §7)",
@@ -186,6 +210,7 @@ impl<'a> Findings<'a> {
     ) {
         let device = Some(offer.ordinal.0);
         let number = |name: &str| label(&offer.labels, name).and_then(|value| value.trim().parse::<f64>().ok());
+        let memory = |bytes: u64| figure(Figure::Memory, bytes);
         if let Some(model) = label(&offer.labels, "model").filter(|model| *model != offer.model) {
             let detail = format!("HELLO says {:?}, its label {model:?}", offer.model);
             self.add(FindingKind::NameMismatch, device, detail);
@@ -193,7 +218,8 @@ impl<'a> Findings<'a> {
         if let (Some(card), Some(driver)) = (number("card_memory_bytes"), number("memory_bytes"))
             && !is_near(card, driver, 0.08)
         {
-            let detail = format!("NVML says {card} bytes, the driver {driver}");
+            let (card, driver) = (memory(card as u64), memory(driver as u64));
+            let detail = format!("NVML says {card}, the driver {driver}");
             self.add(FindingKind::MemoryMismatch, device, detail);
         }
         let says_slice = label(&offer.labels, "mig_slice") == Some("true");
@@ -210,15 +236,27 @@ impl<'a> Findings<'a> {
         let Some((profile, capacity)) = profile.and_then(|p| Some((p, p.capacity.as_ref()?))) else {
             return;
         };
-        if profile.status == Status::Datasheet {
-            let sheet = profile.source.datasheet.as_deref().unwrap_or("a datasheet");
-            let detail = format!("{}: figures from {sheet}", profile.title);
-            self.add(FindingKind::ClassUnmeasured, device, detail);
+        if is_cpu(&offer.engine) {
+            let detail = format!("engine {:?}, model {:?}", offer.engine, offer.model);
+            self.add(FindingKind::EngineMismatch, device, detail);
+        }
+        match profile.basis() {
+            Basis::Datasheet => {
+                let sheet = profile.source.datasheet.as_deref().unwrap_or("a datasheet");
+                let detail = format!("{}: figures from {sheet}", profile.title);
+                self.add(FindingKind::ClassUnmeasured, device, detail);
+            }
+            basis @ Basis::Measured { cards, .. } if (cards as usize) < MIN_OBSERVATIONS => {
+                self.add(FindingKind::FewCards, device, format!("{}: {basis}", profile.title));
+            }
+            Basis::Measured { .. } => {}
         }
         if !is_near(offer.memory_bytes as f64, capacity.memory_bytes as f64, 0.08) {
             let detail = format!(
-                "it says {} bytes, {} has {}",
-                offer.memory_bytes, profile.title, capacity.memory_bytes
+                "it says {}, {} has {}",
+                memory(offer.memory_bytes),
+                profile.title,
+                memory(capacity.memory_bytes)
             );
             self.add(FindingKind::MemoryLabel, device, detail);
         }
@@ -239,7 +277,8 @@ impl<'a> Findings<'a> {
             let most = peak as f64 / class_power * 1.5;
             let per_joule = fill_ops_per_s as f64 / power;
             if per_joule > most {
-                let detail = format!("{fill_ops_per_s} operations/s at {power} W at most");
+                let rate = figure(Figure::Tensor, fill_ops_per_s);
+                let detail = format!("{rate} at {power} W at most");
                 self.add(FindingKind::PowerAgainstRate, device, detail);
             }
         }
@@ -280,16 +319,46 @@ impl<'a> Findings<'a> {
 
     /// Assumptions that a device of this class would break.
     pub(crate) fn check_assumptions(&mut self, device: u32, profile: &Profile, assumptions: &Assumptions) {
-        let Some(capacity) = &profile.capacity else { return };
-        for (what, assumed, has) in [
-            ("on-chip memory", assumptions.on_chip_bytes, capacity.on_chip_bytes),
-            ("link in", assumptions.link_in_bytes, capacity.link_in_bytes_per_s),
-            ("link out", assumptions.link_out_bytes, capacity.link_out_bytes_per_s),
-        ] {
-            if let Some(has) = has.filter(|has| *has > assumed) {
-                let detail = format!("{what}: {assumed} assumed, {} has {has}", profile.title);
-                self.add(FindingKind::AssumptionBelowClass, Some(device), detail);
-            }
+        for (which, assumed, has) in broken_by(profile, assumptions) {
+            let (what, unit) = match which {
+                Assumed::OnChip => ("on-chip memory", Figure::Memory),
+                Assumed::LinkIn => ("link in", Figure::Bandwidth),
+                Assumed::LinkOut => ("link out", Figure::Bandwidth),
+                Assumed::BestRate => ("exact int8 rate", Figure::Tensor),
+            };
+            let (assumed, has) = (figure(unit, assumed), figure(unit, has));
+            let detail = format!("{what}: {assumed} assumed, {} has {has}", profile.title);
+            self.add(FindingKind::AssumptionBelowClass, Some(device), detail);
+        }
+    }
+
+    /// How much of T is certified as local, against what a flawless device of the class shows in such a session.
+    ///
+    /// Where such a device could not show half of its T, nothing follows from less: slower links or faster cards are for the
+    /// policy to assume.
+    pub(crate) fn check_local_rate(
+        &mut self,
+        device: u32,
+        profile: &Profile,
+        claims: &DeviceClaims,
+        assumptions: &Assumptions,
+    ) {
+        let share = |certified: &Certified| {
+            let tensor = certified.tensor_ops_per_s?;
+            Some(certified.local_tensor_ops_per_s.unwrap_or(0) as f64 / tensor as f64)
+        };
+        let Some(flawless) = Expected::of(profile) else { return };
+        let groups = claims.groups.iter().map(|group| &group.measured);
+        let flawless = flawless.certified_in(groups, assumptions);
+        let (Some(shown), Some(expected)) = (share(&Certified::from(&claims.best)), share(&flawless)) else {
+            return;
+        };
+        if expected >= SHOWS_LOCAL && shown < LEAST_LOCAL {
+            let detail = format!(
+                "{shown:.2} of T is certified as local; a flawless {} shows {expected:.2}",
+                profile.title
+            );
+            self.add(FindingKind::RateMayBeRemote, Some(device), detail);
         }
     }
 }
@@ -304,4 +373,116 @@ pub(crate) fn label<'a>(labels: &'a [Label], name: &str) -> Option<&'a str> {
 
 fn is_near(a: f64, b: f64, share: f64) -> bool {
     (a - b).abs() <= share * a.max(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profiles;
+    use protocol::bounds::{Measured, MeasuredIteration};
+    use protocol::bytes::DeviceOrdinal;
+    use protocol::claims::{Bound, Bounds, GroupClaims};
+    use verifier::preset::default_assumptions;
+
+    /// A session of `memory_bytes` read at `bandwidth`, filled at the rate of each group: k, sweeps, rate.
+    fn claims(memory_bytes: u64, bandwidth: f64, groups: &[(u32, u32, f64)], a: &Assumptions) -> DeviceClaims {
+        let group = |&(inner_dim, sweeps, rate): &(u32, u32, f64)| {
+            let memory = memory_bytes as f64;
+            let measured = Measured {
+                inner_dim,
+                samples: 1024,
+                dataset_bytes: memory_bytes,
+                iterations: vec![MeasuredIteration {
+                    sweeps,
+                    fill_ns: (2e9 * f64::from(inner_dim) * memory / rate) as u64,
+                    sweep_ns: (f64::from(sweeps) * memory / bandwidth * 1e9) as u64,
+                }],
+            };
+            let bound = |value: Option<u64>| value.map(|value| Bound { value, inner_dim });
+            GroupClaims {
+                bounds: Bounds {
+                    memory_bytes: bound(measured.memory_bytes(a)),
+                    bandwidth_bytes: bound(measured.bandwidth_bytes(a)),
+                    tensor_ops: bound(measured.tensor_ops(a)),
+                    local_tensor_ops: bound(measured.local_tensor_ops(a)),
+                },
+                measured,
+            }
+        };
+        let groups: Vec<GroupClaims> = groups.iter().map(group).collect();
+        let best = |value: fn(&Bounds) -> Option<Bound>| {
+            let bounds = groups.iter().filter_map(|group| value(&group.bounds));
+            bounds.max_by_key(|bound| bound.value)
+        };
+        DeviceClaims {
+            device: DeviceOrdinal(0),
+            best: Bounds {
+                memory_bytes: best(|b| b.memory_bytes),
+                bandwidth_bytes: best(|b| b.bandwidth_bytes),
+                tensor_ops: best(|b| b.tensor_ops),
+                local_tensor_ops: best(|b| b.local_tensor_ops),
+            },
+            groups,
+        }
+    }
+
+    fn is_found(class: &str, claims: &DeviceClaims, assumptions: &Assumptions) -> bool {
+        let (policy, profiles) = (Policy::default(), Profiles::embedded());
+        let mut findings = Findings::new(&policy);
+        findings.check_local_rate(0, profiles.named(class).expect("a class"), claims, assumptions);
+        !findings.list.is_empty()
+    }
+
+    #[test]
+    fn a_rate_that_came_in_over_a_link_is_told_from_one_that_was_done_here() {
+        let a = default_assumptions(20);
+        let h200 = |long: f64, short: f64| {
+            let groups = [(16_384, 32, long * 1e12), (2_048, 4, short * 1e12)];
+            claims(139 << 30, 4.6e12, &groups, &a)
+        };
+        assert!(!is_found("h200", &h200(1_340.0, 1_215.0), &a), "as three H200 measured");
+        assert!(
+            !is_found("h200", &h200(1_340.0, 950.0), &a),
+            "short iterations disturbed"
+        );
+        // 400 and 600 Tops of its own, the rest over a link of 64 GB/s: all that is missing at k = 16384, 262 Tops at 2048.
+        assert!(is_found("h200", &h200(1_340.0, 400.0 + 262.0), &a));
+        assert!(is_found("h200", &h200(1_340.0, 530.0 + 262.0), &a));
+        assert!(
+            !is_found("h200", &h200(1_340.0, 700.0 + 262.0), &a),
+            "more than half is its own"
+        );
+        // Without short iterations nobody can show anything local.
+        let long = claims(139 << 30, 4.6e12, &[(16_384, 32, 1_340e12)], &a);
+        assert_eq!(long.best.local_tensor_ops, None);
+        assert!(!is_found("h200", &long, &a));
+        // Nor can a class that reads too slowly for such links, or whose rate is not known.
+        let groups = [(16_384, 32, 410e12), (2_048, 4, 360e12)];
+        let a100 = claims(79 << 30, 1.9e12, &groups, &a);
+        assert!(!is_found("a100-80", &a100, &a));
+        assert!(!is_found("b300", &h200(1_340.0, 300.0), &a));
+    }
+
+    /// No honest device of any class gets the finding by default or under its class's own assumptions.
+    #[test]
+    fn honest_devices_are_not_told_that_their_rate_may_be_remote() {
+        for profile in Profiles::embedded().iter() {
+            let Some(expected) = Expected::of(profile) else {
+                continue;
+            };
+            let Some(rate) = expected.fill_ops_per_s else { continue };
+            let default = default_assumptions(20);
+            let own = crate::expected::own_assumptions(profile, &default).applied_to(&default);
+            for a in [default, own] {
+                let groups = [(16_384, 32, rate as f64), (2_048, 4, rate as f64 * 0.85)];
+                let slow = claims(
+                    expected.dataset_bytes,
+                    expected.sweep_bytes_per_s as f64 * 0.97,
+                    &groups,
+                    &a,
+                );
+                assert!(!is_found(&profile.name, &slow, &a), "{}", profile.name);
+            }
+        }
+    }
 }

@@ -58,12 +58,6 @@ pub enum KeyError {
     NoJwkSet(serde_json::Error),
 }
 
-impl From<serde_json::Error> for KeyError {
-    fn from(error: serde_json::Error) -> Self {
-        KeyError::NoJwkSet(error)
-    }
-}
-
 /// A private key.
 #[derive(Clone)]
 pub enum SigningKey {
@@ -358,7 +352,7 @@ impl JwkSet {
         struct Set {
             keys: Vec<serde_json::Value>,
         }
-        let set: Set = serde_json::from_str(json)?;
+        let set: Set = serde_json::from_str(json).map_err(KeyError::NoJwkSet)?;
         let mut keys: Vec<Entry> = Vec::new();
         for (index, value) in set.keys.into_iter().enumerate() {
             let fail = |problem: String| KeyError::Jwk { index, problem };
@@ -408,6 +402,13 @@ impl JwkSet {
     /// Every `kid`.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|entry| entry.kid.as_str())
+    }
+
+    /// Removes the key of this `kid`; false if there is none.
+    pub fn remove(&mut self, kid: &str) -> bool {
+        let before = self.0.len();
+        self.0.retain(|entry| entry.kid != kid);
+        self.0.len() < before
     }
 
     /// Adds a key under its thumbprint, unless it is there.

@@ -1,5 +1,6 @@
 //! The folder in which an issuer's key lives: one private key that signs, and the public halves of its forerunners.
 
+use std::env::VarError;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,9 +27,35 @@ pub enum KeyRingError {
         /// Why.
         error: KeyError,
     },
-    /// The environment variable is not set, or holds no key.
-    #[error("environment variable {0} holds no PKCS #8 PEM of a private key")]
-    Variable(String),
+    /// The environment variable is not set.
+    #[error("environment variable {0} is not set; expected a PKCS #8 PEM of a private key")]
+    Unset(String),
+    /// The environment variable holds no key.
+    #[error("environment variable {variable}: {error}")]
+    Variable {
+        /// The variable.
+        variable: String,
+        /// Why.
+        error: KeyError,
+    },
+    /// The key to be dropped is not among the retired.
+    #[error("no retired key has kid {kid:?}; retired are {}", list(.retired))]
+    NotRetired {
+        /// The kid.
+        kid: String,
+        /// Those that are retired.
+        retired: Vec<String>,
+    },
+    /// The key to be dropped is the one that signs.
+    #[error("kid {0:?} is the key that signs: rotate first")]
+    Current(String),
+}
+
+fn list(kids: &[String]) -> String {
+    match kids.is_empty() {
+        true => "none".to_owned(),
+        false => kids.join(", "),
+    }
 }
 
 /// The key that signs, and all that may still be asked for.
@@ -67,11 +94,35 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`KeyRingError::Variable`].
+    /// [`KeyRingError::Unset`] or [`KeyRingError::Variable`].
     pub fn from_env(variable: &str) -> Result<Self, KeyRingError> {
-        let wrong = || KeyRingError::Variable(variable.to_owned());
-        let pem = Zeroizing::new(std::env::var(variable).map_err(|_| wrong())?);
-        let signing = SigningKey::from_pem(&pem).map_err(|_| wrong())?;
+        let wrong = |error| KeyRingError::Variable {
+            variable: variable.to_owned(),
+            error,
+        };
+        let pem = match std::env::var(variable) {
+            Ok(pem) => Zeroizing::new(pem),
+            Err(VarError::NotPresent) => return Err(KeyRingError::Unset(variable.to_owned())),
+            Err(VarError::NotUnicode(_)) => return Err(wrong(KeyError::NoPrivateKey)),
+        };
+        let signing = SigningKey::from_pem(&pem).map_err(wrong)?;
+        Ok(KeyRing {
+            signing,
+            retired: JwkSet::default(),
+        })
+    }
+
+    /// The ring of one key, PKCS #8 PEM in a file.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError`]; a private key that others can read is refused.
+    pub fn from_file(path: &Path) -> Result<Self, KeyRingError> {
+        let pem = private_file::read(path)?;
+        let signing = SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key {
+            path: path.to_owned(),
+            error,
+        })?;
         Ok(KeyRing {
             signing,
             retired: JwkSet::default(),
@@ -113,6 +164,26 @@ impl KeyRing {
         ring.retired.insert(ring.signing.public());
         private_file::write(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
         private_file::write(&path, pem.as_bytes(), true)?;
+        KeyRing::load(folder)
+    }
+
+    /// Drops a retired key from the set: what it signed counts no more.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyRingError::Current`] and [`KeyRingError::NotRetired`]; a ring that can't be written is left as it is.
+    pub fn drop_retired(folder: &Path, kid: &str) -> Result<Self, KeyRingError> {
+        let mut ring = KeyRing::load(folder)?;
+        if ring.signing.public().kid() == kid {
+            return Err(KeyRingError::Current(kid.to_owned()));
+        }
+        if !ring.retired.remove(kid) {
+            return Err(KeyRingError::NotRetired {
+                kid: kid.to_owned(),
+                retired: ring.retired.kids().map(str::to_owned).collect(),
+            });
+        }
+        private_file::write(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
         KeyRing::load(folder)
     }
 

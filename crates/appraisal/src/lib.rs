@@ -13,8 +13,10 @@ pub mod policy;
 
 pub mod claim;
 pub mod classify;
+pub mod expected;
 pub mod finding;
 pub mod reason;
+pub mod seen;
 pub mod telemetry;
 
 mod appraise;
@@ -33,5 +35,5 @@ pub mod report;
 
 pub mod calibrate;
 
-pub use appraise::{Appraisal, DeviceAppraisal, PhaseSpan, Subject, appraise, nonce};
+pub use appraise::{Appraisal, DeviceAppraisal, HeldAgainst, PhaseSpan, Subject, appraise, nonce};
 pub use document::InputError;

@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::{hex, unhex};
+use protocol::limits::{MAX_DEVICES, MAX_SAMPLES};
 
 use crate::classify::Shares;
 use crate::document::{Document, InputError};
+use crate::expected::own_assumptions;
 use crate::finding::FindingKind;
-use crate::profile::{Kind, Profiles};
+use crate::profile::{Kind, Profile, Profiles};
+use crate::reason::with_unit;
 
 /// What is asked for; every part has a default, and unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +53,19 @@ pub struct DevicePolicy {
     pub min_tensor_ops_per_s: Option<u64>,
     /// Least T_local, operations/s.
     pub min_local_tensor_ops_per_s: Option<u64>,
+}
+
+impl DevicePolicy {
+    /// Whether a least figure is asked for.
+    fn has_minimum(&self) -> bool {
+        let least = [
+            self.min_memory_bytes,
+            self.min_bandwidth_bytes_per_s,
+            self.min_tensor_ops_per_s,
+            self.min_local_tensor_ops_per_s,
+        ];
+        least.iter().any(Option::is_some)
+    }
 }
 
 impl Default for DevicePolicy {
@@ -101,7 +117,7 @@ pub struct SessionPolicy {
 pub struct AssumptionsPolicy {
     /// η is 2^-this a device and claim.
     pub error_bits: Option<u32>,
-    /// Best exact int8 rate of any known GPU, operations/s.
+    /// Exact int8 rate of the fastest measured GPU, operations/s.
     pub best_rate_ops_per_s: Option<u64>,
     /// W_in, bytes/s.
     pub link_in_bytes_per_s: Option<u64>,
@@ -138,6 +154,32 @@ pub enum Effect {
     Warn,
     /// The verdict is contraindicated.
     Contraindicate,
+}
+
+/// Keys with their tables, and values.
+fn entries(policy: &Policy) -> BTreeMap<String, toml::Value> {
+    let mut entries = BTreeMap::new();
+    for (table, value) in toml::Table::try_from(policy).expect("a table of plain values") {
+        match value {
+            toml::Value::Table(keys) => {
+                entries.extend(keys.into_iter().map(|(key, value)| (format!("{table}.{key}"), value)));
+            }
+            value => drop(entries.insert(table, value)),
+        }
+    }
+    entries
+}
+
+impl Effect {
+    /// Its name in policies and results.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Note => "note",
+            Effect::Warn => "warn",
+            Effect::Contraindicate => "contraindicate",
+        }
+    }
 }
 
 /// What the limits of the protocol would cost a cheat (spec §7).
@@ -202,6 +244,20 @@ impl Policy {
         Ok(policy)
     }
 
+    /// A policy that asks for the class, and assumes of every helper what a device of it has.
+    #[must_use]
+    pub fn for_class(profile: &Profile, default: &Assumptions) -> Self {
+        Policy {
+            name: profile.name.clone(),
+            device: DevicePolicy {
+                class: Some(profile.name.clone()),
+                ..DevicePolicy::default()
+            },
+            assumptions: own_assumptions(profile, default),
+            ..Policy::default()
+        }
+    }
+
     /// The policy as TOML that [`Policy::parse`] reads.
     ///
     /// # Panics
@@ -210,6 +266,21 @@ impl Policy {
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a table of plain values")
+    }
+
+    /// What it asks for beyond the default policy, key by key, figures with units; for people.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        let default = entries(&Policy::default());
+        let own = entries(self).into_iter();
+        own.filter(|(key, value)| default.get(key) != Some(value) && key != "name")
+            .map(
+                |(key, value)| match value.as_integer().and_then(|value| u64::try_from(value).ok()) {
+                    Some(figure) => format!("{key} = {}", with_unit(&key, figure)),
+                    None => format!("{key} = {value}"),
+                },
+            )
+            .collect()
     }
 
     /// BLAKE3 of what the policy says, defaults included, hex: a verdict names it.
@@ -249,41 +320,57 @@ impl Policy {
                 );
             }
             let capacity = profile.capacity.as_ref();
+            let peak = capacity.and_then(|c| c.int8_ops_per_s);
+            let devices = self.host.devices.unwrap_or(MAX_DEVICES as u32);
             let limits = [
                 (
-                    "min_memory_bytes",
+                    "device.min_memory_bytes",
                     self.device.min_memory_bytes,
                     capacity.map(|c| c.memory_bytes),
                 ),
                 (
-                    "min_bandwidth_bytes_per_s",
+                    "device.min_bandwidth_bytes_per_s",
                     self.device.min_bandwidth_bytes_per_s,
                     capacity.map(|c| c.bandwidth_bytes_per_s),
                 ),
+                ("device.min_tensor_ops_per_s", self.device.min_tensor_ops_per_s, peak),
                 (
-                    "min_tensor_ops_per_s",
-                    self.device.min_tensor_ops_per_s,
-                    capacity.and_then(|c| c.int8_ops_per_s),
+                    "device.min_local_tensor_ops_per_s",
+                    self.device.min_local_tensor_ops_per_s,
+                    peak,
+                ),
+                (
+                    "host.min_tensor_ops_per_s",
+                    self.host.min_tensor_ops_per_s,
+                    peak.map(|peak| peak.saturating_mul(devices.into())),
                 ),
             ];
             for (key, least, most) in limits {
                 if let (Some(least), Some(most)) = (least, most)
                     && least > most
                 {
-                    return fail(
-                        &format!("device.{key}"),
-                        format!("{least}, but {class} has at most {most}"),
-                    );
+                    let of = match key.starts_with("host.") {
+                        true => format!("{devices} devices of {class} have"),
+                        false => format!("{class} has"),
+                    };
+                    return fail(key, format!("{least}, but {of} at most {most}"));
                 }
             }
-            if profile.kind == Kind::Cpu && self.device.min_memory_bytes.is_none() {
+            if profile.kind == Kind::Cpu && !self.device.has_minimum() {
                 return fail(
                     "device.class",
                     format!("{class} has no figures: ask for least figures too"),
                 );
             }
         }
+        if !self.device.claim_must_fit && !self.device.has_minimum() {
+            return fail(
+                "device.claim_must_fit",
+                "false, and no least figure of a device: nothing is asked of it that could be certified".to_owned(),
+            );
+        }
         self.check_zeros(document)?;
+        self.check_counts(document)?;
         match (self.host.devices, self.host.min_devices) {
             (Some(exactly), Some(least)) if exactly < least => {
                 return fail(
@@ -355,6 +442,21 @@ impl Policy {
             Some((key, _)) => Err(document.error(key, "0; leave it out to ask for nothing")),
             None => Ok(()),
         }
+    }
+
+    fn check_counts(&self, document: &Document<'_>) -> Result<(), InputError> {
+        let most_devices = MAX_DEVICES as u32;
+        let counts = [
+            ("session.min_samples", self.session.min_samples, MAX_SAMPLES),
+            ("host.devices", self.host.devices, most_devices),
+            ("host.min_devices", self.host.min_devices, most_devices),
+        ];
+        for (key, count, most) in counts {
+            if let Some(count) = count.filter(|count| *count > most) {
+                return Err(document.error(key, format!("{count}, but no session has more than {most}")));
+            }
+        }
+        Ok(())
     }
 
     fn check_shares(&self, document: &Document<'_>) -> Result<(), InputError> {

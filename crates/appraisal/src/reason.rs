@@ -9,6 +9,11 @@ use verifier::report::{bytes, bytes_per_s, ops_per_s};
 use crate::classify::{Figure, Margin};
 use crate::finding::{Finding, FindingKind};
 use crate::policy::Effect;
+use crate::profile::Basis;
+
+pub use self::untested::Untested;
+
+mod untested;
 
 /// A verdict after AR4SI; also `ear_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -155,17 +160,21 @@ pub enum Reason {
         /// The classes.
         classes: Vec<String>,
     },
-    /// The claimed class is not the one that is asked for.
+    /// The claimed class is not the one that is asked for, or none that is known.
     WrongClass {
         /// Asked for.
         required: String,
-        /// Claimed.
-        claimed: String,
+        /// The model string.
+        model: String,
+        /// The classes it may be of: none, one, or several.
+        claimed: Vec<String>,
     },
-    /// The certified figures fit the claimed class.
+    /// The certified figures fit the class.
     ClaimFits {
         /// The class.
         class: String,
+        /// What its limits rest on.
+        basis: Basis,
     },
     /// The claimed class has no figures to be held against.
     ClassWithoutFigures {
@@ -187,6 +196,8 @@ pub enum Reason {
         margins: Vec<Margin>,
         /// Classes that the figures fit.
         looks_like: Vec<String>,
+        /// What the class's limits rest on.
+        basis: Basis,
     },
     /// A little less is certified than the claimed class gives, and no lesser class explains it.
     ClaimDoubtful {
@@ -194,6 +205,8 @@ pub enum Reason {
         class: String,
         /// Where.
         margins: Vec<Margin>,
+        /// What the class's limits rest on.
+        basis: Basis,
     },
     /// The device offered too little of its memory, but is as fast as its class.
     MemoryWithheld {
@@ -201,11 +214,13 @@ pub enum Reason {
         offered_bytes: u64,
         /// What the class needs, bytes.
         needed_bytes: u64,
+        /// Lesser classes of about that memory whose other figures are certified.
+        looks_like: Vec<String>,
     },
-    /// The session asked for too little to tell.
+    /// The session or the policy asked for too little to tell.
     NotTested {
-        /// Why.
-        why: String,
+        /// What was missing.
+        cause: Untested,
     },
     /// Less is certified than the policy asks for.
     BelowMinimum {
@@ -217,7 +232,10 @@ pub enum Reason {
         least: u64,
     },
     /// The policy asks for no class, and its least figures are certified.
-    MinimaMet,
+    MinimaMet {
+        /// What was asked for, and is certified.
+        met: Vec<Met>,
+    },
     /// A finding that the policy acts on.
     Finding {
         /// Which.
@@ -227,6 +245,17 @@ pub enum Reason {
         /// What was seen.
         detail: String,
     },
+}
+
+/// A least figure of a policy that is certified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Met {
+    /// The policy's key.
+    pub key: String,
+    /// What is certified.
+    pub certified: u64,
+    /// What is asked for.
+    pub least: u64,
 }
 
 impl From<&Finding> for Reason {
@@ -240,6 +269,11 @@ impl From<&Finding> for Reason {
 }
 
 impl Reason {
+    /// The reason that a finding is; none if the policy only notes it.
+    pub(crate) fn acting(finding: &Finding) -> Option<Self> {
+        (finding.effect != Effect::Note).then(|| Reason::from(finding))
+    }
+
     /// The verdict this reason alone leads to.
     #[must_use]
     pub fn tier(&self) -> Tier {
@@ -266,7 +300,7 @@ impl Reason {
             | Reason::ClaimExceeded { .. }
             | Reason::ClaimDoubtful { .. }
             | Reason::MemoryWithheld { .. } => Tier::Warning,
-            Reason::ClaimFits { .. } | Reason::ClassWithoutFigures { .. } | Reason::MinimaMet => Tier::Affirming,
+            Reason::ClaimFits { .. } | Reason::ClassWithoutFigures { .. } | Reason::MinimaMet { .. } => Tier::Affirming,
             Reason::Finding { effect, .. } => match effect {
                 Effect::Note => Tier::Affirming,
                 Effect::Warn => Tier::Warning,
@@ -303,7 +337,7 @@ impl Reason {
             Reason::MemoryWithheld { .. } => "memory-withheld",
             Reason::NotTested { .. } => "not-tested",
             Reason::BelowMinimum { .. } => "below-minimum",
-            Reason::MinimaMet => "minima-met",
+            Reason::MinimaMet { .. } => "minima-met",
             Reason::Finding { kind, .. } => kind.name(),
         }
     }
@@ -336,7 +370,7 @@ impl Reason {
             }
             Reason::ClaimAmbiguous { .. } => "make the profiles' models distinct",
             Reason::WrongClass { .. } => "offer the class that is asked for",
-            Reason::ClaimFits { .. } | Reason::MinimaMet => "",
+            Reason::ClaimFits { .. } | Reason::MinimaMet { .. } => "",
             Reason::ClassWithoutFigures { .. } => "ask for least figures in the policy",
             Reason::ClaimExceeded { .. } => "the device is more than it says: correct its claim, or the profile",
             Reason::ClaimShort { .. } => {
@@ -346,7 +380,7 @@ impl Reason {
                 "busy, throttled or power-capped devices look like this: free it, check power and cooling, run again"
             }
             Reason::MemoryWithheld { .. } => "something else holds the device's memory: free it and run again",
-            Reason::NotTested { .. } => "run the standard preset",
+            Reason::NotTested { cause } => cause.remedy(),
             Reason::BelowMinimum { .. } => "offer a device with more, or ask for less",
             Reason::Finding { kind, .. } => kind.remedy(),
         }
@@ -390,10 +424,21 @@ impl fmt::Display for Reason {
             Reason::NoFigures => f.write_str("nothing is certified for this device"),
             Reason::ClaimUnknown { model } => write!(f, "{model:?} is of no known class"),
             Reason::ClaimAmbiguous { model, classes } => write!(f, "{model:?} may be any of {}", classes.join(", ")),
-            Reason::WrongClass { required, claimed } => {
-                write!(f, "the policy asks for {required}; claimed is {claimed}")
+            Reason::WrongClass {
+                required,
+                model,
+                claimed,
+            } => {
+                write!(f, "the policy asks for {required}; ")?;
+                match &claimed[..] {
+                    [] => write!(f, "the claimed {model:?} is of no known class"),
+                    [one] => write!(f, "claimed is {one}"),
+                    several => write!(f, "the claimed {model:?} may be any of {}", several.join(", ")),
+                }
             }
-            Reason::ClaimFits { class } => write!(f, "the certified figures fit {class}"),
+            Reason::ClaimFits { class, basis } => {
+                write!(f, "the certified figures fit {class}; its limits rest on {basis}")
+            }
             Reason::ClassWithoutFigures { class } => write!(
                 f,
                 "{class} has no figures to be held against: the certified figures stand for themselves"
@@ -409,33 +454,48 @@ impl fmt::Display for Reason {
                 class,
                 margins,
                 looks_like,
+                basis,
             } => {
                 write!(f, "less is certified than class {class} gives: {}", Margins(margins))?;
-                match looks_like.is_empty() {
-                    true => Ok(()),
-                    false => write!(f, "; the figures fit {}", looks_like.join(", ")),
+                if !looks_like.is_empty() {
+                    write!(f, "; the figures fit {}", looks_like.join(", "))?;
                 }
+                write!(f, "; its limits rest on {basis}")
             }
-            Reason::ClaimDoubtful { class, margins } => write!(
+            Reason::ClaimDoubtful { class, margins, basis } => write!(
                 f,
-                "a little less is certified than class {class} gives: {}",
+                "a little less is certified than class {class} gives: {}; its limits rest on {basis}",
                 Margins(margins)
             ),
             Reason::MemoryWithheld {
                 offered_bytes,
                 needed_bytes,
-            } => write!(
-                f,
-                "as fast as its class, but it offered {} of memory where {} are needed",
-                bytes((*offered_bytes).into()),
-                bytes((*needed_bytes).into())
-            ),
-            Reason::NotTested { why } => write!(f, "the claim was not tested: {why}"),
-            Reason::BelowMinimum { key, certified, least } => match certified {
-                Some(certified) => write!(f, "{certified} certified; {key} asks for {least}"),
-                None => write!(f, "nothing certified; {key} asks for {least}"),
-            },
-            Reason::MinimaMet => f.write_str("the session was affirmed, and the policy's least figures are certified"),
+                looks_like,
+            } => {
+                write!(
+                    f,
+                    "as fast as its class, but it offered {} of memory where {} are needed",
+                    bytes((*offered_bytes).into()),
+                    bytes((*needed_bytes).into())
+                )?;
+                match looks_like.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "; it may be {}, which has about as much", looks_like.join(" or ")),
+                }
+            }
+            Reason::NotTested { cause } => write!(f, "the claim was not tested: {cause}"),
+            Reason::BelowMinimum { key, certified, least } => {
+                let certified = certified.map_or("nothing".to_owned(), |value| with_unit(key, value));
+                write!(f, "{certified} certified; {key} asks for {}", with_unit(key, *least))
+            }
+            Reason::MinimaMet { met } => {
+                f.write_str("certified is what the policy asks for: ")?;
+                let one = |met: &Met| {
+                    let (certified, least) = (with_unit(&met.key, met.certified), with_unit(&met.key, met.least));
+                    format!("{certified} ({} asks for {least})", met.key)
+                };
+                f.write_str(&met.iter().map(one).collect::<Vec<_>>().join(", "))
+            }
             Reason::Finding { detail, .. } => f.write_str(detail),
         }
     }
@@ -456,6 +516,16 @@ impl fmt::Display for Margins<'_> {
             write!(f, "{separator}{name} {certified} (needed {needed}, at most {capacity})")?;
         }
         Ok(())
+    }
+}
+
+/// A value of this key of a policy with its unit, as far as the key's name has one.
+pub(crate) fn with_unit(key: &str, value: u64) -> String {
+    match key {
+        key if key.ends_with("ops_per_s") => ops_per_s(value.into()),
+        key if key.ends_with("bytes_per_s") => bytes_per_s(value.into()),
+        key if key.ends_with("bytes") => bytes(value.into()),
+        _ => value.to_string(),
     }
 }
 

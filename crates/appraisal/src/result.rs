@@ -186,7 +186,11 @@ impl AttestationResult {
         match (&expected.audience, &self.aud) {
             (None, None) => {}
             (Some(expected), actual) => claim("aud", expected, actual.as_deref())?,
-            (None, Some(actual)) => claim("aud", "", Some(actual))?,
+            (None, Some(audience)) => {
+                return Err(TokenError::NotNamed {
+                    audience: audience.clone(),
+                });
+            }
         }
         if let Some(issuer) = &expected.issuer {
             claim("iss", issuer, self.iss.as_deref())?;
@@ -367,6 +371,9 @@ fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {
     if let Some(class) = &device.claimed_class {
         claims.insert("claimed_class".to_owned(), json!(class));
     }
+    if let Some(held) = &device.held_against {
+        claims.insert("held_against".to_owned(), json!(held));
+    }
     let report = appraisal
         .report
         .devices
@@ -413,13 +420,20 @@ fn figures(certified: &Certified) -> Value {
 }
 
 fn reasons(reasons: &[Reason]) -> Value {
-    let entry =
-        |reason: &Reason| json!({ "code": reason.code(), "tier": reason.tier().name(), "text": reason.to_string() });
+    let entry = |reason: &Reason| {
+        let mut entry = json!({ "code": reason.code(), "tier": reason.tier().name(), "text": reason.to_string() });
+        if !reason.remedy().is_empty() {
+            entry["remedy"] = reason.remedy().into();
+        }
+        entry
+    };
     reasons.iter().map(entry).collect()
 }
 
 fn findings(findings: &[Finding]) -> Value {
-    let entry =
-        |finding: &Finding| json!({ "kind": finding.kind.name(), "effect": finding.effect, "detail": finding.detail });
+    let entry = |finding: &Finding| {
+        let (kind, remedy) = (finding.kind.name(), finding.kind.remedy());
+        json!({ "kind": kind, "effect": finding.effect, "detail": finding.detail, "remedy": remedy })
+    };
     findings.iter().map(entry).collect()
 }

@@ -19,7 +19,7 @@ pub enum TokenError {
     #[error("a token of {0} bytes, at most {MAX_TOKEN_BYTES} allowed")]
     TooLong(usize),
     /// No `kid`, or one that no trusted key has.
-    #[error("no trusted key has kid {0:?}")]
+    #[error("{}", unknown_key(.0.as_deref()))]
     UnknownKey(Option<String>),
     /// The token asks for another algorithm than its key's: `none`, HMAC with a public key, and the like.
     #[error("the token says alg {actual:?}; its key is for {expected} alone")]
@@ -53,6 +53,12 @@ pub enum TokenError {
         /// What the token says.
         actual: String,
     },
+    /// Made for an audience, and whoever asks names none.
+    #[error("the result is for {audience:?}; name it with --audience if that is who you are")]
+    NotNamed {
+        /// The result's.
+        audience: String,
+    },
     /// Valid no longer.
     #[error("expired at {expired_s}, now is {now_s} (seconds since the Unix epoch)")]
     Expired {
@@ -77,6 +83,13 @@ pub enum TokenError {
         /// Now.
         now_s: u64,
     },
+}
+
+fn unknown_key(kid: Option<&str>) -> String {
+    match kid {
+        Some(kid) => format!("no trusted key has kid {kid:?}"),
+        None => "the token names no key (kid)".to_owned(),
+    }
 }
 
 #[derive(Serialize, Deserialize)]

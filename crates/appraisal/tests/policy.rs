@@ -50,6 +50,39 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
         ("devices = 8", "devices = ", "host.devices", 8),
         ("devices = 8", "devices = 0", "host.devices", 8),
         ("devices = 8", "devices = 8\nmin_devices = 9", "host.min_devices", 9),
+        ("devices = 8", "devices = 65", "host.devices", 8),
+        ("devices = 8", "min_devices = 65", "host.min_devices", 8),
+        ("max_age_s = 3600", "min_samples = 65_537", "session.min_samples", 12),
+        (
+            "min_tensor_ops_per_s = 1_200",
+            "min_local_tensor_ops_per_s = 2_200",
+            "device.min_local_tensor_ops_per_s",
+            5,
+        ),
+        (
+            "devices = 8",
+            "devices = 8\nmin_tensor_ops_per_s = 16_000_000_000_000_000",
+            "host.min_tensor_ops_per_s",
+            9,
+        ),
+        (
+            "devices = 8",
+            "min_tensor_ops_per_s = 127_000_000_000_000_000",
+            "host.min_tensor_ops_per_s",
+            8,
+        ),
+        (
+            "class = \"h200\"\nmin_tensor_ops_per_s = 1_200_000_000_000_000",
+            "claim_must_fit = false",
+            "device.claim_must_fit",
+            4,
+        ),
+        (
+            "class = \"h200\"\nmin_tensor_ops_per_s = 1_200_000_000_000_000",
+            "class = \"cpu\"",
+            "device.class",
+            4,
+        ),
         ("class = \"h200\"", "class = \"h300\"", "device.class", 4),
         (
             "class = \"h200\"",
@@ -99,4 +132,21 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
         );
         assert_eq!(error.file, "policy.toml");
     }
+}
+
+/// Any least figure makes a class without figures a question that has an answer.
+#[test]
+fn a_cpu_is_asked_for_with_any_least_figure() {
+    for key in [
+        "memory_bytes",
+        "bandwidth_bytes_per_s",
+        "tensor_ops_per_s",
+        "local_tensor_ops_per_s",
+    ] {
+        parse(&format!("[device]\nclass = \"cpu\"\nmin_{key} = 1\n")).expect(key);
+        parse(&format!("[device]\nclaim_must_fit = false\nmin_{key} = 1\n")).expect(key);
+    }
+    parse("[host]\ndevices = 64\n[session]\nmin_samples = 65_536\n").expect("what a session can be at most");
+    parse("[device]\nclass = \"h200\"\n[host]\ndevices = 8\nmin_tensor_ops_per_s = 15_000_000_000_000_000\n")
+        .expect("met");
 }

@@ -7,9 +7,15 @@ use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::report::{html, json, junit, markdown};
 use appraisal::telemetry::Telemetry;
-use appraisal::{Appraisal, Subject, appraise};
+use appraisal::{Appraisal, HeldAgainst, Subject, appraise};
 use integration_tests::{attester, cpu, run, settings};
+use protocol::bytes::Nonce;
 use protocol::cbor::Label;
+use protocol::challenge::Challenge;
+use protocol::frame::MessageType;
+use testkit::cast;
+use testkit::peer::{Action, HonestPeer, Tampered, Turn};
+use testkit::rehearsal::{Opener, Rehearsal};
 use verifier::Unobserved;
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'&]]> | [x](javascript:y) `\u{202E}";
@@ -61,6 +67,7 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
     ]) {
         device.model = "NVIDIA H200".to_owned();
         device.claimed_class = Some("h200".to_owned());
+        device.held_against = profiles.named("h200").map(HeldAgainst::from);
         device.certified = Certified {
             memory_bytes: Some(figures.0),
             bandwidth_bytes_per_s: Some(figures.1),
@@ -83,6 +90,7 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
     let page = html(&appraisal);
     for part in [
         "NVIDIA H200 SXM 141 GB",
+        "the class&#39;s limits rest on 9 sessions with 3 cards, measured until 2026-11-24",
         "class=\"short\"",
         "class=\"needed\"",
         "Power: 120 to 690 W",
@@ -133,4 +141,105 @@ fn what_a_hostile_peer_says_stays_text() {
     if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
         std::fs::write(std::path::PathBuf::from(folder).join("hostile.html"), &page).expect("a write");
     }
+}
+
+/// What an affirming page says was done is what is certified, and no more.
+#[test]
+fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
+    let appraisal = appraised(&Subject::from(common::session(2)));
+    let certified = appraisal.devices[0].certified;
+    assert!(certified.tensor_ops_per_s.is_some() && certified.memory_bytes.is_none());
+    for page in [html(&appraisal), markdown(&appraisal)] {
+        assert!(page.contains("each device did the work at least as below"), "{page}");
+        assert!(
+            page.contains("nothing is certified of memory V or bandwidth B"),
+            "{page}"
+        );
+        assert!(!page.contains("held the memory"), "{page}");
+    }
+    let page = html(&appraisal);
+    assert!(page.contains("no claim: "), "the reason is given: {page}");
+    // Without a class there is nothing that a bar could be measured by.
+    assert!(!page.contains("class=\"bar\""), "{page}");
+    assert!(
+        page.contains("<th>The policy asks for</th><td>what the default does</td>"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_a_policy_asks_for_is_on_the_page_with_units() {
+    let text = "[device]\nmin_memory_bytes = 64_424_509_440\n[assumptions]\nlink_in_bytes_per_s = 32_000_000_000\n[session]\nmin_samples = 300";
+    let policy = Policy::parse("p.toml", text, &Profiles::embedded()).expect("a policy");
+    let subject = Subject::from(common::session(2));
+    let page = html(&appraise(
+        &subject,
+        &policy,
+        &Profiles::embedded(),
+        subject.evidence.started_unix_ms,
+    ));
+    for part in [
+        "device.min_memory_bytes = 60.00 GiB",
+        "assumptions.link_in_bytes_per_s = 32.00 GB/s",
+        "session.min_samples = 300",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+/// A session that ended within a fill is drawn to its end, and one without a clock not at all.
+#[test]
+fn a_timeline_goes_as_far_as_the_session_did() {
+    let mut honest = HonestPeer::new(cast::hello(&[4, 4]), |_| cast::engine());
+    honest.key = cast::attester_key();
+    let fills_late = |turn: &mut Turn<'_>| {
+        if turn.answers(MessageType::Nonce) {
+            turn.actions.truncate(1);
+            turn.actions.insert(0, Action::Wait(200_000_000));
+            turn.actions.push(Action::Wait(150_000_000));
+            turn.actions.push(Action::Close);
+        }
+    };
+    let rehearsed = Rehearsal::new(cast::request(&[(256, 2)], 8)).run(&mut Tampered::new(honest, fills_late));
+    let sealed = rehearsed.sealed();
+    let subject = Subject {
+        evidence: &rehearsed.evidence,
+        session: &rehearsed.session,
+        sealed: &sealed,
+    };
+    let appraisal = appraised(&subject);
+    assert_eq!(appraisal.verdict.name(), "none");
+    let spans: Vec<_> = appraisal.devices.iter().map(|device| device.phases[0]).collect();
+    let ended = rehearsed.session.records().last().expect("records").at_ns;
+    assert!(
+        spans.iter().all(|span| !span.is_whole && span.sweep_end_ns == ended),
+        "{spans:?}"
+    );
+    // One of them had filled, the other was at it until the end.
+    let filled: Vec<bool> = spans.iter().map(|span| span.filled_ns < ended).collect();
+    assert_eq!(filled, [true, false], "{spans:?}");
+    let page = html(&appraisal);
+    assert!(page.contains("fill, iteration 0, k = 256: 0.35"), "{page}");
+    assert!(
+        page.contains("ended by the session&#39;s end") || page.contains("ended by the session's end"),
+        "{page}"
+    );
+    assert!(!page.contains(">0.00 s<"), "ticks that can be told apart");
+    assert!(page.contains("fill not ended, 2 sweeps not ended"), "{page}");
+    assert!(page.contains("no claim: the session was not affirmed"), "{page}");
+    if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
+        std::fs::write(std::path::PathBuf::from(folder).join("ended.html"), &page).expect("a write");
+    }
+
+    let plan = cast::request(&[(4096, 2)], 8).plan(&cast::hello(&[4])).expect("a plan");
+    let challenge = Challenge::sign(plan, Nonce([7; 32]), 1_000, 2_000, &cast::verifier_key());
+    let mut honest = HonestPeer::new(cast::hello(&[4]), |_| cast::engine());
+    let offline = Rehearsal::opened(Opener::Challenge(challenge)).run(&mut honest);
+    let sealed = offline.sealed();
+    let subject = Subject {
+        evidence: &offline.evidence,
+        session: &offline.session,
+        sealed: &sealed,
+    };
+    assert!(!html(&appraised(&subject)).contains("Timeline"));
 }

@@ -4,11 +4,11 @@ mod common;
 
 use appraisal::classify::Certified;
 use appraisal::policy::Policy;
-use appraisal::profile::Profiles;
+use appraisal::profile::{Profile, Profiles};
 use appraisal::reason::{Reason, Tier};
 use appraisal::report::{html, junit, markdown};
 use appraisal::result::{AttestationResult, Issuance};
-use appraisal::{DeviceAppraisal, Subject, appraise};
+use appraisal::{Appraisal, DeviceAppraisal, Subject, appraise};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::{Canonical, Label};
@@ -20,7 +20,7 @@ use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Tampered, Turn};
 use testkit::rehearsal::{Rehearsal, Rehearsed};
 use verifier::recompute::Recompute;
-use verifier::{Unobserved, verify};
+use verifier::{Attestation, Unobserved, verify};
 
 #[test]
 fn a_cpu_session_is_affirmed_live_and_from_its_evidence() {
@@ -100,7 +100,7 @@ fn policies_decide() {
             Tier::Contraindicated,
         ),
         (
-            "[device]\nclaim_must_fit = false",
+            "[device]\nclaim_must_fit = false\nmin_tensor_ops_per_s = 1",
             started,
             "minima-met",
             Tier::Affirming,
@@ -109,6 +109,102 @@ fn policies_decide() {
     ] {
         assert_eq!(code(text, now), (expected, tier), "{text}");
     }
+}
+
+/// One CPU device that says that it is something else, under `policy` and the embedded profiles with `more`.
+fn claims_to_be(engine: &str, model: &str, policy: &str, more: &[Profile]) -> Appraisal {
+    let mut devices = cpu(1);
+    devices[0].offer.engine = engine.to_owned();
+    devices[0].offer.model = model.to_owned();
+    let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
+    let known = Profiles::embedded()
+        .iter()
+        .cloned()
+        .chain(more.iter().cloned())
+        .collect();
+    let profiles = Profiles::new(known).expect("profiles");
+    let policy = Policy::parse("policy.toml", policy, &profiles).expect("a policy");
+    let now = attestation.evidence.started_unix_ms;
+    appraise(&Subject::from(&attestation), &policy, &profiles, now)
+}
+
+fn codes(device: &DeviceAppraisal) -> Vec<&'static str> {
+    device.reasons.iter().map(Reason::code).collect()
+}
+
+/// Who claims no class, or none in particular, is not what is asked for, and its figures are looked at all the same.
+#[test]
+fn no_model_is_taken_for_the_class_that_is_asked_for() {
+    let again = Profiles::embedded().named("h200").cloned().map(|h200| Profile {
+        name: "h200-too".to_owned(),
+        ..h200
+    });
+    let again = [again.expect("a class")];
+    for (model, more, expected, says) in [
+        (
+            "NVIDIA X9000",
+            &[][..],
+            "claim-unknown",
+            "\"NVIDIA X9000\" is of no known class",
+        ),
+        ("NVIDIA H200", &again, "claim-ambiguous", "may be any of h200, h200-too"),
+    ] {
+        let appraisal = claims_to_be("cuda", model, "[device]\nclass = \"h200\"", more);
+        let device = &appraisal.devices[0];
+        assert_eq!(codes(device)[..3], [expected, "wrong-class", "claim-short"], "{model}");
+        assert_eq!(device.verdict, Tier::Contraindicated);
+        assert!(device.reasons[1].to_string().contains(says), "{}", device.reasons[1]);
+        // A CPU has not the figures of an H200.
+        assert_eq!(device.held_against.as_ref().map(|held| &held.class[..]), Some("h200"));
+        assert_eq!(device.claimed_class, None);
+        // Without a class asked for it is a doubt, and no pass.
+        let appraisal = claims_to_be("cuda", model, "", more);
+        assert_eq!(
+            (appraisal.verdict, codes(&appraisal.devices[0])),
+            (Tier::Warning, vec![expected])
+        );
+    }
+}
+
+/// The engine is the Attester's word: who names a GPU is held against it.
+#[test]
+fn a_gpu_on_the_cpu_engine_is_not_taken_for_a_cpu() {
+    let appraisal = claims_to_be("cpu", "NVIDIA H200", "", &[]);
+    let device = &appraisal.devices[0];
+    assert_eq!(device.claimed_class.as_deref(), Some("h200"));
+    assert!(codes(device).contains(&"engine-mismatch"), "{:?}", device.reasons);
+    assert!(
+        !codes(device).contains(&"class-without-figures"),
+        "{:?}",
+        device.reasons
+    );
+    assert_ne!(appraisal.verdict, Tier::Affirming);
+}
+
+/// A session whose samples are too few to claim anything affirms nothing, whatever it was asked for.
+#[test]
+fn nothing_certified_is_nothing_affirmed() {
+    let mut few = settings();
+    few.request.samples = 100;
+    let (attestation, _) = run(attester(cpu(1)), &few, &Unobserved);
+    let profiles = Profiles::embedded();
+    let mut unasked = Policy::default();
+    unasked.device.claim_must_fit = false;
+    let mut least = unasked.clone();
+    least.device.min_tensor_ops_per_s = Some(1);
+    let under = |attestation: &Attestation, policy: &Policy| {
+        let now = attestation.evidence.started_unix_ms;
+        let appraisal = appraise(&Subject::from(attestation), policy, &profiles, now);
+        assert_eq!(codes(&appraisal.devices[0]), ["not-tested"]);
+        assert_eq!(appraisal.verdict, Tier::None);
+        appraisal.devices[0].reasons[0].remedy()
+    };
+    let samples = under(&attestation, &least);
+    assert_eq!(under(&attestation, &Policy::default()), samples);
+    let question = under(&attestation, &unasked);
+    assert_ne!(question, samples, "the remedy is of the cause");
+    // Nor does a session that could certify, if nothing is asked of it.
+    assert_eq!(under(common::session(2), &unasked), question);
 }
 
 #[test]

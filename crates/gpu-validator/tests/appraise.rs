@@ -6,7 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use appraisal::claim::{Tested, judge};
+use appraisal::classify::Classification;
+use appraisal::expected::{Expected, broken_by};
+use appraisal::policy::Policy;
+use appraisal::profile::Profiles;
+use appraisal::reason::Tier;
 use common::{CERTIFYING, Place, SMALL, code, json, text};
+use verifier::preset::default_assumptions;
 
 /// Evidence of one CPU session, `e.cbor`; no test changes what is in this folder.
 fn prepared() -> &'static Place {
@@ -114,7 +121,10 @@ fn a_session_that_certifies_nothing_is_none() {
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
     let reported = place.validator(&["report", "e.cbor", "--format", "md"]);
     assert_eq!(code(&reported), 2, "{}", text(&reported.stderr));
-    assert!(text(&reported.stderr).contains("device 0: none: the claim was not tested: nothing is certified of it"));
+    assert!(
+        text(&reported.stderr)
+            .contains("device 0: none: the claim was not tested: no k of at least 4096 had 256 samples")
+    );
 }
 
 /// A warning is said, and is no failure.
@@ -131,6 +141,29 @@ fn a_warning_exits_0() {
         (0, Some("warning"))
     );
     assert!(text(&reported.stderr).contains("device 0: warning: "));
+    // Unless it is to be one.
+    let strict = place.validator(&["report", "e.cbor", "--profiles", "profiles", "--strict"]);
+    assert_eq!(code(&strict), 1);
+    assert_eq!(code(&place.validator(&["report", "e.cbor", "--strict"])), 0);
+    let keys = place.validator(&["result", "keys", "keys", "--new"]);
+    place.put("jwks.json", &keys.stdout);
+    let issue = [
+        "result",
+        "issue",
+        "e.cbor",
+        "--keys",
+        "keys",
+        "--profiles",
+        "profiles",
+        "-o",
+        "r.jwt",
+    ];
+    let verify = ["result", "verify", "r.jwt", "--jwks", "jwks.json"];
+    for (arguments, expected) in [(&issue[..], (0, 1)), (&verify, (0, 1))] {
+        let strict = [arguments, &["--strict"]].concat();
+        let codes = (code(&place.validator(arguments)), code(&place.validator(&strict)));
+        assert_eq!(codes, expected, "{arguments:?}");
+    }
 }
 
 #[test]
@@ -285,6 +318,83 @@ fn policies_are_checked_with_line_and_key() {
             (Some(line), Some(key)),
             "{policy}"
         );
+    }
+}
+
+/// A class's policy is sound, states its links, and says whether an honest device can be affirmed under it.
+#[test]
+fn a_class_has_a_policy_to_begin_from() {
+    let place = Place::new();
+    let profiles = Profiles::embedded();
+    let mut affirmed = Vec::new();
+    for profile in profiles.iter().filter(|profile| profile.capacity.is_some()) {
+        let printed = place.validator(&["policy", "default", "--class", &profile.name]);
+        let (said, toml) = (text(&printed.stderr), text(&printed.stdout));
+        assert_eq!(code(&printed), 0, "{said}");
+        let policy = Policy::parse("p.toml", &toml, &profiles).expect("a policy");
+        assert_eq!(policy.device.class.as_deref(), Some(&profile.name[..]));
+        let (assumed, capacity) = (&policy.assumptions, profile.capacity.as_ref().expect("figures"));
+        assert_eq!(
+            (
+                assumed.link_in_bytes_per_s,
+                assumed.link_out_bytes_per_s,
+                assumed.on_chip_bytes
+            ),
+            (
+                capacity.link_in_bytes_per_s,
+                capacity.link_out_bytes_per_s,
+                capacity.on_chip_bytes
+            )
+        );
+        assert!(
+            toml.contains("# The figures of ") && toml.contains("Taken for granted"),
+            "{toml}"
+        );
+        let default = default_assumptions(20);
+        let assumptions = assumed.applied_to(&default);
+        assert!(broken_by(profile, &assumptions).is_empty(), "{}", profile.name);
+        // A flawless device, judged by this policy.
+        let flawless = Expected::of(profile).expect("figures");
+        let certified = flawless.certified(&assumptions);
+        let tested = Tested {
+            dataset_bytes: flawless.dataset_bytes,
+            offered_bytes: flawless.dataset_bytes,
+            samples: flawless.samples,
+            inner_dim: 16_384,
+            assumptions,
+        };
+        // Where no rate is known there is none to be short of.
+        let classification = Classification::new(&certified, &profiles, &policy.shares);
+        let reason = judge(profile, &certified, &tested, &classification, &profiles, &policy.shares);
+        let is_affirmed = reason.tier() == Tier::Affirming;
+        assert!(is_affirmed || reason.tier() == Tier::None, "{}: {reason}", profile.name);
+        assert_eq!(
+            toml.contains("# An honest device can be affirmed under it."),
+            is_affirmed,
+            "{}",
+            profile.name
+        );
+        assert_ne!(
+            toml.contains("an honest one is not-tested"),
+            is_affirmed,
+            "{}",
+            profile.name
+        );
+        if is_affirmed {
+            affirmed.push(&profile.name[..]);
+        }
+    }
+    assert_eq!(
+        affirmed,
+        ["h200", "h100-sxm", "h100-nvl", "a100-40", "a100-80", "b200", "b300"]
+    );
+    for (class, says) in [
+        ("x1", "no class \"x1\" among h200, "),
+        ("cpu", "class cpu has no figures"),
+    ] {
+        let refused = place.validator(&["policy", "default", "--class", class]);
+        assert_eq!((code(&refused), &refused.stdout[..]), (2, &b""[..]));
+        assert!(text(&refused.stderr).contains(says), "{}", text(&refused.stderr));
     }
 }
 

@@ -86,7 +86,21 @@ fn few_cards_say_that_they_are_few() {
     let sessions = ["one0.cbor", "one1.cbor", "one2.cbor", "one3.cbor", "one4.cbor"];
     let printed = place.validator(&[&CALIBRATE[..], &sessions].concat());
     assert_eq!(code(&printed), 0, "{}", text(&printed.stderr));
-    assert!(text(&printed.stdout).contains("over sessions of 1 cards: of these cards alone, not of the class"));
+    let few = "over sessions of one card: of these alone, not of the class (few-cards)";
+    assert!(text(&printed.stdout).contains(few) && text(&printed.stderr).contains(few));
+    // And every verdict by such a profile says so.
+    place.put("profiles/x1.toml", &printed.stdout);
+    let report = json(&place.validator(&["report", "one0.cbor", "--profiles", "profiles", "--format", "json"]));
+    let device = &report["devices"][0];
+    assert!(device["findings"].to_string().contains("few-cards"), "{device}");
+    assert_eq!(
+        (
+            device["held_against"]["basis"]["cards"].as_u64(),
+            device["held_against"]["basis"]["sessions"].as_u64()
+        ),
+        (Some(1), Some(5)),
+        "{device}"
+    );
 }
 
 #[test]

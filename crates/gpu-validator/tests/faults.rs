@@ -201,12 +201,8 @@ fn standard_output_is_closed() {
     check(&[
         fault("verify", "$V verify e.cbor | true", 0, ""),
         fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
-        fault(
-            "report",
-            "$V report e.cbor --policy <(echo 'device.claim_must_fit = false') | head -c 10",
-            0,
-            "",
-        ),
+        // A session this small affirms nothing.
+        fault("report", "$V report e.cbor | head -c 10", 2, "verdict: none"),
         fault("policy default", "$V policy default | true", 0, ""),
         fault("verify --full", "$V verify e.cbor --full | true", 0, ""),
         fault("plan", "$V plan --tile-ms 2 | true", 0, ""),
@@ -239,12 +235,7 @@ fn standard_error_is_full_or_closed() {
         fault("verify", "$V verify e.cbor 2>/dev/full", 0, ""),
         fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 1, ""),
         fault("a refusal by report", "$V report c.json 2>/dev/full", 1, ""),
-        fault(
-            "report",
-            "$V report e.cbor --policy <(echo 'device.claim_must_fit = false') 2>/dev/full",
-            0,
-            "",
-        ),
+        fault("report", "$V report e.cbor 2>/dev/full", 2, ""),
         fault("an error", "$V verify missing.cbor 2>/dev/full", 2, ""),
         fault("agent", "$A $AGENT 2>/dev/full", 2, ""),
         fault("attest", "$A attest $SMALL 2>/dev/full", 0, ""),

@@ -159,10 +159,13 @@ fn what_does_not_hold_for_this_reader_is_refused() {
             &["--jwks", "jwks.json", "--audience", "others"][..],
             "aud is \"market.example\"; expected \"others\"",
         ),
-        (&["--jwks", "jwks.json"], "aud is \"market.example\"; expected \"\""),
+        (
+            &["--jwks", "jwks.json"],
+            "the result is for \"market.example\"; name it with --audience",
+        ),
         (
             &["--jwks", "others.json", "--audience", "market.example"],
-            "no trusted key has kid Some(",
+            "no trusted key has kid \"",
         ),
         (
             &[
@@ -310,7 +313,7 @@ fn forged_and_confused_tokens_are_refused() {
         (
             "a key that comes along",
             format!("{brought}.{}", encode(&stranger.sign(brought.as_bytes()))).into_bytes(),
-            "no trusted key has kid None",
+            "the token names no key (kid)",
         ),
         (
             "a changed payload",
@@ -351,6 +354,26 @@ fn key_sets_with_secrets_and_input_that_is_none_end_with_2() {
             "keys secret.json: key 0 of the set: it holds a secret",
         ),
         (&["verify", "r.jwt", "--jwks", "r.jwt"], "keys r.jwt: no JWK Set"),
+        (
+            &["issue", "e.cbor", "--key-env", "HOME"],
+            "environment variable HOME: no PKCS #8 PEM of an Ed25519",
+        ),
+        (
+            &["issue", "e.cbor", "--key-env", "HOME", "--keys", "keys"],
+            "cannot be used with",
+        ),
+        (
+            &["issue", "e.cbor", "--key", "jwks.json"],
+            "jwks.json has mode 0644; expected 0600",
+        ),
+        (&["issue", "e.cbor", "--key", "missing.pem"], "missing.pem: "),
+        (&["keys"], "required arguments were not provided"),
+        (&["keys", "--key-env", "HOME", "--new"], "cannot be used with"),
+        (
+            &["keys", "keys", "--drop", "none"],
+            "no retired key has kid \"none\"; retired are none",
+        ),
+        (&["keys", "keys", "--drop", "none", "--new"], "cannot be used with"),
         (&["verify", "r.jwt", "--jwks", "missing.json"], "missing.json"),
         (&["verify", "missing.jwt", "--jwks", "jwks.json"], "missing.jwt"),
         (
@@ -363,7 +386,7 @@ fn key_sets_with_secrets_and_input_that_is_none_end_with_2() {
         ),
         (
             &["verify", "r.jwt", "--jwks", "jwks.json", "--policy", "wrong.toml"],
-            "--policy, --profiles and --nvidia-jwks need --evidence",
+            "--policy, --profiles, --nvidia-jwks and --seen need --evidence",
         ),
         (
             &[
@@ -382,7 +405,7 @@ fn key_sets_with_secrets_and_input_that_is_none_end_with_2() {
         (&["issue", "e.cbor"], "required arguments were not provided"),
         (
             &["issue", "e.cbor", "--key-env", "NO_SUCH_KEY"],
-            "environment variable NO_SUCH_KEY holds no PKCS #8 PEM",
+            "environment variable NO_SUCH_KEY is not set; expected a PKCS #8 PEM",
         ),
         (
             &["issue", "e.cbor", "--keys", "keys", "--valid", "0s"],
@@ -398,6 +421,7 @@ fn key_sets_with_secrets_and_input_that_is_none_end_with_2() {
             (2, &b""[..]),
             "{arguments:?}: {said}"
         );
+        assert!(said.matches(" at line ").count() <= 1, "a cause is said once: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
     assert!(!place.path("missing").exists());
@@ -437,6 +461,41 @@ fn keys_are_private_and_rotate() {
         .env("SIGNING_KEY", place.text("keys/signing.pem"));
     assert_eq!(code(&issue.output().expect("the command starts")), 0);
     assert_eq!(verify("env.jwt", "new.json"), 0);
+
+    // Its set is the public half; a file of the same key gives the same, and signs.
+    let mut exported = Command::new(env!("CARGO_BIN_EXE_gpu-validator"));
+    exported.args(["result", "keys", "--key-env", "SIGNING_KEY"]);
+    exported.env("SIGNING_KEY", place.text("keys/signing.pem"));
+    let exported = exported.output().expect("the command starts");
+    assert_eq!(code(&exported), 0, "{}", text(&exported.stderr));
+    assert_eq!(json(&exported)["keys"], serde_json::json!([keys["keys"][0]]));
+    let of_file = place.validator(&["result", "keys", "--key", "keys/signing.pem"]);
+    assert_eq!(json(&of_file), json(&exported));
+    let issue = [
+        "result",
+        "issue",
+        "e.cbor",
+        "--key",
+        "keys/signing.pem",
+        "-o",
+        "file.jwt",
+    ];
+    assert_eq!(code(&place.validator(&issue)), 0);
+    assert_eq!(verify("file.jwt", "new.json"), 0);
+
+    // A retired key that is dropped vouches for nothing under the new set; the one that signs stays.
+    let kid = |index: usize| keys["keys"][index]["kid"].as_str().expect("a kid");
+    let refused = place.validator(&["result", "keys", "keys", "--drop", kid(0)]);
+    assert_eq!(code(&refused), 2);
+    assert!(text(&refused.stderr).contains("is the key that signs: rotate first"));
+    let dropped = place.validator(&["result", "keys", "keys", "--drop", kid(1)]);
+    assert_eq!(json(&dropped)["keys"], serde_json::json!([keys["keys"][0]]));
+    place.put("dropped.json", &dropped.stdout);
+    assert_eq!(
+        (verify("open.jwt", "dropped.json"), verify("new.jwt", "dropped.json")),
+        (1, 0)
+    );
+    assert_eq!(json(&place.validator(&["result", "keys", "keys"])), json(&dropped));
 
     // A folder that is there and empty is no key ring yet.
     fs::create_dir(place.path("empty")).expect("a folder");

@@ -5,7 +5,7 @@ use crate::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 /// What a bound takes for granted about hardware; a result states all of it (spec §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assumptions {
-    /// Best exact int8 rate of any known GPU, operations/s; G is this / 2k and 15 % more.
+    /// Exact int8 rate of the fastest measured GPU, operations/s; G is this / 2k and 15 % more.
     pub best_rate_ops: u64,
     /// W_in: fastest host link inwards, bytes/s.
     pub link_in_bytes: u64,

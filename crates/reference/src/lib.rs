@@ -627,7 +627,7 @@ pub fn sample_coordinates(plan: &Plan, device: &Device, k: usize, index: u64) ->
 /// The assumptions of the bounds, all in SI units (spec §6).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assumptions {
-    /// Best exact int8 rate of any known GPU, operations/s, from which G follows (spec §6).
+    /// Exact int8 rate of the fastest measured GPU, operations/s, from which G follows (spec §6).
     pub best_rate: f64,
     /// W_in: fastest host link into the device, bytes/s (spec §6).
     pub link_in: f64,
@@ -701,7 +701,7 @@ pub fn wrong_fraction(samples: u64) -> f64 {
     13.862_943_7 / samples as f64
 }
 
-/// G: bytes/s that the best known GPU regenerates at this k, +15 % (spec §6).
+/// G: bytes/s that the fastest measured GPU regenerates at this k, +15 % (spec §6).
 pub fn regenerated_rate(assumptions: &Assumptions, k: usize) -> f64 {
     1.15 * assumptions.best_rate / (2.0 * k as f64)
 }

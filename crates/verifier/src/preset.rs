@@ -82,7 +82,7 @@ impl FromStr for Preset {
     }
 }
 
-/// What claims take for granted unless told otherwise: the fastest exact int8 rate measured on any GPU so far, links of
+/// What claims take for granted unless told otherwise: the exact int8 rate of the fastest measured GPU, links of
 /// PCIe 5.0 x16, no helpers, and 128 MiB of memory on the chip (spec §6).
 #[must_use]
 pub fn default_assumptions(error_bits: u32) -> Assumptions {

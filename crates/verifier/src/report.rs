@@ -64,7 +64,7 @@ pub struct Report {
 /// The assumptions, with units.
 #[derive(Clone, Debug, Serialize)]
 pub struct AssumptionsReport {
-    /// Best exact int8 rate of any known GPU, operations/s.
+    /// Exact int8 rate of the fastest measured GPU, operations/s.
     pub best_rate_ops: u64,
     /// W_in, bytes/s.
     pub link_in_bytes_per_s: u64,
@@ -476,7 +476,7 @@ impl Report {
         let a = &self.assumptions;
         writeln!(
             f,
-            "\nassumed      best exact rate of any GPU {} (G of the bounds: that / 2k, 15 % more), links {} in and {} out, helpers {}, on-chip memory {}",
+            "\nassumed      fastest measured GPU {} (G of the bounds: that / 2k, 15 % more), links {} in and {} out, helpers {}, on-chip memory {}",
             ops_per_s(a.best_rate_ops.into()),
             bytes_per_s(a.link_in_bytes_per_s.into()),
             bytes_per_s(a.link_out_bytes_per_s.into()),

@@ -3,7 +3,7 @@
 use protocol::bounds::{Assumptions, Measured};
 use protocol::bytes::DeviceOrdinal;
 use protocol::claims::{Claims, DeviceClaims};
-use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
 use protocol::verdict::Verdict;
@@ -11,13 +11,13 @@ use protocol::verifier::{Mode, VerifierSession};
 use verifier::report::bytes_per_s;
 
 use super::phases::{PhaseSpan, phases};
-use super::{DeviceAppraisal, acting, blame};
+use super::{DeviceAppraisal, HeldAgainst, acting, blame};
 use crate::claim::{Tested, judge};
 use crate::classify::{Certified, Classification};
 use crate::finding::{FindingKind, Findings};
 use crate::policy::Policy;
 use crate::profile::{Profile, Profiles};
-use crate::reason::{Reason, Tier};
+use crate::reason::{Met, Reason, Tier, Untested};
 use crate::telemetry::Telemetry;
 
 /// In shorter windows differences between devices are noise, ns.
@@ -79,10 +79,18 @@ impl Context<'_> {
         let classification = Classification::new(&certified, self.profiles, &self.policy.shares);
         let (engine, model) = offer.map_or(("", ""), |offer| (&offer.engine, &offer.model));
         let claimed = self.profiles.claimed(engine, model);
-        let profile = match claimed[..] {
+        let claimed_class = match claimed[..] {
             [profile] => Some(profile),
             _ => None,
         };
+        let required = self
+            .policy
+            .device
+            .class
+            .as_deref()
+            .and_then(|name| self.profiles.named(name));
+        // Where no one class is claimed, what is asked for is what there is to be held against.
+        let profile = claimed_class.or(required);
         let phases = phases(self.session, device);
         let mut findings = Findings::new(self.policy);
         if let Some(offer) = offer {
@@ -91,6 +99,9 @@ impl Context<'_> {
         }
         if let Some(profile) = profile {
             findings.check_assumptions(ordinal, profile, self.assumptions);
+            if let Some(claims) = claims {
+                findings.check_local_rate(ordinal, profile, claims, self.assumptions);
+            }
         }
         self.check_neighbours(&mut findings, ordinal, &certified, profile, &classification);
         self.check_evenness(&mut findings, ordinal, &phases);
@@ -107,7 +118,11 @@ impl Context<'_> {
             reasons,
             findings: findings.list,
             model: model.to_owned(),
-            claimed_class: profile.map(|profile| profile.name.clone()),
+            claimed_class: claimed_class.map(|profile| profile.name.clone()),
+            held_against: required
+                .or(claimed_class)
+                .filter(|profile| profile.capacity.is_some())
+                .map(HeldAgainst::from),
             certified,
             classification,
             phases,
@@ -126,32 +141,29 @@ impl Context<'_> {
     ) -> Vec<Reason> {
         let asked = &self.policy.device;
         let model = offer.map(|offer| offer.model.clone()).unwrap_or_default();
+        let plan_samples = self.session.plan().map_or(0, |plan| plan.fields().samples);
         let mut reasons = Vec::new();
+        let tested = self.tested(device, offer, claims);
+        let shares = &self.policy.shares;
+        let judge = |profile| judge(profile, certified, &tested, classification, self.profiles, shares);
         if asked.claim_must_fit {
             match claimed {
-                [] => reasons.push(Reason::ClaimUnknown { model }),
-                [profile] => {
-                    if let Some(required) = asked.class.as_ref().filter(|required| **required != profile.name) {
-                        reasons.push(Reason::WrongClass {
-                            required: required.clone(),
-                            claimed: profile.name.clone(),
-                        });
-                    }
-                    let tested = self.tested(device, offer, claims);
-                    let shares = &self.policy.shares;
-                    reasons.push(judge(
-                        profile,
-                        certified,
-                        &tested,
-                        classification,
-                        self.profiles,
-                        shares,
-                    ));
-                }
+                [] => reasons.push(Reason::ClaimUnknown { model: model.clone() }),
+                [profile] => reasons.push(judge(profile)),
                 several => reasons.push(Reason::ClaimAmbiguous {
-                    model,
-                    classes: several.iter().map(|profile| profile.name.clone()).collect(),
+                    model: model.clone(),
+                    classes: names(several),
                 }),
+            }
+            let is_claimed = |required: &str| matches!(claimed, [one] if one.name == required);
+            if let Some(required) = asked.class.as_ref().filter(|required| !is_claimed(required)) {
+                reasons.push(Reason::WrongClass {
+                    required: required.clone(),
+                    model,
+                    claimed: names(claimed),
+                });
+                // Whatever it says it is, its figures say whether it could be what is asked for.
+                reasons.extend(self.profiles.named(required).map(judge));
             }
         }
         let least = [
@@ -176,14 +188,27 @@ impl Context<'_> {
                 certified.local_tensor_ops_per_s,
             ),
         ];
+        let mut met = Vec::new();
         for (key, least, certified) in least {
-            if let Some(least) = least.filter(|least| certified.unwrap_or(0) < *least) {
-                let key = key.to_owned();
-                reasons.push(Reason::BelowMinimum { key, certified, least });
+            let (Some(least), key) = (least, key.to_owned()) else {
+                continue;
+            };
+            match certified {
+                Some(certified) if certified >= least => met.push(Met { key, certified, least }),
+                // Too few samples are what the Verifier asked for, and say nothing against the device.
+                None if plan_samples < MIN_SAMPLES_FOR_CLAIM => reasons.push(Reason::NotTested {
+                    cause: Untested::Samples,
+                }),
+                certified => reasons.push(Reason::BelowMinimum { key, certified, least }),
             }
         }
         if reasons.is_empty() {
-            reasons.push(Reason::MinimaMet);
+            reasons.push(match met.is_empty() {
+                true => Reason::NotTested {
+                    cause: Untested::Question,
+                },
+                false => Reason::MinimaMet { met },
+            });
         }
         reasons
     }
@@ -279,6 +304,10 @@ impl Context<'_> {
             }
         }
     }
+}
+
+fn names(classes: &[&Profile]) -> Vec<String> {
+    classes.iter().map(|profile| profile.name.clone()).collect()
 }
 
 fn fastest_fill(claims: &DeviceClaims) -> u64 {

@@ -19,8 +19,8 @@ use self::session::{host_reasons, session_reasons};
 use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::nvidia::{Carried, NvidiaKeys};
-use crate::policy::{Effect, Limits, Policy};
-use crate::profile::Profiles;
+use crate::policy::{Limits, Policy};
+use crate::profile::{Basis, Profile, Profiles};
 use crate::reason::{Reason, Tier};
 use crate::telemetry::Telemetry;
 
@@ -72,6 +72,8 @@ pub struct Appraisal {
     pub policy_name: String,
     /// The policy's identifier, with its digest.
     pub policy_id: String,
+    /// What the policy asks for beyond the default, for people.
+    pub asked: Vec<String>,
     /// Digest of the profiles, hex.
     pub profiles_blake3: String,
     /// The session's nonce, hex, once sent.
@@ -101,6 +103,8 @@ pub struct DeviceAppraisal {
     pub model: String,
     /// The class of that model, if it is of one.
     pub claimed_class: Option<String>,
+    /// The class that its figures are held against: the one asked for, else the claimed, if it has figures.
+    pub held_against: Option<HeldAgainst>,
     /// What is certified.
     pub certified: Certified,
     /// What that says of the known classes.
@@ -109,6 +113,24 @@ pub struct DeviceAppraisal {
     pub phases: Vec<PhaseSpan>,
     /// What it says of power, clocks and temperature.
     pub telemetry: Telemetry,
+}
+
+/// A class that figures are held against, and what its limits rest on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldAgainst {
+    /// The class.
+    pub class: String,
+    /// What its limits rest on.
+    pub basis: Basis,
+}
+
+impl From<&Profile> for HeldAgainst {
+    fn from(profile: &Profile) -> Self {
+        HeldAgainst {
+            class: profile.name.clone(),
+            basis: profile.basis(),
+        }
+    }
 }
 
 /// Appraises a finished session at `now_unix_ms`. The same input gives the same appraisal anywhere.
@@ -170,6 +192,7 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
         appraised_unix_ms: now_unix_ms,
         policy_name: policy.name.clone(),
         policy_id: policy.id(),
+        asked: policy.asked(),
         profiles_blake3: profiles.digest(),
         nonce: nonce(session).map(|nonce| hex(&nonce.0)),
         limits: policy.limits.clone(),
@@ -180,6 +203,17 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
 }
 
 impl Appraisal {
+    /// Findings about the host and about each device, in order, with where they were seen.
+    pub fn all_findings(&self) -> impl Iterator<Item = (String, &Finding)> {
+        let of_devices = self.devices.iter().flat_map(|device| &device.findings);
+        self.findings.iter().chain(of_devices).map(|finding| {
+            let place = finding
+                .device
+                .map_or("host".to_owned(), |device| format!("device {device}"));
+            (place, finding)
+        })
+    }
+
     /// With NVIDIA's own attestation checked by these keys, if the evidence carries one; the verdict stays as it is.
     #[must_use]
     pub fn with_nvidia_keys(self, subject: &Subject<'_>, keys: &NvidiaKeys) -> Self {
@@ -191,8 +225,5 @@ impl Appraisal {
 }
 
 fn acting(findings: &[Finding]) -> impl Iterator<Item = Reason> {
-    findings
-        .iter()
-        .filter(|finding| finding.effect != Effect::Note)
-        .map(Reason::from)
+    findings.iter().filter_map(Reason::acting)
 }

@@ -14,33 +14,44 @@ pub struct PhaseSpan {
     pub inner_dim: u32,
     /// The fill window's start.
     pub fill_start_ns: u64,
-    /// FILLED of this device.
+    /// FILLED of this device; the session's end if it never came.
     pub filled_ns: u64,
-    /// The fill window's end: SALT v.
+    /// The fill window's end: SALT v, or the session's end.
     pub sweep_start_ns: u64,
-    /// SWEPT of this device.
+    /// SWEPT of this device; the session's end if it never came.
     pub swept_ns: u64,
-    /// The sweep window's end.
+    /// The sweep window's end, or the session's.
     pub sweep_end_ns: u64,
+    /// Whether both windows ended before the session did.
+    pub is_whole: bool,
 }
 
 /// The spans of one device, one for each iteration that began.
 pub(super) fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<PhaseSpan> {
     let Some(plan) = session.plan() else { return Vec::new() };
+    let ended_ns = session.records().last().map_or(0, |record| record.at_ns);
     let span = |(at, (iteration, windows)): (usize, (&Iteration, &Windows))| {
         let arrival = |arrivals: &[(DeviceOrdinal, u64)]| {
             let own = arrivals.iter().find(|(ordinal, _)| *ordinal == device.ordinal);
-            own.map_or(0, |(_, after_ns)| *after_ns)
+            own.map(|(_, after_ns)| *after_ns)
         };
-        let sweep_start_ns = windows.fill_start_ns + windows.fill_ns;
+        // A window of no length is one that did not end.
+        let end = |start_ns: u64, length_ns: u64| match length_ns {
+            0 => ended_ns.max(start_ns),
+            length_ns => start_ns + length_ns,
+        };
+        let fill_start_ns = windows.fill_start_ns;
+        let sweep_start_ns = end(fill_start_ns, windows.fill_ns);
+        let sweep_end_ns = end(sweep_start_ns, windows.sweep_ns);
         PhaseSpan {
             iteration: at as u32,
             inner_dim: iteration.inner_dim,
-            fill_start_ns: windows.fill_start_ns,
-            filled_ns: windows.fill_start_ns + arrival(&windows.filled_after_ns),
+            fill_start_ns,
+            filled_ns: arrival(&windows.filled_after_ns).map_or(sweep_start_ns, |after_ns| fill_start_ns + after_ns),
             sweep_start_ns,
-            swept_ns: sweep_start_ns + arrival(&windows.swept_after_ns),
-            sweep_end_ns: sweep_start_ns + windows.sweep_ns,
+            swept_ns: arrival(&windows.swept_after_ns).map_or(sweep_end_ns, |after_ns| sweep_start_ns + after_ns),
+            sweep_end_ns,
+            is_whole: windows.fill_ns > 0 && windows.sweep_ns > 0,
         }
     };
     plan.iterations()

@@ -2,14 +2,13 @@
 
 use std::fmt::Write;
 
-use verifier::report::{bytes, bytes_per_s, ops_per_s};
+use verifier::report::{Claim, DeviceReport, bytes, bytes_per_s, ops_per_s};
 
 use super::{escape, limits, meaning, parts, svg, without_reasons};
 use crate::appraise::{Appraisal, DeviceAppraisal};
-use crate::classify::{ClassFit, Figure, Relation};
-use crate::finding::Finding;
-use crate::profile::Status;
+use crate::classify::{Certified, ClassFit, Figure, Relation};
 use crate::reason::figure;
+use crate::telemetry::Telemetry;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -32,12 +31,13 @@ pub fn html(appraisal: &Appraisal) -> String {
         escape(session),
         report.mode,
         date(report.started_unix_ms),
-        meaning(appraisal.verdict)
+        meaning(appraisal)
     );
     reasons(&mut page, appraisal);
     host(&mut page, appraisal);
     for device in &appraisal.devices {
-        device_section(&mut page, device);
+        let figures = report.devices.iter().find(|figures| figures.ordinal == device.ordinal);
+        device_section(&mut page, device, figures);
     }
     let timeline = svg::timeline(&appraisal.devices);
     if !timeline.is_empty() {
@@ -117,49 +117,74 @@ fn host(page: &mut String, appraisal: &Appraisal) {
     page.push_str("</table>");
 }
 
-fn device_section(page: &mut String, device: &DeviceAppraisal) {
+fn device_section(page: &mut String, device: &DeviceAppraisal, report: Option<&DeviceReport>) {
     let _ = write!(page, "<h2>Device {}: {}</h2>", device.ordinal, escape(&device.model));
-    let claimed = device
-        .claimed_class
-        .as_deref()
-        .and_then(|class| device.classification.fit(class));
-    match claimed {
-        Some(fit) => {
-            let status = match fit.status {
-                Status::Measured => "measured with this software",
-                Status::Datasheet => "from a datasheet: nobody has measured this class with this software",
+    let held = device.held_against.as_ref();
+    let fit = held.and_then(|held| device.classification.fit(&held.class));
+    match (held, fit) {
+        (Some(held), Some(fit)) => {
+            let whose = match device.claimed_class.as_ref() == Some(&held.class) {
+                true => "It says it is a",
+                false => "It does not say so, but is asked to be a",
             };
             let _ = write!(
                 page,
-                r#"<p>It says it is a <b>{}</b> (thresholds {status}). Bar: certified; shade: what one such GPU has; mark: least it must be certified for.</p>"#,
-                escape(&fit.title)
+                r#"<p>{whose} <b>{}</b>; the class&#39;s limits rest on {}. Bar: certified; shade: what one such GPU has; mark: least it must be certified for.</p>"#,
+                escape(&fit.title),
+                escape(&held.basis.to_string())
             );
         }
-        None => page.push_str("<p>No class to hold it against: the certified figures stand for themselves.</p>"),
+        _ if device.certified == Certified::default() => page.push_str("<p>Nothing is certified of it.</p>"),
+        _ => page.push_str("<p>No class to hold it against: the certified figures stand for themselves.</p>"),
     }
-    page.push_str("<table><tr><th>Figure</th><th>Certified at least</th><th>Class has</th><th>Certified against claimed</th></tr>");
+    // A bar without a class would have nothing to be measured by.
+    let more = if fit.is_some() {
+        "<th>Class has</th><th>Certified against class</th>"
+    } else {
+        ""
+    };
+    let _ = write!(page, "<table><tr><th>Figure</th><th>Certified at least</th>{more}</tr>");
+    let claims = report.and_then(|report| report.certified.as_ref());
+    let why = |claim: Option<&Claim>| match claim {
+        Some(claim) => format!(
+            "no claim: {}",
+            escape(claim.no_claim.as_deref().unwrap_or("no reason is given"))
+        ),
+        None => "no claim: the session was not affirmed, or had no clock".to_owned(),
+    };
     for kind in Figure::ALL {
-        let margin = claimed.and_then(|fit| fit.margins.iter().find(|margin| margin.figure == kind));
+        let margin = fit.and_then(|fit| fit.margins.iter().find(|margin| margin.figure == kind));
         let value = kind.of(&device.certified);
-        let drawn = svg::bar(
-            value.unwrap_or(0) as f64,
-            margin.map(|margin| margin.needed as f64),
-            margin.map(|margin| margin.capacity as f64),
-            margin.is_none_or(|margin| margin.relation == Relation::Fits),
-        );
-        let certified = value.map_or("no claim".to_owned(), |value| figure(kind, value));
-        let has = margin.map_or("not known".to_owned(), |margin| figure(kind, margin.capacity));
-        let name = kind.name();
-        let _ = write!(
-            page,
-            r#"<tr><td>{name}</td><td>{certified}</td><td>{has}</td><td class="bars">{drawn}</td></tr>"#
-        );
+        let claim = claims.map(|claims| match kind {
+            Figure::Memory => &claims.memory_bytes,
+            Figure::Bandwidth => &claims.bandwidth_bytes_per_s,
+            Figure::Tensor => &claims.tensor_ops_per_s,
+        });
+        let certified = value.map_or_else(|| why(claim), |value| figure(kind, value));
+        let _ = write!(page, "<tr><td>{}</td><td>{certified}</td>", kind.name());
+        if let Some(margin) = margin {
+            let drawn = svg::bar(
+                value.unwrap_or(0) as f64,
+                margin.needed as f64,
+                margin.capacity as f64,
+                margin.relation == Relation::Fits,
+            );
+            let has = figure(kind, margin.capacity);
+            let _ = write!(page, r#"<td>{has}</td><td class="bars">{drawn}</td>"#);
+        } else if fit.is_some() {
+            page.push_str("<td>not known</td><td></td>");
+        }
+        page.push_str("</tr>");
     }
     let local = device.certified.local_tensor_ops_per_s;
-    let local = local.map_or("no claim".to_owned(), |value| ops_per_s(value.into()));
+    let local = local.map_or_else(
+        || why(claims.map(|claims| &claims.local_tensor_ops_per_s)),
+        |value| ops_per_s(value.into()),
+    );
+    let rest = if fit.is_some() { "<td></td><td></td>" } else { "" };
     let _ = write!(
         page,
-        r#"<tr><td>local rate T_local</td><td>{local}</td><td></td><td></td></tr></table>"#
+        "<tr><td>local rate T_local</td><td>{local}</td>{rest}</tr></table>"
     );
     let list = |fits: &[ClassFit]| match fits.is_empty() {
         true => "none".to_owned(),
@@ -172,7 +197,10 @@ fn device_section(page: &mut String, device: &DeviceAppraisal) {
         list(&classification.fits),
         list(&classification.excluded)
     );
-    let telemetry = &device.telemetry;
+    telemetry(page, &device.telemetry);
+}
+
+fn telemetry(page: &mut String, telemetry: &Telemetry) {
     let curves = [
         svg::curve(&telemetry.power_w, "Power", "W"),
         svg::curve(&telemetry.clock_mhz, "Clock", "MHz"),
@@ -208,28 +236,25 @@ fn summary(name: &str) -> &str {
 }
 
 fn findings(page: &mut String, appraisal: &Appraisal) {
-    let of_devices = appraisal.devices.iter().flat_map(|device| &device.findings);
-    let all: Vec<&Finding> = appraisal.findings.iter().chain(of_devices).collect();
     page.push_str("<h2>Findings</h2>");
-    if all.is_empty() {
+    if appraisal.all_findings().next().is_none() {
         page.push_str("<p>None.</p>");
         return;
     }
-    page.push_str(r#"<p class="soft">What labels and circumstances say: they raise doubt, and never prove anything.</p><table class="findings"><tr><th>Finding</th><th>Where</th><th>Seen</th><th>Cause and remedy</th></tr>"#);
-    for finding in all {
-        let place = finding
-            .device
-            .map_or("host".to_owned(), |device| format!("device {device}"));
+    page.push_str(
+        r#"<p class="soft">What labels and circumstances say: they raise doubt, and never prove anything.</p>"#,
+    );
+    for (place, finding) in appraisal.all_findings() {
         let _ = write!(
             page,
-            "<tr><td><code>{}</code></td><td>{place}</td><td>{}</td><td>{}. <b>Remedy:</b> {}.</td></tr>",
+            r#"<div class="finding"><p><code>{}</code> <span class="soft">{place}, {}</span> {}</p><p class="soft">{}. <b>Remedy:</b> {}.</p></div>"#,
             finding.kind.name(),
+            finding.effect.name(),
             escape(&finding.detail),
             escape(finding.kind.cause()),
             escape(finding.kind.remedy())
         );
     }
-    page.push_str("</table>");
 }
 
 fn nvidia(page: &mut String, appraisal: &Appraisal) {
@@ -259,7 +284,7 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
         ("Samples recomputed", report.samples_checked.to_string()),
         ("Error η of a device and claim", format!("2^-{}", report.error_bits)),
         (
-            "Best exact int8 rate of any GPU (gives G)",
+            "Exact int8 rate of the fastest measured GPU (gives G)",
             ops_per_s(a.best_rate_ops.into()),
         ),
         ("W_in, fastest link in", bytes_per_s(a.link_in_bytes_per_s.into())),
@@ -275,7 +300,10 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
         rows.push(("Plan", text));
     }
     for window in &report.windows {
-        let seconds = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
+        let seconds = |ns: u64| match ns {
+            0 => "not ended".to_owned(),
+            ns => format!("{:.3} s", ns as f64 / 1e9),
+        };
         let text = format!(
             "k = {}: fill {}, {} sweeps {}",
             window.inner_dim,
@@ -307,6 +335,11 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
     ] {
         rows.extend(value.as_ref().map(|value| (name, value.clone())));
     }
+    let asked = match appraisal.asked.is_empty() {
+        true => "what the default does".to_owned(),
+        false => appraisal.asked.join(", "),
+    };
+    rows.insert(1, ("The policy asks for", asked));
     page.push_str("<h2>Parameters and assumptions</h2><table>");
     for (name, value) in rows {
         let _ = write!(page, "<tr><th>{name}</th><td>{}</td></tr>", escape(&value));

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{escape, parts, without_reasons};
 use crate::appraise::Appraisal;
-use crate::reason::Tier;
+use crate::reason::{Reason, Tier};
 
 /// The appraisal as JUnit XML: contraindicated fails, none is skipped, a warning passes and says so.
 #[must_use]
@@ -18,10 +18,10 @@ pub fn junit(appraisal: &Appraisal) -> String {
         count(Tier::None)
     );
     for (title, tier, reasons) in parts(appraisal) {
-        let lines: Vec<String> = reasons.iter().map(|r| escape(&format!("{}: {r}", r.code()))).collect();
-        let text = match lines.is_empty() {
+        let line = |reason: &Reason| escape(&format!("{}: {reason}{}", reason.code(), remedy(reason.remedy())));
+        let text = match reasons.is_empty() {
             true => without_reasons(tier).to_owned(),
-            false => lines.join("\n"),
+            false => reasons.iter().map(line).collect::<Vec<_>>().join("\n"),
         };
         let _ = write!(
             xml,
@@ -36,18 +36,42 @@ pub fn junit(appraisal: &Appraisal) -> String {
         };
         xml.push_str("</testcase>\n");
     }
-    let nvidia = super::nvidia(appraisal);
+    let found: Vec<String> = appraisal
+        .all_findings()
+        .map(|(place, finding)| {
+            let (kind, detail) = (finding.kind, &finding.detail);
+            let effect = finding.effect.name();
+            escape(&format!(
+                "{place}: {} ({effect}): {detail}{}",
+                kind.name(),
+                remedy(kind.remedy())
+            ))
+        })
+        .collect();
+    let mut said = Vec::new();
+    if !found.is_empty() {
+        said.push(format!("findings\n{}", found.join("\n")));
+    }
+    let nvidia: Vec<String> = super::nvidia(appraisal)
+        .iter()
+        .map(|(name, value)| escape(&format!("{name}: {value}")))
+        .collect();
     if !nvidia.is_empty() {
-        let lines: Vec<String> = nvidia
-            .iter()
-            .map(|(name, value)| escape(&format!("{name}: {value}")))
-            .collect();
-        let _ = writeln!(
-            xml,
-            "<system-out>NVIDIA&#39;s own attestation, no part of the verdict\n{}</system-out>",
-            lines.join("\n")
-        );
+        said.push(format!(
+            "NVIDIA&#39;s own attestation, no part of the verdict\n{}",
+            nvidia.join("\n")
+        ));
+    }
+    if !said.is_empty() {
+        let _ = writeln!(xml, "<system-out>{}</system-out>", said.join("\n\n"));
     }
     xml.push_str("</testsuite></testsuites>\n");
     xml
+}
+
+fn remedy(remedy: &str) -> String {
+    match remedy {
+        "" => String::new(),
+        remedy => format!(". Remedy: {remedy}"),
+    }
 }

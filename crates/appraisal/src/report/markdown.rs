@@ -17,7 +17,7 @@ pub fn markdown(appraisal: &Appraisal) -> String {
         text,
         "# GPU attestation: {}\n\nSession `{session}`. {}\n",
         verdict.name(),
-        meaning(verdict)
+        meaning(appraisal)
     );
     for (title, tier, reasons) in parts(appraisal) {
         let _ = writeln!(text, "## {}: {}\n", plain(&title), tier.name());
@@ -47,6 +47,32 @@ pub fn markdown(appraisal: &Appraisal) -> String {
             text,
             "| {} | {model} | {memory} | {bandwidth} | {tensor} |",
             device.ordinal
+        );
+    }
+    for device in &appraisal.devices {
+        if let Some(held) = &device.held_against {
+            let _ = writeln!(
+                text,
+                "\nDevice {} is held against `{}`, whose limits rest on {}.",
+                device.ordinal, held.class, held.basis
+            );
+        }
+    }
+    if appraisal.all_findings().next().is_some() {
+        text.push_str(
+            "\n## Findings\n\n| finding | does | where | seen | cause | remedy |\n|---|---|---|---|---|---|\n",
+        );
+    }
+    for (place, finding) in appraisal.all_findings() {
+        let kind = finding.kind;
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {place} | {} | {} | {} |",
+            kind.name(),
+            finding.effect.name(),
+            plain(&finding.detail),
+            plain(kind.cause()),
+            plain(kind.remedy())
         );
     }
     let nvidia = super::nvidia(appraisal);

@@ -10,18 +10,41 @@ pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 
+use serde_json::Value;
+
 use crate::appraise::{Appraisal, DeviceAppraisal};
+use crate::classify::Figure;
+use crate::finding::Finding;
 use crate::nvidia::Carried;
 use crate::reason::{Reason, Tier};
 
-/// The appraisal as JSON, indented.
+/// The appraisal as JSON, indented; reasons with their tier, text and remedy, findings with their cause and remedy.
 ///
 /// # Panics
 ///
 /// Never: an appraisal has only strings, numbers and lists.
 #[must_use]
 pub fn json(appraisal: &Appraisal) -> String {
-    serde_json::to_string_pretty(appraisal).expect("strings, numbers and lists")
+    let mut value = serde_json::to_value(appraisal).expect("strings, numbers and lists");
+    explain(&mut value, &appraisal.reasons, &appraisal.findings);
+    for (at, device) in appraisal.devices.iter().enumerate() {
+        explain(&mut value["devices"][at], &device.reasons, &device.findings);
+    }
+    serde_json::to_string_pretty(&value).expect("strings, numbers and lists")
+}
+
+fn explain(part: &mut Value, reasons: &[Reason], findings: &[Finding]) {
+    for (at, reason) in reasons.iter().enumerate() {
+        let entry = &mut part["reasons"][at];
+        entry["tier"] = reason.tier().name().into();
+        entry["text"] = reason.to_string().into();
+        entry["remedy"] = reason.remedy().into();
+    }
+    for (at, finding) in findings.iter().enumerate() {
+        let entry = &mut part["findings"][at];
+        entry["cause"] = finding.kind.cause().into();
+        entry["remedy"] = finding.kind.remedy().into();
+    }
 }
 
 /// `text` with all that HTML and XML read as markup replaced.
@@ -43,11 +66,15 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// What a verdict means, in plain words.
-fn meaning(tier: Tier) -> &'static str {
-    match tier {
+/// What a verdict means, in plain words; of an affirming one, what is certified and no more.
+fn meaning(appraisal: &Appraisal) -> String {
+    let text = match appraisal.verdict {
         Tier::Affirming => {
-            "What was asked for is certified: in a timed session the system did the work, held the memory and read it at least this fast. Only its answers and the Verifier's clock count, nothing it says of itself."
+            return format!(
+                "What was asked for is certified: in a timed session {}. Only its answers and the Verifier's clock count, nothing \
+                 it says of itself.",
+                certified(appraisal)
+            );
         }
         Tier::Warning => {
             "The session held, but there is doubt whether the system is what it says. The reasons below say what is short and what honest causes look like. Certified figures stand."
@@ -57,6 +84,38 @@ fn meaning(tier: Tier) -> &'static str {
         }
         Tier::None => {
             "Nothing can be said: the session could not run, or was not enough to tell. This is neither a pass nor a ban; the reasons below say what stood in the way."
+        }
+    };
+    text.to_owned()
+}
+
+/// What every device of an affirmed session is certified for, as a clause.
+fn certified(appraisal: &Appraisal) -> String {
+    let parts = [
+        (Figure::Tensor, "did the work"),
+        (Figure::Memory, "held the memory"),
+        (Figure::Bandwidth, "read it"),
+    ];
+    let is_certified = |figure: Figure| {
+        appraisal
+            .devices
+            .iter()
+            .all(|device| figure.of(&device.certified).is_some())
+    };
+    let (are, are_not): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(figure, _)| is_certified(*figure));
+    let list = |words: Vec<&str>, last: &str| match words.split_last() {
+        Some((end, rest)) if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
+        _ => words.concat(),
+    };
+    let did = format!(
+        "each device {} at least as below",
+        list(are.iter().map(|part| part.1).collect(), "and")
+    );
+    match are_not.is_empty() {
+        true => did,
+        false => {
+            let names = are_not.iter().map(|part| part.0.name()).collect();
+            format!("{did}; nothing is certified of {}", list(names, "or"))
         }
     }
 }

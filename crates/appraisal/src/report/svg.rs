@@ -5,31 +5,27 @@ use std::fmt::Write;
 use crate::appraise::DeviceAppraisal;
 
 /// One bar: certified within a class's capacity, with a mark where the class's least is.
-pub(super) fn bar(certified: f64, needed: Option<f64>, capacity: Option<f64>, is_enough: bool) -> String {
-    let full = capacity.unwrap_or(certified).max(certified).max(1.0) * 1.05;
+pub(super) fn bar(certified: f64, needed: f64, capacity: f64, is_enough: bool) -> String {
+    let full = capacity.max(certified).max(1.0) * 1.05;
     let x = |value: f64| value / full * 100.0;
     let mut svg =
         String::from(r#"<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">"#);
-    if let Some(capacity) = capacity {
-        let _ = write!(
-            svg,
-            r#"<rect class="capacity" width="{:.2}" height="10"/>"#,
-            x(capacity)
-        );
-    }
+    let _ = write!(
+        svg,
+        r#"<rect class="capacity" width="{:.2}" height="10"/>"#,
+        x(capacity)
+    );
     let class = if is_enough { "certified" } else { "short" };
     let _ = write!(
         svg,
         r#"<rect class="{class}" y="2" width="{:.2}" height="6"/>"#,
         x(certified)
     );
-    if let Some(needed) = needed {
-        let _ = write!(
-            svg,
-            r#"<rect class="needed" x="{:.2}" width="0.5" height="10"/>"#,
-            x(needed)
-        );
-    }
+    let _ = write!(
+        svg,
+        r#"<rect class="needed" x="{:.2}" width="0.5" height="10"/>"#,
+        x(needed)
+    );
     svg.push_str("</svg>");
     svg
 }
@@ -43,6 +39,10 @@ pub(super) fn timeline(devices: &[DeviceAppraisal]) -> String {
     ) else {
         return String::new();
     };
+    // Without a clock there is nothing to draw.
+    if end <= start {
+        return String::new();
+    }
     let (width, row, left) = (900.0, 26.0, 70.0);
     let x = |ns: u64| left + (ns.saturating_sub(start)) as f64 / (end - start).max(1) as f64 * (width - left - 10.0);
     let height = row * devices.len() as f64 + 30.0;
@@ -58,10 +58,18 @@ pub(super) fn timeline(devices: &[DeviceAppraisal]) -> String {
             device.ordinal
         );
         for span in &device.phases {
+            let whole = if span.is_whole {
+                ""
+            } else {
+                ", ended by the session's end"
+            };
             let mut rect = |class: &str, from: u64, to: u64, what: &str| {
+                if to <= from {
+                    return;
+                }
                 let _ = write!(
                     svg,
-                    r#"<rect class="{class}" x="{:.2}" y="{y:.1}" width="{:.2}" height="18"><title>{what}, iteration {}, k = {}: {:.3} s</title></rect>"#,
+                    r#"<rect class="{class}" x="{:.2}" y="{y:.1}" width="{:.2}" height="18"><title>{what}, iteration {}, k = {}: {:.3} s{whole}</title></rect>"#,
                     x(from),
                     (x(to) - x(from)).max(0.5),
                     span.iteration,
@@ -75,12 +83,13 @@ pub(super) fn timeline(devices: &[DeviceAppraisal]) -> String {
             rect("wait", span.swept_ns, span.sweep_end_ns, "waiting for the others");
         }
     }
+    let decimals = if end - start < 1_000_000_000 { 3 } else { 2 };
     for tick in 0..=4u64 {
         let ns = start + (end - start) / 4 * tick;
         let anchor = if tick == 4 { "end" } else { "start" };
         let _ = write!(
             svg,
-            r#"<text class="tick" x="{:.1}" y="{:.1}" text-anchor="{anchor}">{:.2} s</text>"#,
+            r#"<text class="tick" x="{:.1}" y="{:.1}" text-anchor="{anchor}">{:.decimals$} s</text>"#,
             x(ns),
             height - 6.0,
             (ns - start) as f64 / 1e9

@@ -14,9 +14,10 @@ use anyhow::Context;
 use appraisal::chain::Roots;
 use appraisal::key::JwkSet;
 use appraisal::nvidia::NvidiaKeys;
-use appraisal::policy::Policy;
+use appraisal::policy::{Effect, Policy};
 use appraisal::profile::Profiles;
 use appraisal::reason::Tier;
+use appraisal::seen::Seen;
 use appraisal::{Appraisal, Subject, appraise};
 use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, SessionProgress, print_bytes};
@@ -24,6 +25,9 @@ use verifier::{Verified, VerifyError, verify};
 
 /// Longest policy, profile, key set or result that is read, bytes: all are far smaller.
 const MAX_INPUT_BYTES: u64 = 1 << 20;
+
+/// Longest registry of devices that is read, bytes: some hundred thousand devices.
+const MAX_SEEN_BYTES: u64 = 64 << 20;
 
 /// Profiles beside the built-in ones.
 #[derive(Args)]
@@ -57,6 +61,14 @@ struct RuleOptions {
     #[arg(long, value_name = "FILE")]
     nvidia_jwks: Option<PathBuf>,
 
+    /// Registry of devices, JSON: whose UUID another Attester gave before raises a finding; `report` and `issue` add theirs
+    #[arg(long, value_name = "FILE")]
+    seen: Option<PathBuf>,
+
+    /// Exit with 1 for a warning too
+    #[arg(long)]
+    strict: bool,
+
     /// Roots in PEM that the certificates (x5c) of those keys must lead to [default: the keys are trusted as they are]
     #[arg(long, value_name = "FILE", requires = "nvidia_jwks")]
     nvidia_roots: Option<PathBuf>,
@@ -67,13 +79,18 @@ struct Rules {
     policy: Policy,
     profiles: Profiles,
     nvidia: Option<NvidiaKeys>,
+    seen: Option<Seen>,
 }
 
 impl Rules {
     fn appraise(&self, subject: &Subject<'_>, now_unix_ms: u64) -> Appraisal {
         let appraisal = appraise(subject, &self.policy, &self.profiles, now_unix_ms);
-        match &self.nvidia {
+        let appraisal = match &self.nvidia {
             Some(keys) => appraisal.with_nvidia_keys(subject, keys),
+            None => appraisal,
+        };
+        match &self.seen {
+            Some(seen) => appraisal.with_seen(subject, &self.policy, seen),
             None => appraisal,
         }
     }
@@ -82,7 +99,8 @@ impl Rules {
 impl RuleOptions {
     /// Whether any rule was given.
     fn is_any(&self) -> bool {
-        self.policy.is_some() || self.profiles.profiles.is_some() || self.nvidia_jwks.is_some()
+        let is_file = self.policy.is_some() || self.nvidia_jwks.is_some() || self.seen.is_some();
+        is_file || self.profiles.profiles.is_some()
     }
 
     fn read(&self) -> anyhow::Result<Rules> {
@@ -100,11 +118,23 @@ impl RuleOptions {
             }),
             None => None,
         };
+        let seen = self.seen.as_deref().map(read_seen).transpose()?;
         Ok(Rules {
             policy,
             profiles,
             nvidia,
+            seen,
         })
+    }
+
+    /// The exit code of a verdict: a warning is no ban unless it was asked for, and what cannot be said is no pass.
+    fn exit(&self, verdict: Tier) -> Exit {
+        match verdict {
+            Tier::Warning if self.strict => Exit::Contraindicated,
+            Tier::Affirming | Tier::Warning => Exit::Affirmed,
+            Tier::Contraindicated => Exit::Contraindicated,
+            Tier::None => Exit::NoVerdict,
+        }
     }
 }
 
@@ -135,6 +165,10 @@ impl JudgeOptions {
         let rules = self.rules.read()?;
         let create = |path: &PathBuf| OutputFile::create(path, what);
         let output = self.output.as_ref().map(create).transpose()?;
+        let registry = self.rules.seen.as_deref();
+        let registry = registry
+            .map(|path| OutputFile::create(path, "a registry"))
+            .transpose()?;
         let (verified, sealed) = match read_verified(&self.evidence, &self.recompute, output.is_none())? {
             Ok(read) => read,
             Err(refused) => {
@@ -149,6 +183,11 @@ impl JudgeOptions {
             Some(file) => file.write(&bytes)?,
             None => print_bytes(&bytes)?,
         }
+        // What was seen before is in this appraisal; what is seen now is for the next.
+        if let (Some(file), Some(mut seen)) = (registry, rules.seen) {
+            seen.record(&subject, &appraisal);
+            file.write(seen.to_json().as_bytes())?;
+        }
         for reason in &appraisal.reasons {
             cli::tell(format_args!("{}: {reason}", reason.tier().name()));
         }
@@ -161,8 +200,14 @@ impl JudgeOptions {
                 ));
             }
         }
+        for (place, finding) in appraisal.all_findings() {
+            // What acts on the verdict is among the reasons.
+            if finding.effect == Effect::Note {
+                cli::tell(format_args!("{place}: {}: {}", finding.kind.name(), finding.detail));
+            }
+        }
         cli::tell(format_args!("verdict: {}", appraisal.verdict.name()));
-        Ok(exit(appraisal.verdict))
+        Ok(self.rules.exit(appraisal.verdict))
     }
 }
 
@@ -183,13 +228,14 @@ fn read_verified(
     }
 }
 
-/// The exit code of a verdict: a warning is no ban, and what cannot be said is no pass.
-fn exit(verdict: Tier) -> Exit {
-    match verdict {
-        Tier::Affirming | Tier::Warning => Exit::Affirmed,
-        Tier::Contraindicated => Exit::Contraindicated,
-        Tier::None => Exit::NoVerdict,
+/// The registry in a file; an empty one where there is no file yet.
+fn read_seen(file: &Path) -> anyhow::Result<Seen> {
+    let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    if std::fs::symlink_metadata(file).is_err_and(|error| missing(&error)) {
+        return Ok(Seen::default());
     }
+    let text = read_limited_text(file, MAX_SEEN_BYTES)?;
+    Seen::parse(&text).with_context(|| format!("registry {}", file.display()))
 }
 
 /// The public keys in a file.
@@ -199,16 +245,20 @@ fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
 
 /// The bytes of a file of at most [`MAX_INPUT_BYTES`]; no more are read, whatever it is.
 fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
+    read_limited(file, MAX_INPUT_BYTES)
+}
+
+fn read_limited(file: &Path, limit_bytes: u64) -> anyhow::Result<Vec<u8>> {
     let context = || file.display().to_string();
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(context)?;
     opened
-        .take(MAX_INPUT_BYTES + 1)
+        .take(limit_bytes + 1)
         .read_to_end(&mut bytes)
         .with_context(context)?;
     anyhow::ensure!(
-        bytes.len() as u64 <= MAX_INPUT_BYTES,
-        "{} is longer than {MAX_INPUT_BYTES} bytes",
+        bytes.len() as u64 <= limit_bytes,
+        "{} is longer than {limit_bytes} bytes",
         file.display()
     );
     Ok(bytes)
@@ -216,7 +266,11 @@ fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// The text of a file of at most [`MAX_INPUT_BYTES`].
 fn read_text(file: &Path) -> anyhow::Result<String> {
-    let bytes = read_bytes(file)?;
+    read_limited_text(file, MAX_INPUT_BYTES)
+}
+
+fn read_limited_text(file: &Path, limit_bytes: u64) -> anyhow::Result<String> {
+    let bytes = read_limited(file, limit_bytes)?;
     String::from_utf8(bytes).with_context(|| format!("{} is no text in UTF-8", file.display()))
 }
 

@@ -1,13 +1,22 @@
-//! `gpu-validator policy`: policies checked, and one to begin from.
+//! `gpu-validator policy`: policies checked, and ones to begin from.
 
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
+use anyhow::bail;
+use appraisal::classify::Figure;
+use appraisal::expected::{is_showable, own_assumptions};
 use appraisal::policy::Policy;
+use appraisal::profile::{Kind, Profile};
 use clap::Subcommand;
 use cli::{Exit, print_json, print_text};
 use serde_json::json;
+use verifier::preset::default_assumptions;
 
 use super::{ProfileOptions, read_text};
+
+/// Error bits of the standard session, and its samples: what the comment on a class's policy is computed with.
+const STANDARD: (u32, u32) = (20, 1_024);
 
 /// What can be done with policies.
 #[derive(Subcommand)]
@@ -15,6 +24,7 @@ use super::{ProfileOptions, read_text};
     after_help = "Exit codes: 0 sound, 2 not: the error names file, line, column and key.\n\n\
     Examples:\n  \
     gpu-validator policy default > policy.toml\n  \
+    gpu-validator policy default --class a100-80 > policy.toml\n  \
     gpu-validator policy check policy.toml"
 )]
 pub(crate) enum PolicyCommand {
@@ -30,8 +40,15 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print the default policy, to begin one from
-    Default,
+    /// Print the default policy, or one for a class, to begin one from
+    Default {
+        /// Ask for this class, and assume its own links and on-chip memory
+        #[arg(long, value_name = "NAME")]
+        class: Option<String>,
+
+        #[command(flatten)]
+        profiles: ProfileOptions,
+    },
 }
 
 pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<Exit> {
@@ -51,7 +68,64 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<Exit> {
                 }
             }
         }
-        PolicyCommand::Default => print_text(Policy::default().to_toml())?,
+        PolicyCommand::Default { class: None, .. } => print_text(Policy::default().to_toml())?,
+        PolicyCommand::Default {
+            class: Some(class),
+            profiles,
+        } => {
+            let profiles = profiles.read()?;
+            match profiles.named(class) {
+                Some(profile) if profile.kind == Kind::Gpu => print_text(ClassPolicy(profile))?,
+                Some(_) => bail!("class {class} has no figures to be held against: ask for least figures instead"),
+                None => {
+                    let known: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
+                    bail!("no class {class:?} among {}", known.join(", "));
+                }
+            }
+        }
     }
     Ok(Exit::Affirmed)
+}
+
+/// A policy for a class, with comments that say what it takes for granted.
+struct ClassPolicy<'a>(&'a Profile);
+
+impl fmt::Display for ClassPolicy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let profile = self.0;
+        let default = default_assumptions(STANDARD.0);
+        let policy = Policy::for_class(profile, &default);
+        let assumptions = own_assumptions(profile, &default).applied_to(&default);
+        let mut taken = format!(
+            "# The figures of {}. Taken for granted is that nothing in the host has faster links or more\n\
+             # on-chip memory than such a device, and that no GPU that helps from elsewhere is faster than the rate assumed.\n\
+             # A host with faster slots, or one that nobody looked at, can break this: the bounds then promise too much.\n",
+            profile.title
+        );
+        if policy.assumptions.on_chip_bytes.is_none() {
+            taken += "# How much on-chip memory it has is not known: the evidence's assumption stays.\n";
+        }
+        let unshown: Vec<&str> = Figure::ALL
+            .into_iter()
+            .filter(|figure| !is_showable(profile, *figure, &policy.shares, &assumptions, STANDARD.1))
+            .map(Figure::name)
+            .collect();
+        let _ = match unshown.is_empty() {
+            true => writeln!(taken, "# An honest device can be affirmed under it."),
+            false => writeln!(
+                taken,
+                "# Even so no such device can be certified for enough {}: an honest one is not-tested.\n\
+                 # Only slower links, where the host is known to have no faster ones, or a slower best rate change that.",
+                unshown.join(" and ")
+            ),
+        };
+        writeln!(
+            f,
+            "# Begun for class {}, whose limits rest on {}.",
+            profile.name,
+            profile.basis()
+        )?;
+        let text = policy.to_toml();
+        f.write_str(&text.replace("[assumptions]\n", &format!("[assumptions]\n{taken}")))
+    }
 }

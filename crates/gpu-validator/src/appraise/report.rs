@@ -9,7 +9,7 @@ use super::JudgeOptions;
 /// Options of `gpu-validator report`.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, 2 none, or usage, input or output.\n\n\
+    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, with --strict a warning too, 2 none, or usage, input or output.\n\n\
     Examples:\n  \
     gpu-validator report e.cbor -o report.html\n  \
     gpu-validator report e.cbor --format md --policy policy.toml"

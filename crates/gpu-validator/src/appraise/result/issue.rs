@@ -7,15 +7,17 @@ use std::time::Duration;
 use anyhow::Context;
 use appraisal::key_ring::KeyRing;
 use appraisal::result::{AttestationResult, Issuance};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use cli::Exit;
 
+use super::keys::OneKey;
 use crate::appraise::JudgeOptions;
 
 /// Options of `gpu-validator result issue`.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, 2 none, or usage, input or output. A result is \
+    group(ArgGroup::new("signing").args(["keys", "key", "key_env"]).required(true)),
+    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, with --strict a warning too, 2 none, or usage, input or output. A result is \
     signed whatever the verdict, unless the evidence is refused.\n\n\
     Examples:\n  \
     gpu-validator result issue e.cbor --keys keys/ --audience market.example -o result.jwt\n  \
@@ -25,8 +27,12 @@ pub(crate) struct Options {
     #[command(flatten)]
     judge: JudgeOptions,
 
+    /// Folder of signing keys, as `result keys` makes them
+    #[arg(long, value_name = "FOLDER")]
+    keys: Option<PathBuf>,
+
     #[command(flatten)]
-    key: KeyOptions,
+    one: OneKey,
 
     /// jwt (text) or cwt (bytes)
     #[arg(long, value_name = "FORMAT", default_value = "jwt")]
@@ -45,18 +51,6 @@ pub(crate) struct Options {
     valid: Duration,
 }
 
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct KeyOptions {
-    /// Folder of signing keys, as `result keys` makes them
-    #[arg(long, value_name = "FOLDER")]
-    keys: Option<PathBuf>,
-
-    /// Environment variable that holds the signing key, PKCS #8 PEM
-    #[arg(long, value_name = "VARIABLE")]
-    key_env: Option<String>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Jwt,
@@ -64,10 +58,10 @@ enum Format {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let keys = match (&options.key.keys, &options.key.key_env) {
+    let keys = match (&options.keys, options.one.read()?) {
         (Some(folder), _) => KeyRing::load(folder)?,
-        (None, Some(variable)) => KeyRing::from_env(variable)?,
-        (None, None) => anyhow::bail!("neither --keys nor --key-env"),
+        (None, Some(ring)) => ring,
+        (None, None) => anyhow::bail!("neither --keys nor --key nor --key-env"),
     };
     anyhow::ensure!(
         options.valid.as_secs() > 0,

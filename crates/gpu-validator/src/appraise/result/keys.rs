@@ -1,25 +1,64 @@
-//! `gpu-validator result keys`: signing keys made, rotated, and their public halves printed.
+//! `gpu-validator result keys`: signing keys made, rotated, dropped, and their public halves printed.
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use appraisal::key::Algorithm;
-use appraisal::key_ring::KeyRing;
-use clap::{Args, ValueEnum};
+use appraisal::key_ring::{KeyRing, KeyRingError};
+use clap::{ArgGroup, Args, ValueEnum};
 use cli::{Exit, print_text};
 
 /// Options of `gpu-validator result keys`.
 #[derive(Args)]
+#[command(
+    group(ArgGroup::new("source").args(["folder", "key", "key_env"]).required(true)),
+    after_help = "Exit codes: 0 done, 2 usage, input or output.\n\n\
+    Examples:\n  \
+    gpu-validator result keys keys/ --new > jwks.json\n  \
+    gpu-validator result keys keys/ --drop KID > jwks.json\n  \
+    gpu-validator result keys --key-env SIGNING_KEY > jwks.json"
+)]
 pub(crate) struct Options {
     /// The folder
-    folder: PathBuf,
+    folder: Option<PathBuf>,
+
+    #[command(flatten)]
+    one: OneKey,
 
     /// Make a new key that signs from here on; the public halves of older ones stay in the set
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["drop", "key", "key_env"])]
     new: bool,
 
     /// Algorithm of a new key
     #[arg(long, value_name = "ALG", default_value = "eddsa", requires = "new")]
     algorithm: AlgorithmChoice,
+
+    /// Drop this retired key: what it signed counts no more for whoever gets the new set
+    #[arg(long, value_name = "KID", conflicts_with_all = ["key", "key_env"])]
+    drop: Option<String>,
+}
+
+/// One signing key that lies in no folder of keys.
+#[derive(Args)]
+pub(super) struct OneKey {
+    /// File that holds the signing key, PKCS #8 PEM, readable by its owner alone
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+
+    /// Environment variable that holds the signing key, PKCS #8 PEM
+    #[arg(long, value_name = "VARIABLE")]
+    key_env: Option<String>,
+}
+
+impl OneKey {
+    /// The key that is named, if one is.
+    pub(super) fn read(&self) -> Result<Option<KeyRing>, KeyRingError> {
+        match (&self.key, &self.key_env) {
+            (Some(file), _) => KeyRing::from_file(file).map(Some),
+            (None, Some(variable)) => KeyRing::from_env(variable).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -31,17 +70,19 @@ enum AlgorithmChoice {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let (folder, algorithm) = (
-        &options.folder,
-        match options.algorithm {
-            AlgorithmChoice::Eddsa => Algorithm::EdDsa,
-            AlgorithmChoice::Es256 => Algorithm::Es256,
+    let algorithm = match options.algorithm {
+        AlgorithmChoice::Eddsa => Algorithm::EdDsa,
+        AlgorithmChoice::Es256 => Algorithm::Es256,
+    };
+    let keys = match (&options.folder, options.one.read()?) {
+        (Some(folder), _) => match (&options.drop, options.new, KeyRing::is_in(folder)) {
+            (Some(kid), ..) => KeyRing::drop_retired(folder, kid)?,
+            (None, false, _) => KeyRing::load(folder)?,
+            (None, true, true) => KeyRing::rotate(folder, algorithm)?,
+            (None, true, false) => KeyRing::create(folder, algorithm)?,
         },
-    );
-    let keys = match (options.new, KeyRing::is_in(folder)) {
-        (false, _) => KeyRing::load(folder)?,
-        (true, true) => KeyRing::rotate(folder, algorithm)?,
-        (true, false) => KeyRing::create(folder, algorithm)?,
+        (None, Some(ring)) => ring,
+        (None, None) => bail!("neither a folder nor --key nor --key-env"),
     };
     print_text(format_args!("{}\n", keys.jwks().to_json()))?;
     Ok(Exit::Affirmed)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use appraisal::audit::{Audit, Pair};
+use appraisal::profile::Basis;
 use appraisal::result::{AttestationResult, PRIVATE_CLAIM, Submodule};
 use protocol::cbor::sendable_text;
 use serde_json::Value;
@@ -44,18 +45,39 @@ impl fmt::Display for ResultText<'_> {
         }
         for (name, submod) in &result.submods {
             line(name, submod.ear_status.name())?;
-            for reason in claims(submod)
-                .get("reasons")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
+            for reason in list(submod, "reasons") {
                 let of = |key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default();
                 line("", &format!("{}: {}", of("code"), of("text")))?;
+                if !of("remedy").is_empty() {
+                    line("", &format!("  remedy: {}", of("remedy")))?;
+                }
+            }
+            for finding in list(submod, "findings") {
+                let of = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
+                // What acts on the verdict is among the reasons.
+                if of("effect") == "note" {
+                    line("", &format!("{} (note): {}", of("kind"), of("detail")))?;
+                    line("", &format!("  remedy: {}", of("remedy")))?;
+                }
+            }
+            if let Some(held) = claims(submod).get("held_against") {
+                let basis = serde_json::from_value::<Basis>(held["basis"].clone());
+                let class = held["class"].as_str().unwrap_or_default();
+                if let Ok(basis) = basis {
+                    line("", &format!("held against {class}: {basis}"))?;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn list<'a>(submod: &'a Submodule, claim: &str) -> impl Iterator<Item = &'a Value> {
+    claims(submod)
+        .get(claim)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn claims(submod: &Submodule) -> &Value {

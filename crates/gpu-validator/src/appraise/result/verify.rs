@@ -15,7 +15,7 @@ use protocol::bytes::unhex;
 use serde_json::json;
 
 use super::text::{AuditText, ResultText};
-use crate::appraise::{RuleOptions, exit, now_unix_ms, read_bytes, read_keys, read_verified};
+use crate::appraise::{RuleOptions, now_unix_ms, read_bytes, read_keys, read_verified};
 
 /// First byte of a tagged COSE_Sign1 (RFC 9052 §2); no JWT begins with it.
 const COSE_SIGN1_TAG: u8 = 0xD2;
@@ -23,8 +23,8 @@ const COSE_SIGN1_TAG: u8 = 0xD2;
 /// Options of `gpu-validator result verify`.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, refused, or not what the evidence comes to, \
-    2 none, or usage, input or output.\n\n\
+    after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, refused, or not what the evidence comes to, with --strict a \
+    warning too, 2 none, or usage, input or output.\n\n\
     Examples:\n  \
     gpu-validator result verify result.jwt --jwks jwks.json --audience market.example\n  \
     gpu-validator result verify result.cwt --jwks jwks.json --max-age 1h --json\n  \
@@ -82,7 +82,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let is_judged_again = options.evidence.is_some();
     anyhow::ensure!(
         is_judged_again || !options.rules.is_any(),
-        "--policy, --profiles and --nvidia-jwks need --evidence: without it nothing is judged again"
+        "--policy, --profiles, --nvidia-jwks and --seen need --evidence: without it nothing is judged again"
     );
     let token = read_bytes(&options.result)?;
     let keys = read_keys(&options.jwks)?;
@@ -130,7 +130,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             cli::tell("the result is not what the evidence comes to");
             Ok(Exit::Contraindicated)
         }
-        _ => Ok(exit(result.ear_status)),
+        _ => Ok(options.rules.exit(result.ear_status)),
     }
 }
 

@@ -1,0 +1,195 @@
+//! What a flawless, idle device of a class is certified for in a standard session, by the protocol's own bounds (spec §6).
+//!
+//! Measured classes give their lowest expected fill and sweep. For others the shares of the datasheet are those that three
+//! H200 reached of theirs (`profiles/h200.toml`): nobody has measured another class.
+
+use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
+use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+
+use crate::classify::{Certified, Figure, Shares, needed};
+use crate::policy::AssumptionsPolicy;
+use crate::profile::Profile;
+
+/// Share of a class's memory that a session's dataset takes.
+const DATASET_SHARE: f64 = 0.99;
+/// Sweep, as a share of the datasheet's bandwidth.
+const SWEEP_SHARE: f64 = 0.94;
+/// Fill, as a share of the datasheet's int8 peak: lowest and highest.
+const FILL_SHARES: (f64, f64) = (0.66, 0.70);
+/// Fill at the k of the short iterations, as a share of that at the k of memory.
+const SHORT_FILL_SHARE: f64 = 0.88;
+/// k of the standard preset's iteration for V, B and T, and its sweeps.
+const LONG: (u32, u32) = (16_384, 32);
+/// k of the standard preset's two iterations for T_local, and the sweeps of each.
+const SHORT: (u32, u32) = (2_048, 4);
+
+/// A flawless device of a class, at work in a standard session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// N, bytes.
+    pub dataset_bytes: u64,
+    /// Sweeps, bytes/s.
+    pub sweep_bytes_per_s: u64,
+    /// Fill at k = 16384, operations/s; `None` where the class's rate is not known.
+    pub fill_ops_per_s: Option<u64>,
+    /// Samples a device and k.
+    pub samples: u32,
+}
+
+impl Expected {
+    /// Of a device of this class with the standard preset's 1024 samples; `None` for a class without figures.
+    #[must_use]
+    pub fn of(profile: &Profile) -> Option<Self> {
+        let capacity = profile.capacity.as_ref()?;
+        let share = |figure: u64, share: f64| (figure as f64 * share) as u64;
+        let measured = profile.measured.as_ref();
+        Some(Expected {
+            dataset_bytes: share(capacity.memory_bytes, DATASET_SHARE),
+            sweep_bytes_per_s: measured.map_or(share(capacity.bandwidth_bytes_per_s, SWEEP_SHARE), |m| {
+                m.sweep_low_bytes_per_s
+            }),
+            fill_ops_per_s: measured
+                .map(|m| m.fill_low_ops_per_s)
+                .or(capacity.int8_ops_per_s.map(|peak| share(peak, FILL_SHARES.0))),
+            samples: 1_024,
+        })
+    }
+
+    /// What such a device is certified for in a standard session.
+    #[must_use]
+    pub fn certified(&self, assumptions: &Assumptions) -> Certified {
+        let standard = [(LONG, 1), (SHORT, 2)].map(|((inner_dim, sweeps), iterations)| {
+            let iteration = MeasuredIteration {
+                sweeps,
+                fill_ns: 0,
+                sweep_ns: 0,
+            };
+            Measured {
+                inner_dim,
+                samples: self.samples,
+                dataset_bytes: self.dataset_bytes,
+                iterations: vec![iteration; iterations],
+            }
+        });
+        self.certified_in(&standard, assumptions)
+    }
+
+    /// What such a device is certified for in a session of these groups, whose times are not looked at.
+    #[must_use]
+    pub fn certified_in<'a>(
+        &self,
+        groups: impl IntoIterator<Item = &'a Measured>,
+        assumptions: &Assumptions,
+    ) -> Certified {
+        let groups: Vec<Measured> = groups.into_iter().map(|group| self.timed(group)).collect();
+        let best = |claim: fn(&Measured, &Assumptions) -> Option<u64>| {
+            groups.iter().filter_map(|group| claim(group, assumptions)).max()
+        };
+        Certified {
+            memory_bytes: best(Measured::memory_bytes),
+            bandwidth_bytes_per_s: best(Measured::bandwidth_bytes),
+            tensor_ops_per_s: best(Measured::tensor_ops),
+            local_tensor_ops_per_s: best(Measured::local_tensor_ops),
+        }
+    }
+
+    /// The same group with this device's times.
+    fn timed(&self, group: &Measured) -> Measured {
+        let ns = |count: f64, per_s: f64| (count / per_s * 1e9) as u64;
+        let dataset = group.dataset_bytes as f64;
+        let operations = 2.0 * f64::from(group.inner_dim) * dataset;
+        let share = match group.inner_dim < MIN_INNER_DIM_FOR_MEMORY {
+            true => SHORT_FILL_SHARE,
+            false => 1.0,
+        };
+        // Without a rate there is no window, and no claim of T.
+        let fill_ns = self
+            .fill_ops_per_s
+            .map_or(0, |rate| ns(operations, rate as f64 * share));
+        let timed = |iteration: &MeasuredIteration| MeasuredIteration {
+            fill_ns,
+            sweep_ns: ns(dataset * f64::from(iteration.sweeps), self.sweep_bytes_per_s as f64),
+            ..*iteration
+        };
+        Measured {
+            iterations: group.iterations.iter().map(timed).collect(),
+            ..group.clone()
+        }
+    }
+}
+
+/// Whether a flawless device of the class is certified for what it needs of `figure`; true for a class without the figure.
+#[must_use]
+pub fn is_showable(
+    profile: &Profile,
+    figure: Figure,
+    shares: &Shares,
+    assumptions: &Assumptions,
+    samples: u32,
+) -> bool {
+    let (Some(expected), Some(needed)) = (Expected::of(profile), needed(profile, shares, figure)) else {
+        return true;
+    };
+    // T does not depend on links: what is short of it is short, and no rate is known of classes without a peak.
+    if figure == Figure::Tensor {
+        return true;
+    }
+    let certified = Expected { samples, ..expected }.certified(assumptions);
+    figure.of(&certified).is_some_and(|most| most >= needed)
+}
+
+/// Highest rate that a device of the class is known or expected to reach, operations/s.
+#[must_use]
+pub fn highest_rate(profile: &Profile) -> Option<u64> {
+    let peak = profile.capacity.as_ref().and_then(|capacity| capacity.int8_ops_per_s);
+    let measured = profile.measured.as_ref().map(|m| m.fill_high_ops_per_s);
+    measured.or(peak.map(|peak| (peak as f64 * FILL_SHARES.1) as u64))
+}
+
+/// What of `assumptions` a device of the class breaks: which, what is assumed, what it has.
+#[must_use]
+pub fn broken_by(profile: &Profile, assumptions: &Assumptions) -> Vec<(Assumed, u64, u64)> {
+    let Some(capacity) = &profile.capacity else {
+        return Vec::new();
+    };
+    let all = [
+        (Assumed::OnChip, assumptions.on_chip_bytes, capacity.on_chip_bytes),
+        (Assumed::LinkIn, assumptions.link_in_bytes, capacity.link_in_bytes_per_s),
+        (
+            Assumed::LinkOut,
+            assumptions.link_out_bytes,
+            capacity.link_out_bytes_per_s,
+        ),
+        (Assumed::BestRate, assumptions.best_rate_ops, highest_rate(profile)),
+    ];
+    all.into_iter()
+        .filter_map(|(which, assumed, has)| Some((which, assumed, has.filter(|has| *has > assumed)?)))
+        .collect()
+}
+
+/// An assumption that a class has a figure for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assumed {
+    /// C.
+    OnChip,
+    /// W_in.
+    LinkIn,
+    /// W_out.
+    LinkOut,
+    /// What G follows from.
+    BestRate,
+}
+
+/// The class's own links and on-chip memory as assumptions, and its int8 peak where the default rate is below what it does.
+#[must_use]
+pub fn own_assumptions(profile: &Profile, default: &Assumptions) -> AssumptionsPolicy {
+    let capacity = profile.capacity.as_ref();
+    let is_faster = highest_rate(profile).is_some_and(|rate| rate > default.best_rate_ops);
+    AssumptionsPolicy {
+        best_rate_ops_per_s: capacity.and_then(|c| c.int8_ops_per_s).filter(|_| is_faster),
+        link_in_bytes_per_s: capacity.and_then(|c| c.link_in_bytes_per_s),
+        link_out_bytes_per_s: capacity.and_then(|c| c.link_out_bytes_per_s),
+        on_chip_bytes: capacity.and_then(|c| c.on_chip_bytes),
+        ..AssumptionsPolicy::default()
+    }
+}

@@ -1,0 +1,155 @@
+//! Which Attester gave which device's UUID: a registry beside the sessions, for the finding `uuid-elsewhere`.
+//!
+//! UUIDs are labels: anyone can write another's. What the registry says raises doubt, and proves nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use protocol::verdict::Verdict;
+
+use crate::appraise::{Appraisal, Subject};
+use crate::finding::{Finding, FindingKind, label};
+use crate::policy::Policy;
+use crate::reason::Reason;
+
+/// Version of the registry's form.
+const VERSION: u32 = 1;
+
+/// Under which Attesters' keys each UUID was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    version: u32,
+    /// By UUID, then by the Attester's key, hex.
+    devices: BTreeMap<String, BTreeMap<String, Sighting>>,
+}
+
+/// When an Attester first gave a UUID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sighting {
+    /// The session's id, hex.
+    pub session: String,
+    /// When it was recorded here, s since the Unix epoch.
+    pub recorded_unix_s: u64,
+}
+
+/// Why a file is no registry.
+#[derive(Debug, thiserror::Error)]
+pub enum SeenError {
+    /// Not the JSON it should be.
+    #[error("no registry of devices: {0}")]
+    Malformed(serde_json::Error),
+    /// Of another version.
+    #[error("a registry of version {actual}; expected {VERSION}")]
+    Version {
+        /// The file's.
+        actual: u32,
+    },
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen {
+            version: VERSION,
+            devices: BTreeMap::new(),
+        }
+    }
+}
+
+impl Seen {
+    /// The registry in JSON text.
+    ///
+    /// # Errors
+    ///
+    /// [`SeenError`]; nothing is skipped.
+    pub fn parse(json: &str) -> Result<Self, SeenError> {
+        let seen: Seen = serde_json::from_str(json).map_err(SeenError::Malformed)?;
+        match seen.version {
+            VERSION => Ok(seen),
+            actual => Err(SeenError::Version { actual }),
+        }
+    }
+
+    /// The registry as JSON text.
+    ///
+    /// # Panics
+    ///
+    /// Never: a registry has only strings and numbers.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers") + "\n"
+    }
+
+    /// Records the UUIDs of an affirmed session, whose Attester has shown its key; of any other session nothing.
+    ///
+    /// The first sighting of a UUID under a key stays.
+    pub fn record(&mut self, subject: &Subject<'_>, appraisal: &Appraisal) {
+        let (Some(identity), Some(session)) = (&appraisal.report.attester, &appraisal.report.session_id) else {
+            return;
+        };
+        if subject.session.verdict() != Some(&Verdict::Affirmed) {
+            return;
+        }
+        for (_, uuid) in uuids(subject) {
+            let sightings = self.devices.entry(uuid.to_owned()).or_default();
+            sightings.entry(identity.clone()).or_insert_with(|| Sighting {
+                session: session.clone(),
+                recorded_unix_s: appraisal.appraised_unix_ms / 1000,
+            });
+        }
+    }
+
+    /// The Attesters other than `identity` that gave this UUID by then.
+    fn others<'a>(&'a self, uuid: &str, identity: &str, by_unix_s: u64) -> Vec<(&'a str, &'a Sighting)> {
+        let sightings = self.devices.get(uuid).into_iter().flatten();
+        sightings
+            .filter(|(key, sighting)| *key != identity && sighting.recorded_unix_s <= by_unix_s)
+            .map(|(key, sighting)| (&key[..], sighting))
+            .collect()
+    }
+}
+
+impl Appraisal {
+    /// With a finding for each device whose UUID another Attester gave before, by what `seen` held when this was appraised.
+    #[must_use]
+    pub fn with_seen(mut self, subject: &Subject<'_>, policy: &Policy, seen: &Seen) -> Self {
+        let Some(identity) = self.report.attester.clone() else {
+            return self;
+        };
+        for (ordinal, uuid) in uuids(subject) {
+            let others = seen.others(uuid, &identity, self.appraised_unix_ms / 1000);
+            let Some(device) = self.devices.iter_mut().find(|device| device.ordinal == ordinal) else {
+                continue;
+            };
+            if others.is_empty() {
+                continue;
+            }
+            let list: Vec<String> = others
+                .iter()
+                .map(|(key, sighting)| format!("{key} in session {}", sighting.session))
+                .collect();
+            let finding = Finding {
+                kind: FindingKind::UuidElsewhere,
+                effect: policy.effect(FindingKind::UuidElsewhere),
+                device: Some(ordinal),
+                detail: format!("{uuid} was given by {}", list.join(", ")),
+            };
+            if let Some(reason) = Reason::acting(&finding) {
+                device.verdict = device.verdict.and(reason.tier());
+                self.verdict = self.verdict.and(reason.tier());
+                device.reasons.push(reason);
+            }
+            device.findings.push(finding);
+        }
+        self
+    }
+}
+
+/// Ordinal and UUID of each device that gives one.
+fn uuids<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (u32, &'a str)> {
+    let offers = subject.session.hello().map(|hello| &hello.devices[..]);
+    let uuid = |offer: &'a protocol::message::DeviceOffer| Some((offer.ordinal.0, label(&offer.labels, "uuid")?));
+    offers.unwrap_or_default().iter().filter_map(uuid)
+}

@@ -1,0 +1,191 @@
+//! `--seen`: a UUID that another Attester gave is said, by `report`, `result issue` and `result verify`.
+
+mod common;
+
+use std::fs;
+
+use common::{Place, code, json, text};
+use ed25519_dalek::SigningKey;
+use protocol::bytes::{DeviceOrdinal, Identity};
+use protocol::cbor::Label;
+use testkit::cast;
+use testkit::peer::HonestPeer;
+use testkit::rehearsal::Rehearsal;
+
+/// A class that such a session fits, so that nothing but the finding speaks against it.
+const X1: &str = "name = \"x1\"\ntitle = \"X1 of the tests\"\nkind = \"gpu\"\nstatus = \"datasheet\"\nmodels = [\"X1\"]\n\n\
+    [capacity]\nmemory_bytes = 16_777_216\nbandwidth_bytes_per_s = 1_000_000_000\n\n[source]\nnote = \"made up\"\n";
+
+/// Sealed evidence of an Attester of this key, whose one device gives this UUID; whole or with another device's signature.
+fn session(key: u8, uuid: &str, seed: u64, is_whole: bool) -> Vec<u8> {
+    let key = SigningKey::from_bytes(&[key; 32]);
+    let mut hello = cast::hello(&[4]);
+    hello.identity = Identity(key.verifying_key().to_bytes());
+    hello.devices[0].engine = "cuda".to_owned();
+    hello.devices[0].model = "ACME X1".to_owned();
+    hello.devices[0].labels.push(Label::new("uuid", uuid));
+    let mut peer = HonestPeer::new(hello, |_: DeviceOrdinal| cast::engine());
+    peer.key = if is_whole { key } else { cast::strangers_key() };
+    let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 2)], 8));
+    rehearsal.seed = seed;
+    rehearsal.run(&mut peer).sealed()
+}
+
+/// Sessions of Attesters a, b and c; a and b give one UUID, c another.
+fn place() -> Place {
+    let place = Place::new();
+    fs::create_dir(place.path("profiles")).expect("a folder");
+    place.put("profiles/x1.toml", X1);
+    for (name, key, uuid) in [("a", 1, "GPU-1"), ("b", 2, "GPU-1"), ("c", 3, "GPU-2")] {
+        place.put(&format!("{name}.cbor"), session(key, uuid, key.into(), true));
+    }
+    place.put("failed.cbor", session(4, "GPU-2", 4, false));
+    place
+}
+
+/// Findings of the one device of a report with the registry `seen.json`.
+fn findings(place: &Place, evidence: &str, more: &[&str]) -> String {
+    let report = [
+        "report",
+        evidence,
+        "--profiles",
+        "profiles",
+        "--format",
+        "json",
+        "--seen",
+        "seen.json",
+    ];
+    let report = place.validator(&[&report[..], more].concat());
+    json(&report)["devices"][0]["findings"].to_string()
+}
+
+#[test]
+fn a_uuid_of_another_attester_is_found_and_ones_own_is_not() {
+    let place = place();
+    assert!(
+        !findings(&place, "a.cbor", &[]).contains("uuid-elsewhere"),
+        "nobody gave it before"
+    );
+    let first = place.text("seen.json");
+    assert!(first.contains("GPU-1") && first.contains("\"session\""), "{first}");
+    assert!(!findings(&place, "a.cbor", &[]).contains("uuid-elsewhere"), "its own");
+    assert_eq!(place.text("seen.json"), first, "the first sighting stays");
+    assert!(
+        !findings(&place, "c.cbor", &[]).contains("uuid-elsewhere"),
+        "another UUID"
+    );
+    let found = findings(&place, "b.cbor", &[]);
+    assert!(
+        found.contains("uuid-elsewhere") && found.contains("GPU-1 was given by "),
+        "{found}"
+    );
+    // From then on it is said of both.
+    assert!(findings(&place, "a.cbor", &[]).contains("uuid-elsewhere"));
+    // An Attester that did not show its key is not recorded.
+    let before = place.text("seen.json");
+    findings(&place, "failed.cbor", &[]);
+    assert_eq!(place.text("seen.json"), before);
+    assert!(!findings(&place, "c.cbor", &[]).contains("uuid-elsewhere"));
+}
+
+#[test]
+fn the_policy_says_what_it_does_and_every_form_shows_it() {
+    let place = place();
+    findings(&place, "a.cbor", &[]);
+    for (policy, effect) in [("", "warn"), ("contraindicate", "contraindicate"), ("note", "note")] {
+        let line = match policy {
+            "" => String::new(),
+            effect => format!("[findings]\nuuid-elsewhere = \"{effect}\"\n"),
+        };
+        place.put("policy.toml", line);
+        for format in ["html", "md", "junit", "json"] {
+            let report = ["report", "b.cbor", "--profiles", "profiles", "--seen", "seen.json"];
+            let report = place.validator(&[&report[..], &["--policy", "policy.toml", "--format", format]].concat());
+            let (page, said) = (text(&report.stdout), text(&report.stderr));
+            assert!(
+                page.contains("uuid-elsewhere") && page.contains(effect),
+                "{format}: {page}"
+            );
+            assert!(
+                page.contains("ask both hosts, challenge them at once"),
+                "the remedy, {format}: {page}"
+            );
+            assert!(said.contains("GPU-1 was given by "), "{said}");
+            assert_eq!(code(&report) == 1, effect == "contraindicate", "{said}");
+        }
+    }
+    // Signed, and found again by an auditor who has the registry; without it the two differ.
+    let keys = place.validator(&["result", "keys", "keys", "--new"]);
+    place.put("jwks.json", &keys.stdout);
+    let issue = [
+        "result",
+        "issue",
+        "b.cbor",
+        "--profiles",
+        "profiles",
+        "--keys",
+        "keys",
+        "-o",
+        "r.jwt",
+    ];
+    place.validator(&[&issue[..], &["--seen", "seen.json"]].concat());
+    let shown = place.validator(&["result", "verify", "r.jwt", "--jwks", "jwks.json"]);
+    assert!(
+        text(&shown.stdout).contains("uuid-elsewhere: GPU-1 was given by "),
+        "{}",
+        text(&shown.stdout)
+    );
+    let audit = [
+        "result",
+        "verify",
+        "r.jwt",
+        "--jwks",
+        "jwks.json",
+        "--evidence",
+        "b.cbor",
+        "--profiles",
+        "profiles",
+        "--json",
+    ];
+    let registry = place.text("seen.json");
+    let with = json(&place.validator(&[&audit[..], &["--seen", "seen.json"]].concat()));
+    assert_eq!(with["audit"]["differences"], serde_json::json!([]));
+    let without = json(&place.validator(&audit));
+    assert_ne!(without["audit"]["differences"], serde_json::json!([]));
+    assert_eq!(place.text("seen.json"), registry, "an auditor only reads");
+}
+
+#[test]
+fn a_registry_that_is_none_is_refused_and_stays() {
+    let place = place();
+    fs::create_dir(place.path("folder")).expect("a folder");
+    for (content, says) in [
+        ("", "registry seen.json: no registry of devices: EOF"),
+        ("[]", "registry seen.json: no registry of devices: "),
+        (
+            "{\"version\": 2, \"devices\": {}}",
+            "registry seen.json: a registry of version 2; expected 1",
+        ),
+        ("{\"version\": 1, \"devices\": {}, \"more\": 1}", "unknown field `more`"),
+        (
+            "{\"version\": 1, \"devices\": {\"GPU-1\": {\"key\": {}}}}",
+            "missing field `session`",
+        ),
+    ] {
+        place.put("seen.json", content);
+        let refused = place.validator(&["report", "a.cbor", "--seen", "seen.json"]);
+        let said = text(&refused.stderr);
+        assert_eq!((code(&refused), &refused.stdout[..]), (2, &b""[..]), "{said}");
+        assert!(said.contains(says), "{said}");
+        assert_eq!(place.text("seen.json"), content);
+    }
+    for (path, says) in [
+        ("folder", "folder"),
+        ("no/seen.json", "cannot write a registry into no"),
+    ] {
+        let refused = place.validator(&["report", "a.cbor", "--seen", path]);
+        assert_eq!((code(&refused), &refused.stdout[..]), (2, &b""[..]));
+        assert!(text(&refused.stderr).contains(says), "{}", text(&refused.stderr));
+    }
+    assert!(!place.path("no").exists());
+}
