@@ -253,10 +253,7 @@ impl<'a> Floor<'a> {
                     false
                 }
                 Some((_, first)) => {
-                    board.failure = Some(ReexecuteError::Disagreement {
-                        first,
-                        second: mismatch,
-                    });
+                    board.failure = Some(ReexecuteError::Disagreement(Box::new([first, mismatch])));
                     self.is_over.store(true, Ordering::Relaxed);
                     false
                 }

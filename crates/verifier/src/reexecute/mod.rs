@@ -80,13 +80,8 @@ pub enum ReexecuteError {
         error: EngineError,
     },
     /// Two executions of one job come to different roots, neither of them the committed one: an engine errs.
-    #[error("engines disagree, so one of them errs: first {first}; then {second}")]
-    Disagreement {
-        /// What the first found.
-        first: RootMismatch,
-        /// What the second found.
-        second: RootMismatch,
-    },
+    #[error("engines disagree, so one of them errs: first {}; then {}", .0[0], .0[1])]
+    Disagreement(Box<[RootMismatch; 2]>),
     /// The file of finished jobs cannot be used.
     #[error("{path}: {error}")]
     Checkpoint {
@@ -218,7 +213,7 @@ pub fn reexecute(
     match (board.unsaved, board.failure) {
         // A root that differs is a finding, whatever else went wrong.
         _ if board.outcome.is_err() => Ok(board.outcome),
-        (_, Some(error @ ReexecuteError::Disagreement { .. })) => Err(error),
+        (_, Some(error @ ReexecuteError::Disagreement(_))) => Err(error),
         // Whoever goes on from the file would do again what it lacks.
         (Some(error), _) => Err(error),
         // What one engine could not do another has done.
