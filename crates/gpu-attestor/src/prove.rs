@@ -23,7 +23,7 @@ use crate::devices::{DeviceOptions, OrdinalOptions};
 #[command(after_help = "Examples:\n  \
     gpu-validator challenge > c.json\n  \
     gpu-attestor prove --challenge c.json --evidence e.cbor\n  \
-    gpu-validator verify e.cbor")]
+    gpu-validator verify e.cbor --challenge c.json")]
 pub(crate) struct Options {
     /// The challenge, as `gpu-validator challenge` prints it
     #[arg(long, value_name = "FILE")]
@@ -82,8 +82,9 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         print_json(&json!({ "evidence": path.to_string(), "checksum": checksum, "engine": engine.name }))?;
     } else {
         print_text(format_args!(
-            "{engine}\nchecksum     {}\nevidence in {path}; to be checked with: gpu-validator verify {path}\n",
-            checksum.unwrap_or_default()
+            "{engine}\nchecksum     {}\nevidence in {path}; to be checked with: gpu-validator verify {path} --challenge {}\n",
+            checksum.unwrap_or_default(),
+            options.challenge.display()
         ))?;
     }
     Ok(Exit::Affirmed)

@@ -20,6 +20,7 @@ use protocol::verdict::Verdict;
 use protocol::verifier::VerifierSession;
 use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, ReexecuteError, check_memory, jobs, reexecute, tiles_left};
+use verifier::report::Report;
 use verifier::{Unobserved, verify};
 
 const EVIDENCE: &str = "the evidence's BLAKE3";
@@ -190,12 +191,13 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
         });
         let (attestation, _) = run(attester(devices), &settings, &Unobserved);
         let verified = verify(&attestation.sealed, &Recompute::default(), &Unobserved).expect("evidence");
-        (verified.session.verdict() == Some(&Verdict::Affirmed)).then_some(verified.session)
+        (verified.session.verdict() == Some(&Verdict::Affirmed)).then_some((attestation.sealed, verified))
     });
-    let session = missed.expect("four sessions in a row sampled one leaf of 336");
+    let (sealed, verified) = missed.expect("four sessions in a row sampled one leaf of 336");
+    let session = &verified.session;
     let (engine, _) = counted(Fault::None);
     let mismatch = reexecute(
-        &session,
+        session,
         vec![engine],
         &mut Checkpoint::none(EVIDENCE),
         &Tiles::default(),
@@ -204,6 +206,20 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
     .expect_err("the root is wrong");
     assert_eq!((mismatch.device, mismatch.commitment), (DeviceOrdinal(1), sweep));
     assert_ne!(mismatch.expected, mismatch.actual);
+
+    // What the samples affirmed is affirmed no more.
+    let affirmed = Report::new(&verified.evidence, session, &sealed);
+    assert_eq!((affirmed.verdict, affirmed.samples_checked > 0), ("affirmed", true));
+    let report = Report::contradicted(&verified.evidence, session, &sealed, &mismatch);
+    assert_eq!((report.verdict, report.reason), ("contraindicated", "full-mismatch"));
+    assert_eq!(report.message, mismatch.to_string());
+    assert!(report.host.is_none() && report.samples_checked == 0);
+    assert!(
+        report
+            .devices
+            .iter()
+            .all(|device| device.certified.is_none() && device.measured.is_empty())
+    );
 }
 
 #[test]

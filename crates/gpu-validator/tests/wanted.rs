@@ -1,0 +1,87 @@
+//! Whose evidence `verify` takes: known before any tile is recomputed, and said in its output.
+
+mod common;
+
+use common::{Place, SMALL, code, json, text};
+
+#[test]
+fn other_evidence_is_refused_before_any_tile() {
+    let place = Place::new();
+    let attested = place.attester(&[&["attest", "--evidence", "e.cbor", "--json"], &SMALL[..]].concat());
+    let attested = json(&attested);
+    let key = |name: &str| attested[name].as_str().expect("a key").to_owned();
+    let (verifier, attester) = (key("verifier"), key("attester"));
+    place.put(
+        "c.json",
+        place.validator(&["challenge", "--device-memory", "1MiB"]).stdout,
+    );
+
+    for (arguments, expected) in [
+        (
+            ["--verifier", &attester],
+            format!("the evidence is of Verifier {verifier}; expected {attester}"),
+        ),
+        (
+            ["--attester", &verifier],
+            format!("the evidence is of Attester {attester}; expected {verifier}"),
+        ),
+        (
+            ["--challenge", "c.json"],
+            "the evidence answers no challenge; expected the challenge of session".to_owned(),
+        ),
+    ] {
+        let refused = place.validator(&[&["verify", "e.cbor"], &arguments[..]].concat());
+        assert_eq!(code(&refused), 1, "{arguments:?}");
+        assert!(text(&refused.stdout).contains(&expected), "{}", text(&refused.stdout));
+        assert!(
+            !text(&refused.stderr).contains("recomputing"),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
+    let no_key = place.validator(&["verify", "e.cbor", "--verifier", "72d4"]);
+    assert_eq!(code(&no_key), 2);
+    assert!(text(&no_key.stderr).contains("expected 64 hexadecimal digits"));
+
+    // Who recorded it is said, and whether anybody had named it.
+    let says = |place: &Place, arguments: &[&str], expected: &str| {
+        let verified = place.validator(&[&["verify", "e.cbor"], arguments].concat());
+        assert_eq!(code(&verified), 0, "{}", text(&verified.stderr));
+        let expected = format!("verifier     {verifier}, {expected}\n");
+        assert!(text(&verified.stdout).contains(&expected), "{}", text(&verified.stdout));
+    };
+    says(&place, &[], "this host's own");
+    says(&place, &["--verifier", &verifier.to_uppercase()], "the one asked for");
+    let elsewhere = Place::new();
+    std::fs::copy(place.path("e.cbor"), elsewhere.path("e.cbor")).expect("a copy");
+    says(&elsewhere, &[], "which nobody named: --verifier KEY refuses all others");
+}
+
+/// A host that makes its own challenge had all the time it wanted (spec §10.4).
+#[test]
+fn offline_evidence_wants_a_challenge_that_somebody_here_trusts() {
+    let place = Place::new();
+    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let issuer = json(&challenge)["verifier"].as_str().expect("a key").to_owned();
+    place.put("c.json", challenge.stdout);
+    let proved = place.attester(&["prove", "--challenge", "c.json", "--evidence", "o.cbor"]);
+    assert_eq!(code(&proved), 0, "{}", text(&proved.stderr));
+    // The issuer's own host knows its key.
+    assert_eq!(code(&place.validator(&["verify", "o.cbor"])), 0);
+
+    let elsewhere = Place::new();
+    for file in ["o.cbor", "c.json"] {
+        std::fs::copy(place.path(file), elsewhere.path(file)).expect("a copy");
+    }
+    let unnamed = elsewhere.validator(&["verify", "o.cbor"]);
+    assert_eq!(code(&unnamed), 2, "{}", text(&unnamed.stdout));
+    let said = text(&unnamed.stderr);
+    assert!(said.contains(&issuer) && said.contains("--challenge FILE"), "{said}");
+    assert!(!said.contains("recomputing"), "{said}");
+    for named in [["--challenge", "c.json"], ["--verifier", &issuer]] {
+        assert_eq!(
+            code(&elsewhere.validator(&[&["verify", "o.cbor"], &named[..]].concat())),
+            0
+        );
+    }
+}
