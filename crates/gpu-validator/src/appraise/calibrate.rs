@@ -21,7 +21,7 @@ use super::{ProfileOptions, read_verified};
     its datasheet's into FOLDER/NAME.toml first and name the folder with --profiles.\n\n\
     Exit codes: 0 done, 1 a session's evidence is refused or contraindicated, 2 anything else; nothing is written then.\n\n\
     Examples:\n  \
-    gpu-validator calibrate --class h200 s1.cbor s2.cbor s3.cbor s4.cbor s5.cbor -o profiles/h200.toml\n  \
+    gpu-validator calibrate --class h200 h200/*.cbor -o profiles/h200.toml\n  \
     gpu-validator calibrate --class x1 --profiles profiles sessions/*.cbor --content 0.99"
 )]
 pub(crate) struct CalibrateOptions {

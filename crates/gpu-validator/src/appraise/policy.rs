@@ -29,6 +29,9 @@ const STANDARD: (u32, u32) = (20, 1_024);
 )]
 pub(crate) enum PolicyCommand {
     /// Check a policy; errors name line and key
+    #[command(after_help = "Examples:\n  \
+        gpu-validator policy check policy.toml\n  \
+        gpu-validator policy check policy.toml --profiles profiles --json")]
     Check {
         /// The policy
         file: PathBuf,
@@ -41,6 +44,9 @@ pub(crate) enum PolicyCommand {
         json: bool,
     },
     /// Print the default policy, or one for a class, to begin one from
+    #[command(after_help = "Examples:\n  \
+        gpu-validator policy default > policy.toml\n  \
+        gpu-validator policy default --class a100-80 > policy.toml")]
     Default {
         /// Ask for this class, and assume its own links and on-chip memory
         #[arg(long, value_name = "NAME")]
@@ -64,6 +70,8 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<Exit> {
                     print_json(&json!({ "error": {
                         "file": error.file, "line": line, "column": column, "key": error.key, "problem": error.problem,
                     } }))?;
+                    // Standard error says why wherever the exit code is 2.
+                    cli::tell(format_args!("error: {error}"));
                     return Ok(Exit::NoVerdict);
                 }
             }

@@ -12,9 +12,9 @@ use cli::Exit;
 #[derive(Subcommand)]
 #[command(after_help = "Examples:\n  \
     gpu-validator result keys keys/ --new > jwks.json\n  \
-    gpu-validator result issue e.cbor --keys keys/ --audience market.example -o result.jwt\n  \
-    gpu-validator result verify result.jwt --jwks jwks.json --audience market.example\n  \
-    gpu-validator result verify result.jwt --jwks jwks.json --audience market.example --evidence e.cbor")]
+    gpu-validator result issue e.cbor --keys keys/ --audience market.example -o r.jwt\n  \
+    gpu-validator result verify r.jwt --jwks jwks.json --audience market.example\n  \
+    gpu-validator result verify r.jwt --jwks jwks.json --evidence e.cbor")]
 pub(crate) enum ResultCommand {
     /// Sign what evidence comes to: an EAR as JWT or CWT
     Issue(issue::Options),

@@ -26,9 +26,9 @@ const COSE_SIGN1_TAG: u8 = 0xD2;
     after_help = "Exit codes: 0 affirming or warning, 1 contraindicated, refused, or not what the evidence comes to, with --strict a \
     warning too, 2 none, or usage, input or output.\n\n\
     Examples:\n  \
-    gpu-validator result verify result.jwt --jwks jwks.json --audience market.example\n  \
-    gpu-validator result verify result.cwt --jwks jwks.json --max-age 1h --json\n  \
-    gpu-validator result verify result.jwt --jwks jwks.json --evidence e.cbor --policy policy.toml"
+    gpu-validator result verify r.jwt --jwks jwks.json --audience market.example\n  \
+    gpu-validator result verify r.cwt --jwks jwks.json --max-age 1h --json\n  \
+    gpu-validator result verify r.jwt --jwks jwks.json --evidence e.cbor --policy p.toml"
 )]
 pub(crate) struct Options {
     /// The signed result, JWT or CWT
