@@ -75,7 +75,9 @@ fn offline_evidence_received_before_its_challenge_was_issued_is_refused() {
             .run(&mut honest)
             .sealed(),
     );
-    let received = |at| place.validator(&["verify", "o.cbor", "--received", at]);
+    let issuer = cast::identity(&cast::verifier_key()).to_string();
+    let verify = ["verify", "o.cbor", "--verifier", &issuer];
+    let received = |at| place.validator(&[&verify[..], &["--received", at]].concat());
     assert_eq!(code(&received("2096-10-02T08:00:00Z")), 0);
     let early = received("2026-11-24T12:00:00Z");
     assert_eq!(code(&early), 1);
@@ -84,5 +86,5 @@ fn offline_evidence_received_before_its_challenge_was_issued_is_refused() {
         said.contains("the challenge was issued 2096-10-02T07:06:40Z: a clock is wrong"),
         "{said}"
     );
-    assert_eq!(code(&place.validator(&["verify", "o.cbor"])), 1, "nor now");
+    assert_eq!(code(&place.validator(&verify)), 1, "nor now");
 }

@@ -63,9 +63,13 @@ fn prepared() -> &'static Path {
     let place = PREPARED.get_or_init(|| {
         let place = Place::new();
         x1::put_sessions(&place);
-        place.put("policy.toml", "device.claim_must_fit = false\n");
+        place.put(
+            "policy.toml",
+            "device.claim_must_fit = false\ndevice.min_tensor_ops_per_s = 1000\n",
+        );
         place.put("old.svg", "<svg>of old</svg>");
-        let script = "$A attest $SMALL --evidence e.cbor >/dev/null && $V challenge --device-memory 1MiB >c.json && \
+        // Enough samples for a claim, which results and reports want.
+        let script = "$A attest --device-memory 4MiB --cpu-memory 4MiB --evidence e.cbor >/dev/null && $V challenge --device-memory 1MiB >c.json && \
                       $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null && \
                       $V verify e.cbor --full --resume all.done >/dev/null && \
                       sed 's/\"done\":.*/\"done\":[]}/' all.done >none.done && $V generate man man && \
@@ -202,7 +206,7 @@ fn standard_output_is_closed() {
         fault("verify", "$V verify e.cbor | true", 0, ""),
         fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
         // A session this small affirms nothing.
-        fault("report", "$V report e.cbor | head -c 10", 2, "verdict: none"),
+        fault("report", "$V report e.cbor | head -c 10", 0, ""),
         fault("policy default", "$V policy default | true", 0, ""),
         fault("verify --full", "$V verify e.cbor --full | true", 0, ""),
         fault("plan", "$V plan --tile-ms 2 | true", 0, ""),
@@ -235,7 +239,7 @@ fn standard_error_is_full_or_closed() {
         fault("verify", "$V verify e.cbor 2>/dev/full", 0, ""),
         fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 1, ""),
         fault("a refusal by report", "$V report c.json 2>/dev/full", 1, ""),
-        fault("report", "$V report e.cbor 2>/dev/full", 2, ""),
+        fault("report", "$V report e.cbor 2>/dev/full", 0, ""),
         fault("an error", "$V verify missing.cbor 2>/dev/full", 2, ""),
         fault("agent", "$A $AGENT 2>/dev/full", 2, ""),
         fault("attest", "$A attest $SMALL 2>/dev/full", 0, ""),
