@@ -34,9 +34,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+    // Both: under `srun -u` standard output is a terminal that passes every byte on, and standard input is the Verifier's.
     anyhow::ensure!(
-        !io::stdout().is_terminal(),
-        "standard output is a terminal; expected a Verifier: gpu-validator attest -- gpu-attestor agent --stdio"
+        !(io::stdin().is_terminal() && io::stdout().is_terminal()),
+        "standard input and output are a terminal; expected a Verifier: gpu-validator attest -- gpu-attestor agent --stdio"
     );
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let count = match devices.len() {

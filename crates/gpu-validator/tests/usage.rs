@@ -362,7 +362,9 @@ fn progress_fits_its_terminal_and_a_dumb_one_gets_lines() {
 
     let agent = on_terminal(&place, "xterm", &format!("{} agent --stdio", attester().display()));
     assert!(
-        agent.iter().any(|line| line.contains("standard output is a terminal")),
+        agent
+            .iter()
+            .any(|line| line.contains("standard input and output are a terminal")),
         "{agent:?}"
     );
 }
