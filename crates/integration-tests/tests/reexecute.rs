@@ -235,7 +235,9 @@ fn an_engine_that_fails_hands_its_job_to_another() {
             &Tiles::default(),
         );
         assert_eq!(outcome.expect("the other engine does it"), Ok(()));
-        assert_eq!(failed_after.load(Ordering::Relaxed) + done.load(Ordering::Relaxed), 6);
+        // One more where the other engine took over a job that the failing one was slow at.
+        let fills = failed_after.load(Ordering::Relaxed) + done.load(Ordering::Relaxed);
+        assert!((6..=7).contains(&fills), "{fills}");
 
         let alone = reexecute(
             &session,

@@ -144,7 +144,8 @@ impl Board<'_> {
     fn worth_taking_over(&self, worker: usize, units_a_second: f64, states: &HashMap<Job, JobState>) -> Option<Job> {
         self.under_way
             .iter()
-            .filter(|execution| self.has_room(worker, &states[&execution.job]))
+            // One that suspects a root is not to have the second look at it too, while another has.
+            .filter(|execution| self.is_for(worker, execution.job, states))
             .filter(|execution| !states[&execution.job].is_done.load(Ordering::Relaxed))
             .filter(|execution| self.executions(execution.job) == 1)
             .filter_map(|execution| {

@@ -219,6 +219,9 @@ pub fn reexecute(
         // What one engine could not do another has done.
         (None, Some(_)) if board.checkpoint.is_whole(session) => Ok(Ok(())),
         (None, Some(error)) => Err(error),
+        // Engines that each erred once on what another had done leave work behind without a failure: what was not done again
+        // does not agree.
+        (None, None) if !board.checkpoint.is_whole(session) => Err(ReexecuteError::NoEngine),
         (None, None) => Ok(Ok(())),
     }
 }
