@@ -12,8 +12,9 @@
 #   pressure    another process holds 30 % of GPU 0's memory, then nearly all; too little memory
 #   killed      in the middle of a fill: everything comes back
 #   engines     eight engines on one GPU: the host's part of a session of eight
-#   peer        memory of another GPU, both ways (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
+#   peer        memory of another GPU, both ways, and two GPUs as one (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
 #   adversary   every attack on GPU 0 (gpu-attestor-adversary)
+#   whole       the same with nine tenths of its memory
 #   tests       the test binaries of gpu-kit.sh, one after the other
 #   vectors     the specification's vectors on every GPU at once (test binaries)
 #   sanitize    compute-sanitizer's four tools on small plans (`rates` of gpu-kit.sh)
@@ -251,6 +252,9 @@ peer() {
         show <"$logs/peer-$g-bounds.out"
     done
     ((count < 2)) && return
+    check two-for-one '0 1' "$bin/gpu-attestor-adversary" adversary gpu --attack two-for-one --memory 64GiB
+    check two-for-one-bounds '0 1' python3 "$here/gpu-peers.py" "$logs/two-for-one.out"
+    show <"$logs/two-for-one-bounds.out"
     "$bin/gpu-attestor-adversary" adversary gpu --attack peer --device 1 --memory 32GiB >"$logs/both-1.out" 2>&1 &
     other=$!
     check both-0 '0 1 2' "$bin/gpu-attestor-adversary" adversary gpu --attack peer --device 0 --memory 32GiB
@@ -264,6 +268,13 @@ peer() {
 adversary() {
     check adversary '0 1' "$bin/gpu-attestor-adversary" adversary gpu --device 0 --memory 32GiB --seconds 150
     show <"$logs/adversary.out"
+}
+
+whole() {
+    local total_mib
+    total_mib=$(nvidia-smi -i 0 --query-gpu=memory.total --format=csv,noheader,nounits)
+    check whole '0 1' "$bin/gpu-attestor-adversary" adversary gpu --device 0 --memory "$((total_mib * 9 / 10))MiB" --seconds 290
+    show <"$logs/whole.out"
 }
 
 tests() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Rows of `gpu-attestor adversary gpu --attack peer`: what is certified under links of PCIe, the default, and of NVLink.
+"""Rows of `gpu-attestor adversary gpu --attack peer` or `two-for-one`: what is certified under links of PCIe, the default, and of NVLink.
 
     gpu-peers.py ROWS     exit code 1 if a bound under NVLink's links is above the truth, 2 if no row was played
 
@@ -40,8 +40,8 @@ def main(path):
         dataset, sweep_s = figures["dataset_bytes"], figures["sweep_ns"] / 1e9
         held, read = figures["memory_bytes"]["truth"], figures["bandwidth_bytes"]["truth"]
         print(
-            f"{row['parameter']} missing: a sweep {sweep_s * 1e3:.2f} ms, {figures['sweep_ns'] / figures['honest_sweep_ns']:.2f}"
-            f" of an honest one; link at least {(dataset - held) / sweep_s / 1e9:.0f} GB/s; roots right: {figures['same_roots']}"
+            f"{row['attack']}, {row['parameter']} elsewhere: a sweep {sweep_s * 1e3:.2f} ms, {figures['sweep_ns'] / figures['honest_sweep_ns']:.2f}"
+            f" of an honest one; {(dataset - held) / sweep_s / 1e9:.0f} GB/s of bytes elsewhere; roots right: {figures['same_roots']}"
         )
         for name, link in LINKS.items():
             memory, bandwidth = bounds(dataset, sweep_s, link)

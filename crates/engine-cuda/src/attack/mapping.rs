@@ -37,8 +37,12 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Parts one after the other, all of them for the context's device to read and write.
-    pub(super) fn new(context: &Context, parts: &[(u64, Location)]) -> Result<Self, EngineError> {
+    /// Parts one after the other, all of them for these devices to read and write: the context's, and others that have one.
+    pub(super) fn new(
+        context: &Context,
+        devices: &[sys::CUdevice],
+        parts: &[(u64, Location)],
+    ) -> Result<Self, EngineError> {
         if let Some((size_bytes, _)) = parts.iter().find(|(size, _)| !size.is_multiple_of(PAGE_BYTES)) {
             return Err(EngineError::Unsupported(format!(
                 "a part of {size_bytes} bytes, expected a multiple of {PAGE_BYTES}"
@@ -58,7 +62,7 @@ impl Mapping {
         };
         let mut offset = 0;
         for &(size_bytes, location) in parts.iter().filter(|(size, _)| *size > 0) {
-            mapping.map(context, offset, size_bytes, location)?;
+            mapping.map(devices, offset, size_bytes, location)?;
             offset += size_bytes;
         }
         Ok(mapping)
@@ -68,7 +72,13 @@ impl Mapping {
         self.address
     }
 
-    fn map(&mut self, context: &Context, offset: u64, size_bytes: u64, location: Location) -> Result<(), EngineError> {
+    fn map(
+        &mut self,
+        devices: &[sys::CUdevice],
+        offset: u64,
+        size_bytes: u64,
+        location: Location,
+    ) -> Result<(), EngineError> {
         let properties = sys::CUmemAllocationProp {
             type_: CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
             requestedHandleTypes: CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
@@ -95,13 +105,14 @@ impl Mapping {
         mapped?;
         self.parts.push((offset, size_bytes));
         released?;
-        let access = sys::CUmemAccessDesc {
-            location: Location::Device(context.device()).to_raw(),
+        let access = |device: &sys::CUdevice| sys::CUmemAccessDesc {
+            location: Location::Device(*device).to_raw(),
             flags: CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
         };
-        // SAFETY: the range was just mapped as a whole.
+        let access: Vec<_> = devices.iter().map(access).collect();
+        // SAFETY: the range was just mapped as a whole; the list has that many entries.
         check("cuMemSetAccess", unsafe {
-            sys::cuMemSetAccess(at, size, &raw const access, 1)
+            sys::cuMemSetAccess(at, size, access.as_ptr(), access.len())
         })
     }
 }

@@ -7,11 +7,13 @@
 mod managed;
 mod mapping;
 mod outcome;
+mod together;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::CUdevice_attribute as Attribute;
+use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use protocol::bytes::{OperandKey, Root, Salt};
 use protocol::derive::derive;
 use protocol::engine::{Assignment, Engine, EngineError, FillTask, Unobserved};
@@ -25,6 +27,7 @@ use managed::Managed;
 use mapping::Location;
 pub(crate) use mapping::Mapping;
 pub use outcome::{Attack, Outcome, Played, Times, Truth};
+use together::Together;
 
 /// k of the fills.
 pub const INNER_DIM: u32 = 16_384;
@@ -41,6 +44,8 @@ const PAGED: [u32; 5] = [10, 20, 50, 100, 250];
 const REGENERATED: [u32; 4] = [10, 20, 50, 100];
 const PREFETCHED: [u32; 2] = [10, 50];
 const PEER: [u32; 4] = [50, 100, 250, 500];
+/// The same on the host and, beside it, made anew.
+const MIXED: [(u32, u32); 3] = [(10, 5), (20, 5), (10, 10)];
 /// Parts in which a dataset is made anew where nothing of it is kept.
 const EPILOGUE_PARTS: u32 = 32;
 
@@ -57,10 +62,7 @@ pub fn play(
 ) -> Result<(), EngineError> {
     let matrices = (dataset_bytes / MATRIX_BYTES).clamp(2, 1 << 20) as u32;
     let whole = assignment(0, matrices);
-    let neighbour = match attack {
-        Attack::Peer => Some(neighbour(config)?),
-        _ => None,
-    };
+    let neighbour = attack.wants_two_gpus().then(|| neighbour(config)).transpose()?;
     let mut stage = Stage {
         config,
         whole,
@@ -83,8 +85,13 @@ pub fn play(
         Attack::HostPinned => stage.host_pinned(),
         Attack::HostManaged => stage.host_managed(),
         Attack::HostPrefetched => stage.host_prefetched(),
+        Attack::Mixture => stage.mixture(),
         Attack::Peer => match neighbour {
             Some(neighbour) => stage.placed(&PEER, Location::Device(neighbour.device())),
+            None => Ok(()),
+        },
+        Attack::TwoForOne => match neighbour {
+            Some(neighbour) => stage.two_for_one(&Arc::new(neighbour)),
             None => Ok(()),
         },
     }
@@ -171,6 +178,32 @@ fn both<A, B: Send>(
             Ok((one?, other?))
         })
     })
+}
+
+/// Makes matrices anew and sweeps them.
+fn remake(anew: &mut CudaEngine, salt: &Salt) -> Result<Root, EngineError> {
+    anew.fill(&task(), &Unobserved)?;
+    anew.sweep(salt, &Unobserved)
+}
+
+/// The sweep of `rest` beside the making of `anew`, by the best division of the multiprocessors that was found.
+///
+/// The fill gets some quarters of them, the sweep the others; with all of them they get in line.
+fn swept_and_remade(rest: &mut CudaEngine, anew: &mut CudaEngine) -> Result<(Duration, u32), EngineError> {
+    let multiprocessors = rest.context.multiprocessors()?;
+    let all = anew.kernels.fill.clusters().map(|clusters| *clusters);
+    let mut best = (Duration::MAX, 0);
+    for quarters in [1, 2, 3, 4] {
+        if let (Some(all), Some(clusters)) = (all, anew.kernels.fill.clusters()) {
+            // Fewer clusters than are resident at once: they never wait for one that has no place.
+            *clusters = (all * quarters / 4).max(1);
+            let left = if quarters < 4 { 2 * *clusters } else { 0 };
+            rest.kernels.sweep.limit_multiprocessors(multiprocessors - left);
+        }
+        let (sweep, _) = sweeps(|salt| both(|| rest.sweep(salt, &Unobserved), || remake(anew, salt)))?;
+        best = best.min((sweep, quarters));
+    }
+    Ok(best)
 }
 
 fn percent(thousandths: u32) -> String {
@@ -313,10 +346,6 @@ impl Stage<'_> {
             let mut anew = CudaEngine::new(self.config)?;
             anew.prepare(&assignment(kept.into(), missing))?;
             let fill = self.honest.times.fill;
-            let remake = |anew: &mut CudaEngine, salt: &Salt| {
-                anew.fill(&task(), &Unobserved)?;
-                anew.sweep(salt, &Unobserved)
-            };
 
             let (sweep, _) = sweeps(|salt| {
                 timed(|| {
@@ -328,23 +357,7 @@ impl Stage<'_> {
             let played = self.played(times, self.truth(times, kept));
             self.say(format!("{}, in turn", percent(thousandths)), Ok(played));
 
-            // The fill gets some quarters of the multiprocessors, the sweep the others; with all of them they get in line.
-            let multiprocessors = rest.context.multiprocessors()?;
-            let all = anew.kernels.fill.clusters().map(|clusters| *clusters);
-            let mut best: Option<(Duration, u32)> = None;
-            for quarters in [1, 2, 3, 4] {
-                if let (Some(all), Some(clusters)) = (all, anew.kernels.fill.clusters()) {
-                    // Fewer clusters than are resident at once: they never wait for one that has no place.
-                    *clusters = (all * quarters / 4).max(1);
-                    let left = if quarters < 4 { 2 * *clusters } else { 0 };
-                    rest.kernels.sweep.limit_multiprocessors(multiprocessors - left);
-                }
-                let (sweep, _) = sweeps(|salt| both(|| rest.sweep(salt, &Unobserved), || remake(&mut anew, salt)))?;
-                if best.is_none_or(|(least, _)| sweep < least) {
-                    best = Some((sweep, quarters));
-                }
-            }
-            let Some((sweep, quarters)) = best else { continue };
+            let (sweep, quarters) = swept_and_remade(&mut rest, &mut anew)?;
             let times = Times { fill, sweep };
             let played = self.played(times, self.truth(times, kept));
             self.say(format!("{}, at once ({quarters}/4)", percent(thousandths)), Ok(played));
@@ -352,10 +365,53 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn host_pinned(&mut self) -> Result<(), EngineError> {
+    /// As [`Stage::regeneration`] at once, with a part of the rest on the host.
+    fn mixture(&mut self) -> Result<(), EngineError> {
+        let host = self.host()?;
+        for (on_host, remade) in MIXED {
+            let (outside, missing) = (self.part(on_host), self.part(remade));
+            let rest_of_it = assignment(0, self.whole.num_matrices - missing);
+            let (mut rest, _) = self.placed_engine(&rest_of_it, outside, host, &[])?;
+            let (fill, _) = timed(|| rest.fill(&task(), &Unobserved))?;
+            let mut anew = CudaEngine::new(self.config)?;
+            anew.prepare(&assignment(rest_of_it.num_matrices.into(), missing))?;
+            let (sweep, quarters) = swept_and_remade(&mut rest, &mut anew)?;
+            // Its fill is no better for what is left out.
+            let fill = fill.max(self.honest.times.fill);
+            let times = Times { fill, sweep };
+            let played = self.played(times, self.truth(times, rest_of_it.num_matrices - outside));
+            let parameter = format!("{} + {} ({quarters}/4)", percent(on_host), percent(remade));
+            self.say(parameter, Ok(played));
+        }
+        Ok(())
+    }
+
+    /// The GPU fills all, half of it in the other's memory; both sweep, each what pairs it comes to first.
+    fn two_for_one(&mut self, other: &Arc<Context>) -> Result<(), EngineError> {
+        let there = self.part(500);
+        let devices = [other.device()];
+        let (mut engine, _) = self.placed_engine(&self.whole, there, Location::Device(other.device()), &devices)?;
+        let (fill, fill_root) = timed(|| engine.fill(&task(), &Unobserved))?;
+        let mut together = Together::new(engine, other)?;
+        let (sweep, sweep_root) = sweeps(|salt| timed(|| together.sweep(salt)))?;
+        let times = Times { fill, sweep };
+        let played = Played {
+            same_roots: Some([fill_root, sweep_root] == self.honest.roots),
+            ..self.played(times, self.truth(times, self.whole.num_matrices - there))
+        };
+        self.say(percent(500), Ok(played));
+        Ok(())
+    }
+
+    /// Page-locked memory of the host that is nearest to the device.
+    fn host(&self) -> Result<Location, EngineError> {
         let device = crate::context::device(self.config.device_index)?;
         let node = device_attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID)?;
-        self.placed(&PAGED, Location::Host(node as i32))
+        Ok(Location::Host(node as i32))
+    }
+
+    fn host_pinned(&mut self) -> Result<(), EngineError> {
+        self.placed(&PAGED, self.host()?)
     }
 
     /// The dataset's tail lies elsewhere, behind the same addresses.
@@ -373,20 +429,7 @@ impl Stage<'_> {
     }
 
     fn placed_part(&self, missing: u32, location: Location) -> Result<Played, EngineError> {
-        let mut engine = CudaEngine::new(self.config)?;
-        let layout = Layout::new(&self.whole, engine.fill_path());
-        let elsewhere = u64::from(missing) * MATRIX_BYTES;
-        let dataset = self.whole.dataset_bytes();
-        let here = Location::Device(engine.context.device());
-        let parts = [
-            (dataset - elsewhere, here),
-            (elsewhere, location),
-            (layout.total_bytes - dataset, here),
-        ];
-        let mapping = Mapping::new(&engine.context, &parts)?;
-        let memory = DeviceMemory::mapped(&engine.context, mapping);
-        let held = self.whole.num_matrices - missing;
-        self.take(&mut engine, layout, memory)?;
+        let (mut engine, held) = self.placed_engine(&self.whole, missing, location, &[])?;
         let (fill, fill_root) = timed(|| engine.fill(&task(), &Unobserved))?;
         let (sweep, sweep_root) = sweeps(|salt| timed(|| engine.sweep(salt, &Unobserved)))?;
         let times = Times { fill, sweep };
@@ -396,16 +439,42 @@ impl Stage<'_> {
         })
     }
 
-    /// Makes an engine work on the whole dataset in this memory.
-    fn take(&self, engine: &mut CudaEngine, layout: Layout, memory: DeviceMemory) -> Result<(), EngineError> {
+    /// An engine for these matrices, the last ones of them elsewhere, and how many it holds itself. Other devices may read
+    /// all of it.
+    fn placed_engine(
+        &self,
+        matrices: &Assignment,
+        elsewhere: u32,
+        location: Location,
+        others: &[CUdevice],
+    ) -> Result<(CudaEngine, u32), EngineError> {
+        let mut engine = CudaEngine::new(self.config)?;
+        let layout = Layout::new(matrices, engine.fill_path());
+        let elsewhere_bytes = u64::from(elsewhere) * MATRIX_BYTES;
+        let dataset = matrices.dataset_bytes();
+        let here = Location::Device(engine.context.device());
+        let parts = [
+            (dataset - elsewhere_bytes, here),
+            (elsewhere_bytes, location),
+            (layout.total_bytes - dataset, here),
+        ];
+        let devices = [&[engine.context.device()], others].concat();
+        let mapping = Mapping::new(&engine.context, &devices, &parts)?;
+        let memory = DeviceMemory::mapped(&engine.context, mapping);
+        self.take(&mut engine, matrices, layout, memory)?;
+        Ok((engine, matrices.num_matrices - elsewhere))
+    }
+
+    /// Makes an engine work on matrices in this memory.
+    fn take(
+        &self,
+        engine: &mut CudaEngine,
+        matrices: &Assignment,
+        layout: Layout,
+        memory: DeviceMemory,
+    ) -> Result<(), EngineError> {
         let limit = self.config.launch_limit;
-        engine.workload = Some(Workload::in_memory(
-            &engine.context,
-            &self.whole,
-            layout,
-            memory,
-            limit,
-        )?);
+        engine.workload = Some(Workload::in_memory(&engine.context, matrices, layout, memory, limit)?);
         Ok(())
     }
 
@@ -414,7 +483,7 @@ impl Stage<'_> {
         let mut engine = CudaEngine::new(self.config)?;
         let layout = Layout::new(&self.whole, engine.fill_path());
         let (managed, memory) = Managed::new(&engine.context, layout.total_bytes)?;
-        self.take(&mut engine, layout, memory)?;
+        self.take(&mut engine, &self.whole, layout, memory)?;
         let (fill, root) = timed(|| engine.fill(&task(), &Unobserved))?;
         Ok((engine, managed, fill, root))
     }

@@ -24,20 +24,26 @@ pub enum Attack {
     HostManaged,
     /// The same, moved to the device before every sweep.
     HostPrefetched,
+    /// A part lies in page-locked host memory, another is made anew beside the sweep of the rest.
+    Mixture,
     /// A part lies in another GPU's memory.
     Peer,
+    /// Half lies in another GPU's memory, and both GPUs sweep.
+    TwoForOne,
 }
 
 impl Attack {
     /// All, in the order in which they are worth running.
-    pub const ALL: [Attack; 9] = [
+    pub const ALL: [Attack; 11] = [
         Attack::Honest,
         Attack::OneForTwo,
         Attack::InventedSweeps,
         Attack::NothingKept,
         Attack::Regeneration,
         Attack::HostPinned,
+        Attack::Mixture,
         Attack::Peer,
+        Attack::TwoForOne,
         Attack::HostManaged,
         Attack::HostPrefetched,
     ];
@@ -54,8 +60,16 @@ impl Attack {
             Attack::HostPinned => "host-pinned",
             Attack::HostManaged => "host-managed",
             Attack::HostPrefetched => "host-prefetched",
+            Attack::Mixture => "mixture",
             Attack::Peer => "peer",
+            Attack::TwoForOne => "two-for-one",
         }
+    }
+
+    /// Whether it is played with two GPUs.
+    #[must_use]
+    pub fn wants_two_gpus(self) -> bool {
+        matches!(self, Attack::Peer | Attack::TwoForOne)
     }
 }
 

@@ -27,7 +27,7 @@ use verifier::report::{bytes, bytes_per_s, ops_per_s};
 /// Samples and soundness of a `standard` session.
 const SAMPLES: u32 = 1024;
 const ERROR_BITS: u32 = 20;
-/// Longest that one attack may take, and least that one needs to begin.
+/// Longest that one attack may take for each 32 GiB, and least that one needs to begin.
 const MOST_AN_ATTACK: Duration = Duration::from_secs(20);
 const LEAST_AN_ATTACK: Duration = Duration::from_secs(3);
 /// Longest that a launch may take before the attack gives up.
@@ -40,8 +40,8 @@ const BY_LOADS: &str = " (by loads)";
 #[derive(Args)]
 #[command(
     after_help = "Each attack runs in a process of its own, so that one that fails does not stop the others.\n\n\
-        Exit codes: 0 no attack beat a bound, 1 one did, 2 not all could be run to their end (but for the\n\
-        one that wants two GPUs), or one had wrong roots.\n\n\
+        Exit codes: 0 no attack beat a bound, 1 one did, 2 not all could be run to their end (but for those\n\
+        that want two GPUs), or one had wrong roots.\n\n\
         Examples:\n  \
         gpu-attestor adversary gpu\n  \
         gpu-attestor adversary gpu --device 1 --memory 64GiB --seconds 90 --json"
@@ -342,7 +342,7 @@ fn play_all(options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit
             continue;
         }
         cli::tell(format_args!("{attack}{}", if by_loads { ", by loads" } else { "" }));
-        let new = in_a_process(attack, by_loads, options, left.min(MOST_AN_ATTACK))
+        let new = in_a_process(attack, by_loads, options, left.min(most_an_attack(options.memory)))
             .unwrap_or_else(|error| vec![Row::not_run(attack, format!("not run: {error:#}"))]);
         // The copy engine may not read memory elsewhere: loads to registers do.
         if !by_loads && new.iter().any(|row| row.is_lost) {
@@ -369,6 +369,10 @@ fn play_all(options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit
     Ok(exit(&rows))
 }
 
+fn most_an_attack(dataset_bytes: u64) -> Duration {
+    MOST_AN_ATTACK * u32::try_from(dataset_bytes.div_ceil(32 << 30)).unwrap_or(u32::MAX)
+}
+
 fn exit(rows: &[Row]) -> Exit {
     let played = || rows.iter().filter_map(|row| row.figures.as_ref());
     if played().any(|figures| !figures.beaten().is_empty()) {
@@ -391,7 +395,7 @@ fn has_run(attack: Attack, rows: &[Row]) -> bool {
         .filter(|row| row.parameter.ends_with(BY_LOADS))
         .collect();
     let last = if again.is_empty() { own } else { again };
-    attack == Attack::Peer || (!last.is_empty() && last.iter().all(|row| row.figures.is_some()))
+    attack.wants_two_gpus() || (!last.is_empty() && last.iter().all(|row| row.figures.is_some()))
 }
 
 /// A child that is killed, should it still run, and waited for.
@@ -549,13 +553,13 @@ mod tests {
     }
 
     #[test]
-    fn exit_code_0_wants_every_attack_but_the_one_of_two_gpus() {
+    fn exit_code_0_wants_every_attack_but_those_of_two_gpus() {
         assert_eq!(exit(&rows_without(&[])), Exit::Affirmed);
         assert_eq!(exit(&rows_without(&[Attack::Peer])), Exit::Affirmed);
-        let mut rows = rows_without(&[Attack::Peer]);
+        let mut rows = rows_without(&[Attack::Peer, Attack::TwoForOne]);
         rows.push(Row::not_run(Attack::Peer, "needs two GPUs".to_owned()));
         assert_eq!(exit(&rows), Exit::Affirmed);
-        for attack in Attack::ALL.into_iter().filter(|&attack| attack != Attack::Peer) {
+        for attack in Attack::ALL.into_iter().filter(|attack| !attack.wants_two_gpus()) {
             assert_eq!(exit(&rows_without(&[attack])), Exit::NoVerdict, "{attack}");
             // Nor is a part of an attack the whole of it.
             let mut rows = rows_without(&[]);
