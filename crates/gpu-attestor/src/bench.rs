@@ -53,6 +53,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let is_quiet = options.json;
     let measured = options.devices.measured(&options.ordinals)?;
+    let mut failed = Vec::new();
     let (engine, reports) = match measured {
         Measured::Cpu(path) => {
             let stages = Stages::new(String::new(), is_quiet);
@@ -60,26 +61,40 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             ("cpu", vec![Report::of_cpu(&report)])
         }
         Measured::Cuda(ordinals, memory_limit_bytes) => {
-            let reports = ordinals.into_iter().map(|ordinal| {
+            let mut reports = Vec::new();
+            for ordinal in ordinals {
                 let config = CudaEngineConfig {
                     memory_limit_bytes,
                     ..CudaEngineConfig::new(ordinal.0)
                 };
                 let stages = Stages::new(format!("GPU {ordinal}: "), is_quiet);
-                let report = cuda::bench(config, options.seconds, &|stage| stages.begin(stage))
-                    .with_context(|| format!("GPU {ordinal}"))?;
-                Ok(Report::of_gpu(ordinal, &report))
-            });
-            ("cuda", reports.collect::<anyhow::Result<_>>()?)
+                // One that cannot be measured does not take the others' figures along.
+                match cuda::bench(config, options.seconds, &|stage| stages.begin(stage)) {
+                    Ok(report) => reports.push(Report::of_gpu(ordinal, &report)),
+                    Err(error) => failed.push((ordinal, error)),
+                }
+            }
+            ("cuda", reports)
         }
     };
     if options.json {
         let devices: Vec<_> = reports.iter().map(Report::to_json).collect();
-        print_json(&json!({ "engine": engine, "devices": devices }))?;
+        let failed: Vec<_> = failed
+            .iter()
+            .map(|(ordinal, error)| json!({ "ordinal": ordinal.0, "error": error.to_string() }))
+            .collect();
+        print_json(&json!({ "engine": engine, "devices": devices, "failed": failed }))?;
     } else {
         print_text(reports.iter().map(Report::to_table).collect::<Vec<_>>().join("\n"))?;
     }
-    Ok(Exit::Affirmed)
+    for (ordinal, error) in &failed {
+        cli::tell(format_args!("GPU {ordinal}: {error}"));
+    }
+    Ok(if failed.is_empty() {
+        Exit::Affirmed
+    } else {
+        Exit::NoVerdict
+    })
 }
 
 /// What is being measured.
