@@ -1,8 +1,8 @@
 //! Findings: what labels and circumstances say beside the evidence. They raise doubt, and never prove anything (spec §1).
 //!
 //! The labels that are read are those that the Attester's CUDA side writes: of a device `model`, `uuid`, `pci_bus_id`,
-//! `memory_bytes` (the driver's), `card_memory_bytes` (NVML's), `multiprocessors`, `power_limit_w`, `mig_slice`; those of a
-//! session are in [`crate::telemetry`].
+//! `memory_bytes` (the driver's), `card_memory_bytes` and `nvml_model` (NVML's), `multiprocessors`, `power_limit_w`,
+//! `mig_slice`; those of a session are in [`crate::telemetry`].
 
 use std::collections::BTreeMap;
 
@@ -85,9 +85,9 @@ kinds! {
     MemoryLabel = "memory-label", Warn,
         "the memory that the device says it has differs from its class's by more than 8 %: a slice of a device, a modified card, or tampered tools",
         "check for MIG or vGPU, and compare with the tools of the machine's owner";
-    /// HELLO and its labels do not name the same model.
+    /// HELLO, its labels and NVML do not name the same model.
     NameMismatch = "name-mismatch", Warn,
-        "the model in HELLO is not the one among the labels: one of them was made up, or they are of different devices",
+        "the model in HELLO is not the one among the labels, or not NVML's: one of them was made up, or they are of different devices",
         "reinstall the driver from its vendor and run again";
     /// NVML and the driver do not give the same memory.
     MemoryMismatch = "memory-mismatch", Warn,
@@ -213,6 +213,11 @@ impl<'a> Findings<'a> {
         let memory = |bytes: u64| figure(Figure::Memory, bytes);
         if let Some(model) = label(&offer.labels, "model").filter(|model| *model != offer.model) {
             let detail = format!("HELLO says {:?}, its label {model:?}", offer.model);
+            self.add(FindingKind::NameMismatch, device, detail);
+        }
+        // The driver puts the slice's size behind the card's name; NVML names the card.
+        if let Some(nvml) = label(&offer.labels, "nvml_model").filter(|nvml| !offer.model.starts_with(nvml)) {
+            let detail = format!("the driver says {:?}, NVML {nvml:?}", offer.model);
             self.add(FindingKind::NameMismatch, device, detail);
         }
         if let (Some(card), Some(driver)) = (number("card_memory_bytes"), number("memory_bytes"))

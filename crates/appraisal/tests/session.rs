@@ -401,6 +401,7 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
         ("card_memory_bytes", "100000000000"),
         ("memory_bytes", "50000000000"),
         ("max_sm_clock_mhz", "1980"),
+        ("nvml_model", "NVIDIA GeForce RTX 3090"),
     ] {
         offer.labels.push(Label::new(name, value));
     }
@@ -426,6 +427,7 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
         "class-unmeasured",
         "memory-label",
         "memory-mismatch",
+        "name-mismatch",
         "sm-count",
         "power-capped",
         "power-against-rate",

@@ -45,6 +45,8 @@ pub struct DeviceInfo {
     pub is_mig_enabled: Option<bool>,
     /// Version of the kernel driver.
     pub driver_version: Option<String>,
+    /// Marketing name as NVML gives it: of a slice, that of its card.
+    pub nvml_model: Option<String>,
     /// Serial number of the board.
     pub serial: Option<String>,
     /// Memory of the card, what the driver keeps for itself included (bytes).
@@ -195,6 +197,7 @@ fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
     info.uuid = uuid;
     info.is_mig_enabled = card.mig_mode().ok().map(|mode| mode.current != 0);
     info.driver_version = nvml.sys_driver_version().ok();
+    info.nvml_model = card.name().ok();
     info.serial = card.serial().ok();
     info.card_memory_bytes = card.memory_info().ok().map(|memory| memory.total);
     info.sm_clock_mhz = card.clock_info(Clock::SM).ok();
@@ -269,6 +272,7 @@ impl DeviceInfo {
         add("cuda_version", self.cuda_version.map(version));
         add("without_nvml", self.without_nvml.clone());
         add("driver_version", self.driver_version.clone());
+        add("nvml_model", self.nvml_model.clone());
         add("serial", self.serial.clone());
         add(
             "card_memory_bytes",
