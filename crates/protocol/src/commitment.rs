@@ -50,11 +50,16 @@ pub enum OpeningError {
     },
 }
 
+/// Chunks of a subtree that is hashed at once: BLAKE3 hashes so many side by side. A power of two.
+const GROUP_CHUNKS: usize = 16;
+const GROUP_LEAVES: usize = GROUP_CHUNKS * LEAVES_PER_CHUNK as usize;
+const GROUP_BYTES: usize = GROUP_CHUNKS * CHUNK_LEN;
+
 /// A device's leaves of one fill or sweep, kept for openings.
 #[derive(Clone, Debug)]
 pub struct Commitment {
     leaves: Vec<u64>,
-    /// Chaining values of the tree, from the chunks up to the children of the root; made once.
+    /// Chaining values of the tree, from groups of chunks up to the children of the root; made once.
     levels: OnceLock<Vec<Vec<ChainingValue>>>,
 }
 
@@ -82,7 +87,7 @@ impl Commitment {
     /// BLAKE3 of the leaves' little-endian bytes. What it hashes is kept for the openings.
     #[must_use]
     pub fn root(&self) -> Root {
-        let levels = self.levels.get_or_init(|| self.chaining_values());
+        let levels = self.levels.get_or_init(|| self.group_levels());
         let root = match levels.last().map(Vec::as_slice) {
             Some([left, right]) => merge_subtrees_root(left, right, Mode::Hash),
             _ => blake3::hash(&bytes_of(&self.leaves)),
@@ -97,49 +102,68 @@ impl Commitment {
         if u64::from(leaf) >= leaf_count {
             return None;
         }
-        let mut index = (u64::from(leaf) / LEAVES_PER_CHUNK) as usize;
+        let chunk = (u64::from(leaf) / LEAVES_PER_CHUNK) as usize;
+        let group = chunk / GROUP_CHUNKS;
+        let of_group = self.leaves.chunks(GROUP_LEAVES).nth(group).expect("the leaf's group");
+        // Within its group the chunks are hashed anew: that costs less than to keep all of them.
+        let below = levels_of(chaining_values(
+            of_group,
+            LEAVES_PER_CHUNK as usize,
+            group * GROUP_BYTES,
+        ));
+        let above = self.levels.get_or_init(|| self.group_levels());
         let mut siblings = Vec::new();
-        for level in self.levels.get_or_init(|| self.chaining_values()) {
-            // A last node without a neighbour is its own parent.
-            siblings.extend(level.get(index ^ 1).copied());
-            index /= 2;
+        for (levels, mut index) in [(&below, chunk % GROUP_CHUNKS), (above, group)] {
+            for level in levels {
+                // A last node without a neighbour is its own parent.
+                siblings.extend(level.get(index ^ 1).copied());
+                index /= 2;
+            }
         }
-        let chunk = self
-            .leaves
-            .chunks(LEAVES_PER_CHUNK as usize)
-            .nth((u64::from(leaf) / LEAVES_PER_CHUNK) as usize);
+        let chunk = of_group.chunks(LEAVES_PER_CHUNK as usize).nth(chunk % GROUP_CHUNKS);
         Some(Opening {
             chunk: bytes_of(chunk.expect("the leaf's chunk")),
             siblings,
         })
     }
 
-    /// Chaining values level by level: the tree of BLAKE3 pairs neighbours, and a last node without one rises as it is.
-    fn chaining_values(&self) -> Vec<Vec<ChainingValue>> {
-        let mut level: Vec<ChainingValue> = self
-            .leaves
-            .chunks(LEAVES_PER_CHUNK as usize)
-            .zip((0u64..).step_by(CHUNK_LEN))
-            .map(|(chunk, first_byte)| {
-                blake3::Hasher::new()
-                    .set_input_offset(first_byte)
-                    .update(&bytes_of(chunk))
-                    .finalize_non_root()
+    fn group_levels(&self) -> Vec<Vec<ChainingValue>> {
+        levels_of(chaining_values(&self.leaves, GROUP_LEAVES, 0))
+    }
+}
+
+/// Chaining values of the subtrees of `subtree_leaves` each, the last of them perhaps smaller. The first leaf is at
+/// `first_byte` of what is hashed, a multiple of a subtree's bytes.
+fn chaining_values(leaves: &[u64], subtree_leaves: usize, first_byte: usize) -> Vec<ChainingValue> {
+    let mut bytes = Vec::with_capacity(subtree_leaves * 8);
+    let subtrees = leaves.chunks(subtree_leaves);
+    let offsets = (first_byte as u64..).step_by(subtree_leaves * 8);
+    let value = |(subtree, offset): (&[u64], u64)| {
+        bytes.clear();
+        bytes.extend(subtree.iter().flat_map(|leaf| leaf.to_le_bytes()));
+        blake3::Hasher::new()
+            .set_input_offset(offset)
+            .update(&bytes)
+            .finalize_non_root()
+    };
+    subtrees.zip(offsets).map(value).collect()
+}
+
+/// From these nodes up to the children of the one above all of them: the tree of BLAKE3 pairs neighbours, and a last node
+/// without one rises as it is.
+fn levels_of(mut level: Vec<ChainingValue>) -> Vec<Vec<ChainingValue>> {
+    let mut levels = Vec::new();
+    while level.len() > 1 {
+        let parents = level
+            .chunks(2)
+            .map(|nodes| match nodes {
+                [left, right] => merge_subtrees_non_root(left, right, Mode::Hash),
+                alone => alone[0],
             })
             .collect();
-        let mut levels = Vec::new();
-        while level.len() > 1 {
-            let parents = level
-                .chunks(2)
-                .map(|nodes| match nodes {
-                    [left, right] => merge_subtrees_non_root(left, right, Mode::Hash),
-                    alone => alone[0],
-                })
-                .collect();
-            levels.push(std::mem::replace(&mut level, parents));
-        }
-        levels
+        levels.push(std::mem::replace(&mut level, parents));
     }
+    levels
 }
 
 impl Opening {
@@ -273,7 +297,10 @@ mod tests {
 
     #[test]
     fn every_leaf_of_every_shape_opens() {
-        for leaf_count in [1u64, 2, 127, 128, 129, 255, 256, 257, 384, 385, 1000, 1025] {
+        for leaf_count in [
+            1u64, 2, 127, 128, 129, 255, 256, 257, 384, 385, 1000, 1025, 2047, 2048, 2049, 2176, 2177, 4096, 4097,
+            6271, 10_241,
+        ] {
             let leaves: Vec<u64> = (0..leaf_count).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
             let commitment = Commitment::new(leaves.clone());
             let root = commitment.root();
