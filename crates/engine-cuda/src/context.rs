@@ -7,9 +7,13 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use protocol::engine::EngineError;
 
 use crate::driver::check;
+use crate::inventory::free_bytes_by_nvml;
 
 /// Stack of a thread (bytes): a few spilled registers.
 const STACK_BYTES: usize = 64;
+
+/// About what a context takes of an H200 when it is made (bytes): half of it are stacks, given back at once.
+const CONTEXT_BYTES: u64 = 560 << 20;
 
 /// The primary context of a device, kept as long as this lives.
 pub(crate) struct Context {
@@ -34,13 +38,22 @@ pub(crate) struct MemoryInfo {
 
 impl Context {
     /// The context of the device that CUDA counts as `index`; `driver::start` has succeeded.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::OutOfMemory`] where the device has no room even for that; what is free then is NVML's word, or 0.
     pub(crate) fn new(index: u32) -> Result<Self, EngineError> {
         let device = device(index)?;
         let mut raw = ptr::null_mut();
         // SAFETY: `device` is a device of this process, `raw` a valid place for the handle.
-        check("cuDevicePrimaryCtxRetain", unsafe {
-            sys::cuDevicePrimaryCtxRetain(&raw mut raw, device)
-        })?;
+        let status = unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut raw, device) };
+        if status == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return Err(EngineError::OutOfMemory {
+                requested_bytes: CONTEXT_BYTES,
+                available_bytes: free_bytes_by_nvml(index).unwrap_or(0),
+            });
+        }
+        check("cuDevicePrimaryCtxRetain", status)?;
         let context = Context {
             device,
             raw,

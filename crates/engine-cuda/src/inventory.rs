@@ -117,6 +117,13 @@ pub fn devices() -> Result<Vec<DeviceInfo>, NoCuda> {
         .collect()
 }
 
+/// Free memory of a device where there is no context to ask in.
+pub(crate) fn free_bytes_by_nvml(index: u32) -> Option<u64> {
+    let nvml = Nvml::init().ok()?;
+    let (device, _) = nvml_device(&nvml, &from_driver(index).ok()?.uuid).ok()?;
+    device.memory_info().ok().map(|memory| memory.free)
+}
+
 fn failed(error: EngineError) -> NoCuda {
     NoCuda::Failed(error.to_string())
 }
