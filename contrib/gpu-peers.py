@@ -11,7 +11,7 @@ import json
 import math
 import sys
 
-BEST_RATE, INNER_DIM, SAMPLES, ERROR_BITS, ON_CHIP = 1.41e15, 16384, 1024, 20, 128 << 20
+BEST_RATE, INNER_DIM, SAMPLES, ERROR_BITS, ON_CHIP = 1.505e15, 16384, 1024, 20, 128 << 20
 LINKS = {"64 GB/s": 64e9, "450 GB/s": 450e9}
 
 regeneration = 1.15 * BEST_RATE / (2 * INNER_DIM)

@@ -372,8 +372,8 @@ mod tests {
                 "sweep_tolerance = 1",
                 "measured.sweep_tolerance",
             ),
-            ("date = \"2026-11-24\"", "date = \"soon\"", "measured.date"),
-            ("cards = 3", "cards = 0", "measured.cards"),
+            ("date = \"2026-11-28\"", "date = \"soon\"", "measured.date"),
+            ("cards = 4", "cards = 0", "measured.cards"),
             (
                 "fill_low_ops_per_s = 1_308",
                 "fill_low_ops_per_s = 2_308",

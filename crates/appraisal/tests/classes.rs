@@ -304,7 +304,7 @@ const PAIRS: &str = "
 FeeeeeeeeeeeeeSSFe
 SFeSeeeeeeeeeeSS.e
 SS.SeeeeeeeeewSS.e
-SFeFeeeeeeeeeeSS.e
+SeeFeeeeeeeeeeSS.e
 SSSSFSeeeeeSeSSSSe
 SSSSeFeeeeeeewSSSe
 SSSSSS.eeeeSSSSSSe

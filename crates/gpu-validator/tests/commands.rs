@@ -224,7 +224,7 @@ fn plan_takes_every_class_and_says_where_its_figures_come_from() {
         assert_eq!(told.contains("estimated"), status == "datasheet", "{told}");
     }
     let fast = text(&plan(&["--class", "b200"]).stderr);
-    assert!(fast.contains("best rate of 2970 Tops; sessions assume 1410"), "{fast}");
+    assert!(fast.contains("best rate of 2970 Tops; sessions assume 1505"), "{fast}");
     let lacks = plan(&["--class", "b300"]);
     assert_eq!(code(&lacks), 2);
     let said = text(&lacks.stderr);
