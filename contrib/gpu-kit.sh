@@ -7,9 +7,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 archive=${1:-gpu-kit.tar.xz}
-# Built apart and small: symbols alone are most of a binary.
+# Built apart and small: symbols alone are most of a binary. Otherwise as released: without link-time optimisation other code
+# comes out, and other times.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/gpu-kit}
-export CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_PROFILE_RELEASE_LTO=off
+export CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_STRIP=symbols
 release=$CARGO_TARGET_DIR/release
 kit=$(mktemp -d)
 trap 'rm -rf "$kit"' EXIT

@@ -1,4 +1,5 @@
-//! What checking the evidence of a session costs, by part: one opening, all but the tiles, the tiles, everything.
+//! What checking the evidence of a session costs, by part: one opening, all but the tiles, the tiles, everything. And what
+//! a commitment costs the Attester.
 //!
 //! The session is the CPU engine's with 32 MiB, two distinct k and 1024 samples each: tiles as in a GPU's, though B's column
 //! blocks are fewer and paths shorter.
@@ -6,7 +7,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
+use criterion::{BatchSize, Criterion, Throughput};
 use integration_tests::{attester, run, settings};
 use protocol::commitment::Commitment;
 use protocol::evidence::Evidence;
@@ -16,6 +17,18 @@ use verifier::{Unobserved, verify};
 
 /// Leaves of a fill of 128 GiB.
 const LEAVES: u64 = 1 << 21;
+
+/// What an Attester's host does beside every sweep of 128 GiB.
+fn commitment(c: &mut Criterion) {
+    let leaves: Vec<u64> = (0..LEAVES / 2).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+    c.bench_function("root of 2^20 leaves", |b| {
+        b.iter_batched(
+            || Commitment::new(leaves.clone()),
+            |commitment| commitment.root(),
+            BatchSize::LargeInput,
+        )
+    });
+}
 
 fn opening(c: &mut Criterion) {
     let commitment = Commitment::new((0..LEAVES).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect());
@@ -73,6 +86,7 @@ fn main() {
         .measurement_time(Duration::from_secs(5))
         .without_plots()
         .configure_from_args();
+    commitment(&mut c);
     opening(&mut c);
     session(&mut c);
     c.final_summary();
