@@ -92,6 +92,7 @@ fn replay(run: &Value, path: Path, operand_budget_bytes: usize) {
             inner_dim: number(&iteration["k"]),
             operand_key: derive::operand_key(&chain),
             fill_salt: derive::fill_salt(&chain),
+            sweeps: 0,
         };
         let mut fill_roots = Vec::new();
         for (g, (engine, assignment)) in devices.iter_mut().enumerate() {

@@ -77,6 +77,7 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
             inner_dim: k,
             operand_key: OperandKey(derive::derive("rates operands", &[&fill.to_le_bytes()])),
             fill_salt: Salt([fill as u8; 32]),
+            sweeps,
         };
         let start = Instant::now();
         let root = engine.fill(&task, &Unobserved)?;

@@ -27,6 +27,24 @@ pub(crate) struct Leaves {
     staging: Pinned<u64>,
     halves_at: usize,
     leaves_a_half: usize,
+    room: Room,
+}
+
+/// Memory for leaves to come, its pages there already: the first touch of a page can take longer than the sweep of what its
+/// leaves stand for, and sweeps would wait.
+#[derive(Default)]
+struct Room {
+    fills: Vec<Vec<u64>>,
+    sweeps: Vec<Vec<u64>>,
+}
+
+impl Room {
+    fn of(&mut self, place: Place) -> &mut Vec<Vec<u64>> {
+        match place {
+            Place::Fill => &mut self.fills,
+            Place::Half(_) => &mut self.sweeps,
+        }
+    }
 }
 
 /// Which leaves a copy brings.
@@ -57,7 +75,22 @@ impl Leaves {
             staging: Pinned::new(context, tiles + 2 * leaves_a_half)?,
             halves_at: tiles,
             leaves_a_half,
+            room: Room::default(),
         })
+    }
+
+    /// Sees to memory for the leaves of one fill and so many sweeps, while the host has nothing else to do.
+    pub(crate) fn make_room(&mut self, sweeps: usize) {
+        for (place, count, leaves) in [
+            (Place::Fill, 1, self.halves_at),
+            (Place::Half(0), sweeps, self.leaves_a_half),
+        ] {
+            let room = self.room.of(place);
+            while room.len() < count {
+                // Other than zeros, which the system would only promise.
+                room.push(vec![u64::MAX; leaves]);
+            }
+        }
     }
 
     /// Makes what is queued on `stream` after this, and writes leaves to `place`, wait for a copy that still reads there.
@@ -126,8 +159,11 @@ impl Leaves {
         }
         let first = self.first(place);
         // SAFETY: the only copy under way has just ended.
-        let leaves = unsafe { &self.staging.as_slice()[first..first + count] };
-        let commitment = Commitment::new(leaves.to_vec());
+        let arrived = unsafe { &self.staging.as_slice()[first..first + count] };
+        let mut leaves = self.room.of(place).pop().unwrap_or_default();
+        leaves.clear();
+        leaves.extend_from_slice(arrived);
+        let commitment = Commitment::new(leaves);
         let actual = commitment.root();
         if actual != root {
             return Err(EngineError::SelfTest(format!(

@@ -54,6 +54,7 @@ pub(crate) fn self_check(context: &Arc<Context>, kernels: &Kernels, limit: Durat
             inner_dim: assignment.max_inner_dim,
             operand_key: OPERAND_KEY,
             fill_salt: FILL_SALT,
+            sweeps: 1,
         };
         let fill = workload.fill(kernels, &task, &Unobserved)?;
         compare("fill", kernels.fill.path(), known.fill_root, &fill)?;

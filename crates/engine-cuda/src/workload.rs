@@ -158,6 +158,8 @@ impl Workload {
             fill.queue(&kernels.fill, &self.stream, launch)?;
             self.ends[i % 2].record(&self.stream)?;
             queued = i + 1;
+            // Launches are queued ahead: of the time that one takes the host needs a part for this.
+            self.leaves.make_room(task.sweeps as usize * queued / launches.len());
             if i == 0 {
                 self.leaves.settle(self.limit)?;
             } else {

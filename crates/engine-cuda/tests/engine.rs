@@ -32,6 +32,7 @@ fn task(inner_dim: u32) -> FillTask {
         inner_dim,
         operand_key: KEY,
         fill_salt: FILL_SALT,
+        sweeps: 2,
     }
 }
 

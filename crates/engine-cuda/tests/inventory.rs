@@ -52,6 +52,7 @@ fn a_device_at_work_is_watched() {
         inner_dim: 16_384,
         operand_key: OperandKey([1; 32]),
         fill_salt: Salt([2; 32]),
+        sweeps: 0,
     };
     for _ in 0..10 {
         engine.fill(&task, &Unobserved).expect("the fill runs");

@@ -27,6 +27,7 @@ fn dropped_engines_free_everything() {
             inner_dim: 256,
             operand_key: OperandKey([seed; 32]),
             fill_salt: Salt([seed; 32]),
+            sweeps: 1,
         };
         engine.fill(&task, &Unobserved).expect("the fill runs");
         // Dropped with a copy of leaves in flight.

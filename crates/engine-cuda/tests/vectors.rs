@@ -87,6 +87,7 @@ fn replay(run: &Value, paths: Paths) {
             inner_dim: number(&iteration["k"]),
             operand_key: derive::operand_key(&chain),
             fill_salt: derive::fill_salt(&chain),
+            sweeps: number(&iteration["sweeps"]),
         };
         let mut fill_roots = Vec::new();
         for (g, (engine, assignment)) in devices.iter_mut().enumerate() {

@@ -44,6 +44,8 @@ pub struct FillTask {
     pub operand_key: OperandKey,
     /// Salt of the iteration's fill digests.
     pub fill_salt: Salt,
+    /// Sweeps that are to follow: an engine can make room for their leaves while it fills.
+    pub sweeps: u32,
 }
 
 /// Names one commitment of a device: the fill of iteration t, or its sweep s.

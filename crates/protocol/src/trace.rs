@@ -144,10 +144,12 @@ impl Trace {
     #[must_use]
     pub fn fill_task(&self) -> FillTask {
         let last = self.last();
+        let iteration = self.plan.iterations()[self.iterations.len() - 1];
         FillTask {
-            inner_dim: self.plan.iterations()[self.iterations.len() - 1].inner_dim,
+            inner_dim: iteration.inner_dim,
             operand_key: derive::operand_key(&last.chain),
             fill_salt: derive::fill_salt(&last.chain),
+            sweeps: iteration.sweeps,
         }
     }
 

@@ -118,6 +118,7 @@ fn task() -> FillTask {
         inner_dim: INNER_DIM,
         operand_key: OperandKey(derive("attack operands", &[])),
         fill_salt: Salt(derive("attack fill", &[])),
+        sweeps: 0,
     }
 }
 

@@ -238,6 +238,7 @@ impl Run<'_> {
                 inner_dim,
                 operand_key: OperandKey(derive::derive("bench operands", &[&seed])),
                 fill_salt: Salt(derive::derive("bench fill", &[&seed])),
+                sweeps: 0,
             };
             let clock = LaunchClock::start();
             engine.fill(&task, &clock)?;

@@ -187,6 +187,7 @@ impl Strategy for OtherSession {
             inner_dim: task.inner_dim,
             operand_key: OperandKey(name("testkit other session's operands")),
             fill_salt: Salt(name("testkit other session's fill")),
+            ..task
         })
     }
 

@@ -258,6 +258,7 @@ fn do_again(
         inner_dim: plan.iterations()[t].inner_dim,
         operand_key: derive::operand_key(&iteration.chain),
         fill_salt: derive::fill_salt(&iteration.chain),
+        sweeps: plan.iterations()[t].sweeps,
     };
     let a_tile = |units| progress.units_a_tile.store(units, Ordering::Relaxed);
     a_tile(task.inner_dim.into());
