@@ -11,7 +11,7 @@ mod values;
 pub use generate::{Generate, generate};
 pub use interrupt::{Interrupt, Interruptible};
 pub use options::{RecomputeOptions, SessionOptions, attester_key, known_verifier, print_identity, verifier_key};
-pub use output::{Exit, finish, print_bytes, print_json, print_text, tell};
+pub use output::{Exit, finish, print_bytes, print_json, print_stopped, print_text, tell};
 pub use output_file::OutputFile;
 pub use progress::{SessionProgress, WorkProgress};
 pub use values::{

@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use protocol::verdict::Verdict;
 use serde_json::Value;
+use verifier::partial::PartialReport;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,27 @@ pub fn tell(text: impl Display) {
 /// Those of standard output.
 pub fn print_text(text: impl Display) -> anyhow::Result<()> {
     print_bytes(text.to_string().as_bytes())
+}
+
+/// Prints what a check that was stopped came to, and where its evidence waits.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_stopped(report: &PartialReport, as_json: bool, evidence: Option<&Path>) -> anyhow::Result<Exit> {
+    if as_json {
+        print_json(&serde_json::to_value(report)?)?;
+    } else {
+        print_text(report)?;
+        if let Some(path) = evidence {
+            print_text(format_args!(
+                "\nevidence in {}; check all of it with: gpu-validator verify {}\n",
+                path.display(),
+                path.display()
+            ))?;
+        }
+    }
+    Ok(Exit::NoVerdict)
 }
 
 /// Prints bytes to standard output; a reader that has gone away is no error.

@@ -71,6 +71,11 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     if let Some(file) = file {
         file.write(&attestation.sealed)?;
     }
+    if let Some(partial) = attestation.partial() {
+        let exit = cli::print_stopped(&partial, session.json, session.evidence.as_deref());
+        let _ = served.join();
+        return exit;
+    }
     let report = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed);
     if session.json {
         print_text(format_args!("{}\n", report.to_json()))?;

@@ -77,6 +77,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     if let Some(file) = file {
         file.write(&attestation.sealed)?;
     }
+    if let Some(partial) = attestation.partial() {
+        return cli::print_stopped(&partial, session.json, session.evidence.as_deref());
+    }
     let report = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed);
     if session.json {
         print_text(format_args!("{}\n", report.to_json()))?;

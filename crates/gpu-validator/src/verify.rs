@@ -71,13 +71,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let verified = match verified {
         Ok(verified) => verified,
         Err(VerifyError::Stopped(stopped)) => {
-            let report = PartialReport::new(&stopped);
-            if options.json {
-                print_json(&serde_json::to_value(&report)?)?;
-            } else {
-                print_text(&report)?;
-            }
-            return Ok(Exit::NoVerdict);
+            let report = PartialReport::new(&stopped.session, &stopped.evidence.assumptions, &stopped.so_far);
+            return cli::print_stopped(&report, options.json, None);
         }
         Err(VerifyError::Evidence(error)) => return refuse(options, &error.to_string()),
         Err(error @ VerifyError::Recompute(_)) => return Err(error.into()),

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use protocol::bounds::Assumptions;
 use protocol::claims::Claims;
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::verifier::VerifierSession;
 use serde::Serialize;
 
+use crate::recompute::SoFar;
 use crate::report::{HostReport, bytes, bytes_per_s, ops_per_s};
-use crate::verify::Stopped;
 
 /// No verdict, but how many samples agree and what they certify.
 #[derive(Clone, Debug, Serialize)]
@@ -40,10 +42,9 @@ pub struct GroupReport {
 }
 
 impl PartialReport {
-    /// The report of a check that was stopped.
+    /// The report of a check of this session that was stopped.
     #[must_use]
-    pub fn new(stopped: &Stopped) -> Self {
-        let so_far = &stopped.so_far;
+    pub fn new(session: &VerifierSession, assumptions: &Assumptions, so_far: &SoFar) -> Self {
         PartialReport {
             verdict: "none",
             reason: "stopped",
@@ -59,9 +60,7 @@ impl PartialReport {
                     drawn: group.drawn,
                 })
                 .collect(),
-            host_so_far: so_far
-                .claims(&stopped.session, &stopped.evidence.assumptions)
-                .map(|claims| host(&claims)),
+            host_so_far: so_far.claims(session, assumptions).map(|claims| host(&claims)),
         }
     }
 }

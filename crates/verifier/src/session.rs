@@ -17,14 +17,15 @@ use protocol::claims::Claims;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::{MAX_HELLO_BYTES, MAX_PROGRESS_FRAMES, MAX_SMALL_BYTES};
-use protocol::message::ProgressMessage;
+use protocol::message::{ProgressMessage, ResultMessage};
 use protocol::record::EndCause;
 use protocol::request::PlanRequest;
 use protocol::verifier::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 use transport::{FrameError, read_frame, write_frame};
 
 use crate::clock::Clock;
-use crate::recompute::{Recompute, RecomputeError, Recomputed};
+use crate::partial::PartialReport;
+use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar};
 use crate::verify::Observed;
 
 /// How often a waiting session asks whether it is still wanted.
@@ -87,8 +88,19 @@ pub struct Attestation {
     pub evidence: Evidence,
     /// The evidence's sealed bytes, to be kept.
     pub sealed: Vec<u8>,
-    /// The session, with its verdict.
+    /// The session, with its verdict unless it was stopped while tiles were recomputed.
     pub session: VerifierSession,
+    /// How far that came then: the evidence is whole, and can be verified later.
+    pub stopped: Option<SoFar>,
+}
+
+impl Attestation {
+    /// What a session that was stopped while tiles were recomputed came to: it has no verdict.
+    #[must_use]
+    pub fn partial(&self) -> Option<PartialReport> {
+        let so_far = self.stopped.as_ref()?;
+        Some(PartialReport::new(&self.session, &self.evidence.assumptions, so_far))
+    }
 }
 
 /// Why a session has no verdict at all, for reasons on this side.
@@ -148,25 +160,29 @@ pub fn attest(
     };
     let mut link = Link::start(from, to);
     let mut session = converse(config, &Opener::Request(&settings.request), &mut link, observer)?;
+    let mut stopped = None;
     if session.step() == Step::Check {
-        // A session that has a transcript to judge is judged: stopping is for what waits on others.
         let watch = Observed {
             session: &session,
             assumptions: &settings.assumptions,
             observer,
-            is_stoppable: false,
         };
-        let outcome = match settings.recompute.run(session.tile_checks(), &watch)? {
-            Recomputed::Differs(mismatch) => Err(mismatch),
-            Recomputed::Agrees => Ok(()),
-            Recomputed::Stopped(_) => unreachable!("the watch never stops it"),
-        };
-        session.checked(outcome)?;
+        match settings.recompute.run(session.tile_checks(), &watch)? {
+            Recomputed::Differs(mismatch) => session.checked(Err(mismatch))?,
+            Recomputed::Agrees => session.checked(Ok(()))?,
+            Recomputed::Stopped(so_far) => stopped = Some(so_far),
+        }
         observer.moved(&session);
     }
-    if let Some(verdict) = session.verdict() {
-        link.finish(Frame::new(MessageType::Result, verdict.to_message().to_bytes()));
-    }
+    let result = match session.verdict() {
+        Some(verdict) => verdict.to_message(),
+        None => ResultMessage {
+            status: 2,
+            reason: "stopped".to_owned(),
+            message: "stopped while tiles were recomputed; the evidence can be verified".to_owned(),
+        },
+    };
+    link.finish(Frame::new(MessageType::Result, result.to_bytes()));
     let evidence = Evidence {
         config,
         started_unix_ms,
@@ -179,6 +195,7 @@ pub fn attest(
         sealed: evidence.seal(&settings.key),
         evidence,
         session,
+        stopped,
     })
 }
 
@@ -208,7 +225,7 @@ pub fn prove(
     let session = converse(config, &Opener::Challenge(challenge), &mut link, observer)?;
     link.finish(Frame::new(
         MessageType::Result,
-        protocol::message::ResultMessage {
+        ResultMessage {
             status: 0,
             reason: String::new(),
             message: "recorded; to be verified".to_owned(),
@@ -227,6 +244,7 @@ pub fn prove(
         sealed: evidence.seal(key),
         evidence,
         session,
+        stopped: None,
     })
 }
 

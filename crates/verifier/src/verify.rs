@@ -94,7 +94,6 @@ impl Opened {
                 session: &session,
                 assumptions: &evidence.assumptions,
                 observer,
-                is_stoppable: true,
             };
             let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
                 Recomputed::Agrees => Ok(()),
@@ -128,7 +127,6 @@ pub(crate) struct Observed<'a> {
     pub(crate) session: &'a VerifierSession,
     pub(crate) assumptions: &'a Assumptions,
     pub(crate) observer: &'a dyn Observer,
-    pub(crate) is_stoppable: bool,
 }
 
 impl Watch for Observed<'_> {
@@ -139,6 +137,6 @@ impl Watch for Observed<'_> {
     }
 
     fn is_stopped(&self) -> bool {
-        self.is_stoppable && self.observer.is_stopped()
+        self.observer.is_stopped()
     }
 }
