@@ -10,6 +10,8 @@ use protocol::verifier::VerifierSession;
 use verifier::recompute::Recompute;
 use verifier::reexecute::check_memory;
 
+use crate::telling::Telling;
+
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::Gpus;
 #[cfg(not(feature = "cuda"))]
@@ -74,8 +76,12 @@ impl Engines {
         if is_alone {
             check_memory(session, &cpu)?;
         }
-        engines.push(Box::new(cpu));
-        Ok(engines)
+        engines.push(("the CPU".to_owned(), Box::new(cpu)));
+        let telling = |(name, engine)| {
+            let tell = |text| cli::tell(format_args!("{text}"));
+            Box::new(Telling { name, engine, tell }) as _
+        };
+        Ok(engines.into_iter().map(telling).collect())
     }
 }
 
@@ -117,8 +123,12 @@ mod cuda {
             self.each(|config| Ok(Box::new(CudaTiles::new(config)?) as _))
         }
 
-        pub(super) fn engines(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
-            self.each(|config| Ok(Box::new(CudaEngine::new(config)?) as _))
+        /// Each by its name.
+        pub(super) fn engines(&self) -> anyhow::Result<Vec<(String, Box<dyn Engine>)>> {
+            self.each(|config| {
+                let name = format!("GPU {}", config.device_index);
+                Ok((name, Box::new(CudaEngine::new(config)?) as _))
+            })
         }
 
         /// Something on each GPU. One that does not start is told and not left out.
@@ -173,7 +183,7 @@ mod none {
             Ok(Vec::new())
         }
 
-        pub(super) fn engines(&self) -> anyhow::Result<Vec<Box<dyn Engine>>> {
+        pub(super) fn engines(&self) -> anyhow::Result<Vec<(String, Box<dyn Engine>)>> {
             Ok(Vec::new())
         }
     }

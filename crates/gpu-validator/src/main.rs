@@ -10,6 +10,7 @@ mod full;
 mod identity;
 mod inspect;
 mod plan;
+mod telling;
 mod verify;
 mod wanted;
 
