@@ -46,6 +46,7 @@ fn plan() -> Plan {
 #[test]
 fn caps_follow_from_the_plan() {
     let plan = plan();
+    assert_eq!(plan.matrix_dim(), 256);
     assert_eq!(max_payload_bytes(&plan, MessageType::Ready), 65_536);
     // Three roots at most.
     assert_eq!(max_payload_bytes(&plan, MessageType::Swept), 32 + 34 * 3);
@@ -159,6 +160,8 @@ fn a_trace_ends_with_its_plan() {
             assert_eq!(trace.salted(&salt(Stage::V, other)), Err(misplaced));
         }
         assert_eq!(trace.checksum(), None);
+        let task = trace.fill_task();
+        assert_eq!((task.inner_dim, task.sweeps), (iteration.inner_dim, iteration.sweeps));
         assert_eq!(trace.filled(&filled(t, 0)), Ok(false));
         assert_eq!(trace.filled(&filled(t, 1)), Ok(true));
         trace.salted(&salt(Stage::V, t)).expect("v is due");
