@@ -488,6 +488,17 @@ fn keys_are_private_and_rotate() {
     let refused = place.validator(&["result", "keys", "keys", "--drop", kid(0)]);
     assert_eq!(code(&refused), 2);
     assert!(text(&refused.stderr).contains("is the key that signs: rotate first"));
+    // A kid is base64url: one that begins with a hyphen is no option.
+    let refused = place.validator(&[
+        "result",
+        "keys",
+        "keys",
+        "--drop",
+        "-jLX4hVhHeB0XPx5dAMYqd3ENqTmoBKxSPcwgBYqKfQ",
+    ]);
+    assert_eq!(code(&refused), 2);
+    let said = text(&refused.stderr);
+    assert!(said.contains("no retired key has kid \"-jLX4"), "{said}");
     let dropped = place.validator(&["result", "keys", "keys", "--drop", kid(1)]);
     assert_eq!(json(&dropped)["keys"], serde_json::json!([keys["keys"][0]]));
     place.put("dropped.json", &dropped.stdout);

@@ -34,7 +34,8 @@ pub(crate) struct Options {
     algorithm: AlgorithmChoice,
 
     /// Drop this retired key: what it signed counts no more for whoever gets the new set
-    #[arg(long, value_name = "KID", conflicts_with_all = ["key", "key_env"])]
+    // A thumbprint in base64url begins with a hyphen once in 64 times.
+    #[arg(long, value_name = "KID", allow_hyphen_values = true, conflicts_with_all = ["key", "key_env"])]
     drop: Option<String>,
 }
 
