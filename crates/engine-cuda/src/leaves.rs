@@ -30,6 +30,10 @@ pub(crate) struct Leaves {
     room: Room,
 }
 
+/// Most sweeps that room is made for ahead: those of a `standard` iteration. A `soak` has hundreds, and touching memory for all
+/// of them would take longer than the fill beside it.
+const MOST_ROOM: usize = 32;
+
 /// Memory for leaves to come, its pages there already: the first touch of a page can take longer than the sweep of what its
 /// leaves stand for, and sweeps would wait.
 #[derive(Default)]
@@ -83,7 +87,7 @@ impl Leaves {
     pub(crate) fn make_room(&mut self, sweeps: usize) {
         for (place, count, leaves) in [
             (Place::Fill, 1, self.halves_at),
-            (Place::Half(0), sweeps, self.leaves_a_half),
+            (Place::Half(0), sweeps.min(MOST_ROOM), self.leaves_a_half),
         ] {
             let room = self.room.of(place);
             while room.len() < count {
