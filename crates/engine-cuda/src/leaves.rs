@@ -83,11 +83,13 @@ impl Leaves {
         })
     }
 
-    /// Sees to memory for the leaves of one fill and so many sweeps, while the host has nothing else to do.
-    pub(crate) fn make_room(&mut self, sweeps: usize) {
+    /// Sees to memory for the leaves of a fill, `queued` of whose `launches` are under way, and for as large a part of those of
+    /// `sweeps` to follow, while the host has nothing else to do.
+    pub(crate) fn make_room(&mut self, sweeps: u32, queued: usize, launches: usize) {
+        let sweeps = (sweeps as usize).min(MOST_ROOM) * queued / launches;
         for (place, count, leaves) in [
             (Place::Fill, 1, self.halves_at),
-            (Place::Half(0), sweeps.min(MOST_ROOM), self.leaves_a_half),
+            (Place::Half(0), sweeps, self.leaves_a_half),
         ] {
             let room = self.room.of(place);
             while room.len() < count {

@@ -159,7 +159,7 @@ impl Workload {
             self.ends[i % 2].record(&self.stream)?;
             queued = i + 1;
             // Launches are queued ahead: of the time that one takes the host needs a part for this.
-            self.leaves.make_room(task.sweeps as usize * queued / launches.len());
+            self.leaves.make_room(task.sweeps, queued, launches.len());
             if i == 0 {
                 self.leaves.settle(self.limit)?;
             } else {
