@@ -2,119 +2,25 @@
 //!
 //! Live sessions and evidence run through the same code: a driver feeds what happens, a re-check feeds the records.
 
-use ed25519_dalek::{Signature, VerifyingKey};
+mod step;
+mod take;
 
-use crate::bytes::{Chain, DeviceOrdinal, Fresh, Identity, Nonce};
+pub use self::step::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, Windows};
+pub use self::take::SIGNATURE_BYTES;
+
+use crate::bytes::{Chain, Fresh, Identity, Nonce};
 use crate::cbor::Canonical;
 use crate::derive::derive;
 use crate::frame::{Frame, MessageType};
-use crate::limits::{MAX_HELLO_BYTES, MAX_SMALL_BYTES, SUITE, VERSION};
-use crate::message::{
-    Abort, Filled, Hello, NonceMessage, OpeningsBody, Ready, SaltMessage, SampleMessage, Stage, Swept,
-};
-use crate::openings::{OpeningsError, TileCheck, TileMismatch, check_paths, check_sizes, max_payload_bytes};
+use crate::limits::{MAX_HELLO_BYTES, MAX_SMALL_BYTES};
+use crate::message::{Hello, NonceMessage, OpeningsBody, SaltMessage, SampleMessage, Stage};
+use crate::openings::{TileCheck, TileMismatch, max_payload_bytes};
 use crate::plan::Plan;
 use crate::record::{EndCause, Event, Record};
-use crate::sampling::{Sample, samples};
-use crate::trace::{Misplaced, Site, Trace};
-use crate::transcript::{Transcript, signed_message};
+use crate::sampling::Sample;
+use crate::trace::{Site, Trace};
+use crate::transcript::Transcript;
 use crate::verdict::{Failure, Obstacle, Phase, Verdict};
-
-/// Bytes of the Ed25519 signature that ends OPENINGS.
-pub const SIGNATURE_BYTES: usize = 64;
-
-/// Where fresh bytes come from, and whether time counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// The Verifier draws them; its clock bounds every phase.
-    Online,
-    /// They derive from the transcript; there is no clock (spec §5, offline form).
-    Offline,
-}
-
-/// What holds for a session from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifierConfig {
-    /// Online or offline.
-    pub mode: Mode,
-    /// How long HELLO may take (ms).
-    pub hello_deadline_ms: u64,
-    /// The TLS exporter value of the connection, where there is one; signed with OPENINGS.
-    pub tls_exporter: Option<[u8; 32]>,
-}
-
-/// What is due next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Send this message.
-    Send(Outgoing),
-    /// Wait for a message until `deadline_ns`; offline there is none.
-    Receive {
-        /// The phase.
-        phase: Phase,
-        /// When it ends, in ns since the session began.
-        deadline_ns: Option<u64>,
-    },
-    /// Recompute the tiles of [`VerifierSession::tile_checks`].
-    Check,
-    /// There is a verdict.
-    Done,
-}
-
-/// A message that the Verifier sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    /// PLAN.
-    Plan,
-    /// NONCE.
-    Nonce,
-    /// SALT v or w of an iteration.
-    Salt(Stage, u32),
-    /// SAMPLE.
-    Sample,
-}
-
-/// Windows and arrivals of one iteration, ns (spec §6).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Windows {
-    /// When the fill began: the sending of NONCE or SALT w.
-    pub fill_start_ns: u64,
-    /// From there to the sending of SALT v.
-    pub fill_ns: u64,
-    /// From the sending of SALT v to the last SWEPT.
-    pub sweep_ns: u64,
-    /// Arrivals of FILLED since the fill began: diagnostics.
-    pub filled_after_ns: Vec<(DeviceOrdinal, u64)>,
-    /// Arrivals of SWEPT since SALT v: diagnostics.
-    pub swept_after_ns: Vec<(DeviceOrdinal, u64)>,
-}
-
-/// A record that contradicts the session: no session of this code produces it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Inconsistent {
-    /// A message was sent that was not due.
-    #[error("{actual} sent where {expected:?} is due")]
-    Sent {
-        /// What is due.
-        expected: Step,
-        /// What was sent.
-        actual: String,
-    },
-    /// What was sent is not what the session derives or can be parsed.
-    #[error("{0}")]
-    Content(String),
-    /// Something happens after the end, or before it is due.
-    #[error("{0} where {1:?} is due")]
-    Event(&'static str, Step),
-    /// The clock went back.
-    #[error("the clock went from {before_ns} ns to {after_ns} ns")]
-    Clock {
-        /// An earlier record's time.
-        before_ns: u64,
-        /// This record's.
-        after_ns: u64,
-    },
-}
 
 #[derive(Clone, Debug)]
 enum State {
@@ -527,133 +433,6 @@ impl VerifierSession {
         self.plan().map(|plan| &plan.fields().verifier)
     }
 
-    fn take(&mut self, phase: Phase, at_ns: u64, frame: &Frame) -> Result<(), Verdict> {
-        let Some(message_type) = frame.message_type() else {
-            return Err(self.unexpected(phase, frame.type_number));
-        };
-        // Giving up answers nothing, so it cannot come before its question: it counts from its own stamp.
-        let is_abort = message_type == MessageType::Abort;
-        let is_early = is_abort && at_ns < self.phase_start_ns;
-        // OPENINGS have their timing checked after sizes and signature (spec §5).
-        if message_type != MessageType::Openings && !is_early {
-            self.check_time(phase, at_ns)?;
-        }
-        if is_abort {
-            let abort: Abort = self.parse(message_type, &frame.payload)?;
-            return Err(if self.is_after_sample() && !is_early {
-                Verdict::Contraindicated(Failure::Unopened(format!("{}: {}", abort.code.name(), abort.message)))
-            } else {
-                let began_ns = self.windows.first().map(|first| first.fill_start_ns);
-                Verdict::CouldNotRun(Obstacle::Aborted {
-                    abort,
-                    after_nonce: began_ns.is_some_and(|began_ns| at_ns >= began_ns),
-                })
-            });
-        }
-        match (phase, message_type) {
-            (Phase::Hello, MessageType::Hello) => {
-                let hello: Hello = self.parse(message_type, &frame.payload)?;
-                if !hello.speaks_ours() {
-                    return Err(Verdict::CouldNotRun(Obstacle::NoCommonVersion {
-                        ours: VERSION,
-                        suite: SUITE,
-                        versions: hello.versions,
-                        suites: hello.suites,
-                    }));
-                }
-                self.hello = Some(Message {
-                    value: hello,
-                    bytes: frame.payload.clone(),
-                });
-                self.state = State::SendPlan;
-            }
-            (Phase::Prepare, MessageType::Ready) => {
-                self.parse::<Ready>(message_type, &frame.payload)?;
-                self.state = State::SendNonce;
-            }
-            (Phase::Fill, MessageType::Filled) => {
-                let filled: Filled = self.parse(message_type, &frame.payload)?;
-                let is_last = self.commit(|trace| trace.filled(&filled))?;
-                let windows = self.windows.last_mut().expect("a fill began");
-                let after_ns = at_ns - windows.fill_start_ns;
-                windows.filled_after_ns.push((filled.device, after_ns));
-                if is_last {
-                    self.append_all(Trace::filled_frames);
-                    self.state = State::SendV;
-                }
-                return Ok(());
-            }
-            (Phase::Sweep, MessageType::Swept) => {
-                let swept: Swept = self.parse(message_type, &frame.payload)?;
-                let is_last = self.commit(|trace| trace.swept(&swept))?;
-                let after_ns = at_ns - self.phase_start_ns;
-                let windows = self.windows.last_mut().expect("a fill began");
-                windows.swept_after_ns.push((swept.device, after_ns));
-                if is_last {
-                    windows.sweep_ns = after_ns;
-                    self.append_all(Trace::swept_frames);
-                    self.state = State::SendW;
-                }
-                return Ok(());
-            }
-            (Phase::Open, MessageType::Openings) => {
-                self.take_openings(at_ns, &frame.payload)?;
-                self.state = State::Check;
-                return Ok(());
-            }
-            _ => return Err(self.unexpected(phase, frame.type_number)),
-        }
-        self.transcript.append(frame);
-        Ok(())
-    }
-
-    /// Sizes, signature, timing, paths, in this order (spec §5).
-    fn take_openings(&mut self, at_ns: u64, payload: &[u8]) -> Result<(), Verdict> {
-        let malformed = |problem: String| {
-            Verdict::Contraindicated(Failure::MalformedMessage {
-                message_type: MessageType::Openings,
-                problem,
-            })
-        };
-        let Some((body_bytes, signature)) = payload.split_last_chunk::<SIGNATURE_BYTES>() else {
-            return Err(malformed(format!("{} bytes, shorter than a signature", payload.len())));
-        };
-        let plan = &self.plan.as_ref().expect("OPENINGS follow PLAN").value;
-        let expected = plan.total_samples();
-        let (body, actual) = OpeningsBody::first_samples(body_bytes, expected).map_err(|e| malformed(e.to_string()))?;
-        let body = self.openings.insert(body);
-        let failed = |failure: Failure| Verdict::Contraindicated(failure);
-        if actual as u64 != expected {
-            return Err(failed(Failure::Openings(OpeningsError::Count {
-                expected: usize::try_from(expected).unwrap_or(usize::MAX),
-                actual,
-            })));
-        }
-        // Only now: a plan of a few kilobytes may ask for billions, and this many have really come.
-        let trace = self.trace.as_ref().expect("OPENINGS follow NONCE");
-        let seed = self.seed.as_ref().expect("OPENINGS follow SAMPLE");
-        self.sites = samples(plan, seed).into_iter().map(|s| trace.site(s)).collect();
-        check_sizes(&self.sites, body).map_err(|e| failed(e.into()))?;
-
-        self.transcript.append_parts(MessageType::Openings as u32, body_bytes);
-        let message = signed_message(&self.transcript.hash(), self.config.tls_exporter.as_ref());
-        let identity = self.hello.as_ref().expect("OPENINGS follow HELLO").value.identity;
-        VerifyingKey::from_bytes(&identity.0)
-            .and_then(|key| key.verify_strict(&message, &Signature::from_bytes(signature)))
-            .map_err(|_| failed(Failure::Signature))?;
-
-        self.check_time(Phase::Open, at_ns)?;
-        let body = self.openings.as_ref().expect("just set");
-        self.tile_checks = check_paths(&self.sites, body).map_err(|e| failed(e.into()))?;
-        Ok(())
-    }
-
-    /// Commitments enter the transcript in ordinal order, whichever device was first.
-    fn append_all(&mut self, frames: impl FnOnce(&Trace) -> Vec<Frame>) {
-        let frames = frames(self.trace.as_ref().expect("commitments follow NONCE"));
-        frames.iter().for_each(|frame| self.transcript.append(frame));
-    }
-
     fn begin_fill(&mut self, at_ns: u64) {
         self.windows.push(Windows {
             fill_start_ns: at_ns,
@@ -736,31 +515,6 @@ impl VerifierSession {
         } else {
             Verdict::CouldNotRun(Obstacle::NotThisProtocol(Box::new(failure)))
         }
-    }
-
-    fn unexpected(&self, phase: Phase, actual: u32) -> Verdict {
-        let expected = match phase {
-            Phase::Hello => MessageType::Hello,
-            Phase::Prepare => MessageType::Ready,
-            Phase::Fill => MessageType::Filled,
-            Phase::Sweep => MessageType::Swept,
-            Phase::Open => MessageType::Openings,
-        };
-        self.failed(Failure::UnexpectedMessage { expected, actual })
-    }
-
-    fn parse<T: Canonical>(&self, message_type: MessageType, payload: &[u8]) -> Result<T, Verdict> {
-        T::from_bytes(payload).map_err(|e| {
-            self.failed(Failure::MalformedMessage {
-                message_type,
-                problem: e.to_string(),
-            })
-        })
-    }
-
-    fn commit(&mut self, commit: impl FnOnce(&mut Trace) -> Result<bool, Misplaced>) -> Result<bool, Verdict> {
-        let trace = self.trace.as_mut().expect("commitments follow NONCE");
-        commit(trace).map_err(|misplaced| Verdict::Contraindicated(misplaced.into()))
     }
 }
 
