@@ -136,3 +136,52 @@ fn write_text(to: &mut Writer, number: u64, detail: &str) {
     to.uint(number);
     to.text(detail);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_has_the_bytes_of_the_spec() {
+        let oversized = EndCause::Oversized {
+            type_number: 2,
+            length_bytes: 65_537,
+            limit_bytes: 65_536,
+        };
+        for (cause, bytes) in [
+            (EndCause::Deadline, &b"\x81\x00"[..]),
+            (EndCause::Closed("eof".to_owned()), b"\x82\x01\x63eof"),
+            (oversized, b"\x84\x02\x02\x1a\x00\x01\x00\x01\x1a\x00\x01\x00\x00"),
+            (EndCause::Flood, b"\x81\x03"),
+            (EndCause::NoPlan("why".to_owned()), b"\x82\x04\x63why"),
+            (EndCause::Stopped, b"\x81\x05"),
+        ] {
+            assert_eq!(cause.to_bytes(), bytes, "{cause:?}");
+            assert_eq!(EndCause::from_bytes(bytes), Ok(cause.clone()), "{cause:?}");
+            let record = Record {
+                at_ns: 7,
+                event: Event::Ended(cause),
+            };
+            assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
+        }
+    }
+
+    #[test]
+    fn an_end_with_other_details_is_refused() {
+        for bytes in [
+            &b"\x82\x00\x00"[..],
+            b"\x81\x01",
+            b"\x83\x02\x02\x03",
+            b"\x82\x03\x00",
+            b"\x81\x04",
+            b"\x82\x05\x00",
+            b"\x81\x06",
+        ] {
+            let refused = EndCause::from_bytes(bytes);
+            assert!(
+                matches!(refused, Err(Malformed::Value { field: "cause", .. })),
+                "{bytes:?}: {refused:?}"
+            );
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use crate::bytes::{DeviceOrdinal, Identity};
 use crate::limits::{MATRIX_DIM_RANGE, TILE_SIDE};
 use crate::message::{DeviceOffer, Hello};
-use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields, distribute};
+use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 
 /// Matrices a device should hold at least, so that less than a 1024th of its memory is lost to whole matrices.
 const WANTED_MATRICES: u64 = 1024;
@@ -116,19 +116,17 @@ impl PlanRequest {
                 inner_dim,
             });
         }
-        let shares = distribute(offers.iter().sum(), &offers)?;
         let mut matrix_offset = 0;
         let devices = devices
             .iter()
-            .zip(shares)
-            .filter(|&(_, share)| share > 0)
-            .map(|(offer, share)| {
+            .zip(offers)
+            .map(|(offer, matrices)| {
                 let device = DevicePlan {
                     ordinal: offer.ordinal,
                     matrix_offset,
-                    num_matrices: u32::try_from(share).unwrap_or(u32::MAX),
+                    num_matrices: u32::try_from(matrices).unwrap_or(u32::MAX),
                 };
-                matrix_offset += share;
+                matrix_offset += matrices;
                 device
             })
             .collect();
