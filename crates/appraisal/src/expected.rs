@@ -1,7 +1,7 @@
 //! What a flawless, idle device of a class is certified for in a standard session, by the protocol's own bounds (spec §6).
 //!
-//! Measured classes give their lowest expected fill and sweep. For others the shares of the datasheet are those that three
-//! H200 reached of theirs (`profiles/h200.toml`): nobody has measured another class.
+//! Measured classes give their lowest expected fill and sweep. For others the shares of the datasheet are about those of the
+//! slowest H200 (`profiles/h200.toml`).
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;

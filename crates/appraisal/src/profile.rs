@@ -373,7 +373,7 @@ mod tests {
                 "measured.sweep_tolerance",
             ),
             ("date = \"2026-11-28\"", "date = \"soon\"", "measured.date"),
-            ("cards = 4", "cards = 0", "measured.cards"),
+            ("cards = 8", "cards = 0", "measured.cards"),
             (
                 "fill_low_ops_per_s = 1_308",
                 "fill_low_ops_per_s = 2_308",

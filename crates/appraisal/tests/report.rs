@@ -90,7 +90,7 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
     let page = html(&appraisal);
     for part in [
         "NVIDIA H200 SXM 141 GB",
-        "the class&#39;s limits rest on 26 sessions with 4 cards, measured until 2026-11-28",
+        "the class&#39;s limits rest on 44 sessions with 8 cards, measured until 2026-11-28",
         "class=\"short\"",
         "class=\"needed\"",
         "Power: 120 to 690 W",

@@ -8,7 +8,7 @@ const DATASET_SHARE: f64 = 0.99;
 
 /// Of an int8 peak and of a bandwidth, what the slowest H200 so far gave (docs/performance.md).
 const FILL_SHARE: f64 = 0.66;
-const SWEEP_SHARE: f64 = 0.946;
+const SWEEP_SHARE: f64 = 0.94;
 
 /// The class of this name, whatever its case.
 pub(super) fn find<'a>(profiles: &'a Profiles, name: &str) -> anyhow::Result<&'a Profile> {
