@@ -1,5 +1,7 @@
 //! Full re-execution: what it confirms, what it finds that samples miss, and how engines share its jobs.
 
+mod engines;
+
 use std::env;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -7,10 +9,9 @@ use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use engine_cpu::{CpuEngine, CpuEngineConfig};
+use engines::{Erring, Error, Fault, Stuck, counted, engine, erring};
 use integration_tests::{DEVICE_BYTES, attester, cpu, run, settings};
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
 use protocol::commitment::{Commitment, Opening};
@@ -25,70 +26,10 @@ use verifier::{Unobserved, verify};
 
 const EVIDENCE: &str = "the evidence's BLAKE3";
 
-fn engine() -> CpuEngine {
-    let config = CpuEngineConfig {
-        threads: NonZeroUsize::MIN,
-        ..CpuEngineConfig::default()
-    };
-    CpuEngine::new(config).expect("the best path runs here")
-}
-
 fn session(devices: usize) -> VerifierSession {
     let (attestation, _) = run(attester(cpu(devices)), &settings(), &Unobserved);
     assert_eq!(attestation.session.verdict(), Some(&Verdict::Affirmed));
     attestation.session
-}
-
-/// What a counted or failing engine does when it is asked to fill.
-#[derive(Clone, Copy)]
-enum Fault {
-    None,
-    /// The fill after so many fails.
-    FailsAfter(u32),
-    /// The fill after so many panics.
-    PanicsAfter(u32),
-}
-
-/// An engine that counts its fills and may stop working.
-struct Counted {
-    engine: CpuEngine,
-    fault: Fault,
-    fills: Arc<AtomicU32>,
-}
-
-fn counted(fault: Fault) -> (Box<dyn Engine>, Arc<AtomicU32>) {
-    let fills = Arc::new(AtomicU32::new(0));
-    let counted = Counted {
-        engine: engine(),
-        fault,
-        fills: Arc::clone(&fills),
-    };
-    (Box::new(counted), fills)
-}
-
-impl Engine for Counted {
-    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
-        self.engine.prepare(assignment)
-    }
-
-    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        let before = self.fills.load(Ordering::Relaxed);
-        match self.fault {
-            Fault::FailsAfter(fills) if before >= fills => return Err(EngineError::DeviceLost("unplugged".to_owned())),
-            Fault::PanicsAfter(fills) if before >= fills => panic!("an engine with a defect"),
-            _ => {}
-        }
-        self.fills.store(before + 1, Ordering::Relaxed);
-        self.engine.fill(task, progress)
-    }
-
-    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
-        self.engine.sweep(salt, progress)
-    }
-
-    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
-        self.engine.open(commitment, leaf)
-    }
 }
 
 #[derive(Default)]
@@ -258,66 +199,6 @@ fn an_engine_that_fails_hands_its_job_to_another() {
     }
 }
 
-/// How an engine errs in the roots of its fills.
-#[derive(Clone, Copy)]
-enum Error {
-    /// In its first fill alone.
-    Once,
-    /// In every fill, always in this way.
-    Always(u8),
-}
-
-struct Erring {
-    engine: CpuEngine,
-    error: Error,
-    fills: u32,
-    /// It has no memory for more bytes of dataset.
-    room_bytes: u64,
-    prepared: Arc<AtomicU32>,
-}
-
-fn erring(error: Error) -> Box<dyn Engine> {
-    Box::new(Erring {
-        engine: engine(),
-        error,
-        fills: 0,
-        room_bytes: u64::MAX,
-        prepared: Arc::default(),
-    })
-}
-
-impl Engine for Erring {
-    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
-        if assignment.dataset_bytes() > self.room_bytes {
-            return Err(EngineError::OutOfMemory {
-                requested_bytes: assignment.dataset_bytes(),
-                available_bytes: self.room_bytes,
-            });
-        }
-        self.prepared.fetch_add(1, Ordering::Relaxed);
-        self.engine.prepare(assignment)
-    }
-
-    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        self.fills += 1;
-        let mut root = self.engine.fill(task, progress)?;
-        match self.error {
-            Error::Once if self.fills == 1 => root.0[0] ^= 1,
-            Error::Once => {}
-            Error::Always(bits) => root.0[0] ^= bits,
-        }
-        Ok(root)
-    }
-
-    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
-        self.engine.sweep(salt, progress)
-    }
-
-    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
-        self.engine.open(commitment, leaf)
-    }
-}
-
 #[test]
 fn an_engine_that_errs_accuses_nobody() {
     let session = session(2);
@@ -385,38 +266,6 @@ fn an_engine_with_little_memory_does_what_fits() {
         ),
         "{alone:?}"
     );
-}
-
-/// An engine that never comes to an end by itself: a CPU at a GPU's work.
-struct Stuck {
-    calls: Arc<AtomicU32>,
-    called_off: Arc<AtomicU32>,
-    /// Tiles that it tells of before it stands still.
-    tiles: u64,
-}
-
-impl Engine for Stuck {
-    fn prepare(&mut self, _: &Assignment) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    fn fill(&mut self, _: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        progress.advance(self.tiles);
-        while !progress.is_cancelled() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        self.called_off.fetch_add(1, Ordering::Relaxed);
-        Err(EngineError::Cancelled)
-    }
-
-    fn sweep(&mut self, _: &Salt, _: &dyn Progress) -> Result<Root, EngineError> {
-        panic!("a sweep before a fill")
-    }
-
-    fn open(&mut self, _: CommitmentId, _: u32) -> Result<Opening, EngineError> {
-        panic!("nothing was committed to")
-    }
 }
 
 #[test]

@@ -1,0 +1,333 @@
+//! The vectors: evidence, and what it comes to.
+
+use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
+use protocol::cbor::Canonical;
+use protocol::challenge::Challenge;
+use protocol::evidence::Evidence;
+use protocol::frame::{Frame, MessageType};
+use protocol::message::{Abort, AbortCode};
+use protocol::record::{EndCause, Event, Record};
+use protocol::verifier::Mode;
+
+use crate::session::{MS, NONCE, attester_key, evidence, plan, seal, session, verifier_key};
+
+pub(crate) enum Expected {
+    /// The verdict's code; empty when affirmed.
+    Verdict(&'static str),
+    /// How this crate's error begins.
+    Refused(&'static str),
+}
+
+pub(crate) struct Vector {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) expected: Expected,
+}
+
+pub(crate) fn vectors() -> Vec<Vector> {
+    let online = session(Mode::Online, false);
+    let offline = session(Mode::Offline, false);
+    let whole = evidence(Mode::Online, online.records().to_vec());
+    let affirmed = seal(&whole);
+    let changed = |mode, change: &dyn Fn(&mut Evidence)| {
+        let records = if mode == Mode::Online { &online } else { &offline }.records();
+        let mut evidence = evidence(mode, records.to_vec());
+        change(&mut evidence);
+        seal(&evidence)
+    };
+    let cut_at = |count: usize, record: Record| {
+        changed(Mode::Online, &|e| {
+            e.records.truncate(count);
+            e.records.push(record.clone());
+        })
+    };
+    let end = |at_ms, cause| Record {
+        at_ns: at_ms * MS,
+        event: Event::Ended(cause),
+    };
+    let abort = || {
+        let abort = Abort {
+            code: AbortCode::OutOfMemory,
+            device: Some(DeviceOrdinal(2)),
+            message: "out of memory: 2 bytes asked for, 1 available".into(),
+        };
+        let frame = Frame::new(MessageType::Abort, abort.to_bytes());
+        Event::Received(frame)
+    };
+    let mut flipped = affirmed.clone();
+    flipped[200] ^= 1;
+    let mut last = affirmed.clone();
+    *last.last_mut().expect("a seal") ^= 1;
+    let mut foreign = whole.clone();
+    foreign.sealer = Identity(attester_key().verifying_key().to_bytes());
+    let foreign = foreign.seal(&attester_key());
+    let long_challenge = Challenge::sign(plan(), Nonce([0; 32]), 1000, 2000, &verifier_key());
+    let forged_challenge = Challenge::sign(plan(), Nonce(NONCE), 1000, 2000, &attester_key());
+
+    use Expected::{Refused, Verdict};
+    let vector = |name, about, bytes, expected| Vector {
+        name,
+        about,
+        bytes,
+        expected,
+    };
+    vec![
+        vector(
+            "affirmed-online",
+            "a whole session: two devices, two iterations in two groups",
+            affirmed.clone(),
+            Verdict(""),
+        ),
+        vector(
+            "affirmed-offline",
+            "the same plan and nonce as a challenge; v, w and seed derive from the transcript",
+            changed(Mode::Offline, &|_| {}),
+            Verdict(""),
+        ),
+        vector(
+            "invented-sweep",
+            "every pair digest of the second iteration is wrong by one bit; signed and well-formed",
+            seal(&evidence(Mode::Online, session(Mode::Online, true).records().to_vec())),
+            Verdict("tile-mismatch"),
+        ),
+        vector(
+            "late-openings",
+            "OPENINGS come 1 ns after their deadline",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                e.records.last_mut().expect("OPENINGS").at_ns = sent_ns + 1000 * MS + 1;
+            }),
+            Verdict("late"),
+        ),
+        vector(
+            "openings-at-the-deadline",
+            "OPENINGS come at the last nanosecond that is in time",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                e.records.last_mut().expect("OPENINGS").at_ns = sent_ns + 1000 * MS;
+            }),
+            Verdict(""),
+        ),
+        vector(
+            "premature-openings",
+            "OPENINGS came before SAMPLE was sent",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                e.records.last_mut().expect("OPENINGS").at_ns = sent_ns - 1;
+            }),
+            Verdict("premature"),
+        ),
+        vector(
+            "forged-signature",
+            "the last byte of the signature in OPENINGS is another",
+            changed(Mode::Online, &|e| {
+                if let Event::Received(frame) = &mut e.records.last_mut().expect("OPENINGS").event {
+                    *frame.payload.last_mut().expect("a signature") ^= 1;
+                }
+            }),
+            Verdict("signature"),
+        ),
+        vector(
+            "second-filled",
+            "the same FILLED twice",
+            cut_at(
+                5,
+                Record {
+                    at_ns: 6 * MS,
+                    event: online.records()[4].event.clone(),
+                },
+            ),
+            Verdict("duplicate-commitment"),
+        ),
+        vector(
+            "unopened",
+            "the connection ends after SAMPLE",
+            changed(Mode::Online, &|e| {
+                *e.records.last_mut().expect("OPENINGS") = end(100, EndCause::Closed(String::new()));
+            }),
+            Verdict("unopened"),
+        ),
+        vector(
+            "abort-before-nonce",
+            "ABORT instead of READY",
+            cut_at(
+                2,
+                Record {
+                    at_ns: 3 * MS,
+                    event: abort(),
+                },
+            ),
+            Verdict("out-of-memory"),
+        ),
+        vector(
+            "abort-before-salt-was-sent",
+            "ABORT came after the last FILLED and before SALT v was sent: it answers nothing, so it is not premature",
+            cut_at(
+                7,
+                Record {
+                    at_ns: 7 * MS - 1,
+                    event: abort(),
+                },
+            ),
+            Verdict("out-of-memory"),
+        ),
+        vector(
+            "abort-before-sample-was-sent",
+            "ABORT came before SAMPLE was sent: the samples were not known",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                *e.records.last_mut().expect("OPENINGS") = Record {
+                    at_ns: sent_ns - 1,
+                    event: abort(),
+                };
+            }),
+            Verdict("out-of-memory"),
+        ),
+        vector(
+            "abort-when-sample-was-sent",
+            "ABORT came in the nanosecond in which SAMPLE was sent",
+            changed(Mode::Online, &|e| {
+                let sent_ns = e.records[e.records.len() - 2].at_ns;
+                *e.records.last_mut().expect("OPENINGS") = Record {
+                    at_ns: sent_ns,
+                    event: abort(),
+                };
+            }),
+            Verdict("unopened"),
+        ),
+        vector(
+            "no-ready",
+            "READY does not come in time",
+            cut_at(2, end(1002, EndCause::Deadline)),
+            Verdict("not-ready"),
+        ),
+        vector(
+            "byte-changed",
+            "a byte of a record is another than was sealed",
+            flipped,
+            Refused("the evidence was changed"),
+        ),
+        vector(
+            "seal-changed",
+            "the last byte of the seal is another",
+            last,
+            Refused("the evidence was changed"),
+        ),
+        vector(
+            "cut",
+            "the last byte is missing",
+            affirmed[..affirmed.len() - 1].to_vec(),
+            Refused("malformed evidence"),
+        ),
+        vector(
+            "shorter-than-a-seal",
+            "63 bytes",
+            affirmed[..63].to_vec(),
+            Refused("evidence of 63 bytes is too short"),
+        ),
+        vector(
+            "foreign-sealer",
+            "sealed by the Attester, where PLAN names another Verifier",
+            foreign,
+            Refused("the evidence is sealed by"),
+        ),
+        vector(
+            "incomplete",
+            "the records stop where OPENINGS are due",
+            changed(Mode::Online, &|e| {
+                e.records.pop();
+            }),
+            Refused("the records stop where"),
+        ),
+        vector(
+            "clock-goes-back",
+            "NONCE is sent before READY came",
+            changed(Mode::Online, &|e| e.records[3].at_ns = 0),
+            Refused("record 3: the clock went from"),
+        ),
+        vector(
+            "deadline-that-had-not-passed",
+            "a deadline is recorded 1 ns before it passes",
+            changed(Mode::Online, &|e| {
+                e.records.truncate(2);
+                let mut early = end(1002, EndCause::Deadline);
+                early.at_ns -= 1;
+                e.records.push(early);
+            }),
+            Refused("record 2: a deadline where"),
+        ),
+        vector(
+            "record-after-the-end",
+            "a message after OPENINGS",
+            changed(Mode::Online, &|e| e.records.push(e.records[0].clone())),
+            Refused("record 18: a message where"),
+        ),
+        vector(
+            "progress-recorded",
+            "PROGRESS is recorded as taken",
+            cut_at(
+                4,
+                Record {
+                    at_ns: 5 * MS,
+                    event: Event::Received(Frame::new(MessageType::Progress, vec![0x81, 0x80])),
+                },
+            ),
+            Refused("record 4: PROGRESS, which is put aside, where"),
+        ),
+        vector(
+            "oversized-within-its-cap",
+            "an oversized frame is recorded whose length is its cap",
+            cut_at(
+                4,
+                end(
+                    5,
+                    EndCause::Oversized {
+                        type_number: 5,
+                        length_bytes: 65_536,
+                        limit_bytes: 65_536,
+                    },
+                ),
+            ),
+            Refused("record 4: an oversized frame within its cap where"),
+        ),
+        vector(
+            "salt-skipped",
+            "SALT w is sent where SALT v is due",
+            changed(Mode::Online, &|e| e.records[6].event = e.records[9].event.clone()),
+            Refused("record 6: SALT sent where"),
+        ),
+        vector(
+            "offline-salt-drawn",
+            "offline, SALT v carries bytes that do not derive from the transcript",
+            changed(Mode::Offline, &|e| {
+                e.records[6].event = online.records()[6].event.clone()
+            }),
+            Refused("record 6: SALT does not derive from the transcript"),
+        ),
+        vector(
+            "offline-another-nonce",
+            "the challenge has another nonce than the session",
+            changed(Mode::Offline, &|e| e.challenge = Some(long_challenge.clone())),
+            Refused("the challenge does not belong to this evidence: another nonce"),
+        ),
+        vector(
+            "offline-forged-challenge",
+            "the challenge is not signed by the Verifier that its plan names",
+            changed(Mode::Offline, &|e| e.challenge = Some(forged_challenge.clone())),
+            Refused("the challenge does not belong to this evidence: the challenge is not signed"),
+        ),
+        vector(
+            "offline-without-challenge",
+            "offline evidence with null for its challenge",
+            changed(Mode::Offline, &|e| e.challenge = None),
+            Refused("the challenge does not belong to this evidence: it is missing"),
+        ),
+        vector(
+            "online-with-challenge",
+            "online evidence with a challenge",
+            changed(Mode::Online, &|e| e.challenge = Some(long_challenge.clone())),
+            Refused("the challenge does not belong to this evidence: a session with a clock has none"),
+        ),
+    ]
+}
