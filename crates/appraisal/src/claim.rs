@@ -77,7 +77,7 @@ pub fn judge(
         return Reason::MemoryWithheld {
             offered_bytes: tested.offered_bytes,
             needed_bytes,
-            looks_like: classes_of_about(tested, profile, certified, profiles, shares),
+            looks_like: classes_of_about(tested, certified, profiles, shares),
         };
     }
     // Whatever no device of the class could be certified for says nothing against this one.
@@ -106,22 +106,15 @@ pub fn judge(
     }
 }
 
-/// Lesser classes of about the offered memory whose other figures are certified: what the device may be, if nothing else
-/// holds its memory.
-fn classes_of_about(
-    tested: &Tested,
-    claimed: &Profile,
-    certified: &Certified,
-    profiles: &Profiles,
-    shares: &Shares,
-) -> Vec<String> {
+/// Classes of about the offered memory whose other figures are certified: what the device may be, if nothing else holds its
+/// memory. It offers less than the claimed class needs, so they are lesser ones.
+fn classes_of_about(tested: &Tested, certified: &Certified, profiles: &Profiles, shares: &Shares) -> Vec<String> {
     let is_one = |other: &&Profile| {
         let memory = |profile: &Profile| Figure::Memory.capacity(profile).unwrap_or(0) as f64;
         let offered = tested.offered_bytes as f64;
         let is_near = offered >= memory(other) * shares.memory && offered <= memory(other) * shares.ceiling;
         let fit = ClassFit::new(certified, other, shares);
-        memory(other) < memory(claimed)
-            && is_near
+        is_near
             && fit.is_some_and(|fit| {
                 let mut others = fit.margins.iter().filter(|margin| margin.figure != Figure::Memory);
                 others.all(|margin| is_explained(margin, other, tested, shares))
@@ -141,11 +134,9 @@ fn lesser_classes(
     let is_lesser = |fit: &&ClassFit| {
         profiles.named(&fit.class).is_some_and(|other| {
             let has = |figure: Figure| (figure.capacity(other), figure.capacity(claimed));
-            other.name != claimed.name
-                && fit
-                    .margins
-                    .iter()
-                    .all(|margin| is_explained(margin, other, tested, shares))
+            fit.margins
+                .iter()
+                .all(|margin| is_explained(margin, other, tested, shares))
                 && Figure::ALL
                     .iter()
                     .any(|figure| matches!(has(*figure), (Some(theirs), Some(claimed)) if theirs < claimed))
