@@ -20,6 +20,7 @@ use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Tampered, Turn};
 use testkit::rehearsal::{Rehearsal, Rehearsed};
 use verifier::recompute::Recompute;
+use verifier::report::ops_per_s;
 use verifier::{Attestation, Unobserved, verify};
 
 #[test]
@@ -437,5 +438,12 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
     ] {
         assert!(kinds.contains(&expected), "{expected}: {kinds:?}");
     }
+    // It is the fastest of its fills that is held against the power.
+    let measured = appraisal.report.devices[0].measured.iter();
+    let fastest = measured.map(|m| m.fill_ops_per_s).max().expect("fills");
+    let findings = &appraisal.devices[0].findings;
+    let against = findings.iter().find(|f| f.kind.name() == "power-against-rate");
+    let detail = &against.expect("seen above").detail;
+    assert!(detail.starts_with(&ops_per_s(fastest.into())), "{detail}, {fastest}");
     assert_ne!(appraisal.verdict, Tier::Affirming);
 }

@@ -1,0 +1,404 @@
+//! Sessions with an exact clock, appraised: where each limit of a policy lies, and what each device comes to.
+
+mod times;
+
+use std::sync::OnceLock;
+
+use appraisal::classify::Certified;
+use appraisal::policy::{AssumptionsPolicy, Joined, Policy};
+use appraisal::profile::{Capacity, Kind, Profile, Profiles, Source, Status};
+use appraisal::reason::{Reason, Tier, Untested};
+use appraisal::{Appraisal, Subject, appraise};
+use protocol::bytes::Nonce;
+use protocol::challenge::Challenge;
+use protocol::message::Hello;
+use protocol::request::PlanRequest;
+use protocol::verdict::Verdict;
+use testkit::cast;
+use testkit::peer::HonestPeer;
+use testkit::rehearsal::{Opener, Rehearsal, Rehearsed};
+
+/// One tile, and so one matrix here.
+const TILE: u64 = 65_536;
+/// Matrices of which a sweep of two leaves enough samples for a claim.
+const CERTIFYING: u64 = 260;
+
+/// A minute a phase.
+fn request(iterations: &[(u32, u32)], samples: u32) -> PlanRequest {
+    let mut request = cast::request(iterations, samples);
+    request.deadlines.fill_ms = 60_000;
+    request.deadlines.sweep_ms = 60_000;
+    request
+}
+
+fn peer(hello: Hello) -> HonestPeer {
+    HonestPeer::new(hello, |_| cast::engine())
+}
+
+/// HELLO of GPUs of the class `mine`, with one operand beside so many matrices.
+fn hello(matrices: &[u64]) -> Hello {
+    let mut hello = cast::hello(matrices);
+    for offer in &mut hello.devices {
+        offer.engine = "cuda".to_owned();
+        offer.model = "MINE".to_owned();
+        offer.operand_copies = 1;
+        offer.available_bytes += 256 * 4096;
+    }
+    hello
+}
+
+fn certifying(device_bytes: Option<u64>, matrices: &[u64]) -> Rehearsed {
+    let request = PlanRequest {
+        device_bytes,
+        ..request(&[(4096, 2)], 256)
+    };
+    let rehearsed = Rehearsal::new(request).run(&mut peer(hello(matrices)));
+    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+    rehearsed
+}
+
+/// One device of 260 matrices, run once.
+fn one() -> &'static Rehearsed {
+    static ONE: OnceLock<Rehearsed> = OnceLock::new();
+    ONE.get_or_init(|| certifying(Some(CERTIFYING * TILE), &[CERTIFYING + 40]))
+}
+
+/// Two such devices.
+fn two() -> &'static Rehearsed {
+    static TWO: OnceLock<Rehearsed> = OnceLock::new();
+    TWO.get_or_init(|| certifying(None, &[CERTIFYING, CERTIFYING]))
+}
+
+/// A policy under whose assumptions even megabytes are certified: no links, no chips, nothing made anew.
+fn policy() -> Policy {
+    Policy {
+        assumptions: AssumptionsPolicy {
+            error_bits: Some(20),
+            best_rate_ops_per_s: Some(1),
+            link_in_bytes_per_s: Some(0),
+            link_out_bytes_per_s: Some(0),
+            helper_bytes_per_s: Some(0),
+            on_chip_bytes: Some(0),
+        },
+        ..Policy::default()
+    }
+}
+
+/// The same, and what a device says it is does not matter.
+fn of_figures() -> Policy {
+    let mut policy = policy();
+    policy.device.claim_must_fit = false;
+    policy
+}
+
+fn class(name: &str, models: &[&str], memory_bytes: u64, bandwidth_bytes_per_s: u64) -> Profile {
+    Profile {
+        name: name.to_owned(),
+        title: name.to_owned(),
+        kind: Kind::Gpu,
+        status: Status::Datasheet,
+        models: models.iter().copied().map(str::to_owned).collect(),
+        not_models: vec![],
+        capacity: Some(Capacity {
+            memory_bytes,
+            int8_ops_per_s: None,
+            bandwidth_bytes_per_s,
+            link_in_bytes_per_s: None,
+            link_out_bytes_per_s: None,
+            power_w: None,
+            on_chip_bytes: None,
+            sm_count: None,
+            int8_ops_per_clock_and_sm: None,
+        }),
+        source: Source::default(),
+        measured: None,
+    }
+}
+
+fn profiles(list: &[Profile]) -> Profiles {
+    Profiles::new(list.to_vec()).expect("profiles")
+}
+
+fn appraised_at(rehearsed: &Rehearsed, policy: &Policy, profiles: &Profiles, now_unix_ms: u64) -> Appraisal {
+    let sealed = rehearsed.sealed();
+    let subject = Subject {
+        evidence: &rehearsed.evidence,
+        session: &rehearsed.session,
+        sealed: &sealed,
+    };
+    appraise(&subject, policy, profiles, now_unix_ms)
+}
+
+fn appraised(rehearsed: &Rehearsed, policy: &Policy, profiles: &Profiles) -> Appraisal {
+    appraised_at(rehearsed, policy, profiles, rehearsed.evidence.started_unix_ms)
+}
+
+fn under(rehearsed: &Rehearsed, policy: &Policy) -> Appraisal {
+    appraised(rehearsed, policy, &Profiles::embedded())
+}
+
+/// What was certified of one device, every figure of it.
+fn figures(rehearsed: &Rehearsed, device: usize) -> [u64; 4] {
+    let certified = under(rehearsed, &of_figures()).devices[device].certified;
+    [
+        certified.memory_bytes,
+        certified.bandwidth_bytes_per_s,
+        certified.tensor_ops_per_s,
+        certified.local_tensor_ops_per_s,
+    ]
+    .map(|figure| figure.expect("a claim"))
+}
+
+#[test]
+fn each_least_figure_is_met_to_the_unit() {
+    let certified = figures(one(), 0);
+    let keys = [
+        "device.min_memory_bytes",
+        "device.min_bandwidth_bytes_per_s",
+        "device.min_tensor_ops_per_s",
+        "device.min_local_tensor_ops_per_s",
+    ];
+    let asked = |least: [Option<u64>; 4]| {
+        let mut policy = of_figures();
+        [
+            policy.device.min_memory_bytes,
+            policy.device.min_bandwidth_bytes_per_s,
+            policy.device.min_tensor_ops_per_s,
+            policy.device.min_local_tensor_ops_per_s,
+        ] = least;
+        let appraisal = under(one(), &policy);
+        (appraisal.verdict, appraisal.devices[0].reasons.clone())
+    };
+    let (tier, reasons) = asked(certified.map(Some));
+    assert_eq!(tier, Tier::Affirming);
+    match &reasons[..] {
+        [Reason::MinimaMet { met }] => {
+            let met: Vec<_> = met
+                .iter()
+                .map(|met| (met.key.as_str(), met.certified, met.least))
+                .collect();
+            let expected: Vec<_> = keys.into_iter().zip(certified).map(|(key, v)| (key, v, v)).collect();
+            assert_eq!(met, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+    for (at, key) in keys.iter().enumerate() {
+        let mut least = [None; 4];
+        least[at] = Some(certified[at] + 1);
+        let (tier, reasons) = asked(least);
+        assert_eq!(tier, Tier::Contraindicated);
+        assert_eq!(
+            reasons,
+            [Reason::BelowMinimum {
+                key: (*key).to_owned(),
+                certified: Some(certified[at]),
+                least: certified[at] + 1,
+            }]
+        );
+    }
+    // With 256 samples, what is not certified was tested and falls short.
+    let mut policy = of_figures();
+    policy.assumptions.on_chip_bytes = Some(1 << 40);
+    policy.device.min_bandwidth_bytes_per_s = Some(1);
+    assert_eq!(
+        under(one(), &policy).devices[0].reasons,
+        [Reason::BelowMinimum {
+            key: keys[1].to_owned(),
+            certified: None,
+            least: 1,
+        }]
+    );
+}
+
+#[test]
+fn the_host_must_have_as_many_devices_and_as_much_as_is_asked_for() {
+    let reasons = |change: &dyn Fn(&mut Policy)| {
+        let mut policy = of_figures();
+        change(&mut policy);
+        under(two(), &policy).reasons
+    };
+    let count = |expected: &str| Reason::DeviceCount {
+        actual: 2,
+        expected: expected.to_owned(),
+    };
+    assert_eq!(reasons(&|p| p.host.devices = Some(2)), []);
+    assert_eq!(reasons(&|p| p.host.devices = Some(1)), [count("1")]);
+    assert_eq!(reasons(&|p| p.host.devices = Some(3)), [count("3")]);
+    for least in [1, 2] {
+        assert_eq!(reasons(&|p| p.host.min_devices = Some(least)), []);
+    }
+    assert_eq!(reasons(&|p| p.host.min_devices = Some(3)), [count("at least 3")]);
+    let all = figures(two(), 0)[2] + figures(two(), 1)[2];
+    assert_eq!(reasons(&|p| p.host.min_tensor_ops_per_s = Some(all)), []);
+    assert_eq!(
+        reasons(&|p| p.host.min_tensor_ops_per_s = Some(all + 1)),
+        [Reason::BelowMinimum {
+            key: "host.min_tensor_ops_per_s".to_owned(),
+            certified: Some(all),
+            least: all + 1,
+        }]
+    );
+}
+
+#[test]
+fn who_asked_for_whom_and_how_often_are_held_to_the_policy() {
+    let reasons = |change: &dyn Fn(&mut Policy)| {
+        let mut policy = of_figures();
+        change(&mut policy);
+        under(one(), &policy).reasons
+    };
+    let verifier = cast::identity(&cast::verifier_key()).to_string();
+    let others = vec!["00".repeat(32), "11".repeat(32)];
+    let listed = [&others[..], std::slice::from_ref(&verifier)].concat();
+    assert_eq!(reasons(&|p| p.session.verifiers = listed.clone()), []);
+    assert_eq!(
+        reasons(&|p| p.session.verifiers = others.clone()),
+        [Reason::WrongVerifier {
+            actual: verifier.clone()
+        }]
+    );
+    assert_eq!(reasons(&|p| p.session.audience = Some("testkit".to_owned())), []);
+    assert_eq!(
+        reasons(&|p| p.session.audience = Some("others".to_owned())),
+        [Reason::WrongAudience {
+            expected: "others".to_owned(),
+            actual: "testkit".to_owned(),
+        }]
+    );
+    assert_eq!(reasons(&|p| p.session.min_samples = Some(256)), []);
+    assert_eq!(
+        reasons(&|p| p.session.min_samples = Some(257)),
+        [Reason::TooFewSamples {
+            actual: 256,
+            least: 257,
+        }]
+    );
+}
+
+/// Devices with findings of this kind, and what is said.
+fn found(appraisal: &Appraisal, kind: &str) -> Vec<(Option<u32>, String)> {
+    let all = appraisal.all_findings();
+    all.filter(|(_, finding)| finding.kind.name() == kind)
+        .map(|(place, finding)| {
+            let expected = finding.device.map_or("host".to_owned(), |g| format!("device {g}"));
+            assert_eq!(place, expected);
+            (finding.device, finding.detail.clone())
+        })
+        .collect()
+}
+
+#[test]
+fn larger_classes_and_joined_devices_that_could_do_the_same_are_told() {
+    let [memory, bandwidth, ..] = figures(one(), 0);
+    let mine = class("mine", &["MINE"], memory, bandwidth);
+    let known = profiles(&[
+        mine.clone(),
+        class("as-large", &[], memory, bandwidth),
+        class("small", &[], memory - 1, bandwidth),
+        class("slow", &[], memory, bandwidth - 1),
+    ]);
+    let of = |joined: &[(u32, u64)], profiles: &Profiles| {
+        let mut policy = policy();
+        policy.limits.joined = joined
+            .iter()
+            .map(|&(gpus, bytes_per_s)| Joined { gpus, bytes_per_s })
+            .collect();
+        appraised(one(), &policy, profiles)
+    };
+    let appraisal = of(&[(2, bandwidth - 1), (4, bandwidth), (8, bandwidth + 1)], &known);
+    assert_eq!(
+        found(&appraisal, "indistinguishable"),
+        [(Some(0), "a as-large could have done the same as a mine".to_owned())]
+    );
+    let joined = found(&appraisal, "joined-possible");
+    assert!(
+        matches!(&joined[..], [(Some(0), detail)] if detail.contains("; 4 GPUs with links of ")),
+        "the first row that is enough: {joined:?}"
+    );
+    assert_eq!(found(&of(&[(8, bandwidth - 1)], &known), "joined-possible"), []);
+    assert_eq!(
+        found(&of(&[], &profiles(std::slice::from_ref(&mine))), "indistinguishable"),
+        []
+    );
+    // One device is no several.
+    assert!(appraisal.host_indistinguishable_from.is_empty());
+    // A class without figures has no neighbours.
+    let unknown = Profile {
+        capacity: None,
+        kind: Kind::Cpu,
+        ..mine
+    };
+    let appraisal = of(
+        &[(2, 1 << 62)],
+        &profiles(&[unknown, class("as-large", &[], memory, bandwidth)]),
+    );
+    for kind in ["indistinguishable", "joined-possible"] {
+        assert_eq!(found(&appraisal, kind), [], "{kind}");
+    }
+}
+
+#[test]
+fn a_class_that_could_stand_for_all_devices_is_told_of_the_host() {
+    let [a, b] = [figures(two(), 0), figures(two(), 1)];
+    let (memory, bandwidth) = (a[0] + b[0], a[1] + b[1]);
+    let of = |memory, bandwidth| {
+        let known = profiles(&[
+            class("mine", &["MINE"], a[0], a[1]),
+            class("large", &[], memory, bandwidth),
+        ]);
+        appraised(two(), &policy(), &known)
+    };
+    let appraisal = of(memory, bandwidth);
+    assert_eq!(appraisal.host_indistinguishable_from, ["large"]);
+    let host: Vec<_> = found(&appraisal, "indistinguishable");
+    assert_eq!(host[0], (None, "one large could stand for all 2 devices".to_owned()));
+    for (memory, bandwidth) in [(memory - 1, bandwidth), (memory, bandwidth - 1)] {
+        let appraisal = of(memory, bandwidth);
+        assert!(appraisal.host_indistinguishable_from.is_empty());
+        assert!(
+            found(&appraisal, "indistinguishable")
+                .iter()
+                .all(|found| found.0.is_some())
+        );
+    }
+}
+
+#[test]
+fn what_a_device_was_asked_for_is_what_the_plan_gave_it() {
+    let [_, bandwidth, ..] = figures(one(), 0);
+    // Needs a share of 0.9: more than 260 matrices, which were asked for, and no more than 300, which were offered.
+    let reason = |memory_bytes: u64| {
+        let known = profiles(&[class("mine", &["MINE"], memory_bytes, bandwidth)]);
+        appraised(one(), &policy(), &known).devices[0].reasons[0].clone()
+    };
+    match reason(300 * TILE * 10 / 9) {
+        Reason::NotTested {
+            cause: Untested::Memory {
+                asked_bytes,
+                needed_bytes,
+            },
+        } => assert_eq!((asked_bytes, needed_bytes), (260 * TILE, 300 * TILE)),
+        other => panic!("{other}"),
+    }
+    match reason(300 * TILE * 10 / 9 + 1) {
+        Reason::MemoryWithheld {
+            offered_bytes,
+            needed_bytes,
+            ..
+        } => assert_eq!((offered_bytes, needed_bytes), (300 * TILE, 300 * TILE + 1)),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn evidence_without_a_clock_certifies_nothing() {
+    let plan = request(&[(64, 1)], 4).plan(&cast::hello(&[4])).expect("a plan");
+    let challenge = Challenge::sign(plan, Nonce([7; 32]), 1_000, 2_000, &cast::verifier_key());
+    let rehearsed = Rehearsal::opened(Opener::Challenge(challenge)).run(&mut peer(cast::hello(&[4])));
+    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+    let appraisal = under(&rehearsed, &of_figures());
+    assert_eq!(appraisal.reasons, [Reason::Offline]);
+    assert_eq!(appraisal.devices[0].reasons, [Reason::NoFigures]);
+    assert_eq!(appraisal.devices[0].certified, Certified::default());
+    assert_eq!(appraisal.nonce.as_deref(), Some(&"07".repeat(32)[..]));
+}
