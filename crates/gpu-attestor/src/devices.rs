@@ -10,6 +10,7 @@ use cli::{Exit, parse_bytes, parse_devices, parse_ordinals, parse_threads, print
 use engine_cpu::{CpuEngineConfig, Path};
 use engine_cuda::DeviceInfo;
 use protocol::bytes::DeviceOrdinal;
+use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
 use protocol::message::DeviceOffer;
 use serde_json::json;
@@ -61,6 +62,34 @@ pub(crate) struct DeviceOptions {
     /// Threads that fill and sweep on the CPU, over all devices, 1 to 1024 [default: one a CPU]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     cpu_threads: Option<NonZeroUsize>,
+
+    /// Keep what names a card out of the session and its evidence, which anyone may come to read; a comma between. Without
+    /// UUIDs nobody can tell that a card was shown twice
+    #[arg(long, value_name = "LABELS", value_delimiter = ',')]
+    withhold: Vec<Identifier>,
+}
+
+/// A label that names one card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Identifier {
+    /// The serial number
+    Serial,
+    /// The UUID
+    Uuid,
+    /// The address on the PCI bus
+    #[value(name = "pci_bus_id")]
+    PciBusId,
+}
+
+impl Identifier {
+    /// The label's name in HELLO.
+    fn label(self) -> &'static str {
+        match self {
+            Identifier::Serial => "serial",
+            Identifier::Uuid => "uuid",
+            Identifier::PciBusId => "pci_bus_id",
+        }
+    }
 }
 
 fn parse_engines(text: &str) -> Result<NonZeroU32, String> {
@@ -152,8 +181,20 @@ impl OrdinalOptions {
 }
 
 impl DeviceOptions {
-    /// The devices of this host, ordinals ascending, and the engine that serves them.
+    /// The devices of this host, ordinals ascending, without the labels that are withheld, and the engine that serves them.
     pub(crate) fn discover(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, EngineTaken)> {
+        let (mut devices, engine) = self.find(ordinals)?;
+        for device in &mut devices {
+            self.withhold_from(&mut device.offer.labels);
+        }
+        Ok((devices, engine))
+    }
+
+    fn withhold_from(&self, labels: &mut Vec<Label>) {
+        labels.retain(|label| self.withhold.iter().all(|withheld| withheld.label() != label.name));
+    }
+
+    fn find(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, EngineTaken)> {
         let is_auto = self.engine == EngineChoice::Auto;
         if let Some(gpus) = self.gpus()? {
             let config = CudaConfig {
@@ -182,6 +223,7 @@ impl DeviceOptions {
             ("--cpu-devices", self.cpu_devices.is_some()),
             ("--cpu-memory", self.cpu_memory.is_some()),
             ("--cpu-threads", self.cpu_threads.is_some()),
+            ("--withhold", !self.withhold.is_empty()),
         ]);
         anyhow::ensure!(
             idle.is_empty(),
@@ -304,4 +346,38 @@ fn to_json(offer: &DeviceOffer) -> serde_json::Value {
         "reserve_bytes": offer.reserve_bytes,
         "labels": labels,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        devices: DeviceOptions,
+    }
+
+    /// Names of the labels of a GPU that are left with this option.
+    fn left(arguments: &[&str]) -> Vec<String> {
+        let arguments = [&["test"], arguments].concat();
+        let command = <Command as clap::Parser>::try_parse_from(arguments).expect("options");
+        let names = ["model", "uuid", "pci_bus_id", "driver_version", "serial"];
+        let mut labels = names.map(|name| Label::new(name, "1")).to_vec();
+        command.devices.withhold_from(&mut labels);
+        labels.into_iter().map(|label| label.name).collect()
+    }
+
+    #[test]
+    fn what_names_a_card_stays_here_if_that_is_asked_for() {
+        assert_eq!(left(&[]).len(), 5);
+        assert_eq!(
+            left(&["--withhold", "serial"]),
+            ["model", "uuid", "pci_bus_id", "driver_version"]
+        );
+        assert_eq!(
+            left(&["--withhold", "serial,uuid,pci_bus_id"]),
+            ["model", "driver_version"]
+        );
+    }
 }

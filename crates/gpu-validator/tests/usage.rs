@@ -222,6 +222,10 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
         ("$V verify e.cbor --threads 20000", "expected 1 to 1024"),
         ("$V bench --threads 1025", "expected 1 to 1024"),
         ("$A devices --cpu-threads 0", "expected 1 to 1024"),
+        (
+            "$A devices --withhold colour",
+            "[possible values: serial, uuid, pci_bus_id]",
+        ),
         ("$A devices --cpu-devices 65", "expected 1 to 64"),
         ("$A devices --memory-limit 1GiB --engines-per-gpu 0", "expected 1 to 64"),
         ("$A devices --cpu-memory 99999999TiB", "expected a size like 512MiB"),
@@ -247,6 +251,7 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
             "--cpu-devices, --cpu-threads: no effect",
         ),
         ("$A bench --engine cpu --devices 0", "--devices: no effect"),
+        ("$A bench --engine cpu --withhold uuid", "--withhold: no effect"),
         (
             "$A devices --engine cpu --devices 0,7",
             "device 7 is not here; `gpu-attestor devices` shows 1",
