@@ -1,8 +1,10 @@
 //! Where one verdict of a class ends and the next begins: figures a byte apart, on made-up classes with round numbers.
 
+mod common;
+
 use appraisal::claim::{Tested, judge};
 use appraisal::classify::{Certified, ClassFit, Classification, Figure, Relation, Shares, needed, stand_ins};
-use appraisal::profile::{Capacity, Kind, MeasuredFigures, Profile, Profiles, Source, Status};
+use appraisal::profile::{Kind, MeasuredFigures, Profile, Profiles, Status};
 use appraisal::reason::{Reason, Untested};
 use protocol::bounds::Assumptions;
 use verifier::preset::default_assumptions;
@@ -20,27 +22,7 @@ const SHARES: Shares = Shares {
 };
 
 fn class(name: &str, memory_bytes: u64, bandwidth_bytes_per_s: u64, int8_ops_per_s: Option<u64>) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        title: name.to_owned(),
-        kind: Kind::Gpu,
-        status: Status::Datasheet,
-        models: vec![],
-        not_models: vec![],
-        capacity: Some(Capacity {
-            memory_bytes,
-            int8_ops_per_s,
-            bandwidth_bytes_per_s,
-            link_in_bytes_per_s: None,
-            link_out_bytes_per_s: None,
-            power_w: None,
-            on_chip_bytes: None,
-            sm_count: None,
-            int8_ops_per_clock_and_sm: None,
-        }),
-        source: Source::default(),
-        measured: None,
-    }
+    common::class(name, &[], memory_bytes, bandwidth_bytes_per_s, int8_ops_per_s)
 }
 
 /// Needs 75 GB, 2000 GB/s and 400 Tops; 150 GB, 6000 GB/s and 2400 Tops are the most.

@@ -51,7 +51,8 @@ pub(super) fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<Phas
             sweep_start_ns,
             swept_ns: arrival(&windows.swept_after_ns).map_or(sweep_end_ns, |after_ns| sweep_start_ns + after_ns),
             sweep_end_ns,
-            is_whole: windows.fill_ns > 0 && windows.sweep_ns > 0,
+            // The fill's window has ended before.
+            is_whole: windows.sweep_ns > 0,
         }
     };
     plan.iterations()

@@ -1,14 +1,48 @@
-//! One CPU session for all tests of a binary.
+//! One CPU session for all tests of a binary, and made-up devices and classes.
 
 use std::sync::OnceLock;
 
+use appraisal::profile::{Capacity, Kind, Profile, Source, Status};
 use attester::Telemetry;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::cbor::Label;
 use protocol::verdict::Verdict;
 use verifier::{Attestation, Unobserved};
 
+/// A class of a datasheet with these figures, bytes, bytes/s and operations/s, and nothing else known.
+#[allow(dead_code, reason = "not every test binary makes one up")]
+pub(crate) fn class(
+    name: &str,
+    models: &[&str],
+    memory_bytes: u64,
+    bandwidth_bytes_per_s: u64,
+    int8_ops_per_s: Option<u64>,
+) -> Profile {
+    Profile {
+        name: name.to_owned(),
+        title: name.to_owned(),
+        kind: Kind::Gpu,
+        status: Status::Datasheet,
+        models: models.iter().copied().map(str::to_owned).collect(),
+        not_models: vec![],
+        capacity: Some(Capacity {
+            memory_bytes,
+            int8_ops_per_s,
+            bandwidth_bytes_per_s,
+            link_in_bytes_per_s: None,
+            link_out_bytes_per_s: None,
+            power_w: None,
+            on_chip_bytes: None,
+            sm_count: None,
+            int8_ops_per_clock_and_sm: None,
+        }),
+        source: Source::default(),
+        measured: None,
+    }
+}
+
 /// An affirmed session of `devices` CPU devices, run once.
+#[allow(dead_code, reason = "not every test binary runs one")]
 pub(crate) fn session(devices: usize) -> &'static Attestation {
     static SESSION: OnceLock<Attestation> = OnceLock::new();
     SESSION.get_or_init(|| {

@@ -1,12 +1,14 @@
 //! Sessions with an exact clock, appraised: where each limit of a policy lies, and what each device comes to.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod times;
 
 use std::sync::OnceLock;
 
 use appraisal::classify::Certified;
 use appraisal::policy::{AssumptionsPolicy, Joined, Policy};
-use appraisal::profile::{Capacity, Kind, Profile, Profiles, Source, Status};
+use appraisal::profile::{Kind, Profile, Profiles};
 use appraisal::reason::{Reason, Tier, Untested};
 use appraisal::{Appraisal, Subject, appraise};
 use protocol::bytes::Nonce;
@@ -91,28 +93,9 @@ fn of_figures() -> Policy {
     policy
 }
 
+/// A class without a known peak.
 fn class(name: &str, models: &[&str], memory_bytes: u64, bandwidth_bytes_per_s: u64) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        title: name.to_owned(),
-        kind: Kind::Gpu,
-        status: Status::Datasheet,
-        models: models.iter().copied().map(str::to_owned).collect(),
-        not_models: vec![],
-        capacity: Some(Capacity {
-            memory_bytes,
-            int8_ops_per_s: None,
-            bandwidth_bytes_per_s,
-            link_in_bytes_per_s: None,
-            link_out_bytes_per_s: None,
-            power_w: None,
-            on_chip_bytes: None,
-            sm_count: None,
-            int8_ops_per_clock_and_sm: None,
-        }),
-        source: Source::default(),
-        measured: None,
-    }
+    common::class(name, models, memory_bytes, bandwidth_bytes_per_s, None)
 }
 
 fn profiles(list: &[Profile]) -> Profiles {
