@@ -36,7 +36,7 @@ pub enum Step {
         /// When it ends, in ns since the session began.
         deadline_ns: Option<u64>,
     },
-    /// Recompute the tiles of [`VerifierSession::tile_checks`].
+    /// Recompute the tiles of [`super::VerifierSession::tile_checks`].
     Check,
     /// There is a verdict.
     Done,
