@@ -65,7 +65,13 @@ pub(crate) struct DeviceOptions {
 
     /// Keep what names a card out of the session and its evidence, which anyone may come to read; a comma between. Without
     /// UUIDs nobody can tell that a card was shown twice
-    #[arg(long, value_name = "LABELS", value_delimiter = ',')]
+    // Several engines on a GPU are for trying things: this command does not hide what gives them away.
+    #[arg(
+        long,
+        value_name = "LABELS",
+        value_delimiter = ',',
+        conflicts_with = "engines_per_gpu"
+    )]
     withhold: Vec<Identifier>,
 }
 

@@ -226,6 +226,10 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
             "$A devices --withhold colour",
             "[possible values: serial, uuid, pci_bus_id]",
         ),
+        (
+            "$A devices --memory-limit 1GiB --engines-per-gpu 2 --withhold uuid",
+            "cannot be used with '--withhold <LABELS>'",
+        ),
         ("$A devices --cpu-devices 65", "expected 1 to 64"),
         ("$A devices --memory-limit 1GiB --engines-per-gpu 0", "expected 1 to 64"),
         ("$A devices --cpu-memory 99999999TiB", "expected a size like 512MiB"),
