@@ -30,6 +30,24 @@ fn full() -> Profile {
     class("full", 100 * G, 4_000 * G, Some(1_600 * T))
 }
 
+/// What sessions gave: the lowest fill and sweep, and by which share of it a certified B may fall short; T by a quarter.
+fn measured_figures(fill_low_ops_per_s: u64, sweep_low_bytes_per_s: u64, sweep_tolerance: f64) -> MeasuredFigures {
+    MeasuredFigures {
+        date: "2026-11-28".to_owned(),
+        cards: 1,
+        sessions: 1,
+        inner_dim: 16_384,
+        fill_low_ops_per_s,
+        fill_high_ops_per_s: fill_low_ops_per_s,
+        fill_tolerance: 0.25,
+        sweep_low_bytes_per_s,
+        sweep_high_bytes_per_s: sweep_low_bytes_per_s,
+        sweep_tolerance,
+        content: None,
+        confidence: None,
+    }
+}
+
 fn figures(memory: u64, bandwidth: u64, tensor: u64) -> Certified {
     Certified {
         memory_bytes: Some(memory),
@@ -121,20 +139,7 @@ fn a_class_stands_as_the_worst_of_its_figures_does() {
 fn measured_classes_need_their_lows_less_the_tolerance() {
     let measured = Profile {
         status: Status::Measured,
-        measured: Some(MeasuredFigures {
-            date: "2026-11-28".to_owned(),
-            cards: 1,
-            sessions: 1,
-            inner_dim: 16_384,
-            fill_low_ops_per_s: 800 * T,
-            fill_high_ops_per_s: 900 * T,
-            fill_tolerance: 0.25,
-            sweep_low_bytes_per_s: 3_200 * G,
-            sweep_high_bytes_per_s: 3_300 * G,
-            sweep_tolerance: 0.125,
-            content: None,
-            confidence: None,
-        }),
+        measured: Some(measured_figures(800 * T, 3_200 * G, 0.125)),
         ..full()
     };
     let of = |figure| needed(&measured, &SHARES, figure);
@@ -322,20 +327,7 @@ fn a_shortfall_that_a_lesser_class_explains_is_no_doubt() {
     // As much of everything, and less is asked of it: not a lesser class.
     let lenient = Profile {
         status: Status::Measured,
-        measured: Some(MeasuredFigures {
-            date: "2026-11-28".to_owned(),
-            cards: 1,
-            sessions: 1,
-            inner_dim: 16_384,
-            fill_low_ops_per_s: 500 * T,
-            fill_high_ops_per_s: 600 * T,
-            fill_tolerance: 0.25,
-            sweep_low_bytes_per_s: 2_000 * G,
-            sweep_high_bytes_per_s: 3_000 * G,
-            sweep_tolerance: 0.25,
-            content: None,
-            confidence: None,
-        }),
+        measured: Some(measured_figures(500 * T, 2_000 * G, 0.25)),
         ..class("lenient", 100 * G, 4_000 * G, Some(1_600 * T))
     };
     let certified = figures(80 * G, 1_900 * G, 400 * T);
