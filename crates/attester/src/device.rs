@@ -16,6 +16,8 @@ use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, 
 use protocol::message::DeviceOffer;
 use protocol::trace::Site;
 
+use crate::in_step::InStep;
+
 /// One device: what HELLO says of it, and its engine.
 pub struct Device {
     /// Its part of HELLO.
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Sweep {
         first_salt: Salt,
         sweeps: u32,
+        /// Where the roots of all devices meet after each sweep.
+        in_step: Arc<InStep>,
     },
     /// Positions among all samples, and where each leaf comes from.
     Open(Vec<(usize, Site)>),
@@ -180,12 +184,17 @@ fn obey(
             *iteration += 1;
             engine.fill(&task, meter).map(Done::Filled)
         }
-        Command::Sweep { first_salt, sweeps } => {
+        Command::Sweep {
+            first_salt,
+            sweeps,
+            in_step,
+        } => {
             let mut salt = first_salt;
             let mut roots = Vec::new();
             for _ in 0..sweeps {
                 let root = engine.sweep(&salt, meter)?;
-                salt = next_sweep_salt(&salt, &root, ordinal);
+                let joint = in_step.meet(ordinal, root, meter)?;
+                salt = next_sweep_salt(&salt, &joint, ordinal);
                 roots.push(root);
             }
             Ok(Done::Swept(roots))

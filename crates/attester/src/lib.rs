@@ -5,6 +5,7 @@ mod cpu;
 mod cuda;
 mod device;
 mod host_memory;
+mod in_step;
 mod serve;
 
 pub use attestation::{AttestationCommand, NONCE_VARIABLE};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
@@ -24,6 +25,7 @@ use transport::{FrameError, read_frame, write_frame};
 use crate::attestation::{AttestationCommand, AttestationError, Attesting};
 use crate::device::{Command, Device, Done, Worker};
 use crate::host_memory::{self, HostMemoryError};
+use crate::in_step::InStep;
 
 /// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -264,7 +266,16 @@ impl<W: Write> Served<W> {
                 self.command(ordinals.into_iter().map(|g| (g, Command::Fill(task))));
             }
             Task::Sweep { first_salts, sweeps } => {
-                let sweep = |(g, first_salt)| (g, Command::Sweep { first_salt, sweeps });
+                let in_step = Arc::new(InStep::new(first_salts.iter().map(|(g, _)| *g)));
+                let sweep = |(g, first_salt)| {
+                    let in_step = Arc::clone(&in_step);
+                    let sweep = Command::Sweep {
+                        first_salt,
+                        sweeps,
+                        in_step,
+                    };
+                    (g, sweep)
+                };
                 self.command(first_salts.into_iter().map(sweep));
             }
             Task::Open(sites) => {

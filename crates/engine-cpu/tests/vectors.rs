@@ -115,29 +115,31 @@ fn replay(run: &Value, path: Path, operand_budget_bytes: usize) {
         }
         let v = Fresh(bytes32(&trace["v"]));
         let sweeps = number(&iteration["sweeps"]);
+        let ordinals = (0..devices.len() as u32).map(DeviceOrdinal);
+        let first = |g| (g, derive::first_sweep_salt(&chain, &v, &fill_roots, g));
+        let mut salts: Vec<_> = ordinals.map(first).collect();
         let mut last_roots = Vec::new();
-        for (g, (engine, assignment)) in devices.iter_mut().enumerate() {
-            let ordinal = DeviceOrdinal(g as u32);
-            let mut salt = derive::first_sweep_salt(&chain, &v, &fill_roots, ordinal);
-            let mut root = Root([0; 32]);
-            for s in 1..=sweeps {
-                assert_eq!(
-                    salt.0,
-                    bytes32(&trace["sweep_salts"][g][s as usize - 1]),
-                    "{what}: salt of sweep {s}"
-                );
-                root = engine.sweep(&salt, &Unobserved).expect("the sweep runs");
-                let expected = bytes32(&trace["sweep_roots"][g][s as usize - 1]);
+        for s in 1..=sweeps {
+            last_roots.clear();
+            for (g, (engine, _)) in devices.iter_mut().enumerate() {
+                let (salt, at) = (&salts[g].1, s as usize - 1);
+                let expected = bytes32(&trace["sweep_salts"][g][at]);
+                assert_eq!(salt.0, expected, "{what}: salt of device {g}, sweep {s}");
+                let root = engine.sweep(salt, &Unobserved).expect("the sweep runs");
+                let expected = bytes32(&trace["sweep_roots"][g][at]);
                 assert_eq!(root.0, expected, "{what}: root of device {g}, iteration {t}, sweep {s}");
-                salt = derive::next_sweep_salt(&salt, &root, ordinal);
+                last_roots.push(root);
             }
+            derive::advance_sweep_salts(&mut salts, &last_roots);
+        }
+        for (g, (engine, assignment)) in devices.iter_mut().enumerate() {
             let id = CommitmentId::Sweep {
                 iteration: t,
                 sweep: sweeps,
             };
             let leaf_count = u64::from(assignment.tiles().div_ceil(2));
-            check_leaves(engine, id, &root, leaf_count, &trace["last_sweep_digests"][g], &what);
-            last_roots.push(root);
+            let digests = &trace["last_sweep_digests"][g];
+            check_leaves(engine, id, &last_roots[g], leaf_count, digests, &what);
         }
         chain = derive::next_chain(&chain, &Fresh(bytes32(&trace["w"])), &last_roots);
     }

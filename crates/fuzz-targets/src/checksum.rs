@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
 use protocol::cbor::Canonical;
-use protocol::derive::{derive, next_sweep_salt};
+use protocol::derive::{advance_sweep_salts, derive};
 use protocol::engine::{Engine, Unobserved};
 use protocol::message::{Filled, SaltMessage, Stage, Swept};
 use protocol::plan::{DevicePlan, Iteration, Plan, PlanFields};
@@ -65,21 +65,26 @@ pub fn run(data: &[u8]) {
             fresh,
         };
         trace.salted(&salt(Stage::V, v(t))).expect("v is due");
-        for (g, (device, mut salt)) in trace.first_sweep_salts().into_iter().enumerate() {
+        let mut salts = trace.first_sweep_salts();
+        let mut all = vec![Vec::new(); salts.len()];
+        for s in 0..iteration.sweeps as usize {
             let mut roots = Vec::new();
-            for s in 0..iteration.sweeps as usize {
+            for (g, (_, salt)) in salts.iter().enumerate() {
                 assert_eq!(
                     salt.0, expected.sweep_salts[g][s],
                     "iteration {t}, device {g}: salt of sweep {s}"
                 );
-                let root = engines[g].sweep(&salt, &Unobserved).expect("nothing fails here");
+                let root = engines[g].sweep(salt, &Unobserved).expect("nothing fails here");
                 assert_eq!(
                     root.0, expected.sweep_roots[g][s],
                     "{path}, iteration {t}, device {g}: root of sweep {s}"
                 );
-                salt = next_sweep_salt(&salt, &root, device);
+                all[g].push(root);
                 roots.push(root);
             }
+            advance_sweep_salts(&mut salts, &roots);
+        }
+        for ((device, _), roots) in salts.into_iter().zip(all) {
             let swept = Swept {
                 iteration: t as u32,
                 device,

@@ -64,10 +64,22 @@ pub fn first_sweep_salt(chain: &Chain, v: &Fresh, fill_roots: &[Root], g: Device
     ))
 }
 
-/// Salt of the sweep after the one that ran under `salt` and ended in `root` (spec §4).
+/// Salt of device `g`'s sweep after the one that ran under `salt`; `roots` are all devices' of that sweep in ordinal order, so
+/// that devices sweep in step and hold what they hold at the same time (spec §4).
 #[must_use]
-pub fn next_sweep_salt(salt: &Salt, root: &Root, g: DeviceOrdinal) -> Salt {
-    Salt(derive("next sweep salt", &[&salt.0, &root.0, &g.0.to_le_bytes()]))
+pub fn next_sweep_salt(salt: &Salt, roots: &[Root], g: DeviceOrdinal) -> Salt {
+    let mut material: Vec<&[u8]> = vec![&salt.0];
+    material.extend(roots.iter().map(|root| &root.0[..]));
+    let g = g.0.to_le_bytes();
+    material.push(&g);
+    Salt(derive("next sweep salt", &material))
+}
+
+/// Makes the salts of a sweep those of the next one; `roots` are the devices' of that sweep, in the same order (spec §4).
+pub fn advance_sweep_salts(salts: &mut [(DeviceOrdinal, Salt)], roots: &[Root]) {
+    for (g, salt) in salts {
+        *salt = next_sweep_salt(salt, roots, *g);
+    }
 }
 
 /// The chain of the next iteration, or the session's checksum; roots are each device's last, in ordinal order (spec §4).

@@ -32,7 +32,7 @@ pub struct IterationTrace {
     pub v: Option<Fresh>,
     /// Roots of each device's sweeps, once received.
     pub sweep_roots: Vec<Vec<Root>>,
-    /// Salt of each device's sweeps, known once their roots are.
+    /// Salt of each device's sweeps, known once all devices' roots are.
     pub sweep_salts: Vec<Vec<Salt>>,
     /// The Verifier's w, once drawn.
     pub w: Option<Fresh>,
@@ -241,14 +241,29 @@ impl Trace {
                 actual: swept.roots.len(),
             });
         }
-        let (_, mut salt) = self.first_sweep_salts()[g];
         let last = self.last_mut();
-        for root in &swept.roots {
-            last.sweep_salts[g].push(salt);
-            salt = derive::next_sweep_salt(&salt, root, swept.device);
-        }
         last.sweep_roots[g].clone_from(&swept.roots);
-        Ok(last.sweep_roots.iter().all(|roots| !roots.is_empty()))
+        let is_last = last.sweep_roots.iter().all(|roots| !roots.is_empty());
+        if is_last {
+            let salts = self.sweep_salts();
+            self.last_mut().sweep_salts = salts;
+        }
+        Ok(is_last)
+    }
+
+    /// Salts of all sweeps of the iteration under way, device by device, once all roots are there.
+    fn sweep_salts(&self) -> Vec<Vec<Salt>> {
+        let roots = &self.last().sweep_roots;
+        let mut salts = self.first_sweep_salts();
+        let mut all: Vec<Vec<Salt>> = vec![Vec::new(); salts.len()];
+        for sweep in 0..roots[0].len() {
+            for (all, (_, salt)) in all.iter_mut().zip(&salts) {
+                all.push(*salt);
+            }
+            let joint: Vec<Root> = roots.iter().map(|roots| roots[sweep]).collect();
+            derive::advance_sweep_salts(&mut salts, &joint);
+        }
+        all
     }
 
     /// The FILLED messages of the iteration under way, in ordinal order: how they enter the transcript (spec §5).

@@ -137,8 +137,8 @@ proptest! {
             reference::first_sweep_salt(&chain, &fresh, &roots, device)
         );
         prop_assert_eq!(
-            derive::next_sweep_salt(&Salt(chain), &Root(fresh), g).0,
-            reference::next_sweep_salt(&chain, &fresh, device)
+            derive::next_sweep_salt(&Salt(chain), &ours, g).0,
+            reference::next_sweep_salt(&chain, &roots, device)
         );
         prop_assert_eq!(
             derive::next_chain(&Chain(chain), &Fresh(fresh), &ours).0,

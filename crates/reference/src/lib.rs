@@ -399,9 +399,9 @@ pub fn first_sweep_salt(chain: &Hash, v: &Hash, fill_roots: &[Hash], g: u32) -> 
     derive("first sweep salt", &[&chain[..], v, &joint, &g.to_le_bytes()].concat())
 }
 
-/// The salt of device g's next sweep, from this sweep's salt and root (spec §4).
-pub fn next_sweep_salt(sweep_salt: &Hash, sweep_root: &Hash, g: u32) -> Hash {
-    let material = [&sweep_salt[..], sweep_root, &g.to_le_bytes()].concat();
+/// The salt of device g's next sweep, from this sweep's salt and all devices' roots in ordinal order (spec §4).
+pub fn next_sweep_salt(sweep_salt: &Hash, sweep_roots: &[Hash], g: u32) -> Hash {
+    let material = [&sweep_salt[..], &sweep_roots.concat(), &g.to_le_bytes()].concat();
     derive("next sweep salt", &material)
 }
 
@@ -467,21 +467,24 @@ pub fn run(
         }
 
         let v = v(t, &fill_roots);
-        let (mut sweep_salts, mut sweep_leaves, mut sweep_roots) = (Vec::new(), Vec::new(), Vec::new());
-        for (g, tiles) in tiles.iter().enumerate() {
-            let (mut salts, mut leaves, mut roots) = (Vec::new(), Vec::new(), Vec::new());
-            let mut salt = first_sweep_salt(&chain, &v, &fill_roots, g as u32);
-            for _ in 0..iteration.sweeps {
-                let swept = sweep(&salt, tiles);
-                let swept_root = root(&swept);
-                salts.push(salt);
-                leaves.push(swept);
-                roots.push(swept_root);
-                salt = next_sweep_salt(&salt, &swept_root, g as u32);
+        let devices = tiles.len();
+        let mut salts: Vec<Hash> = (0..devices)
+            .map(|g| first_sweep_salt(&chain, &v, &fill_roots, g as u32))
+            .collect();
+        let mut sweep_salts = vec![Vec::new(); devices];
+        let (mut sweep_leaves, mut sweep_roots) = (vec![Vec::new(); devices], vec![Vec::new(); devices]);
+        for _ in 0..iteration.sweeps {
+            let mut roots = Vec::new();
+            for (g, tiles) in tiles.iter().enumerate() {
+                let swept = sweep(&salts[g], tiles);
+                roots.push(root(&swept));
+                sweep_salts[g].push(salts[g]);
+                sweep_roots[g].push(roots[g]);
+                sweep_leaves[g].push(swept);
             }
-            sweep_salts.push(salts);
-            sweep_leaves.push(leaves);
-            sweep_roots.push(roots);
+            for (g, salt) in salts.iter_mut().enumerate() {
+                *salt = next_sweep_salt(salt, &roots, g as u32);
+            }
         }
 
         let w = w(t, &sweep_roots);

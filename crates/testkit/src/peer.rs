@@ -1,11 +1,13 @@
 //! The Attester's end of a connection as something that answers: honest, or with its answers changed on the way.
 
+use std::collections::BTreeMap;
+
 use ed25519_dalek::SigningKey;
 
 use protocol::attester::{AttesterSession, Task};
-use protocol::bytes::DeviceOrdinal;
+use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::commitment::Opening;
-use protocol::derive::next_sweep_salt;
+use protocol::derive::advance_sweep_salts;
 use protocol::engine::{CommitmentId, Engine, EngineError, Unobserved};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, Hello};
@@ -104,18 +106,23 @@ impl HonestPeer {
                     Ok(self.session.filled(g, root).expect("each device fills once"))
                 })
                 .collect::<Result<_, _>>()?,
-            Task::Sweep { first_salts, sweeps } => first_salts
-                .into_iter()
-                .map(|(g, mut salt)| {
+            Task::Sweep {
+                first_salts: mut salts,
+                sweeps,
+            } => {
+                let mut all: BTreeMap<DeviceOrdinal, Vec<Root>> = BTreeMap::new();
+                for _ in 0..sweeps {
                     let mut roots = Vec::new();
-                    for _ in 0..sweeps {
-                        let root = self.engine(g).sweep(&salt, &Unobserved).map_err(|e| (g, e))?;
-                        salt = next_sweep_salt(&salt, &root, g);
+                    for (g, salt) in &salts {
+                        let root = self.engine(*g).sweep(salt, &Unobserved).map_err(|e| (*g, e))?;
+                        all.entry(*g).or_default().push(root);
                         roots.push(root);
                     }
-                    Ok(self.session.swept(g, roots).expect("each device sweeps once"))
-                })
-                .collect::<Result<_, _>>()?,
+                    advance_sweep_salts(&mut salts, &roots);
+                }
+                let swept = |(g, roots)| self.session.swept(g, roots).expect("each device sweeps once");
+                all.into_iter().map(swept).collect()
+            }
             Task::Open(sites) => {
                 let mut openings = sites
                     .iter()

@@ -163,24 +163,28 @@ impl Devices {
                 frames.reverse();
                 frames
             }
-            Task::Sweep { first_salts, sweeps } => {
-                let mut frames = Vec::new();
-                for ((device, mut salt), tiles) in first_salts.into_iter().zip(&self.tiles) {
+            Task::Sweep {
+                first_salts: mut salts,
+                sweeps,
+            } => {
+                let mut all = vec![Vec::new(); salts.len()];
+                for sweep in 1..=sweeps {
                     let mut roots = Vec::new();
-                    for sweep in 1..=sweeps {
+                    for (g, ((device, salt), tiles)) in salts.iter().zip(&self.tiles).enumerate() {
                         let mut leaves = reference::sweep(&salt.0, tiles);
                         if self.invents && self.iteration == 1 {
                             leaves.iter_mut().for_each(|leaf| *leaf ^= 1);
                         }
                         let commitment = Commitment::new(leaves);
                         roots.push(commitment.root());
-                        salt = protocol::derive::next_sweep_salt(&salt, &commitment.root(), device);
-                        self.commitments.insert((device, self.iteration, sweep), commitment);
+                        all[g].push(commitment.root());
+                        self.commitments.insert((*device, self.iteration, sweep), commitment);
                     }
-                    frames.push(session.swept(device, roots).expect("due"));
+                    protocol::derive::advance_sweep_salts(&mut salts, &roots);
                 }
                 self.iteration += 1;
-                frames
+                let swept = |((device, _), roots)| session.swept(device, roots).expect("due");
+                salts.into_iter().zip(all).map(swept).collect()
             }
             Task::Open(sites) => {
                 let open = |device, iteration, sweep, leaf| {
