@@ -14,6 +14,9 @@ use appraisal::{Subject, appraise};
 use integration_tests::{attester, cpu, run, settings};
 use verifier::Unobserved;
 
+/// A CPU is not affirmed by default: whoever wants one asks for it, and for some figure.
+const CPU: &str = "name = \"cpu\"\n[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("expected a folder")?);
     fs::create_dir_all(&folder)?;
@@ -22,7 +25,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .duration_since(std::time::UNIX_EPOCH)?
         .as_millis() as u64;
     let subject = Subject::from(&attestation);
-    let appraisal = appraise(&subject, &Policy::default(), &Profiles::embedded(), now_unix_ms);
+    let profiles = Profiles::embedded();
+    let policy = Policy::parse("cpu.toml", CPU, &profiles)?;
+    // Who ran the session judges it.
+    let own = attestation.evidence.sealer;
+    let judge = policy.judge(&[], Some(own), &attestation.evidence.assumptions);
+    let appraisal = appraise(&subject, &policy, &profiles, &judge, now_unix_ms);
     let mut keys = JwkSet::default();
     for (name, algorithm) in [("eddsa", Algorithm::EdDsa), ("es256", Algorithm::Es256)] {
         let key = SigningKey::generate(algorithm)?;

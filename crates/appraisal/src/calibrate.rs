@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use verifier::outcome::Judge;
 use verifier::report::Report;
 
 use crate::appraise::Subject;
@@ -61,10 +62,10 @@ pub enum CalibrationError {
     },
 }
 
-/// What an affirmed session says of each device; the caller vouches for the devices. Empty for any other session.
+/// What a session that is affirmed for `judge` says of each device; the caller vouches for the devices. Empty for any other.
 #[must_use]
-pub fn observations(subject: &Subject<'_>) -> Vec<Observation> {
-    let report = Report::new(subject.evidence, subject.session, subject.sealed);
+pub fn observations(subject: &Subject<'_>, judge: &Judge) -> Vec<Observation> {
+    let report = Report::new(subject.evidence, subject.session, subject.sealed, judge);
     let Some(hello) = subject.session.hello() else {
         return Vec::new();
     };

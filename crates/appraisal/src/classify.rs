@@ -21,6 +21,14 @@ pub struct Certified {
     pub local_tensor_ops_per_s: Option<u64>,
 }
 
+impl Certified {
+    /// Whether memory is certified that is faster than links and making bytes anew: a GPU's, and no CPU's.
+    #[must_use]
+    pub fn shows_gpu_memory(&self) -> bool {
+        self.memory_bytes.is_some() && self.bandwidth_bytes_per_s.is_some()
+    }
+}
+
 impl From<&Bounds> for Certified {
     fn from(bounds: &Bounds) -> Self {
         Certified {

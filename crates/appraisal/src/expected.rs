@@ -4,7 +4,9 @@
 //! slowest H200 (`profiles/h200.toml`).
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
+use protocol::claims::system_bounds;
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use verifier::preset::LONG_INNER_DIM;
 
 use crate::classify::{Certified, Figure, Shares, needed};
 use crate::policy::AssumptionsPolicy;
@@ -19,9 +21,11 @@ const FILL_SHARES: (f64, f64) = (0.66, 0.70);
 /// Fill at the k of the short iterations, as a share of that at the k of memory.
 const SHORT_FILL_SHARE: f64 = 0.88;
 /// k of the standard preset's iteration for V, B and T, and its sweeps.
-const LONG: (u32, u32) = (16_384, 32);
+const LONG: (u32, u32) = (LONG_INNER_DIM, 32);
 /// k of the standard preset's two iterations for T_local, and the sweeps of each.
-const SHORT: (u32, u32) = (2_048, 4);
+const SHORT: (u32, u32) = (2_048, 2);
+/// The standard preset's samples a device and distinct k.
+const SAMPLES: u32 = 1_280;
 
 /// A flawless device of a class, at work in a standard session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +34,14 @@ pub struct Expected {
     pub dataset_bytes: u64,
     /// Sweeps, bytes/s.
     pub sweep_bytes_per_s: u64,
-    /// Fill at k = 16384, operations/s; `None` where the class's rate is not known.
+    /// Fill at the k of memory, operations/s; `None` where the class's rate is not known.
     pub fill_ops_per_s: Option<u64>,
     /// Samples a device and k.
     pub samples: u32,
 }
 
 impl Expected {
-    /// Of a device of this class with the standard preset's 1024 samples; `None` for a class without figures.
+    /// Of a device of this class with the standard preset's samples; `None` for a class without figures.
     #[must_use]
     pub fn of(profile: &Profile) -> Option<Self> {
         let capacity = profile.capacity.as_ref()?;
@@ -51,7 +55,7 @@ impl Expected {
             fill_ops_per_s: measured
                 .map(|m| m.fill_low_ops_per_s)
                 .or(capacity.int8_ops_per_s.map(|peak| share(peak, FILL_SHARES.0))),
-            samples: 1_024,
+            samples: SAMPLES,
         })
     }
 
@@ -82,15 +86,8 @@ impl Expected {
         assumptions: &Assumptions,
     ) -> Certified {
         let groups: Vec<Measured> = groups.into_iter().map(|group| self.timed(group)).collect();
-        let best = |claim: fn(&Measured, &Assumptions) -> Option<u64>| {
-            groups.iter().filter_map(|group| claim(group, assumptions)).max()
-        };
-        Certified {
-            memory_bytes: best(Measured::memory_bytes),
-            bandwidth_bytes_per_s: best(Measured::bandwidth_bytes),
-            tensor_ops_per_s: best(Measured::tensor_ops),
-            local_tensor_ops_per_s: best(Measured::local_tensor_ops),
-        }
+        let (_, shares) = system_bounds(&[groups], assumptions);
+        Certified::from(&shares[0])
     }
 
     /// The same group with this device's times.
@@ -180,16 +177,14 @@ pub enum Assumed {
     BestRate,
 }
 
-/// The class's own links and on-chip memory as assumptions, and its int8 peak where the default rate is below what it does.
+/// The links of the class's hosts and between its devices as assumptions. What makes bytes anew, and what a chip holds, stay
+/// the worst on sale: whatever a host puts in place of the class has them too.
 #[must_use]
-pub fn own_assumptions(profile: &Profile, default: &Assumptions) -> AssumptionsPolicy {
+pub fn own_links(profile: &Profile) -> AssumptionsPolicy {
     let capacity = profile.capacity.as_ref();
-    let is_faster = highest_rate(profile).is_some_and(|rate| rate > default.best_rate_ops);
     AssumptionsPolicy {
-        best_rate_ops_per_s: capacity.and_then(|c| c.int8_ops_per_s).filter(|_| is_faster),
         link_in_bytes_per_s: capacity.and_then(|c| c.link_in_bytes_per_s),
         link_out_bytes_per_s: capacity.and_then(|c| c.link_out_bytes_per_s),
-        on_chip_bytes: capacity.and_then(|c| c.on_chip_bytes),
         ..AssumptionsPolicy::default()
     }
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use protocol::bounds::Assumptions;
-use protocol::bytes::{hex, unhex};
-use protocol::limits::{MAX_DEVICES, MAX_SAMPLES};
+use protocol::bytes::{Identity, hex, unhex};
+use protocol::limits::{HELPER_GPUS_RANGE, MAX_DEVICES, MAX_SAMPLES};
+use verifier::outcome::Judge;
+use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 
 use crate::classify::Shares;
 use crate::document::{Document, InputError};
-use crate::expected::own_assumptions;
+use crate::expected::own_links;
 use crate::finding::FindingKind;
 use crate::profile::{Kind, Profile, Profiles};
 use crate::reason::with_unit;
@@ -27,17 +29,15 @@ pub struct Policy {
     pub host: HostPolicy,
     /// Of the session and its evidence.
     pub session: SessionPolicy,
-    /// Assumptions that replace those the evidence was recorded with; the bounds follow from them.
+    /// Assumptions that narrow the table of hardware on sale; the bounds follow from them.
     pub assumptions: AssumptionsPolicy,
     /// What share of a class must be certified.
     pub shares: Shares,
     /// What a finding does, where it differs from its kind's default.
     pub findings: BTreeMap<FindingKind, Effect>,
-    /// What the protocol's limits would cost a cheat: stated in reports, argued and not proven (spec §7).
-    pub limits: Limits,
 }
 
-/// What each device must show.
+/// What each device must show, as its share of what is certified for the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DevicePolicy {
@@ -53,6 +53,8 @@ pub struct DevicePolicy {
     pub min_tensor_ops_per_s: Option<u64>,
     /// Least T_local, operations/s.
     pub min_local_tensor_ops_per_s: Option<u64>,
+    /// V and B must be certified of it: nothing else tells a GPU from a CPU. Not asked of the class `cpu`.
+    pub gpu_must_show: bool,
 }
 
 impl DevicePolicy {
@@ -77,6 +79,7 @@ impl Default for DevicePolicy {
             min_bandwidth_bytes_per_s: None,
             min_tensor_ops_per_s: None,
             min_local_tensor_ops_per_s: None,
+            gpu_must_show: true,
         }
     }
 }
@@ -89,6 +92,10 @@ pub struct HostPolicy {
     pub devices: Option<u32>,
     /// Devices in the session, at least.
     pub min_devices: Option<u32>,
+    /// Least V of the host, bytes.
+    pub min_memory_bytes: Option<u64>,
+    /// Least B of the host, bytes/s.
+    pub min_bandwidth_bytes_per_s: Option<u64>,
     /// Least T of the host, operations/s.
     pub min_tensor_ops_per_s: Option<u64>,
 }
@@ -97,7 +104,7 @@ pub struct HostPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionPolicy {
-    /// Verifier keys whose evidence counts, hex; empty for any.
+    /// Verifier keys whose evidence counts, hex; empty for this host's own.
     pub verifiers: Vec<String>,
     /// For whom the evidence must have been made.
     pub audience: Option<String>,
@@ -111,35 +118,45 @@ pub struct SessionPolicy {
     pub min_samples: Option<u32>,
 }
 
-/// Assumptions that the policy sets; what is absent is taken from the evidence (spec §6).
+/// Assumptions that the policy sets. What is absent is the worst on sale, or what the evidence was recorded with if that is
+/// worse: evidence cannot weaken what its judge takes for granted (spec §6.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssumptionsPolicy {
     /// η is 2^-this a device and claim.
     pub error_bits: Option<u32>,
-    /// Exact int8 rate of the fastest measured GPU, operations/s.
+    /// Highest exact int8 rate of one GPU, operations/s.
     pub best_rate_ops_per_s: Option<u64>,
+    /// GPUs that may make bytes anew for one device, itself among them.
+    pub helper_gpus: Option<u64>,
     /// W_in, bytes/s.
     pub link_in_bytes_per_s: Option<u64>,
     /// W_out, bytes/s.
     pub link_out_bytes_per_s: Option<u64>,
-    /// R: rate at which hidden helpers with copies are assumed to read, bytes/s.
+    /// R: rate at which what holds tiles elsewhere is assumed to read them, bytes/s.
     pub helper_bytes_per_s: Option<u64>,
     /// C, bytes.
     pub on_chip_bytes: Option<u64>,
 }
 
 impl AssumptionsPolicy {
-    /// The evidence's assumptions with this policy's in their place.
+    /// What bounds on evidence that was recorded with these assumptions take for granted.
     #[must_use]
     pub fn applied_to(&self, recorded: &Assumptions) -> Assumptions {
+        let default = default_assumptions(DEFAULT_ERROR_BITS);
+        let of = |own: Option<u64>, default: u64, recorded: u64| own.unwrap_or(default.max(recorded));
         Assumptions {
-            best_rate_ops: self.best_rate_ops_per_s.unwrap_or(recorded.best_rate_ops),
-            link_in_bytes: self.link_in_bytes_per_s.unwrap_or(recorded.link_in_bytes),
-            link_out_bytes: self.link_out_bytes_per_s.unwrap_or(recorded.link_out_bytes),
-            helper_bytes: self.helper_bytes_per_s.unwrap_or(recorded.helper_bytes),
-            on_chip_bytes: self.on_chip_bytes.unwrap_or(recorded.on_chip_bytes),
-            error_bits: self.error_bits.unwrap_or(recorded.error_bits),
+            best_rate_ops: of(self.best_rate_ops_per_s, default.best_rate_ops, recorded.best_rate_ops),
+            helper_gpus: of(self.helper_gpus, default.helper_gpus, recorded.helper_gpus),
+            link_in_bytes: of(self.link_in_bytes_per_s, default.link_in_bytes, recorded.link_in_bytes),
+            link_out_bytes: of(
+                self.link_out_bytes_per_s,
+                default.link_out_bytes,
+                recorded.link_out_bytes,
+            ),
+            helper_bytes: of(self.helper_bytes_per_s, default.helper_bytes, recorded.helper_bytes),
+            on_chip_bytes: of(self.on_chip_bytes, default.on_chip_bytes, recorded.on_chip_bytes),
+            error_bits: self.error_bits.unwrap_or(default.error_bits.max(recorded.error_bits)),
         }
     }
 }
@@ -182,40 +199,6 @@ impl Effect {
     }
 }
 
-/// What the limits of the protocol would cost a cheat (spec §7).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Reading rate that p GPUs reach who hold disjoint parts and no copies, joined by links of `link_bytes_per_s`.
-    pub joined: Vec<Joined>,
-    /// The link between GPUs that the table is for, bytes/s one direction.
-    pub link_bytes_per_s: u64,
-}
-
-/// One row of the table in [`Limits`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Joined {
-    /// p.
-    pub gpus: u32,
-    /// The rate they can reach together as one, bytes/s.
-    pub bytes_per_s: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let joined = |gpus, bytes_per_s| Joined { gpus, bytes_per_s };
-        Limits {
-            joined: vec![
-                joined(2, 3_000_000_000_000),
-                joined(4, 4_000_000_000_000),
-                joined(8, 6_900_000_000_000),
-            ],
-            link_bytes_per_s: 376_000_000_000,
-        }
-    }
-}
-
 impl Default for Policy {
     fn default() -> Self {
         Policy {
@@ -226,7 +209,6 @@ impl Default for Policy {
             assumptions: AssumptionsPolicy::default(),
             shares: Shares::default(),
             findings: BTreeMap::new(),
-            limits: Limits::default(),
         }
     }
 }
@@ -244,17 +226,36 @@ impl Policy {
         Ok(policy)
     }
 
-    /// A policy that asks for the class, and assumes of every helper what a device of it has.
+    /// A policy that asks for the class, and assumes that nothing reaches a device faster than a device of it is reached.
     #[must_use]
-    pub fn for_class(profile: &Profile, default: &Assumptions) -> Self {
+    pub fn for_class(profile: &Profile) -> Self {
         Policy {
             name: profile.name.clone(),
             device: DevicePolicy {
                 class: Some(profile.name.clone()),
                 ..DevicePolicy::default()
             },
-            assumptions: own_assumptions(profile, default),
+            assumptions: own_links(profile),
             ..Policy::default()
+        }
+    }
+
+    /// Who judges evidence that was recorded with these assumptions, and with what. Evidence counts of the Verifiers that are
+    /// named, here or by the policy; where none is, of this host's own alone.
+    #[must_use]
+    pub fn judge(&self, named: &[Identity], own: Option<Identity>, recorded: &Assumptions) -> Judge {
+        let listed = self.session.verifiers.iter().filter_map(|key| {
+            let bytes = unhex(key)?;
+            Some(Identity(bytes.try_into().ok()?))
+        });
+        let mut trusted: Vec<Identity> = named.iter().copied().chain(listed).collect();
+        if trusted.is_empty() {
+            trusted.extend(own);
+        }
+        Judge {
+            trusted,
+            assumptions: self.assumptions.applied_to(recorded),
+            narrowed_by: (self.assumptions != AssumptionsPolicy::default()).then(|| self.name.clone()),
         }
     }
 
@@ -340,6 +341,16 @@ impl Policy {
                     peak,
                 ),
                 (
+                    "host.min_memory_bytes",
+                    self.host.min_memory_bytes,
+                    capacity.map(|c| c.memory_bytes.saturating_mul(devices.into())),
+                ),
+                (
+                    "host.min_bandwidth_bytes_per_s",
+                    self.host.min_bandwidth_bytes_per_s,
+                    capacity.map(|c| c.bandwidth_bytes_per_s.saturating_mul(devices.into())),
+                ),
+                (
                     "host.min_tensor_ops_per_s",
                     self.host.min_tensor_ops_per_s,
                     peak.map(|peak| peak.saturating_mul(devices.into())),
@@ -391,20 +402,11 @@ impl Policy {
         if let Some(bits) = self.assumptions.error_bits.filter(|bits| !(1..=256).contains(bits)) {
             return fail("assumptions.error_bits", format!("{bits}; expected 1 to 256"));
         }
-        self.check_shares(document)?;
-        let mut before = Joined {
-            gpus: 1,
-            bytes_per_s: 0,
-        };
-        for row in &self.limits.joined {
-            if row.gpus <= before.gpus || row.bytes_per_s <= before.bytes_per_s {
-                return fail(
-                    "limits.joined",
-                    "expected rising gpus, from 2, and rising bytes_per_s".to_owned(),
-                );
-            }
-            before = *row;
+        let gpus = self.assumptions.helper_gpus;
+        if let Some(gpus) = gpus.filter(|gpus| !HELPER_GPUS_RANGE.contains(gpus)) {
+            return fail("assumptions.helper_gpus", format!("{gpus}; expected 1 to 65536"));
         }
+        self.check_shares(document)?;
         Ok(())
     }
 
@@ -431,12 +433,13 @@ impl Policy {
             ("device.min_local_tensor_ops_per_s", device.min_local_tensor_ops_per_s),
             ("host.devices", host.devices.map(u64::from)),
             ("host.min_devices", host.min_devices.map(u64::from)),
+            ("host.min_memory_bytes", host.min_memory_bytes),
+            ("host.min_bandwidth_bytes_per_s", host.min_bandwidth_bytes_per_s),
             ("host.min_tensor_ops_per_s", host.min_tensor_ops_per_s),
             ("session.max_age_s", session.max_age_s),
             ("session.max_fill_ms", session.max_fill_ms),
             ("session.max_sweep_ms", session.max_sweep_ms),
             ("session.min_samples", session.min_samples.map(u64::from)),
-            ("limits.link_bytes_per_s", Some(self.limits.link_bytes_per_s)),
         ];
         match positive.iter().find(|(_, value)| *value == Some(0)) {
             Some((key, _)) => Err(document.error(key, "0; leave it out to ask for nothing")),

@@ -73,6 +73,8 @@ pub struct Capacity {
     pub link_in_bytes_per_s: Option<u64>,
     /// Host link outwards, bytes/s.
     pub link_out_bytes_per_s: Option<u64>,
+    /// Links to other GPUs, all together, bytes/s each way; absent where they are joined by the host link alone.
+    pub peer_link_bytes_per_s: Option<u64>,
     /// Power limit as delivered, W.
     pub power_w: Option<f64>,
     /// Caches, shared memory and registers, bytes.
@@ -240,6 +242,7 @@ impl Capacity {
             ("bandwidth_bytes_per_s", Some(self.bandwidth_bytes_per_s)),
             ("link_in_bytes_per_s", self.link_in_bytes_per_s),
             ("link_out_bytes_per_s", self.link_out_bytes_per_s),
+            ("peer_link_bytes_per_s", self.peer_link_bytes_per_s),
             ("on_chip_bytes", self.on_chip_bytes),
             ("sm_count", self.sm_count.map(u64::from)),
             (

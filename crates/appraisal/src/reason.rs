@@ -85,10 +85,24 @@ pub enum Reason {
     },
     /// Evidence without a clock says nothing of rates.
     Offline,
-    /// The evidence was recorded by a Verifier that the policy does not list.
-    WrongVerifier {
-        /// Its key, hex.
-        actual: String,
+    /// Nobody named the Verifier whose evidence it is.
+    UnknownVerifier {
+        /// What is said of it.
+        message: String,
+    },
+    /// Every check passed, and nothing follows.
+    NothingCertified {
+        /// Why.
+        message: String,
+    },
+    /// Neither V nor B is certified: the device may be a CPU.
+    NoGpuShown,
+    /// The certified totals fit the classes that the devices claim, all together.
+    HostFits {
+        /// How many devices of which classes, say `2 x h200`.
+        classes: String,
+        /// Figure by figure.
+        margins: Vec<Margin>,
     },
     /// The evidence was made for somebody else.
     WrongAudience {
@@ -280,7 +294,10 @@ impl Reason {
         match self {
             Reason::CouldNotRun { .. }
             | Reason::Offline
-            | Reason::WrongVerifier { .. }
+            | Reason::UnknownVerifier { .. }
+            | Reason::NothingCertified { .. }
+            | Reason::NoGpuShown
+            | Reason::ClassWithoutFigures { .. }
             | Reason::WrongAudience { .. }
             | Reason::TooOld { .. }
             | Reason::FromTheFuture { .. }
@@ -300,7 +317,7 @@ impl Reason {
             | Reason::ClaimExceeded { .. }
             | Reason::ClaimDoubtful { .. }
             | Reason::MemoryWithheld { .. } => Tier::Warning,
-            Reason::ClaimFits { .. } | Reason::ClassWithoutFigures { .. } | Reason::MinimaMet { .. } => Tier::Affirming,
+            Reason::ClaimFits { .. } | Reason::HostFits { .. } | Reason::MinimaMet { .. } => Tier::Affirming,
             Reason::Finding { effect, .. } => match effect {
                 Effect::Note => Tier::Affirming,
                 Effect::Warn => Tier::Warning,
@@ -316,7 +333,10 @@ impl Reason {
             Reason::SessionFailed { .. } => "session-failed",
             Reason::CouldNotRun { .. } => "could-not-run",
             Reason::Offline => "offline",
-            Reason::WrongVerifier { .. } => "wrong-verifier",
+            Reason::UnknownVerifier { .. } => "unknown-verifier",
+            Reason::NothingCertified { .. } => "nothing-certified",
+            Reason::NoGpuShown => "no-gpu-shown",
+            Reason::HostFits { .. } => "host-fits",
             Reason::WrongAudience { .. } => "wrong-audience",
             Reason::TooOld { .. } => "too-old",
             Reason::FromTheFuture { .. } => "from-the-future",
@@ -351,7 +371,15 @@ impl Reason {
             }
             Reason::CouldNotRun { .. } => "see the obstacle; neither a pass nor a ban: run again once it is removed",
             Reason::Offline => "run a session with a Verifier's clock to certify rates",
-            Reason::WrongVerifier { .. } => "use evidence of a listed Verifier, or list this one",
+            Reason::UnknownVerifier { .. } => {
+                "if you trust this Verifier's clock and randomness, name it: --verifier KEY, or session.verifiers in the policy"
+            }
+            Reason::NothingCertified { .. } => {
+                "run a session of 256 samples or more over all memory: the standard preset; narrow what is assumed by a policy for the hosts at hand"
+            }
+            Reason::NoGpuShown => {
+                "run the standard preset, and narrow the assumed links by a policy for the hosts at hand; whoever buys T alone, of whatever unit, says so with device.gpu_must_show = false"
+            }
             Reason::WrongAudience { .. } => "run a session for this audience",
             Reason::TooOld { .. } => "run a new session",
             Reason::FromTheFuture { .. } => "set the clocks of the Verifier and of this machine, then appraise again",
@@ -370,7 +398,7 @@ impl Reason {
             }
             Reason::ClaimAmbiguous { .. } => "make the profiles' models distinct",
             Reason::WrongClass { .. } => "offer the class that is asked for",
-            Reason::ClaimFits { .. } | Reason::MinimaMet { .. } => "",
+            Reason::ClaimFits { .. } | Reason::HostFits { .. } | Reason::MinimaMet { .. } => "",
             Reason::ClassWithoutFigures { .. } => "ask for least figures in the policy",
             Reason::ClaimExceeded { .. } => "the device is more than it says: correct its claim, or the profile",
             Reason::ClaimShort { .. } => {
@@ -393,10 +421,13 @@ impl fmt::Display for Reason {
             Reason::SessionFailed { failure, message } => write!(f, "the session failed ({failure}): {message}"),
             Reason::CouldNotRun { obstacle, message } => write!(f, "the session could not run ({obstacle}): {message}"),
             Reason::Offline => f.write_str("the session had no clock: the work was done, how fast is not known"),
-            Reason::WrongVerifier { actual } => write!(
-                f,
-                "the evidence was recorded by {actual}, which the policy does not list"
+            Reason::UnknownVerifier { message } | Reason::NothingCertified { message } => f.write_str(message),
+            Reason::NoGpuShown => f.write_str(
+                "no GPU is proven: memory that is faster than what is assumed of links and of making bytes anew is not certified",
             ),
+            Reason::HostFits { classes, margins } => {
+                write!(f, "what is certified for the host fits {classes}: {}", Margins(margins))
+            }
             Reason::WrongAudience { expected, actual } => {
                 write!(f, "the evidence was made for {actual:?}, not for {expected:?}")
             }
@@ -437,11 +468,14 @@ impl fmt::Display for Reason {
                 }
             }
             Reason::ClaimFits { class, basis } => {
-                write!(f, "the certified figures fit {class}; its limits rest on {basis}")
+                write!(
+                    f,
+                    "its share of what is certified for the host fits {class}; the class's limits rest on {basis}"
+                )
             }
             Reason::ClassWithoutFigures { class } => write!(
                 f,
-                "{class} has no figures to be held against: the certified figures stand for themselves"
+                "{class} has no figures to be held against, and the policy asks for none"
             ),
             Reason::ClaimExceeded { class, margins } => {
                 write!(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use verifier::report::Claim;
 
 use protocol::bytes::unhex;
 
@@ -320,17 +321,16 @@ fn host(appraisal: &Appraisal) -> Submodule {
     put("error_bits", json!(report.error_bits));
     put("assumptions", json!(report.assumptions));
     if let Some(host) = &report.host {
-        let clamp = |value: Option<u128>| value.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
+        let clamp = |claim: &Claim<u128>| claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
         let certified = Certified {
-            memory_bytes: clamp(host.memory_bytes),
-            bandwidth_bytes_per_s: clamp(host.bandwidth_bytes_per_s),
-            tensor_ops_per_s: clamp(host.tensor_ops_per_s),
-            local_tensor_ops_per_s: clamp(host.local_tensor_ops_per_s),
+            memory_bytes: clamp(&host.memory_bytes),
+            bandwidth_bytes_per_s: clamp(&host.bandwidth_bytes_per_s),
+            tensor_ops_per_s: clamp(&host.tensor_ops_per_s),
+            local_tensor_ops_per_s: clamp(&host.local_tensor_ops_per_s),
         };
         put("certified", figures(&certified));
     }
     put("indistinguishable_from", json!(appraisal.host_indistinguishable_from));
-    put("limits", json!(appraisal.limits));
     put(
         "nvidia",
         appraisal
@@ -359,6 +359,10 @@ fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {
     let mut claims = Map::from_iter([
         ("version".to_owned(), json!(CLAIMS_VERSION)),
         ("certified".to_owned(), figures(&device.certified)),
+        (
+            "shows_gpu_memory".to_owned(),
+            json!(device.certified.shows_gpu_memory()),
+        ),
         ("fits".to_owned(), names(&classification.fits)),
         ("excluded".to_owned(), names(&classification.excluded)),
         (

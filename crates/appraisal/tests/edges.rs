@@ -5,7 +5,7 @@ mod common;
 use appraisal::claim::{Tested, judge};
 use appraisal::classify::{Certified, ClassFit, Classification, Figure, Relation, Shares, needed, stand_ins};
 use appraisal::profile::{Kind, MeasuredFigures, Profile, Profiles, Status};
-use appraisal::reason::{Reason, Untested};
+use appraisal::reason::{Reason, Tier, Untested};
 use protocol::bounds::Assumptions;
 use verifier::preset::default_assumptions;
 
@@ -57,14 +57,23 @@ fn figures(memory: u64, bandwidth: u64, tensor: u64) -> Certified {
     }
 }
 
+/// Links of PCIe 5.0 x16, as a policy for such hosts assumes: a `full` can be certified for what it needs then.
+fn pcie() -> Assumptions {
+    Assumptions {
+        link_in_bytes: 64 * G,
+        link_out_bytes: 64 * G,
+        ..default_assumptions(20)
+    }
+}
+
 /// What a device that is exactly what a `full` needs was asked.
 fn asked() -> Tested {
     Tested {
         dataset_bytes: 75 * G,
         offered_bytes: 75 * G,
         samples: 256,
-        inner_dim: 16_384,
-        assumptions: default_assumptions(20),
+        inner_dim: 20_480,
+        assumptions: pcie(),
     }
 }
 
@@ -359,10 +368,10 @@ fn a_class_without_figures_says_what_is_missing() {
         tensor_ops_per_s: Some(1),
         ..Certified::default()
     };
-    assert!(matches!(
-        judged(&cpu, &[], &one, &asked()),
-        Reason::ClassWithoutFigures { .. }
-    ));
+    // And what is there is held against nothing: it affirms nothing (a policy's least figures may).
+    let reason = judged(&cpu, &[], &one, &asked());
+    assert!(matches!(reason, Reason::ClassWithoutFigures { .. }), "{reason}");
+    assert_eq!(reason.tier(), Tier::None);
 }
 
 /// What no device of the class could show under the assumptions is not held against this one.

@@ -1,8 +1,12 @@
 //! Policies that are wrong are refused with the line and the key that say where.
 
+use appraisal::expected::broken_by;
 use appraisal::finding::FindingKind;
-use appraisal::policy::{Effect, Policy};
+use appraisal::policy::{AssumptionsPolicy, Effect, Policy};
 use appraisal::profile::Profiles;
+use protocol::bounds::Assumptions;
+use protocol::bytes::Identity;
+use verifier::preset::default_assumptions;
 
 const STRICT: &str = r#"name = "eight-h200"
 
@@ -115,11 +119,28 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
             "shares.ceiling",
             18,
         ),
+        // Of joined GPUs the spec says what they need: no policy has a table of it any more.
+        ("[findings]", "[limits]\njoined = []\n[findings]", "limits", 17),
+        ("error_bits = 30", "helper_gpus = 0", "assumptions.helper_gpus", 15),
+        ("error_bits = 30", "helper_gpus = 65_537", "assumptions.helper_gpus", 15),
+        ("class = \"h200\"", "gpu_must_show = 1", "device.gpu_must_show", 4),
         (
-            "[findings]",
-            "[limits]\njoined = []\nlink_bytes_per_s = 0\n[findings]",
-            "limits.link_bytes_per_s",
-            19,
+            "devices = 8",
+            "devices = 8\nmin_memory_bytes = 1_206_038_560_769",
+            "host.min_memory_bytes",
+            9,
+        ),
+        (
+            "devices = 8",
+            "devices = 8\nmin_bandwidth_bytes_per_s = 38_400_000_000_001",
+            "host.min_bandwidth_bytes_per_s",
+            9,
+        ),
+        (
+            "devices = 8",
+            "devices = 8\nmin_memory_bytes = 0",
+            "host.min_memory_bytes",
+            9,
         ),
     ] {
         assert!(STRICT.contains(from), "{from}");
@@ -147,6 +168,108 @@ fn a_cpu_is_asked_for_with_any_least_figure() {
         parse(&format!("[device]\nclaim_must_fit = false\nmin_{key} = 1\n")).expect(key);
     }
     parse("[host]\ndevices = 64\n[session]\nmin_samples = 65_536\n").expect("what a session can be at most");
+    parse("[assumptions]\nhelper_gpus = 65_536\n").expect("as many helpers as there can be");
+    // Eight times an H200's memory and bandwidth, to the unit.
+    let all = "min_memory_bytes = 1_206_038_560_768\nmin_bandwidth_bytes_per_s = 38_400_000_000_000";
+    parse(&format!("[device]\nclass = \"h200\"\n[host]\ndevices = 8\n{all}\n")).expect("met");
     parse("[device]\nclass = \"h200\"\n[host]\ndevices = 8\nmin_tensor_ops_per_s = 15_000_000_000_000_000\n")
         .expect("met");
+}
+
+/// A class's policy narrows the links to its class's, and nothing else: what a host puts in place of the class makes bytes anew
+/// as fast as anything on sale.
+#[test]
+fn a_policy_for_a_class_narrows_its_links_alone() {
+    let default = default_assumptions(20);
+    for profile in Profiles::embedded().iter() {
+        let policy = Policy::for_class(profile);
+        assert_eq!(policy.device.class.as_ref(), Some(&profile.name));
+        assert_eq!(policy.name, profile.name);
+        let assumed = policy.assumptions.applied_to(&default);
+        let capacity = profile.capacity.as_ref();
+        let expected = Assumptions {
+            link_in_bytes: capacity
+                .and_then(|c| c.link_in_bytes_per_s)
+                .unwrap_or(default.link_in_bytes),
+            link_out_bytes: capacity
+                .and_then(|c| c.link_out_bytes_per_s)
+                .unwrap_or(default.link_out_bytes),
+            ..default
+        };
+        assert_eq!(assumed, expected, "{}", profile.name);
+        assert_eq!(broken_by(profile, &assumed), [], "{}", profile.name);
+        let text = policy.to_toml();
+        match capacity {
+            Some(_) => assert_eq!(parse(&text).expect("its own text"), policy),
+            // Least figures are the asker's to add.
+            None => assert_eq!(parse(&text).expect_err("no figures").key, "device.class"),
+        }
+    }
+}
+
+/// Evidence can raise what is assumed and never lower it; the policy's own word is the last.
+#[test]
+fn the_worst_of_default_and_record_is_assumed_where_the_policy_is_silent() {
+    let default = default_assumptions(20);
+    let weak = Assumptions {
+        best_rate_ops: 1,
+        helper_gpus: 1,
+        link_in_bytes: 1,
+        link_out_bytes: 1,
+        helper_bytes: 0,
+        on_chip_bytes: 1,
+        error_bits: 1,
+    };
+    let strong = Assumptions {
+        best_rate_ops: default.best_rate_ops + 1,
+        helper_gpus: 8,
+        link_in_bytes: default.link_in_bytes + 1,
+        link_out_bytes: default.link_out_bytes + 1,
+        helper_bytes: 1,
+        on_chip_bytes: default.on_chip_bytes + 1,
+        error_bits: 21,
+    };
+    let silent = AssumptionsPolicy::default();
+    assert_eq!(silent.applied_to(&weak), default);
+    assert_eq!(silent.applied_to(&strong), strong);
+    let explicit = AssumptionsPolicy {
+        error_bits: Some(19),
+        best_rate_ops_per_s: Some(2),
+        helper_gpus: Some(2),
+        link_in_bytes_per_s: Some(3),
+        link_out_bytes_per_s: Some(4),
+        helper_bytes_per_s: Some(0),
+        on_chip_bytes: Some(5),
+    };
+    let said = Assumptions {
+        best_rate_ops: 2,
+        helper_gpus: 2,
+        link_in_bytes: 3,
+        link_out_bytes: 4,
+        helper_bytes: 0,
+        on_chip_bytes: 5,
+        error_bits: 19,
+    };
+    assert_eq!([explicit.applied_to(&weak), explicit.applied_to(&strong)], [said, said]);
+}
+
+/// Whoever is named counts, by the caller as by the policy; this host's own only where nobody is.
+#[test]
+fn evidence_counts_of_those_who_are_named() {
+    let [own, named] = [1, 2].map(|byte| Identity([byte; 32]));
+    let listed = Identity([3; 32]);
+    let silent = Policy::default();
+    let mut listing = Policy::default();
+    listing.session.verifiers = vec![listed.to_string()];
+    let recorded = default_assumptions(20);
+    let trusted = |policy: &Policy, named: &[Identity], own| policy.judge(named, own, &recorded).trusted;
+    assert_eq!(trusted(&silent, &[], None), []);
+    assert_eq!(trusted(&silent, &[], Some(own)), [own]);
+    assert_eq!(trusted(&silent, &[named], Some(own)), [named]);
+    assert_eq!(trusted(&listing, &[], Some(own)), [listed]);
+    assert_eq!(trusted(&listing, &[named], Some(own)), [named, listed]);
+    // A policy is said to narrow the table only where it does.
+    assert_eq!(silent.judge(&[], None, &recorded).narrowed_by, None);
+    let h200 = Policy::for_class(Profiles::embedded().named("h200").expect("a class"));
+    assert_eq!(h200.judge(&[], None, &recorded).narrowed_by.as_deref(), Some("h200"));
 }

@@ -7,7 +7,7 @@ use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::report::{html, json, junit, markdown};
 use appraisal::telemetry::Telemetry;
-use appraisal::{Appraisal, HeldAgainst, Subject, appraise};
+use appraisal::{Appraisal, HeldAgainst, Subject};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::bytes::Nonce;
 use protocol::cbor::Label;
@@ -22,19 +22,30 @@ const HOSTILE: &str = "<script>alert(1)</script>\"'&]]> | [x](javascript:y) `\u{
 
 fn appraised(subject: &Subject<'_>) -> Appraisal {
     let now = subject.evidence.started_unix_ms + 5_000;
-    appraise(subject, &Policy::default(), &Profiles::embedded(), now)
+    common::appraise(subject, &Policy::default(), &Profiles::embedded(), now)
+}
+
+/// The CPU's session under a policy that asks for a CPU: it is affirming.
+fn cpu_as_asked_for() -> Appraisal {
+    let subject = Subject::from(common::session(2));
+    let policy = Policy::parse("policy.toml", common::CPU, &Profiles::embedded()).expect("a policy");
+    common::appraise(
+        &subject,
+        &policy,
+        &Profiles::embedded(),
+        subject.evidence.started_unix_ms + 5_000,
+    )
 }
 
 #[test]
 fn reports_hold_what_a_reader_needs_and_load_nothing() {
-    let appraisal = appraised(&Subject::from(common::session(2)));
+    let appraisal = cpu_as_asked_for();
     let page = html(&appraisal);
     for part in [
         "affirming",
         "Timeline",
         "Findings",
         "What this does not prove",
-        "Remedy",
         "2^-20",
         "Device 1",
     ] {
@@ -43,6 +54,8 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
     for outside in ["http://", "https://", "<script", "url(", "@import", "src=", "href="] {
         assert!(!page.contains(outside), "{outside}");
     }
+    // Under the default it is no GPU, and what to do about it is said.
+    assert!(html(&appraised(&Subject::from(common::session(2)))).contains("Remedy"));
     let parsed: serde_json::Value = serde_json::from_str(&json(&appraisal)).expect("JSON");
     assert_eq!(parsed["verdict"], "affirming");
     assert!(markdown(&appraisal).contains("# GPU attestation: affirming"));
@@ -146,7 +159,7 @@ fn what_a_hostile_peer_says_stays_text() {
 /// What an affirming page says was done is what is certified, and no more.
 #[test]
 fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
-    let appraisal = appraised(&Subject::from(common::session(2)));
+    let appraisal = cpu_as_asked_for();
     let certified = appraisal.devices[0].certified;
     assert!(certified.tensor_ops_per_s.is_some() && certified.memory_bytes.is_none());
     for page in [html(&appraisal), markdown(&appraisal)] {
@@ -161,6 +174,7 @@ fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
     assert!(page.contains("no claim: "), "the reason is given: {page}");
     // Without a class there is nothing that a bar could be measured by.
     assert!(!page.contains("class=\"bar\""), "{page}");
+    let page = html(&appraised(&Subject::from(common::session(2))));
     assert!(
         page.contains("<th>The policy asks for</th><td>what the default does</td>"),
         "{page}"
@@ -172,7 +186,7 @@ fn what_a_policy_asks_for_is_on_the_page_with_units() {
     let text = "[device]\nmin_memory_bytes = 64_424_509_440\n[assumptions]\nlink_in_bytes_per_s = 32_000_000_000\n[session]\nmin_samples = 300";
     let policy = Policy::parse("p.toml", text, &Profiles::embedded()).expect("a policy");
     let subject = Subject::from(common::session(2));
-    let page = html(&appraise(
+    let page = html(&common::appraise(
         &subject,
         &policy,
         &Profiles::embedded(),

@@ -9,14 +9,16 @@ use appraisal::profile::Profiles;
 use appraisal::reason::Tier;
 use appraisal::result::{AttestationResult, Expectations, Issuance, verify_result};
 use appraisal::token::TokenError;
-use appraisal::{Appraisal, Subject, appraise};
+use appraisal::{Appraisal, Subject};
 use base64ct::{Base64UrlUnpadded, Encoding};
 
-fn appraised(policy: &str) -> Appraisal {
+/// A CPU's session under a policy that asks for a CPU, and for this beside it.
+fn appraised(more: &str) -> Appraisal {
     let attestation = common::session(2);
-    let policy = Policy::parse("policy.toml", policy, &Profiles::embedded()).expect("a policy");
+    let policy =
+        Policy::parse("policy.toml", &format!("{}{more}", common::CPU), &Profiles::embedded()).expect("a policy");
     let now = attestation.evidence.started_unix_ms + 5_000;
-    appraise(&Subject::from(attestation), &policy, &Profiles::embedded(), now)
+    common::appraise(&Subject::from(attestation), &policy, &Profiles::embedded(), now)
 }
 
 fn issuance() -> Issuance {

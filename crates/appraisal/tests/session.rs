@@ -3,12 +3,14 @@
 mod common;
 
 use appraisal::classify::Certified;
+use appraisal::expected::own_links;
 use appraisal::policy::Policy;
 use appraisal::profile::{Profile, Profiles};
-use appraisal::reason::{Reason, Tier};
+use appraisal::reason::{Reason, Tier, Untested};
 use appraisal::report::{html, junit, markdown};
 use appraisal::result::{AttestationResult, Issuance};
-use appraisal::{Appraisal, DeviceAppraisal, Subject, appraise};
+use appraisal::{Appraisal, DeviceAppraisal, Subject};
+use common::appraise;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::{Canonical, Label};
@@ -27,7 +29,7 @@ use verifier::{Attestation, Unobserved, verify};
 fn a_cpu_session_is_affirmed_live_and_from_its_evidence() {
     let attestation = common::session(2);
     let profiles = Profiles::embedded();
-    let policy = Policy::default();
+    let policy = Policy::parse("policy.toml", common::CPU, &profiles).expect("a policy");
     let now = attestation.evidence.started_unix_ms + 5_000;
     let live = appraise(&Subject::from(attestation), &policy, &profiles, now);
     assert_eq!(live.verdict, Tier::Affirming, "{:?}", live.reasons);
@@ -39,7 +41,13 @@ fn a_cpu_session_is_affirmed_live_and_from_its_evidence() {
     );
     assert!(live.devices.iter().all(|device| device.phases.len() == 3));
 
-    let verified = verify(&attestation.sealed, &Recompute::default(), &Unobserved).expect("evidence");
+    let verified = verify(
+        &attestation.sealed,
+        &Recompute::default(),
+        &attestation.judge(),
+        &Unobserved,
+    )
+    .expect("evidence");
     let again = appraise(
         &Subject::from((&verified, &attestation.sealed[..])),
         &policy,
@@ -56,7 +64,9 @@ fn policies_decide() {
     let profiles = Profiles::embedded();
     let started = attestation.evidence.started_unix_ms;
     let under = |text: &str, now: u64| {
-        let policy = Policy::parse("policy.toml", text, &profiles).expect("a policy");
+        // What each asks for beside the device decides alone: the device is what is asked for.
+        let device = if text.contains("[device]") { "" } else { common::CPU };
+        let policy = Policy::parse("policy.toml", &format!("{device}{text}"), &profiles).expect("a policy");
         appraise(&Subject::from(attestation), &policy, &profiles, now)
     };
     let code = |text: &str, now: u64| {
@@ -86,7 +96,8 @@ fn policies_decide() {
             "wrong-audience",
             Tier::None,
         ),
-        (&verifier, started, "wrong-verifier", Tier::None),
+        ("", started, "minima-met", Tier::Affirming),
+        (&verifier, started, "unknown-verifier", Tier::None),
         ("[session]\nmin_samples = 60000", started, "too-few-samples", Tier::None),
         (
             "[device]\nclass = \"h200\"",
@@ -102,6 +113,12 @@ fn policies_decide() {
         ),
         (
             "[device]\nclaim_must_fit = false\nmin_tensor_ops_per_s = 1",
+            started,
+            "no-gpu-shown",
+            Tier::None,
+        ),
+        (
+            "[device]\nclaim_must_fit = false\nmin_tensor_ops_per_s = 1\ngpu_must_show = false",
             started,
             "minima-met",
             Tier::Affirming,
@@ -158,12 +175,18 @@ fn no_model_is_taken_for_the_class_that_is_asked_for() {
         // A CPU has not the figures of an H200.
         assert_eq!(device.held_against.as_ref().map(|held| &held.class[..]), Some("h200"));
         assert_eq!(device.claimed_class, None);
-        // Without a class asked for it is a doubt, and no pass.
-        let appraisal = claims_to_be("cuda", model, "", more);
-        assert_eq!(
-            (appraisal.verdict, codes(&appraisal.devices[0])),
-            (Tier::Warning, vec![expected])
-        );
+        // Without a class asked for it is a doubt, and no pass; without V and B it may be a CPU, and nothing can be said.
+        for (policy, tier, all) in [
+            ("", Tier::None, vec![expected, "no-gpu-shown"]),
+            ("[device]\ngpu_must_show = false", Tier::Warning, vec![expected]),
+        ] {
+            let appraisal = claims_to_be("cuda", model, policy, more);
+            assert_eq!(
+                (appraisal.verdict, codes(&appraisal.devices[0])),
+                (tier, all),
+                "{policy}"
+            );
+        }
     }
 }
 
@@ -193,19 +216,38 @@ fn nothing_certified_is_nothing_affirmed() {
     unasked.device.claim_must_fit = false;
     let mut least = unasked.clone();
     least.device.min_tensor_ops_per_s = Some(1);
+    // Nor would a policy that asks for a CPU: T is not certified either.
+    let cpu_asked_for = Policy::parse("policy.toml", common::CPU, &profiles).expect("a policy");
     let under = |attestation: &Attestation, policy: &Policy| {
         let now = attestation.evidence.started_unix_ms;
         let appraisal = appraise(&Subject::from(attestation), policy, &profiles, now);
-        assert_eq!(codes(&appraisal.devices[0]), ["not-tested"]);
         assert_eq!(appraisal.verdict, Tier::None);
-        appraisal.devices[0].reasons[0].remedy()
+        appraisal
     };
-    let samples = under(&attestation, &least);
-    assert_eq!(under(&attestation, &Policy::default()), samples);
-    let question = under(&attestation, &unasked);
-    assert_ne!(question, samples, "the remedy is of the cause");
-    // Nor does a session that could certify, if nothing is asked of it.
-    assert_eq!(under(common::session(2), &unasked), question);
+    for policy in [&least, &Policy::default(), &unasked, &cpu_asked_for] {
+        let appraisal = under(&attestation, policy);
+        // It is the session that says why, once, whatever is asked of its devices.
+        match &appraisal.reasons[..] {
+            [reason @ Reason::NothingCertified { message }] => {
+                assert!(message.contains("fewer than 256 samples"), "{message}");
+                assert!(reason.remedy().contains("256 samples"), "the remedy is of the cause");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(codes(&appraisal.devices[0]), ["no-figures"]);
+        assert_eq!(appraisal.report.verdict, "none");
+    }
+    // Nor does a session affirm that could certify, if nothing is asked of it; of a CPU it shows no GPU beside.
+    let appraisal = under(common::session(2), &unasked);
+    assert_eq!(codes(&appraisal.devices[0]), ["not-tested", "no-gpu-shown"]);
+    unasked.device.gpu_must_show = false;
+    let appraisal = under(common::session(2), &unasked);
+    assert_eq!(
+        appraisal.devices[0].reasons,
+        [Reason::NotTested {
+            cause: Untested::Question
+        }]
+    );
 }
 
 #[test]
@@ -413,12 +455,13 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
     ])));
     let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
     let now = attestation.evidence.started_unix_ms;
-    let appraisal = appraise(
-        &Subject::from(&attestation),
-        &Policy::default(),
-        &Profiles::embedded(),
-        now,
-    );
+    // By default no class has faster links than are assumed (`no_class_exceeds_the_table…`); under a policy of PCIe this has.
+    let profiles = Profiles::embedded();
+    let pcie = Policy {
+        assumptions: own_links(profiles.named("h200").expect("a class")),
+        ..Policy::default()
+    };
+    let appraisal = appraise(&Subject::from(&attestation), &pcie, &profiles, now);
     let kinds: Vec<&str> = appraisal.devices[0]
         .findings
         .iter()

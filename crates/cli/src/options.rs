@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use keystore::{KeyError, SigningKey};
+use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Identity};
+use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
 use protocol::plan::Deadlines;
 use serde_json::json;
 use verifier::Settings;
@@ -20,13 +22,18 @@ use crate::values::{parse_audience, parse_bytes, parse_duration, parse_threads};
 /// What a session is to do.
 #[derive(Args, Clone, Debug)]
 pub struct SessionOptions {
-    /// How much work: smoke (16 MiB a device, seconds), standard (all memory offered), soak (minutes of it)
+    /// How much work: smoke (16 MiB a device, seconds), standard (all memory offered; excludes one GPU that makes bytes anew),
+    /// strict (the same at k = 65536; excludes eight), soak (standard for minutes)
     #[arg(long, value_name = "PRESET", default_value = "smoke")]
     pub preset: Preset,
 
-    /// Leaves checked a device and distinct k, 1 to 65536 [default: the preset's]
+    /// Leaves checked a device and distinct k, 256 to 65536 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub samples: Option<u32>,
+
+    /// Run with fewer than 256 samples: such a session can catch a cheat, and certifies nothing
+    #[arg(long)]
+    pub few_samples: bool,
 
     /// n: rows and columns of a matrix, a multiple of 256 up to 32768 [default: what wastes little memory]
     #[arg(long, value_name = "N")]
@@ -44,7 +51,7 @@ pub struct SessionOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub phase_deadline: Option<Duration>,
 
-    /// Soundness: each claim of a device is false with probability at most 2^-BITS
+    /// Soundness: samples of a device and distinct k miss what they must not with probability at most 2^-BITS
     #[arg(long, value_name = "BITS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub error_bits: u32,
 
@@ -101,6 +108,11 @@ impl SessionOptions {
         request.matrix_dim = self.matrix_dim.or(request.matrix_dim);
         request.device_bytes = self.device_memory.or(request.device_bytes);
         request.samples = self.samples.unwrap_or(request.samples);
+        anyhow::ensure!(
+            request.samples >= MIN_SAMPLES_FOR_CLAIM || self.few_samples,
+            "--samples {}: fewer than {MIN_SAMPLES_FOR_CLAIM} certify nothing; expected more, or --few-samples too",
+            request.samples
+        );
         if let Some(limit) = self.phase_deadline {
             let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             request.deadlines = Deadlines {
@@ -112,7 +124,11 @@ impl SessionOptions {
         }
         Ok(Settings {
             request,
-            assumptions: default_assumptions(self.error_bits),
+            assumptions: Assumptions {
+                helper_gpus: self.preset.helper_gpus(),
+                ..default_assumptions(self.error_bits)
+            },
+            narrowed_by: None,
             hello_deadline,
             recompute,
             key,

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use protocol::verdict::Verdict;
 use serde_json::Value;
+use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 
 /// How a command ends.
@@ -21,12 +21,12 @@ pub enum Exit {
     NoVerdict,
 }
 
-impl From<&Verdict> for Exit {
-    fn from(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Affirmed => Exit::Affirmed,
-            Verdict::Contraindicated(_) => Exit::Contraindicated,
-            Verdict::CouldNotRun(_) => Exit::NoVerdict,
+impl From<&Outcome> for Exit {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Affirmed(_) => Exit::Affirmed,
+            Outcome::Contraindicated { .. } => Exit::Contraindicated,
+            Outcome::CouldNotRun { .. } | Outcome::None(_) => Exit::NoVerdict,
         }
     }
 }

@@ -124,7 +124,7 @@ fn replay(evidence: &Evidence) -> Option<VerifierSession> {
         ),
         step => panic!("the records stop where {step:?} is due"),
     }
-    let report = Report::new(evidence, &done, b"");
+    let report = Report::new(evidence, &done, b"", &cast::judge());
     assert!(!report.to_json().is_empty() && !report.to_string().is_empty());
     Some(session)
 }
@@ -137,8 +137,9 @@ fn change(evidence: &mut Evidence, input: &mut Input<'_>) {
         11 => {
             let value = input.u64() >> (input.u8() % 64);
             let assumptions = &mut evidence.assumptions;
-            match input.u8() % 6 {
+            match input.u8() % 7 {
                 0 => assumptions.best_rate_ops = value,
+                6 => assumptions.helper_gpus = value,
                 1 => assumptions.link_in_bytes = value,
                 2 => assumptions.link_out_bytes = value,
                 3 => assumptions.helper_bytes = value,

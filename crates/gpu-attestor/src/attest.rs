@@ -9,6 +9,7 @@ use attester::{Attester, serve};
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_text};
 use keystore::SigningKey;
+use verifier::outcome::Outcome;
 use verifier::report::Report;
 
 use crate::attestation::AttestationOptions;
@@ -76,7 +77,15 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         let _ = served.join();
         return exit;
     }
-    let report = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed);
+    let judge = attestation.judge();
+    let outcome = Outcome::new(&attestation.evidence, &attestation.session, &judge, None);
+    let report = Report::of(
+        &attestation.evidence,
+        &attestation.session,
+        &attestation.sealed,
+        &judge,
+        &outcome,
+    );
     if session.json {
         print_text(format_args!("{}\n", report.to_json()))?;
     } else {
@@ -91,9 +100,9 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     }
     // After the evidence, which must not wait for a device that hangs. What the Attester's side met is in the verdict.
     let _ = served.join();
-    let verdict = attestation.session.verdict().context("a session without a verdict")?;
-    if let Exit::NoVerdict = Exit::from(verdict) {
-        cli::tell(format_args!("could not run: {}", verdict.message()));
+    let exit = Exit::from(&outcome);
+    if exit == Exit::NoVerdict {
+        cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
     }
-    Ok(Exit::from(verdict))
+    Ok(exit)
 }

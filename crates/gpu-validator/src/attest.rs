@@ -12,7 +12,10 @@ use cli::{
     print_text,
 };
 use protocol::bytes::DeviceOrdinal;
+use verifier::outcome::Outcome;
 use verifier::report::Report;
+
+use crate::judge::PolicyOptions;
 
 /// How long the command may take to end by itself once the session is over.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -27,6 +30,9 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Options {
     #[command(flatten)]
     session: SessionOptions,
+
+    #[command(flatten)]
+    policy: PolicyOptions,
 
     /// Only these devices, by ordinal, say 0,2 [default: all that are offered]
     #[arg(long, value_name = "LIST", value_parser = parse_ordinal_list)]
@@ -54,7 +60,11 @@ fn parse_ordinal_list(text: &str) -> Result<OrdinalList, String> {
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let session = &options.session;
     let devices = options.devices.as_ref().map(|list| list.0.clone());
-    let settings = session.settings(devices, options.hello_deadline, options.recompute.recompute())?;
+    let (policy, _) = options.policy.read()?;
+    let mut settings = session.settings(devices, options.hello_deadline, options.recompute.recompute())?;
+    let own = settings.assumptions;
+    settings.assumptions = policy.assumptions.applied_to(&own);
+    settings.narrowed_by = policy.judge(&[], None, &own).narrowed_by;
     let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
     let interrupt = Interrupt::listen()?;
 
@@ -80,7 +90,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     if let Some(partial) = attestation.partial() {
         return cli::print_stopped(&partial, session.json, session.evidence.as_deref());
     }
-    let report = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed);
+    let judge = attestation.judge();
+    let outcome = Outcome::new(&attestation.evidence, &attestation.session, &judge, None);
+    let report = Report::of(
+        &attestation.evidence,
+        &attestation.session,
+        &attestation.sealed,
+        &judge,
+        &outcome,
+    );
     if session.json {
         print_text(format_args!("{}\n", report.to_json()))?;
     } else {
@@ -89,14 +107,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             print_text(format_args!("\nevidence in {}\n", path.display()))?;
         }
     }
-    let verdict = attestation.session.verdict().context("a session without a verdict")?;
-    if let Exit::NoVerdict = Exit::from(verdict) {
-        cli::tell(format_args!("could not run: {}", verdict.message()));
+    let exit = Exit::from(&outcome);
+    if exit == Exit::NoVerdict {
+        cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
         if attestation.session.hello().is_none() {
             cli::tell(format_args!("{} {ended}", program.display()));
         }
     }
-    Ok(Exit::from(verdict))
+    Ok(exit)
 }
 
 /// Waits for the command to end by itself, then ends it; how it ended.

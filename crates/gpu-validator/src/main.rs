@@ -9,6 +9,7 @@ mod evidence;
 mod full;
 mod identity;
 mod inspect;
+mod judge;
 mod plan;
 mod telling;
 mod verify;

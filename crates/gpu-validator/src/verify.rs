@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, print_json, print_text};
+use protocol::bytes::Identity;
 use serde_json::json;
 use verifier::VerifyError;
+use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 use verifier::report::Report;
 
 use crate::engines::EngineOptions;
 use crate::full::{Ended, FullOptions};
+use crate::judge::{PolicyOptions, VouchOptions};
 use crate::wanted::{Refused, WantedOptions};
 
 /// Options of `gpu-validator verify`.
@@ -33,6 +35,12 @@ pub(crate) struct Options {
     #[command(flatten)]
     wanted: WantedOptions,
 
+    #[command(flatten)]
+    vouch: VouchOptions,
+
+    #[command(flatten)]
+    policy: PolicyOptions,
+
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -49,6 +57,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let wanted = options.wanted.wanted()?;
+    let (policy, _) = options.policy.read()?;
     let sealed = crate::evidence::read(&options.evidence)?;
     let engines = options.engine.find()?;
     let interrupt = Interrupt::listen()?;
@@ -59,19 +68,22 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         Ok(opened) => opened,
         Err(error) => return refuse(options, &error.to_string()),
     };
-    let whose = match wanted.check(&opened)? {
+    // Naming a challenge is naming its Verifier.
+    let challenger: Vec<Identity> = wanted.challenger().into_iter().collect();
+    let judge = options.vouch.judge(&policy, &challenger, &opened.evidence)?;
+    let whose = match wanted.check(&opened, &judge)? {
         Ok(whose) => whose,
         Err(Refused(why)) => return refuse(options, &why),
     };
     let mut tile_engines = engines.tiles()?;
-    let verified = opened.recompute(&options.recompute.recompute(), &mut tile_engines, &observer);
+    let verified = opened.recompute(&options.recompute.recompute(), &mut tile_engines, &judge, &observer);
     let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
     // Full re-execution wants their memory.
     drop((observer, tile_engines));
     let verified = match verified {
         Ok(verified) => verified,
         Err(VerifyError::Stopped(stopped)) => {
-            let report = PartialReport::new(&stopped.session, &stopped.evidence.assumptions, &stopped.so_far);
+            let report = PartialReport::new(&stopped.evidence, &stopped.session, &judge, &stopped.so_far);
             return cli::print_stopped(&report, options.json, None);
         }
         Err(VerifyError::Evidence(error)) => return refuse(options, &error.to_string()),
@@ -89,22 +101,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             before.as_secs_f64(),
         ));
     }
-    let report = Report::new(&verified.evidence, session, &sealed);
+    let outcome = |mismatch| Outcome::new(&verified.evidence, session, &judge, mismatch);
+    let report = |outcome: &Outcome| Report::of(&verified.evidence, session, &sealed, &judge, outcome);
+    let by_samples = outcome(None);
+    let evidence_blake3 = report(&by_samples).evidence_blake3;
     if !options.json {
         print_text(whose)?;
     }
     let full = options.full.run(
         session,
-        &report.evidence_blake3,
+        &evidence_blake3,
         &engines,
         &options.recompute.recompute(),
         options.json,
         &interrupt,
     );
-    let report = match full.as_ref().map(|full| &full.ended) {
-        Some(Ended::Differs(mismatch)) => Report::contradicted(&verified.evidence, session, &sealed, mismatch),
-        _ => report,
+    let outcome = match full.as_ref().map(|full| &full.ended) {
+        Some(Ended::Differs(mismatch)) => outcome(Some(mismatch)),
+        _ => by_samples,
     };
+    let report = report(&outcome);
     if options.json {
         let mut value = serde_json::to_value(&report)?;
         if let Some(full) = &full {
@@ -117,14 +133,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             print_text(format_args!("\n{full}\n"))?;
         }
     }
-    let verdict = session.verdict().context("a session without a verdict")?;
-    if let Exit::NoVerdict = Exit::from(verdict) {
-        cli::tell(format_args!("could not run: {}", verdict.message()));
+    let exit = Exit::from(&outcome);
+    if exit == Exit::NoVerdict {
+        cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
     }
-    Ok(match (full.map(|full| full.ended), Exit::from(verdict)) {
-        (Some(Ended::Differs(_)), _) => Exit::Contraindicated,
+    Ok(match full.map(|full| full.ended) {
         // What the samples found against it stands; what they found for it is not what was asked.
-        (Some(ended @ (Ended::Stopped | Ended::Failed(_))), exit) => {
+        Some(ended @ (Ended::Stopped | Ended::Failed(_))) => {
             if let Ended::Failed(error) = ended {
                 cli::tell(format_args!("error: {error:#}"));
             }
@@ -134,7 +149,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
                 Exit::NoVerdict
             }
         }
-        (Some(Ended::Agrees) | None, exit) => exit,
+        Some(Ended::Agrees | Ended::Differs(_)) | None => exit,
     })
 }
 

@@ -6,10 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{known_verifier, parse_time};
-use protocol::bytes::{Identity, unhex};
+use cli::parse_time;
+use protocol::bytes::Identity;
 use protocol::challenge::Challenge;
+use verifier::outcome::{Judge, verifier_of};
 use verifier::{Opened, challenge_file};
+
+use crate::judge::parse_identity;
 
 /// The clock of the challenge's issuer and the one that says when evidence was received may differ by this much.
 const CLOCK_LEEWAY_MS: u64 = 60_000;
@@ -17,10 +20,6 @@ const CLOCK_LEEWAY_MS: u64 = 60_000;
 /// Options that say whose evidence is wanted.
 #[derive(Args)]
 pub(crate) struct WantedOptions {
-    /// Accept evidence of this Verifier alone (its public key, hex)
-    #[arg(long, value_name = "KEY", value_parser = parse_identity)]
-    verifier: Option<Identity>,
-
     /// Accept evidence of this Attester alone (its public key, hex)
     #[arg(long, value_name = "KEY", value_parser = parse_identity)]
     attester: Option<Identity>,
@@ -36,7 +35,6 @@ pub(crate) struct WantedOptions {
 
 /// What is wanted, with the files read and the time taken.
 pub(crate) struct Wanted {
-    verifier: Option<Identity>,
     attester: Option<Identity>,
     challenge: Option<Challenge>,
     is_received_given: bool,
@@ -45,12 +43,6 @@ pub(crate) struct Wanted {
 
 /// Evidence that is not what is wanted, and why.
 pub(crate) struct Refused(pub(crate) String);
-
-fn parse_identity(text: &str) -> Result<Identity, String> {
-    let key = unhex(text).and_then(|bytes| bytes.try_into().ok());
-    key.map(Identity)
-        .ok_or_else(|| "no public key; expected 64 hexadecimal digits".to_owned())
-}
 
 impl WantedOptions {
     /// Reads what the options name. Evidence counts as received now, whatever recomputing it takes.
@@ -61,7 +53,6 @@ impl WantedOptions {
             None => None,
         };
         Ok(Wanted {
-            verifier: self.verifier,
             attester: self.attester,
             challenge,
             is_received_given: self.received.is_some(),
@@ -73,23 +64,19 @@ impl WantedOptions {
 }
 
 impl Wanted {
+    /// The Verifier that is named by naming its challenge.
+    pub(crate) fn challenger(&self) -> Option<Identity> {
+        self.challenge
+            .as_ref()
+            .map(|challenge| challenge.plan.fields().verifier)
+    }
+
     /// What is to be told of whose evidence it is, in lines; or why it is refused.
-    ///
-    /// A challenge that nobody here issued could have been made by the very host that answers it, at leisure: whoever checks
-    /// offline evidence must name it or its Verifier (spec §10.4).
-    pub(crate) fn check(&self, opened: &Opened) -> anyhow::Result<Result<String, Refused>> {
+    pub(crate) fn check(&self, opened: &Opened, judge: &Judge) -> anyhow::Result<Result<String, Refused>> {
         let (evidence, session) = (&opened.evidence, &opened.session);
         let refused = |why: String| Ok(Err(Refused(why)));
         let or_none =
             |identity: Option<Identity>| identity.map_or("nobody".to_owned(), |identity| identity.to_string());
-        let verifier = session.verifier().copied();
-        if self.verifier.is_some() && self.verifier != verifier {
-            return refused(format!(
-                "the evidence is of Verifier {}; expected {}",
-                or_none(verifier),
-                or_none(self.verifier)
-            ));
-        }
         let attester = session.hello().map(|hello| hello.identity);
         if self.attester.is_some() && self.attester != attester {
             return refused(format!(
@@ -110,20 +97,10 @@ impl Wanted {
                 session_of(expected)
             ));
         }
-        // A key that cannot be read matters only where it could decide.
-        let known = if self.verifier.is_some() || self.challenge.is_some() {
-            None
-        } else if evidence.challenge.is_some() {
-            known_verifier()?
-        } else {
-            known_verifier().unwrap_or_default()
-        };
-        let whose = match verifier {
-            None => "none: the session ended before PLAN".to_owned(),
-            Some(key) if self.verifier.is_some() => format!("{key}, the one asked for"),
-            Some(key) if self.challenge.is_some() => format!("{key}, of the challenge asked for"),
-            Some(key) if known == Some(key) => format!("{key}, this host's own"),
-            Some(key) => format!("{key}, which nobody named: --verifier KEY refuses all others"),
+        let whose = match verifier_of(evidence, session) {
+            None => "none".to_owned(),
+            Some(key) if judge.trusted.contains(&key) => format!("{key}, which counts here"),
+            Some(key) => format!("{key}, which nobody named"),
         };
         let whose = format!("verifier     {whose}\n");
         let Some(challenge) = &evidence.challenge else {
@@ -133,12 +110,6 @@ impl Wanted {
             );
             return Ok(Ok(whose));
         };
-        let issuer = challenge.plan.fields().verifier;
-        anyhow::ensure!(
-            self.challenge.is_some() || self.verifier.is_some() || known == Some(issuer),
-            "the challenge is of Verifier {issuer}, which is not this host's own and was not named; expected --challenge FILE, \
-             or --verifier KEY of a Verifier that you trust"
-        );
         if self.received_unix_ms.saturating_add(CLOCK_LEEWAY_MS) < challenge.issued_unix_ms {
             return refused(format!(
                 "received {}, the challenge was issued {}: a clock is wrong",

@@ -12,6 +12,7 @@ use integration_tests::{attester, run, settings};
 use protocol::commitment::Commitment;
 use protocol::evidence::Evidence;
 use protocol::plan::Iteration;
+use verifier::outcome::Judge;
 use verifier::recompute::{Recompute, Unwatched};
 use verifier::{Unobserved, verify};
 
@@ -74,7 +75,7 @@ fn session(c: &mut Criterion) {
     });
     group.bench_function("tiles", |b| b.iter(|| recompute.run(checks, &Unwatched)));
     group.bench_function("everything", |b| {
-        b.iter(|| verify(&sealed, &recompute, &Unobserved).is_ok())
+        b.iter(|| verify(&sealed, &recompute, &Judge::of_nobody(), &Unobserved).is_ok())
     });
     group.finish();
 }

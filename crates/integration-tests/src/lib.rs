@@ -97,6 +97,7 @@ pub fn settings() -> Settings {
     Settings {
         request,
         assumptions: default_assumptions(20),
+        narrowed_by: None,
         hello_deadline: Duration::from_secs(30),
         recompute: Recompute::default(),
         key,

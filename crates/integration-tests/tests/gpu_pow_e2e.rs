@@ -14,6 +14,7 @@ use protocol::evidence::{Evidence, EvidenceError};
 use protocol::message::Hello;
 use protocol::plan::{Iteration, Plan, distribute};
 use protocol::verdict::Verdict;
+use verifier::outcome::Judge;
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
 use verifier::{Attestation, Unobserved, VerifyError, prove, verify};
@@ -139,7 +140,8 @@ fn gpu_pow_end_to_end_flow() {
         assert_eq!(checksum(&first), checksum(&answer(&challenged, plain(count))));
 
         // What was answered is what a CPU recomputes.
-        let verified = verify(&first.sealed, &Recompute::default(), &Unobserved).expect("evidence");
+        let verified =
+            verify(&first.sealed, &Recompute::default(), &Judge::of_nobody(), &Unobserved).expect("evidence");
         assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
         assert_eq!(verified.session.checksum(), Some(checksum(&first)));
 
@@ -149,7 +151,7 @@ fn gpu_pow_end_to_end_flow() {
             ..first.evidence.clone()
         };
         let sealed = relabelled.seal(&SigningKey::from_bytes(&ATTESTER));
-        match verify(&sealed, &Recompute::default(), &Unobserved) {
+        match verify(&sealed, &Recompute::default(), &Judge::of_nobody(), &Unobserved) {
             Err(VerifyError::Evidence(EvidenceError::Challenge(why))) => assert_eq!(why, "another nonce"),
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("an answer to another nonce was accepted"),

@@ -22,18 +22,30 @@ fn a_session_is_affirmed_and_its_evidence_too() {
         let plan = attestation.session.plan().expect("a plan");
         assert_eq!(plan.devices().len(), devices);
 
-        let verified = verify(&attestation.sealed, &Recompute::default(), &Unobserved).expect("evidence");
+        let verified = verify(
+            &attestation.sealed,
+            &Recompute::default(),
+            &attestation.judge(),
+            &Unobserved,
+        )
+        .expect("evidence");
         assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
         assert_eq!(verified.session.checksum(), attestation.session.checksum());
         assert!(verified.session.checksum().is_some());
-        let report = |evidence, session| Report::new(evidence, session, &attestation.sealed).to_json();
+        let report =
+            |evidence, session| Report::new(evidence, session, &attestation.sealed, &attestation.judge()).to_json();
         assert_eq!(
             report(&verified.evidence, &verified.session),
             report(&attestation.evidence, &attestation.session)
         );
         println!(
             "{}",
-            Report::new(&verified.evidence, &verified.session, &attestation.sealed)
+            Report::new(
+                &verified.evidence,
+                &verified.session,
+                &attestation.sealed,
+                &attestation.judge()
+            )
         );
     }
 }
@@ -93,14 +105,15 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
         tile_budget_bytes: 32 * 65_536,
         ..Recompute::default()
     };
-    let all = verify(&attestation.sealed, &recompute, &Unobserved).expect("evidence");
+    let all = verify(&attestation.sealed, &recompute, &attestation.judge(), &Unobserved).expect("evidence");
     let total = all.session.tile_checks().len();
     let observer = StopsAfter {
         samples: total / 2,
         agreed: AtomicUsize::new(0),
         certified: Mutex::default(),
     };
-    let Err(VerifyError::Stopped(stopped)) = verify(&attestation.sealed, &recompute, &observer) else {
+    let Err(VerifyError::Stopped(stopped)) = verify(&attestation.sealed, &recompute, &attestation.judge(), &observer)
+    else {
         panic!("it was to stop after {} of {total}", total / 2);
     };
     let so_far = &stopped.so_far;
@@ -129,18 +142,20 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
         agreed: AtomicUsize::new(0),
         certified: Mutex::default(),
     };
-    verify(&attestation.sealed, &recompute, &observer).expect("nothing stopped it");
+    verify(&attestation.sealed, &recompute, &attestation.judge(), &observer).expect("nothing stopped it");
     let bounds: Vec<u128> = observer
         .certified
         .into_inner()
         .expect("no panic")
         .into_iter()
-        .filter_map(|claims| claims?.host.tensor_ops)
+        .filter_map(|claims| Some(claims?.host.tensor_ops?.value))
         .collect();
     assert!(bounds.is_sorted() && bounds.len() > 1, "a bound only grows: {bounds:?}");
-    let plan = all.session.plan().expect("a plan");
-    let whole = Claims::new(plan, all.session.windows(), &all.evidence.assumptions);
-    assert_eq!(bounds.last().copied(), whole.host.tensor_ops);
+    let whole = all
+        .session
+        .claims(&all.evidence.assumptions)
+        .expect("an affirmed session");
+    assert_eq!(bounds.last().copied(), whole.host.tensor_ops.map(|bound| bound.value));
 }
 
 #[test]
@@ -154,7 +169,7 @@ fn the_verdict_does_not_depend_on_threads_or_room() {
             tile_budget_bytes,
             ..Recompute::default()
         };
-        let verified = verify(&attestation.sealed, &recompute, &Unobserved).expect("evidence");
+        let verified = verify(&attestation.sealed, &recompute, &attestation.judge(), &Unobserved).expect("evidence");
         assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
     }
 }

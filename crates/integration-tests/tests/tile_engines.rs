@@ -15,6 +15,7 @@ use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, 
 use protocol::limits::TILE_BYTES;
 use protocol::tile::TileCoordinate;
 use protocol::verdict::Verdict;
+use verifier::outcome::Judge;
 use verifier::recompute::{Recompute, RecomputeError};
 use verifier::reexecute::{Checkpoint, reexecute, tiles_left};
 use verifier::{Unobserved, Verified, VerifyError, open, verify};
@@ -96,7 +97,7 @@ fn sealed() -> Vec<u8> {
 
 /// Checked with these engines and one thread of the CPU.
 fn with(sealed: &[u8], engines: &mut [Box<dyn TileEngine>]) -> Result<Verified, VerifyError> {
-    open(sealed)?.recompute(&one_thread(), engines, &Unobserved)
+    open(sealed)?.recompute(&one_thread(), engines, &Judge::of_nobody(), &Unobserved)
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn contraindicated() -> Vec<u8> {
 #[test]
 fn the_first_wrong_sample_is_the_same_with_engines() {
     let sealed = contraindicated();
-    let alone = verify(&sealed, &one_thread(), &Unobserved).expect("evidence");
+    let alone = verify(&sealed, &one_thread(), &Judge::of_nobody(), &Unobserved).expect("evidence");
     assert!(matches!(alone.session.verdict(), Some(Verdict::Contraindicated(_))));
     let (mut engines, _): (Vec<_>, Vec<_>) = (0..2).map(|_| on_cpu(Fault::None)).unzip();
     let shared = with(&sealed, &mut engines).expect("evidence");
@@ -223,7 +224,7 @@ fn samples_are_recomputed_on_gpus() {
     };
     let mut engines: Vec<_> = gpus.iter().map(open).collect();
     for sealed in [sealed(), contraindicated()] {
-        let alone = verify(&sealed, &one_thread(), &Unobserved).expect("evidence");
+        let alone = verify(&sealed, &one_thread(), &Judge::of_nobody(), &Unobserved).expect("evidence");
         let before = asked.load(Ordering::Relaxed);
         let since = Instant::now();
         let shared = with(&sealed, &mut engines).expect("evidence");

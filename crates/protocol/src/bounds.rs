@@ -1,32 +1,34 @@
 //! What a session certifies: lower bounds V, B, T and T_local in integers, every step rounded against the claim (spec §6).
 
-use crate::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use crate::limits::{LEAF_BYTES, MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 
-/// What a bound takes for granted about hardware; a result states all of it (spec §6).
+/// What a bound takes for granted about hardware; a result states all of it (spec §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assumptions {
-    /// Exact int8 rate of the fastest measured GPU, operations/s; G is this / 2k and 15 % more.
+    /// Highest exact int8 rate of one GPU, operations/s; G is this / 2k and 15 % more, for each of `helper_gpus`.
     pub best_rate_ops: u64,
-    /// W_in: fastest host link inwards, bytes/s.
+    /// GPUs that may make bytes anew for one device, itself among them, each at `best_rate_ops`.
+    pub helper_gpus: u64,
+    /// W_in: fastest link inwards for each device of the plan, from all that is no GPU behind the session, bytes/s.
     pub link_in_bytes: u64,
-    /// W_out: fastest host link outwards, bytes/s.
+    /// W_out: the same outwards, bytes/s.
     pub link_out_bytes: u64,
-    /// R: rate at which a helper that holds copies reads them, bytes/s.
+    /// R: rate at which what holds tiles elsewhere reads them, bytes/s.
     pub helper_bytes: u64,
     /// C: largest known on-chip memory, bytes.
     pub on_chip_bytes: u64,
-    /// The soundness error of a device and claim is 2^-this.
+    /// The soundness error of a device and group is 2^-this.
     pub error_bits: u32,
 }
 
-/// One device's figures in one group (distinct k), as the Verifier's clock gave them (spec §6).
+/// One device's figures in one group (distinct k), as the Verifier's clock gave them (spec §6.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// k of the group.
     pub inner_dim: u32,
     /// s: effective samples.
     pub samples: u32,
-    /// N: bytes of the dataset.
+    /// N: bytes of the dataset, whole tiles.
     pub dataset_bytes: u64,
     /// The group's iterations.
     pub iterations: Vec<MeasuredIteration>,
@@ -51,16 +53,20 @@ const NS_PER_S: u128 = 1_000_000_000;
 const LN_2: u128 = 693_147_185;
 
 impl Assumptions {
-    /// G: bytes/s that can be regenerated at k, rounded up.
+    /// G: bytes/s that can be made anew at k by all that may help, rounded up.
     #[must_use]
     pub fn regeneration_bytes(&self, inner_dim: u32) -> u128 {
-        (u128::from(self.best_rate_ops) * 115).div_ceil(200 * u128::from(inner_dim))
+        (u128::from(self.best_rate_ops) * u128::from(self.helper_gpus) * 115).div_ceil(200 * u128::from(inner_dim))
     }
 
-    /// G + W_in + W_out + R, bytes/s.
+    /// G + W_out + R, bytes/s: whole pairs, or one tile of a pair, answered elsewhere.
+    fn answered_elsewhere_bytes(&self, inner_dim: u32) -> u128 {
+        self.regeneration_bytes(inner_dim) + u128::from(self.link_out_bytes) + u128::from(self.helper_bytes)
+    }
+
+    /// E = G + W_in + W_out + R, bytes/s.
     fn elsewhere_bytes(&self, inner_dim: u32) -> u128 {
-        let links = u128::from(self.link_in_bytes) + u128::from(self.link_out_bytes);
-        self.regeneration_bytes(inner_dim) + links + u128::from(self.helper_bytes)
+        self.answered_elsewhere_bytes(inner_dim) + u128::from(self.link_in_bytes)
     }
 }
 
@@ -86,94 +92,98 @@ impl Measured {
     /// Operations of all fills: a byte of the dataset is 2k.
     #[must_use]
     pub fn operations(&self) -> u128 {
-        2 * u128::from(self.inner_dim) * u128::from(self.dataset_bytes) * self.iterations.len() as u128
+        self.operations_of(u128::from(self.dataset_bytes) * self.iterations.len() as u128)
     }
 
-    /// V: bytes the device held; `None` where no claim is made.
+    /// V: bytes that the system behind the session held when some sweep began; `None` where no claim is made.
+    ///
+    /// Of each sweep all but f were right, and what was not held came from elsewhere meanwhile (rationale 2.2; the test
+    /// `helpers_without_copies_stay_below_the_bounds`).
     #[must_use]
     pub fn memory_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
-        (self.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
-            .then(|| self.held_bytes(assumptions))
-            .flatten()
-    }
-
-    /// B: bytes/s the device read its dataset with; `None` where no claim is made or nothing is left to claim.
-    #[must_use]
-    pub fn bandwidth_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
-        self.held_bytes(assumptions)?;
-        let on_chip = u128::from(assumptions.on_chip_bytes);
-        if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || u128::from(self.dataset_bytes) < 16 * on_chip {
+        if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || self.sweep_ns() == 0 || self.sweeps() == 0 {
             return None;
         }
+        let supplied = per_window(assumptions.elsewhere_bytes(self.inner_dim), self.sweep_ns())?;
+        let right = u128::from(self.dataset_bytes).checked_sub(self.wrong(assumptions, 1, 1)?)?;
+        positive(right.checked_sub(supplied.div_ceil(self.sweeps().into()))?)
+    }
+
+    /// B: bytes/s the dataset was read with; `None` where no claim is made or nothing is left to claim.
+    #[must_use]
+    pub fn bandwidth_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
+        let on_chip = u128::from(assumptions.on_chip_bytes);
         let dataset = u128::from(self.dataset_bytes);
-        let read = dataset.checked_sub(self.wrong(dataset, assumptions, 1, 1)?)?;
-        let read = read.checked_sub(on_chip)?;
-        let rate = read.checked_mul(u128::from(self.sweeps()) * NS_PER_S)? / u128::from(self.sweep_ns());
+        if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || dataset < 16 * on_chip {
+            return None;
+        }
+        let read = dataset
+            .checked_sub(self.wrong(assumptions, 1, 1)?)?
+            .checked_sub(on_chip)?;
+        let read = read.checked_mul(u128::from(self.sweeps()) * NS_PER_S)?;
+        let rate = read.checked_div(self.sweep_ns().into())?;
         positive(rate.checked_sub(assumptions.elsewhere_bytes(self.inner_dim))?)
     }
 
     /// T: operations/s of the system behind the device; `None` where no claim is made.
-    ///
-    /// Wrong leaves may all lie in the iteration with the fewest sweeps, where they weigh most.
     #[must_use]
     pub fn tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
-        let raw = self.per_fill_second(self.operations())?;
-        let fewest = self.iterations.iter().map(|i| i.sweeps).min()?;
-        let weight = u128::from(fewest) * self.iterations.len() as u128;
-        positive(raw.checked_sub(self.wrong(raw, assumptions, u128::from(self.sweeps()), weight)?)?)
+        let operations = self.operations_of(self.right_fills(assumptions)?);
+        positive(operations.checked_mul(NS_PER_S)?.checked_div(self.fill_ns().into())?)
     }
 
-    /// T_local: operations/s that cannot have come in over a link; `None` where no claim is made or nothing is left.
+    /// T_local: operations/s done by the session's devices, over the fill and sweep windows; `None` where no claim is made or
+    /// nothing is left.
     ///
-    /// Each iteration counts with what it held if all wrong leaves were its own.
+    /// Of each iteration some sweep is no worse than their mean. What it needed and was not computed here came in since the fill
+    /// began, or was answered elsewhere in that sweep (rationale 2.5; the test `t_local_stays_below_what_was_computed_here`).
     #[must_use]
     pub fn local_tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
-        let dataset = u128::from(self.dataset_bytes);
-        let mut held = 0;
-        for iteration in &self.iterations {
-            let sweeps = u128::from(iteration.sweeps);
-            let wrong = self.wrong(dataset, assumptions, u128::from(self.sweeps()), sweeps)?;
-            let repaired = self.repaired(assumptions, iteration.sweep_ns, iteration.sweeps.into())?;
-            let left = dataset.saturating_sub(wrong).saturating_sub(repaired);
-            held += (dataset * left).isqrt();
-        }
-        let local = self.per_fill_second(2 * u128::from(self.inner_dim) * held)?;
-        positive(local.checked_sub(2 * u128::from(self.inner_dim) * u128::from(assumptions.link_in_bytes))?)
-    }
-
-    /// N * sqrt(1 - f* - 2 (G + W_in + W_out + R) tau / N) at any k, rounded down.
-    fn held_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
-        let dataset = u128::from(self.dataset_bytes);
-        let wrong = self.wrong(dataset, assumptions, 1, 1)?;
-        let repaired = self.repaired(assumptions, self.sweep_ns(), self.sweeps())?;
-        let left = dataset.checked_sub(wrong)?.checked_sub(repaired)?;
-        positive((dataset * left).isqrt())
-    }
-
-    /// 2 (G + W_in + W_out + R) tau in bytes, rounded up; `None` without a window.
-    fn repaired(&self, assumptions: &Assumptions, sweep_ns: u64, sweeps: u64) -> Option<u128> {
-        if sweeps == 0 || sweep_ns == 0 {
+        let is_empty = |i: &MeasuredIteration| i.sweeps == 0 || i.sweep_ns == 0;
+        if self.fill_ns() == 0 || self.iterations.iter().any(is_empty) {
             return None;
         }
-        let repaired = (2 * assumptions.elsewhere_bytes(self.inner_dim)).checked_mul(u128::from(sweep_ns))?;
-        Some(repaired.div_ceil(u128::from(sweeps) * NS_PER_S))
+        let window_ns = self.fill_ns().checked_add(self.sweep_ns())?;
+        let came_in = per_window(assumptions.link_in_bytes.into(), window_ns)?;
+        let answered = assumptions.answered_elsewhere_bytes(self.inner_dim);
+        let mut elsewhere = came_in;
+        for iteration in &self.iterations {
+            elsewhere += per_window(answered, iteration.sweep_ns)?.div_ceil(iteration.sweeps.into());
+        }
+        let right = self.right_fills(assumptions)?;
+        let operations = self.operations_of(right.checked_sub(elsewhere)?);
+        positive(operations.checked_mul(NS_PER_S)?.checked_div(window_ns.into())?)
     }
 
-    /// `count` over the sum of the fill windows, a second, rounded down.
-    fn per_fill_second(&self, count: u128) -> Option<u128> {
-        count.checked_mul(NS_PER_S)?.checked_div(u128::from(self.fill_ns()))
+    /// Bytes of all fills that stand in right leaves. Wrong leaves may all lie in the iteration with the fewest sweeps, where
+    /// they weigh most (the test `a_skipped_iteration_is_not_paid_for`).
+    fn right_fills(&self, assumptions: &Assumptions) -> Option<u128> {
+        let filled = u128::from(self.dataset_bytes) * self.iterations.len() as u128;
+        let fewest = self.iterations.iter().map(|i| i.sweeps).min()?;
+        filled.checked_sub(self.wrong(assumptions, self.sweeps().into(), fewest.into())?)
     }
 
-    /// f* * `numerator` / `denominator` of `whole`, rounded up; `None` with too few samples for a claim.
-    fn wrong(&self, whole: u128, assumptions: &Assumptions, numerator: u128, denominator: u128) -> Option<u128> {
+    fn operations_of(&self, bytes: u128) -> u128 {
+        2 * u128::from(self.inner_dim) * bytes
+    }
+
+    /// f * `numerator` / `denominator` of the bytes that a sweep's leaves stand for, rounded up; `None` with too few samples
+    /// for a claim. An odd last tile has a leaf of its own, which counts as two.
+    fn wrong(&self, assumptions: &Assumptions, numerator: u128, denominator: u128) -> Option<u128> {
         if self.samples < MIN_SAMPLES_FOR_CLAIM || denominator == 0 {
             return None;
         }
-        let wrong = whole
+        let swept = u128::from(self.dataset_bytes.div_ceil(LEAF_BYTES)) * u128::from(LEAF_BYTES);
+        let wrong = swept
             .checked_mul(u128::from(assumptions.error_bits) * LN_2)?
             .checked_mul(numerator)?;
         Some(wrong.div_ceil(u128::from(self.samples) * NS_PER_S * denominator))
     }
+}
+
+/// Bytes at `rate` (bytes/s) in a window, rounded up.
+fn per_window(rate: u128, window_ns: u64) -> Option<u128> {
+    Some(rate.checked_mul(window_ns.into())?.div_ceil(NS_PER_S))
 }
 
 fn positive(bound: u128) -> Option<u64> {
@@ -186,6 +196,7 @@ mod tests {
 
     const H200: Assumptions = Assumptions {
         best_rate_ops: 1_360_000_000_000_000,
+        helper_gpus: 1,
         link_in_bytes: 64_000_000_000,
         link_out_bytes: 64_000_000_000,
         helper_bytes: 0,
@@ -193,8 +204,9 @@ mod tests {
         error_bits: 20,
     };
 
-    /// The same with a helper that holds copies.
+    /// The same with a helper that holds copies, and two that make bytes anew.
     const HELPED: Assumptions = Assumptions {
+        helper_gpus: 3,
         helper_bytes: 90_000_000_000,
         ..H200
     };
@@ -231,6 +243,7 @@ mod tests {
             best_rate: a.best_rate_ops as f64,
             link_in: a.link_in_bytes as f64,
             link_out: a.link_out_bytes as f64,
+            helper_gpus: a.helper_gpus as f64,
             helper_read: a.helper_bytes as f64,
             on_chip: a.on_chip_bytes as f64,
         };
@@ -240,25 +253,42 @@ mod tests {
     #[test]
     fn bounds_are_the_references_rounded_down() {
         // The reference gives the bare formula; a bound of zero or less claims nothing.
-        let close = |ours: Option<u64>, theirs: Option<f64>| match (ours, theirs.filter(|&bound| bound > 0.0)) {
-            (Some(ours), Some(theirs)) => assert!((ours as f64 / theirs - 1.0).abs() < 1e-7, "{ours} against {theirs}"),
-            (ours, theirs) => assert_eq!(ours.is_none(), theirs.is_none(), "{ours:?} against {theirs:?}"),
+        let close = |ours: Option<u64>, theirs: Option<f64>, dataset_bytes: u64| {
+            // Of a small dataset a byte is much.
+            let error = 1e-7 + 100.0 / dataset_bytes as f64;
+            match (ours, theirs.filter(|&bound| bound > 0.0)) {
+                (Some(ours), Some(theirs)) => {
+                    assert!((ours as f64 / theirs - 1.0).abs() < error, "{ours} against {theirs}");
+                }
+                (ours, theirs) => assert_eq!(ours.is_none(), theirs.is_none(), "{ours:?} against {theirs:?}"),
+            }
         };
         for (inner_dim, samples, sweeps) in [
             (16_384, 1024, &[32][..]),
             (16_384, 256, &[32]),
             (16_384, 255, &[32]),
             (4096, 512, &[4, 9, 2]),
+            (2048, 1024, &[1, 1]),
             (2048, 1024, &[4, 4]),
             (2048, 1024, &[100, 1]),
         ] {
-            let measured = session(inner_dim, samples, sweeps);
-            for assumptions in [&H200, &HELPED] {
-                let (m, a) = theirs(&measured, assumptions);
-                close(measured.memory_bytes(assumptions), reference::bound_v(&m, &a));
-                close(measured.bandwidth_bytes(assumptions), reference::bound_b(&m, &a));
-                close(measured.tensor_ops(assumptions), reference::bound_t(&m));
-                close(measured.local_tensor_ops(assumptions), reference::bound_t_local(&m, &a));
+            // An odd number of tiles too.
+            for dataset_bytes in [139 << 30, (139 << 30) + 65_536, 3 << 16] {
+                let measured = Measured {
+                    dataset_bytes,
+                    ..session(inner_dim, samples, sweeps)
+                };
+                for assumptions in [&H200, &HELPED] {
+                    {
+                        let (m, a) = theirs(&measured, assumptions);
+                        let close = |ours, theirs| close(ours, theirs, dataset_bytes);
+                        close(measured.memory_bytes(assumptions), reference::bound_v(&m, &a));
+                        close(measured.bandwidth_bytes(assumptions), reference::bound_b(&m, &a));
+                        close(measured.tensor_ops(assumptions), reference::bound_t(&m));
+                        let local = reference::bound_t_local(&m, &a);
+                        close(measured.local_tensor_ops(assumptions), local);
+                    }
+                }
             }
         }
     }
@@ -287,7 +317,7 @@ mod tests {
                 fill_ns,
                 sweep_ns,
             }],
-            ..session(16_384, 1024, &[32])
+            ..session(4_096, 1024, &[32])
         };
         let claims = |m: Measured| {
             [
@@ -298,10 +328,17 @@ mod tests {
             ]
             .map(|claim| claim.is_some())
         };
-        let (fill_ns, sweep_ns) = (1_000_000_000, 32 * SWEEP_NS);
-        assert_eq!(claims(one(32, fill_ns, sweep_ns)), [true, true, true, true]);
-        assert_eq!(claims(one(32, fill_ns, 0)), [false, false, true, false]);
-        assert_eq!(claims(one(32, 0, sweep_ns)), [true, true, false, false]);
+        let (fill_ns, sweep_ns) = (900_000_000, SWEEP_NS);
+        assert_eq!(claims(one(1, fill_ns, sweep_ns)), [true, true, true, true]);
+        assert_eq!(claims(one(1, fill_ns, 0)), [false, false, true, false]);
+        assert_eq!(claims(one(1, 0, sweep_ns)), [true, true, false, false]);
+        // One window of several that is empty: T_local alone needs each.
+        let mut two = one(1, fill_ns, sweep_ns);
+        two.iterations.push(MeasuredIteration {
+            sweep_ns: 0,
+            ..two.iterations[0]
+        });
+        assert_eq!(claims(two), [true, true, true, false]);
         assert_eq!(claims(one(0, fill_ns, sweep_ns)), [false; 4]);
         let none = Measured {
             iterations: Vec::new(),
@@ -329,7 +366,7 @@ mod tests {
             let found_share = f64::from(H200.error_bits) * std::f64::consts::LN_2 / 1024.0;
             if wrong_share < found_share {
                 let done = honest.operations() / sweeps.len() as u128 * (sweeps.len() as u128 - 1);
-                let truth = honest.per_fill_second(done).expect("a rate");
+                let truth = done * NS_PER_S / u128::from(honest.fill_ns());
                 let claimed = |claim: Option<u64>| claim.map_or(0, u128::from);
                 assert!(claimed(honest.tensor_ops(&H200)) <= truth, "{sweeps:?}");
                 assert!(claimed(honest.local_tensor_ops(&H200)) <= truth, "{sweeps:?}");

@@ -1,50 +1,47 @@
-//! What an affirmed session certifies, device by device and for the host: the bounds of its best groups (spec §6).
+//! What an affirmed session certifies: bounds of the system behind it, and each device's share of them (spec §6).
+//! [`VerifierSession::claims`] alone makes a [`Claims`].
 
 use crate::bounds::{Assumptions, Measured, MeasuredIteration};
 use crate::bytes::DeviceOrdinal;
+use crate::limits::MIN_SAMPLES_FOR_CLAIM;
 use crate::plan::{DevicePlan, Plan};
-use crate::verifier::Windows;
+use crate::verdict::Verdict;
+use crate::verifier::{Mode, Step, VerifierSession, Windows};
 
 /// A certified lower bound and the group it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
+pub struct Bound<T = u64> {
     /// The bound, in the claim's unit.
-    pub value: u64,
+    pub value: T,
     /// k of the group.
     pub inner_dim: u32,
 }
 
-/// The four claims; `None` where none is made.
+/// The four claims, or one thing of each; `None` where none is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub struct Bounds<T = u64> {
     /// V: memory held, bytes.
-    pub memory_bytes: Option<Bound>,
+    pub memory_bytes: Option<Bound<T>>,
     /// B: bandwidth it was read with, bytes/s.
-    pub bandwidth_bytes: Option<Bound>,
+    pub bandwidth_bytes: Option<Bound<T>>,
     /// T: int8 operations/s of the system.
-    pub tensor_ops: Option<Bound>,
+    pub tensor_ops: Option<Bound<T>>,
     /// T_local: the part that cannot have come in over a link, operations/s.
-    pub local_tensor_ops: Option<Bound>,
+    pub local_tensor_ops: Option<Bound<T>>,
 }
+
+/// Sums over all devices, each of one group: what the system behind the session had at the same time.
+pub type HostBounds = Bounds<u128>;
 
 /// One device's claims, and what they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceClaims {
     /// The device.
     pub device: DeviceOrdinal,
-    /// Figures of each group.
-    pub groups: Vec<GroupClaims>,
-    /// The best of all groups.
-    pub best: Bounds,
-}
-
-/// One device's figures in one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupClaims {
-    /// What the Verifier's clock gave.
-    pub measured: Measured,
-    /// What follows from it.
-    pub bounds: Bounds,
+    /// What the Verifier's clock gave, group by group.
+    pub groups: Vec<Measured>,
+    /// Its share of the host's bounds: in which GPU of the system it was is not said.
+    pub share: Bounds,
 }
 
 /// All that a session certifies.
@@ -54,125 +51,184 @@ pub struct Claims {
     pub assumptions: Assumptions,
     /// Each device's claims, in plan order.
     pub devices: Vec<DeviceClaims>,
-    /// For the host: sums over its devices, over those that make the claim.
+    /// For the system behind the session.
     pub host: HostBounds,
+    /// Keeps others from making one.
+    made_by_a_session: (),
 }
 
-/// Sums of the devices' bounds; `None` where no device makes the claim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostBounds {
-    /// V, bytes.
-    pub memory_bytes: Option<u128>,
-    /// B, bytes/s.
-    pub bandwidth_bytes: Option<u128>,
-    /// T, operations/s: the primary claim.
-    pub tensor_ops: Option<u128>,
-    /// T_local, operations/s.
-    pub local_tensor_ops: Option<u128>,
+/// Why a session certifies nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoClaims {
+    /// There is no affirmative verdict.
+    #[error("the session is not affirmed")]
+    NotAffirmed,
+    /// No clock of a Verifier ran.
+    #[error("no clock of a Verifier ran")]
+    Offline,
+}
+
+impl VerifierSession {
+    /// What the session certifies under these assumptions: the one place that says so (spec §6).
+    ///
+    /// # Errors
+    ///
+    /// [`NoClaims`] unless it ran online and is affirmed.
+    pub fn claims(&self, assumptions: &Assumptions) -> Result<Claims, NoClaims> {
+        match self.verdict() {
+            Some(Verdict::Affirmed) => self.claims_of_samples(assumptions, |_, _| u32::MAX),
+            _ => Err(NoClaims::NotAffirmed),
+        }
+    }
+
+    /// What it certifies while tiles are recomputed, if of each device and k only so many samples had been drawn, all of which
+    /// agree: `agreeing` says how many. It is no verdict.
+    ///
+    /// # Errors
+    ///
+    /// [`NoClaims`] unless it ran online and passed every cheaper check.
+    pub fn claims_so_far(
+        &self,
+        assumptions: &Assumptions,
+        agreeing: impl Fn(DeviceOrdinal, u32) -> u32,
+    ) -> Result<Claims, NoClaims> {
+        match self.step() {
+            Step::Check => self.claims_of_samples(assumptions, agreeing),
+            _ => Err(NoClaims::NotAffirmed),
+        }
+    }
+
+    fn claims_of_samples(
+        &self,
+        assumptions: &Assumptions,
+        samples: impl Fn(DeviceOrdinal, u32) -> u32,
+    ) -> Result<Claims, NoClaims> {
+        if self.config().mode != Mode::Online {
+            return Err(NoClaims::Offline);
+        }
+        let plan = self.plan().ok_or(NoClaims::NotAffirmed)?;
+        if self.windows().len() != plan.iterations().len() {
+            return Err(NoClaims::NotAffirmed);
+        }
+        let measured = measured(plan, self.windows(), samples);
+        let (host, shares) = system_bounds(&measured, assumptions);
+        let devices = plan.devices().iter().zip(measured).zip(shares);
+        Ok(Claims {
+            assumptions: *assumptions,
+            devices: devices
+                .map(|((device, groups), share)| DeviceClaims {
+                    device: device.ordinal,
+                    share,
+                    groups,
+                })
+                .collect(),
+            host,
+            made_by_a_session: (),
+        })
+    }
 }
 
 impl Claims {
-    /// The claims of a finished session with these windows, one an iteration.
+    /// In how many ways samples can have missed what they must not: once for each device and group with claims. All claims together are false with
+    /// at most this many times 2^-`error_bits` (spec §6.3).
     #[must_use]
-    pub fn new(plan: &Plan, windows: &[Windows], assumptions: &Assumptions) -> Self {
-        Claims::of_samples(plan, windows, assumptions, |_, _| u32::MAX)
+    pub fn sampled_groups(&self) -> usize {
+        let groups = self.devices.iter().flat_map(|device| &device.groups);
+        groups.filter(|group| group.samples >= MIN_SAMPLES_FOR_CLAIM).count()
+    }
+}
+
+impl<T> Bounds<T> {
+    /// Whether no claim is made at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let none = self.memory_bytes.is_none() && self.bandwidth_bytes.is_none();
+        none && self.tensor_ops.is_none() && self.local_tensor_ops.is_none()
     }
 
-    /// The claims if only so many samples of a device and k were drawn, and all of them agree: `samples` says how many.
-    /// More than were drawn count as those.
+    /// Whether memory is certified that is faster than links and regeneration: a GPU's, and no CPU's.
     #[must_use]
-    pub fn of_samples(
-        plan: &Plan,
-        windows: &[Windows],
-        assumptions: &Assumptions,
-        samples: impl Fn(DeviceOrdinal, u32) -> u32,
-    ) -> Self {
-        let devices: Vec<DeviceClaims> = plan
-            .devices()
-            .iter()
-            .map(|device| {
-                let groups: Vec<GroupClaims> = plan
-                    .groups()
-                    .into_iter()
-                    .map(|inner_dim| {
-                        let mut measured = measured(plan, device, inner_dim, windows);
-                        measured.samples = measured.samples.min(samples(device.ordinal, inner_dim));
-                        GroupClaims {
-                            bounds: Bounds::new(&measured, assumptions),
-                            measured,
-                        }
-                    })
-                    .collect();
-                DeviceClaims {
-                    device: device.ordinal,
-                    best: groups.iter().fold(Bounds::default(), |best, g| best.best_of(&g.bounds)),
-                    groups,
-                }
-            })
-            .collect();
-        let sum = |claim: fn(&Bounds) -> Option<Bound>| {
-            devices
-                .iter()
-                .filter_map(|device| claim(&device.best))
-                .map(|bound| u128::from(bound.value))
-                .reduce(|a, b| a + b)
-        };
-        let host = HostBounds {
-            memory_bytes: sum(|b| b.memory_bytes),
-            bandwidth_bytes: sum(|b| b.bandwidth_bytes),
-            tensor_ops: sum(|b| b.tensor_ops),
-            local_tensor_ops: sum(|b| b.local_tensor_ops),
-        };
-        Claims {
-            assumptions: *assumptions,
+    pub fn shows_gpu_memory(&self) -> bool {
+        self.memory_bytes.is_some() && self.bandwidth_bytes.is_some()
+    }
+}
+
+/// What the system behind these devices had, and each device's share of it; each device has the same groups in the same order.
+///
+/// Arithmetic on figures from anywhere: what it gives is a claim only of an affirmed session.
+#[must_use]
+pub fn system_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (HostBounds, Vec<Bounds>) {
+    let mut shares = vec![Bounds::default(); devices.len()];
+    let host = Bounds {
+        memory_bytes: joint(
             devices,
-            host,
-        }
-    }
+            |m| m.memory_bytes(assumptions),
+            |at, share| shares[at].memory_bytes = share,
+        ),
+        bandwidth_bytes: joint(
+            devices,
+            |m| m.bandwidth_bytes(assumptions),
+            |at, share| shares[at].bandwidth_bytes = share,
+        ),
+        tensor_ops: joint(
+            devices,
+            |m| m.tensor_ops(assumptions),
+            |at, share| shares[at].tensor_ops = share,
+        ),
+        local_tensor_ops: joint(
+            devices,
+            |m| m.local_tensor_ops(assumptions),
+            |at, share| shares[at].local_tensor_ops = share,
+        ),
+    };
+    (host, shares)
 }
 
-impl Bounds {
-    fn new(measured: &Measured, assumptions: &Assumptions) -> Self {
-        let bound = |value: Option<u64>| {
-            value.map(|value| Bound {
-                value,
-                inner_dim: measured.inner_dim,
-            })
-        };
-        Bounds {
-            memory_bytes: bound(measured.memory_bytes(assumptions)),
-            bandwidth_bytes: bound(measured.bandwidth_bytes(assumptions)),
-            tensor_ops: bound(measured.tensor_ops(assumptions)),
-            local_tensor_ops: bound(measured.local_tensor_ops(assumptions)),
-        }
+/// The sum of a claim over all devices in the group where it is largest, and each device's part. Groups are not mixed: sums
+/// are of one time (spec §6.4; the test `bounds_of_different_groups_are_not_added`).
+fn joint(
+    devices: &[Vec<Measured>],
+    claim: impl Fn(&Measured) -> Option<u64>,
+    mut set_share: impl FnMut(usize, Option<Bound>),
+) -> Option<Bound<u128>> {
+    let groups = devices.iter().map(Vec::len).min().unwrap_or(0);
+    let values = |group: usize| devices.iter().map(move |groups| &groups[group]);
+    let sum = |group: usize| {
+        let value: u128 = values(group).filter_map(&claim).map(u128::from).sum();
+        let inner_dim = devices[0][group].inner_dim;
+        (value > 0).then_some((group, Bound { value, inner_dim }))
+    };
+    let (group, best) = (0..groups).filter_map(sum).max_by_key(|(_, bound)| bound.value)?;
+    for (at, measured) in values(group).enumerate() {
+        let inner_dim = measured.inner_dim;
+        set_share(at, claim(measured).map(|value| Bound { value, inner_dim }));
     }
-
-    fn best_of(self, other: &Bounds) -> Bounds {
-        let best = |a: Option<Bound>, b: Option<Bound>| [a, b].into_iter().flatten().max_by_key(|bound| bound.value);
-        Bounds {
-            memory_bytes: best(self.memory_bytes, other.memory_bytes),
-            bandwidth_bytes: best(self.bandwidth_bytes, other.bandwidth_bytes),
-            tensor_ops: best(self.tensor_ops, other.tensor_ops),
-            local_tensor_ops: best(self.local_tensor_ops, other.local_tensor_ops),
-        }
-    }
+    Some(best)
 }
 
-fn measured(plan: &Plan, device: &DevicePlan, inner_dim: u32, windows: &[Windows]) -> Measured {
-    let iterations = plan.iterations().iter().zip(windows);
-    Measured {
-        inner_dim,
-        samples: plan.effective_samples(device, inner_dim),
-        dataset_bytes: plan.assignment(device).dataset_bytes(),
-        iterations: iterations
-            .filter(|(iteration, _)| iteration.inner_dim == inner_dim)
-            .map(|(iteration, windows)| MeasuredIteration {
-                sweeps: iteration.sweeps,
-                fill_ns: windows.fill_ns,
-                sweep_ns: windows.sweep_ns,
-            })
-            .collect(),
-    }
+/// Device by device and group by group what the Verifier's clock gave; of more samples than were drawn those count.
+#[must_use]
+pub fn measured(plan: &Plan, windows: &[Windows], samples: impl Fn(DeviceOrdinal, u32) -> u32) -> Vec<Vec<Measured>> {
+    let group = |device: &DevicePlan, inner_dim: u32| {
+        let drawn = plan.effective_samples(device, inner_dim);
+        let iterations = plan.iterations().iter().zip(windows);
+        Measured {
+            inner_dim,
+            samples: drawn.min(samples(device.ordinal, inner_dim)),
+            dataset_bytes: plan.assignment(device).dataset_bytes(),
+            iterations: iterations
+                .filter(|(iteration, _)| iteration.inner_dim == inner_dim)
+                .map(|(iteration, windows)| MeasuredIteration {
+                    sweeps: iteration.sweeps,
+                    fill_ns: windows.fill_ns,
+                    sweep_ns: windows.sweep_ns,
+                })
+                .collect(),
+        }
+    };
+    let groups = |device| plan.groups().into_iter().map(move |k| (device, k));
+    let of_device = |device| groups(device).map(|(device, k)| group(device, k)).collect();
+    plan.devices().iter().map(of_device).collect()
 }
 
 #[cfg(test)]
@@ -183,6 +239,7 @@ mod tests {
 
     const ASSUMPTIONS: Assumptions = Assumptions {
         best_rate_ops: 1_360_000_000_000_000,
+        helper_gpus: 1,
         link_in_bytes: 6_400_000_000,
         link_out_bytes: 6_400_000_000,
         helper_bytes: 0,
@@ -230,14 +287,15 @@ mod tests {
         ]
     }
 
+    fn all_measured() -> Vec<Vec<Measured>> {
+        measured(&plan(), &windows(), |_, _| u32::MAX)
+    }
+
     #[test]
     fn a_group_is_measured_by_its_own_iterations() {
-        let claims = Claims::new(&plan(), &windows(), &ASSUMPTIONS);
-        let ordinals: Vec<_> = claims.devices.iter().map(|device| device.device).collect();
-        assert_eq!(ordinals, [DeviceOrdinal(0), DeviceOrdinal(3)]);
-        for (device, dataset_bytes) in claims.devices.iter().zip([64 << 30, 32 << 30]) {
-            let [first, second] = &device.groups[..] else {
-                panic!("{} groups", device.groups.len());
+        for (groups, dataset_bytes) in all_measured().iter().zip([64 << 30, 32 << 30]) {
+            let [first, second] = &groups[..] else {
+                panic!("{} groups", groups.len());
             };
             let iteration = |sweeps, fill_ns, sweep_ns| MeasuredIteration {
                 sweeps,
@@ -245,7 +303,7 @@ mod tests {
                 sweep_ns,
             };
             assert_eq!(
-                first.measured,
+                *first,
                 Measured {
                     inner_dim: 8_192,
                     samples: 1024,
@@ -256,49 +314,84 @@ mod tests {
                     ],
                 }
             );
-            assert_eq!(second.measured.inner_dim, 16_384);
-            assert_eq!(second.measured.iterations, [iteration(4, 1_600_000_000, 64_000_000)]);
+            assert_eq!(second.inner_dim, 16_384);
+            assert_eq!(second.iterations, [iteration(4, 1_600_000_000, 64_000_000)]);
         }
+        let few = measured(
+            &plan(),
+            &windows(),
+            |g, k| if g.0 == 3 && k == 8_192 { 300 } else { u32::MAX },
+        );
+        let samples: Vec<Vec<u32>> = few.iter().map(|g| g.iter().map(|m| m.samples).collect()).collect();
+        assert_eq!(samples, [[1024, 1024], [300, 1024]]);
     }
 
+    type Claim = fn(&Measured) -> Option<u64>;
+    const CLAIMS: [(
+        Claim,
+        fn(&HostBounds) -> Option<Bound<u128>>,
+        fn(&Bounds) -> Option<Bound>,
+    ); 4] = [
+        (|m| m.memory_bytes(&ASSUMPTIONS), |h| h.memory_bytes, |b| b.memory_bytes),
+        (
+            |m| m.bandwidth_bytes(&ASSUMPTIONS),
+            |h| h.bandwidth_bytes,
+            |b| b.bandwidth_bytes,
+        ),
+        (|m| m.tensor_ops(&ASSUMPTIONS), |h| h.tensor_ops, |b| b.tensor_ops),
+        (
+            |m| m.local_tensor_ops(&ASSUMPTIONS),
+            |h| h.local_tensor_ops,
+            |b| b.local_tensor_ops,
+        ),
+    ];
+
     #[test]
-    fn the_best_group_speaks_for_a_device_and_the_devices_for_the_host() {
-        let claims = Claims::new(&plan(), &windows(), &ASSUMPTIONS);
-        let value = |bound: Option<Bound>| bound.map(|bound| (bound.value, bound.inner_dim));
-        for device in &claims.devices {
-            let [first, second] = &device.groups[..] else {
-                panic!("{} groups", device.groups.len());
+    fn bounds_of_different_groups_are_not_added() {
+        let devices = all_measured();
+        let (host, shares) = system_bounds(&devices, &ASSUMPTIONS);
+        for (claim, of_host, of_share) in CLAIMS {
+            let sum = |group: usize| {
+                devices
+                    .iter()
+                    .filter_map(|groups| claim(&groups[group]))
+                    .map(u128::from)
+                    .sum()
             };
-            for claim in [
-                |b: &Bounds| b.memory_bytes,
-                |b: &Bounds| b.bandwidth_bytes,
-                |b: &Bounds| b.tensor_ops,
-                |b: &Bounds| b.local_tensor_ops,
-            ] {
-                let of_groups = [value(claim(&first.bounds)), value(claim(&second.bounds))];
-                assert!(of_groups[1].is_some(), "{}: {of_groups:?}", device.device);
-                assert_eq!(value(claim(&device.best)), of_groups.into_iter().max().flatten());
+            let sums: [u128; 2] = [sum(0), sum(1)];
+            assert!(sums[0] > 0 && sums[1] > 0 && sums[0] != sums[1], "{sums:?}");
+            let best = usize::from(sums[1] > sums[0]);
+            let bound = of_host(&host).expect("a bound");
+            assert_eq!((bound.value, bound.inner_dim), (sums[best], [8_192, 16_384][best]));
+            // Shares add up to the host's bound.
+            for (share, groups) in shares.iter().zip(&devices) {
+                assert_eq!(of_share(share).map(|share| share.value), claim(&groups[best]));
             }
-            assert_eq!(
-                value(second.bounds.tensor_ops),
-                second.measured.tensor_ops(&ASSUMPTIONS).map(|ops| (ops, 16_384))
-            );
         }
-        let sum = |claim: fn(&Bounds) -> Option<Bound>| {
-            let values = claims.devices.iter().filter_map(|device| claim(&device.best));
-            Some(values.map(|bound| u128::from(bound.value)).sum())
-        };
-        assert_eq!(claims.host.memory_bytes, sum(|b| b.memory_bytes));
-        assert_eq!(claims.host.bandwidth_bytes, sum(|b| b.bandwidth_bytes));
-        assert_eq!(claims.host.tensor_ops, sum(|b| b.tensor_ops));
-        assert_eq!(claims.host.local_tensor_ops, sum(|b| b.local_tensor_ops));
+        // One device's best group is the other, and gains the sum nothing.
+        let mut uneven = devices.clone();
+        uneven[1][1].samples = 256;
+        uneven[1][0].iterations.iter_mut().for_each(|i| i.sweep_ns /= 2);
+        uneven[0][0].iterations.iter_mut().for_each(|i| i.sweep_ns *= 3);
+        let value = |m: &Measured| m.memory_bytes(&ASSUMPTIONS).unwrap_or(0);
+        assert!(value(&uneven[1][0]) > value(&uneven[1][1]) && value(&uneven[0][0]) < value(&uneven[0][1]));
+        let (host, _) = system_bounds(&uneven, &ASSUMPTIONS);
+        let best_of_each: u64 = uneven
+            .iter()
+            .map(|groups| groups.iter().map(value).max().unwrap_or(0))
+            .sum();
+        assert!(host.memory_bytes.expect("a bound").value < best_of_each.into());
     }
 
     #[test]
     fn a_host_claims_nothing_where_no_device_does() {
-        let without_windows = vec![Windows::default(); 3];
-        let claims = Claims::new(&plan(), &without_windows, &ASSUMPTIONS);
-        assert_eq!(claims.host, HostBounds::default());
-        assert!(claims.devices.iter().all(|device| device.best == Bounds::default()));
+        let devices = measured(
+            &plan(),
+            &[Windows::default(), Windows::default(), Windows::default()],
+            |_, _| 1024,
+        );
+        let (host, shares) = system_bounds(&devices, &ASSUMPTIONS);
+        assert!(host.is_empty() && shares.iter().all(Bounds::is_empty));
+        assert_eq!(system_bounds(&[], &ASSUMPTIONS).0, HostBounds::default());
     }
 }

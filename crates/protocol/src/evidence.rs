@@ -8,7 +8,7 @@ use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::challenge::{Challenge, ChallengeError};
 use crate::derive::derive;
 use crate::frame::MessageType;
-use crate::limits::MAX_RECORDS;
+use crate::limits::{HELPER_GPUS_RANGE, MAX_RECORDS};
 use crate::message::NonceMessage;
 use crate::record::{Event, Record};
 use crate::verifier::{Inconsistent, Mode, SIGNATURE_BYTES, Step, VerifierConfig, VerifierSession};
@@ -237,8 +237,9 @@ impl Canonical for Evidence {
 
 impl Canonical for Assumptions {
     fn write(&self, to: &mut Writer) {
-        to.array(6);
+        to.array(7);
         to.uint(self.best_rate_ops);
+        to.uint(self.helper_gpus);
         to.uint(self.link_in_bytes);
         to.uint(self.link_out_bytes);
         to.uint(self.helper_bytes);
@@ -247,9 +248,10 @@ impl Canonical for Assumptions {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        from.array("assumptions", 6)?;
+        from.array("assumptions", 7)?;
         let assumptions = Assumptions {
             best_rate_ops: from.uint("best rate")?,
+            helper_gpus: from.uint("helper GPUs")?,
             link_in_bytes: from.uint("link in")?,
             link_out_bytes: from.uint("link out")?,
             helper_bytes: from.uint("helper rate")?,
@@ -269,6 +271,9 @@ impl Canonical for Assumptions {
         .unwrap_or(0);
         if largest >> 62 != 0 {
             return Err(Malformed::value("assumption", "below 2^62", largest));
+        }
+        if !HELPER_GPUS_RANGE.contains(&assumptions.helper_gpus) {
+            return Err(Malformed::value("helper GPUs", "1..=65536", assumptions.helper_gpus));
         }
         if !(1..=256).contains(&assumptions.error_bits) {
             return Err(Malformed::value("error bits", "1..=256", assumptions.error_bits));

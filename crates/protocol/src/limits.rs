@@ -12,6 +12,9 @@ pub const TILE_SIDE: usize = 256;
 /// Bytes of a tile: 256 x 256 elements of one byte.
 pub const TILE_BYTES: usize = TILE_SIDE * TILE_SIDE;
 
+/// Bytes that a sweep leaf stands for: two tiles, also where an odd last tile has it alone.
+pub const LEAF_BYTES: u64 = 2 * TILE_BYTES as u64;
+
 /// 32-bit words of a tile.
 pub const TILE_WORDS: usize = TILE_BYTES / 4;
 
@@ -35,6 +38,9 @@ pub const MAX_SWEEPS: u32 = 65_536;
 
 /// Most samples a device and distinct `k`.
 pub const MAX_SAMPLES: u32 = 65_536;
+
+/// GPUs that may be assumed to make bytes anew for one device.
+pub const HELPER_GPUS_RANGE: std::ops::RangeInclusive<u64> = 1..=65_536;
 
 /// Fewest effective samples from which a claim is made (spec §6).
 pub const MIN_SAMPLES_FOR_CLAIM: u32 = 256;

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
-use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use protocol::limits::{HELPER_GPUS_RANGE, MIN_INNER_DIM_FOR_MEMORY};
 
 const NS_PER_S: u128 = 1_000_000_000;
 
@@ -37,9 +37,11 @@ fn any_size(bits: u32) -> impl Strategy<Value = u64> {
 
 fn assumptions() -> impl Strategy<Value = Assumptions> {
     let rates = (any_size(52), any_size(40), any_size(40), any_size(40));
-    (rates, any_size(36), 1u32..=80).prop_map(
-        |((best_rate_ops, link_in_bytes, link_out_bytes, helper_bytes), on_chip_bytes, error_bits)| Assumptions {
+    (rates, HELPER_GPUS_RANGE, any_size(36), 1u32..=80).prop_map(
+        |((best_rate_ops, link_in_bytes, link_out_bytes, helper_bytes), gpus, on_chip_bytes, error_bits)| Assumptions {
             best_rate_ops,
+            // Most often few.
+            helper_gpus: 1 + gpus % (1 << (gpus % 17)),
             link_in_bytes,
             link_out_bytes,
             helper_bytes,
@@ -109,6 +111,7 @@ fn worse(measured: &Measured, assumptions: &Assumptions, by: u64) -> Vec<(&'stat
     vec![
         assume("error_bits", &|a| a.error_bits += 1 + by as u32 % 40),
         assume("G", &|a| a.best_rate_ops += by),
+        assume("helpers", &|a| a.helper_gpus += by % 100),
         assume("W_in", &|a| a.link_in_bytes += by),
         assume("W_out", &|a| a.link_out_bytes += by),
         assume("R", &|a| a.helper_bytes += by),
@@ -139,7 +142,8 @@ fn hold(measured: &Measured, assumptions: &Assumptions, by: u64) -> Result<(), T
     }
     for (what, measured, assumptions) in worse(measured, assumptions, by) {
         let lower = bounds(&measured, &assumptions);
-        for ((claim, lower), claimed) in ["V", "B", "T", "T_local"].into_iter().zip(lower).zip(claimed) {
+        let names = ["V", "B", "T", "T_local"];
+        for ((claim, lower), claimed) in names.into_iter().zip(lower).zip(claimed) {
             prop_assert!(
                 lower <= claimed,
                 "{claim}: {lower:?} with more {what}, {claimed:?} without"

@@ -198,6 +198,7 @@ fn fields_of_evidence_have_their_bounds() {
         started_unix_ms: 0,
         assumptions: Assumptions {
             best_rate_ops: (1 << 62) - 1,
+            helper_gpus: 1,
             link_in_bytes: 1,
             link_out_bytes: 1,
             helper_bytes: 1,
@@ -225,6 +226,9 @@ fn fields_of_evidence_have_their_bounds() {
     };
     assert!(!with(|a| a.best_rate_ops = 1 << 62));
     assert!(!with(|a| a.on_chip_bytes = 1 << 62));
+    assert!(with(|a| a.helper_gpus = 65_536));
+    assert!(!with(|a| a.helper_gpus = 65_537));
+    assert!(!with(|a| a.helper_gpus = 0));
     assert!(with(|a| a.error_bits = 256));
     assert!(!with(|a| a.error_bits = 257));
     assert!(!with(|a| a.error_bits = 0));
@@ -278,6 +282,7 @@ fn evidence_has_no_more_records_than_a_session() {
         started_unix_ms: 0,
         assumptions: Assumptions {
             best_rate_ops: 1,
+            helper_gpus: 1,
             link_in_bytes: 1,
             link_out_bytes: 1,
             helper_bytes: 1,

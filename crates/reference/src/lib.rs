@@ -630,13 +630,15 @@ pub fn sample_coordinates(plan: &Plan, device: &Device, k: usize, index: u64) ->
 /// The assumptions of the bounds, all in SI units (spec §6).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assumptions {
-    /// Exact int8 rate of the fastest measured GPU, operations/s, from which G follows (spec §6).
+    /// Highest exact int8 rate of one GPU, operations/s, from which G follows (spec §6).
     pub best_rate: f64,
-    /// W_in: fastest host link into the device, bytes/s (spec §6).
+    /// GPUs that may make bytes anew for one device, itself among them (spec §6).
+    pub helper_gpus: f64,
+    /// W_in: fastest link into the device, bytes/s (spec §6).
     pub link_in: f64,
-    /// W_out: fastest host link out of the device, bytes/s (spec §6).
+    /// W_out: fastest link out of the device, bytes/s (spec §6).
     pub link_out: f64,
-    /// R: rate at which a helper that holds copies reads them, bytes/s (spec §6).
+    /// R: rate at which what holds tiles elsewhere reads them, bytes/s (spec §6).
     pub helper_read: f64,
     /// C: largest known on-chip memory, bytes (spec §6).
     pub on_chip: f64,
@@ -704,56 +706,58 @@ pub fn wrong_fraction(samples: u64) -> f64 {
     13.862_943_7 / samples as f64
 }
 
-/// G: bytes/s that the fastest measured GPU regenerates at this k, +15 % (spec §6).
+/// G: bytes/s that all GPUs that may help make anew at this k, +15 % (spec §6).
 pub fn regenerated_rate(assumptions: &Assumptions, k: usize) -> f64 {
-    1.15 * assumptions.best_rate / (2.0 * k as f64)
+    1.15 * assumptions.best_rate * assumptions.helper_gpus / (2.0 * k as f64)
 }
 
 /// V: bytes of memory held at least, or no claim (spec §6).
 pub fn bound_v(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
-    held_bytes(measured, assumptions).filter(|_| measured.k >= 4096)
+    let supplied = elsewhere_rate(assumptions, measured.k) * measured.tau();
+    let claims = measured.k >= 4096 && measured.samples >= 256;
+    claims.then(|| measured.dataset - wrong_bytes(measured) - supplied)
 }
 
 /// B: bytes/s read at least, or no claim (spec §6).
 pub fn bound_b(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let claims = measured.k >= 4096 && measured.samples >= 256 && measured.dataset >= 16.0 * assumptions.on_chip;
-    let read = (1.0 - wrong_fraction(measured.samples)) * measured.dataset / measured.tau();
-    let g = regenerated_rate(assumptions, measured.k);
-    let elsewhere = g + assumptions.link_in + assumptions.link_out + assumptions.helper_read;
-    claims.then(|| read - elsewhere - assumptions.on_chip / measured.tau())
+    let read = (measured.dataset - wrong_bytes(measured) - assumptions.on_chip) / measured.tau();
+    claims.then(|| read - elsewhere_rate(assumptions, measured.k))
 }
 
 /// T: operations/s of the whole system at least, or no claim (spec §6).
 pub fn bound_t(measured: &Measured) -> Option<f64> {
-    let fewest = measured
-        .iterations
-        .iter()
-        .map(|i| i.sweeps)
-        .fold(f64::INFINITY, f64::min);
-    let weight = measured.sweeps() / (fewest * measured.iterations.len() as f64);
-    (measured.samples >= 256).then(|| (1.0 - wrong_fraction(measured.samples) * weight) * measured.raw_rate())
+    let claims = measured.samples >= 256;
+    claims.then(|| 2.0 * measured.k as f64 * right_fills(measured) / measured.fill())
 }
 
 /// T_local: operations/s at least of the part that can't have come in over a link, or no claim (spec §6).
 pub fn bound_t_local(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
-    let g = regenerated_rate(assumptions, measured.k);
-    let repaired = 2.0 * (g + assumptions.link_in + assumptions.link_out + assumptions.helper_read);
-    let held = |i: &MeasuredIteration| {
-        let wrong = wrong_fraction(measured.samples) * measured.sweeps() / i.sweeps;
-        let radicand = 1.0 - wrong - repaired * (i.sweep / i.sweeps) / measured.dataset;
-        measured.dataset * radicand.max(0.0).sqrt()
-    };
-    let held: f64 = measured.iterations.iter().map(held).sum();
-    let k = measured.k as f64;
-    (measured.samples >= 256 && held > 0.0).then(|| 2.0 * k * (held / measured.fill() - assumptions.link_in))
+    let window = measured.fill() + measured.iterations.iter().map(|i| i.sweep).sum::<f64>();
+    let answered = regenerated_rate(assumptions, measured.k) + assumptions.link_out + assumptions.helper_read;
+    let in_a_sweep: f64 = measured.iterations.iter().map(|i| answered * i.sweep / i.sweeps).sum();
+    let local = right_fills(measured) - in_a_sweep - assumptions.link_in * window;
+    (measured.samples >= 256).then(|| 2.0 * measured.k as f64 * local / window)
 }
 
-/// V's formula without its condition on k (spec §6).
-fn held_bytes(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
-    let g = regenerated_rate(assumptions, measured.k);
-    let repaired = 2.0 * (g + assumptions.link_in + assumptions.link_out + assumptions.helper_read);
-    let radicand = 1.0 - wrong_fraction(measured.samples) - repaired * measured.tau() / measured.dataset;
-    (measured.samples >= 256 && radicand > 0.0).then(|| measured.dataset * radicand.sqrt())
+/// Bytes of all fills that stand in right leaves, if the wrong ones lie where sweeps are fewest (spec §6).
+fn right_fills(measured: &Measured) -> f64 {
+    let sweeps = measured.iterations.iter().map(|i| i.sweeps);
+    let fewest = sweeps.fold(f64::INFINITY, f64::min);
+    let filled = measured.dataset * measured.iterations.len() as f64;
+    filled - wrong_bytes(measured) * measured.sweeps() / fewest
+}
+
+/// Bytes of one sweep that may stand in wrong leaves: f of what all leaves stand for (spec §6).
+fn wrong_bytes(measured: &Measured) -> f64 {
+    let leaves = (measured.dataset / 131_072.0).ceil();
+    wrong_fraction(measured.samples) * leaves * 131_072.0
+}
+
+/// E: bytes/s that may come from elsewhere (spec §6).
+fn elsewhere_rate(assumptions: &Assumptions, k: usize) -> f64 {
+    let links = assumptions.link_in + assumptions.link_out;
+    regenerated_rate(assumptions, k) + links + assumptions.helper_read
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

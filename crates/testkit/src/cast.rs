@@ -11,6 +11,7 @@ use protocol::limits::{SUITE, TILE_BYTES, VERSION};
 use protocol::message::{DeviceOffer, Hello};
 use protocol::plan::{Deadlines, Iteration};
 use protocol::request::PlanRequest;
+use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
 
 /// The Attester's key.
@@ -109,11 +110,22 @@ pub fn recompute() -> Recompute {
     }
 }
 
+/// Who judges here: whoever trusts the cast's Verifier, and what claims take for granted.
+#[must_use]
+pub fn judge() -> Judge {
+    Judge {
+        trusted: vec![identity(&verifier_key())],
+        assumptions: assumptions(),
+        narrowed_by: None,
+    }
+}
+
 /// What claims take for granted: an H200's rate, PCIe 5.0 x16, nobody who helps.
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {
         best_rate_ops: 1_360_000_000_000_000,
+        helper_gpus: 1,
         link_in_bytes: 64_000_000_000,
         link_out_bytes: 64_000_000_000,
         helper_bytes: 0,

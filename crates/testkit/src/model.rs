@@ -1,9 +1,8 @@
 //! A modelled GPU and what is assumed of it: sessions that are real but for their times.
 
 use protocol::bounds::Assumptions;
-use protocol::claims::Claims;
+use protocol::claims::{Claims, HostBounds, measured, system_bounds};
 use protocol::frame::MessageType;
-use protocol::verdict::Verdict;
 use protocol::verifier::Windows;
 use verifier::recompute::Recompute;
 
@@ -35,6 +34,7 @@ pub const LINK_BYTES_PER_S: u64 = READ_BYTES_PER_S / 40;
 pub fn assumptions() -> Assumptions {
     Assumptions {
         best_rate_ops: 2 * u64::from(INNER_DIM) * READ_BYTES_PER_S / 115,
+        helper_gpus: 1,
         link_in_bytes: LINK_BYTES_PER_S,
         link_out_bytes: LINK_BYTES_PER_S,
         helper_bytes: 0,
@@ -89,17 +89,17 @@ pub fn delayed(peer: impl Peer, mut wait_ns: impl FnMut(MessageType, usize) -> u
 /// If it was not affirmed.
 #[must_use]
 pub fn claims(rehearsed: &Rehearsed) -> Claims {
-    claims_with(rehearsed, rehearsed.session.windows())
+    rehearsed.session.claims(&assumptions()).expect("an affirmed session")
 }
 
-/// The same if its windows had been these.
+/// What its bounds would be if its windows had been these.
 ///
 /// # Panics
 ///
-/// If it was not affirmed.
+/// If it has no plan.
 #[must_use]
-pub fn claims_with(rehearsed: &Rehearsed, windows: &[Windows]) -> Claims {
-    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+pub fn bounds_with(rehearsed: &Rehearsed, windows: &[Windows]) -> HostBounds {
     let plan = rehearsed.session.plan().expect("an affirmed session has a plan");
-    Claims::new(plan, windows, &assumptions())
+    let measured = measured(plan, windows, |_, _| u32::MAX);
+    system_bounds(&measured, &assumptions()).0
 }

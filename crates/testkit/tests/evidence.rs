@@ -16,6 +16,7 @@ use testkit::cast;
 use testkit::odds::Draws;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, seal};
+use verifier::outcome::Judge;
 use verifier::{Unobserved, VerifyError, verify};
 
 /// An affirmed session of one device and one tile: every byte of its evidence can be tried.
@@ -59,7 +60,7 @@ enum Outcome {
 }
 
 fn outcome(sealed: &[u8]) -> Outcome {
-    match verify(sealed, &cast::recompute(), &Unobserved) {
+    match verify(sealed, &cast::recompute(), &Judge::of_nobody(), &Unobserved) {
         Ok(verified) => Outcome::Verdict(verified.session.verdict().expect("a verdict").clone()),
         Err(VerifyError::Evidence(error)) => Outcome::Refused(error),
         Err(error @ (VerifyError::Recompute(_) | VerifyError::Stopped(_))) => panic!("{error}"),

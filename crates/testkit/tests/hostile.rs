@@ -330,7 +330,7 @@ proptest! {
         changed.push(evidence);
         for evidence in changed {
             if let Some(session) = replayed(&evidence) {
-                let report = Report::new(&evidence, &session, &body);
+                let report = Report::new(&evidence, &session, &body, &cast::judge());
                 prop_assert!(verifier::inspect::to_json(&evidence, &session).is_object());
                 prop_assert!(report.to_json().len() > 2);
                 prop_assert!(!report.to_string().is_empty());
@@ -354,7 +354,7 @@ proptest! {
         }
         prop_assert!(fields.is_some());
         if let Some(session) = replayed(&evidence) {
-            prop_assert!(!Report::new(&evidence, &session, &[]).to_string().is_empty());
+            prop_assert!(!Report::new(&evidence, &session, &[], &cast::judge()).to_string().is_empty());
         }
     }
 }
@@ -384,6 +384,6 @@ fn the_longest_windows_can_be_reported() {
     }
     evidence.config.hello_deadline_ms = year_ms;
     let session = replayed(&evidence).expect("a slow session");
-    let report = Report::new(&evidence, &session, &[]).to_json();
+    let report = Report::new(&evidence, &session, &[], &cast::judge()).to_json();
     assert!(report.contains("affirmed"), "{report}");
 }

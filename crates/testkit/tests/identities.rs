@@ -127,8 +127,13 @@ fn sums(shown: &[Rehearsed; 2]) -> [u128; 4] {
     let figures = shown.each_ref().map(|one| {
         let host = claims(one).host;
         let [memory, bandwidth, rate] =
-            [host.memory_bytes, host.bandwidth_bytes, host.tensor_ops].map(|claim| claim.expect("a claim"));
-        [memory, bandwidth, rate, host.local_tensor_ops.unwrap_or(0)]
+            [host.memory_bytes, host.bandwidth_bytes, host.tensor_ops].map(|claim| claim.expect("a claim").value);
+        [
+            memory,
+            bandwidth,
+            rate,
+            host.local_tensor_ops.map_or(0, |bound| bound.value),
+        ]
     });
     std::array::from_fn(|i| figures[0][i] + figures[1][i])
 }
@@ -167,7 +172,7 @@ fn a_gpu_shown_under_two_identities_in_turn_passes_and_the_result_says_so() {
         assert!(sum > truth, "{sum} of {truth}");
     }
     for one in &shown {
-        let text = Report::new(&one.evidence, &one.session, &one.sealed()).to_string();
+        let text = Report::new(&one.evidence, &one.session, &one.sealed(), &cast::judge()).to_string();
         let limit = "not excluded: the same GPUs in another session under another identity, \
             unless all are challenged at once, phase by phase";
         assert!(text.contains(limit), "{text}");
@@ -239,12 +244,19 @@ fn a_relay_to_another_host_passes_and_the_result_says_so() {
         request: cast::request(&[(64, 2)], 3),
         hello_deadline: Duration::from_secs(10),
         assumptions: cast::assumptions(),
+        narrowed_by: None,
         recompute: cast::recompute(),
         key: cast::verifier_key(),
     };
     let attestation = attest(from_relay, to_relay, &settings, &Unobserved).expect("a session");
     assert_eq!(attestation.session.verdict(), Some(&Verdict::Affirmed));
-    let text = Report::new(&attestation.evidence, &attestation.session, &attestation.sealed).to_string();
+    let text = Report::new(
+        &attestation.evidence,
+        &attestation.session,
+        &attestation.sealed,
+        &cast::judge(),
+    )
+    .to_string();
     assert!(text.contains("not excluded: a relay to equal GPUs elsewhere"), "{text}");
     assert!(served.join().expect("serving does not panic").is_ok());
 }

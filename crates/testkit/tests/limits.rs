@@ -7,7 +7,7 @@ use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::bytes::{DeviceOrdinal, Nonce};
 use protocol::cbor::Label;
 use protocol::challenge::Challenge;
-use protocol::claims::Claims;
+use protocol::claims::{Bound, Claims, HostBounds};
 use protocol::engine::Engine;
 use protocol::frame::MessageType;
 use protocol::openings::Digest;
@@ -18,7 +18,7 @@ use testkit::cast;
 use testkit::engine::{AbsentEngine, Place};
 use testkit::model::{
     DATASET_BYTES, FILL_NS, INNER_DIM, LINK_BYTES_PER_S, READ_BYTES_PER_S, SWEEPS, SWEEPS_NS, TILES, assumptions,
-    claims, claims_with, delayed, operations, rehearsal,
+    bounds_with, claims, delayed, operations, rehearsal,
 };
 use testkit::odds::{caught_odds, is_binomial};
 use testkit::peer::HonestPeer;
@@ -54,8 +54,8 @@ fn swept_in(sweep_s: f64) -> Claims {
 /// Holds the claims of one device that holds `1 - missing` of its dataset and sweeps in `sweep_s` to the truth.
 fn hold_to_the_truth(attack: &str, missing: f64, sweep_s: f64, claims: &Claims) {
     let held = (1.0 - missing) * DATASET_BYTES as f64;
-    let memory = claims.host.memory_bytes.unwrap_or(0) as f64;
-    let bandwidth = claims.host.bandwidth_bytes.unwrap_or(0) as f64;
+    let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
+    let (memory, bandwidth) = (value(claims.host.memory_bytes), value(claims.host.bandwidth_bytes));
     println!(
         "{attack:<24} {:>5.1} % missing  holds {:>5.1} %  V {:>5.1} %  B {:>5.1} % of {:>5.1} %",
         100.0 * missing,
@@ -152,10 +152,8 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
         let host = claims(&rehearsed).host;
         let system = operations(INNER_DIM) as f64 / fill_s;
         let computed = (1.0 - brought) * system;
-        let (local, all) = (
-            host.local_tensor_ops.unwrap_or(0) as f64,
-            host.tensor_ops.unwrap_or(0) as f64,
-        );
+        let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
+        let (local, all) = (value(host.local_tensor_ops), value(host.tensor_ops));
         println!(
             "{:>4.0} % brought in: T_local {:.1} % of what was computed here, T {:.1} % of what the system did",
             100.0 * brought,
@@ -194,13 +192,20 @@ fn joined(share: f64, waits: bool) -> Rehearsed {
 #[test]
 fn two_gpus_joined_by_a_fast_link_pass_as_one_and_the_result_says_so() {
     let rehearsed = joined(1.0, false);
-    let memory = claims(&rehearsed).host.memory_bytes.expect("V");
+    let memory = claims(&rehearsed).host.memory_bytes.expect("V").value;
     assert!(
         memory > u128::from(DATASET_BYTES) * 9 / 10,
         "{memory}: as one GPU that holds all"
     );
-    let text = Report::new(&rehearsed.evidence, &rehearsed.session, &rehearsed.sealed()).to_string();
-    let limit = "not excluded: GPUs joined by a fast link as one, a larger GPU in place of smaller ones";
+    let text = Report::new(
+        &rehearsed.evidence,
+        &rehearsed.session,
+        &rehearsed.sealed(),
+        &cast::judge(),
+    )
+    .to_string();
+    let limit = "not excluded: other GPUs behind the session, joined to its own, with their memory and links; a larger GPU in \
+        place of smaller ones";
     assert!(text.contains(limit), "{text}");
 }
 
@@ -221,7 +226,7 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
             "{share}: {verdict:?}"
         );
         let host = claims(&joined(share, true)).host;
-        let certified = [host.memory_bytes, host.bandwidth_bytes].map(|claim| claim.unwrap_or(0));
+        let certified = [host.memory_bytes, host.bandwidth_bytes].map(|claim| claim.map_or(0, |bound| bound.value));
         let truth = [DATASET_BYTES as f64, READ_BYTES_PER_S as f64 * share];
         let of_truth: [f64; 2] = std::array::from_fn(|i| certified[i] as f64 / truth[i]);
         println!(
@@ -247,13 +252,13 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
 }
 
 /// The session's windows if each device's own slice were its window: `halves` of the whole.
-fn cut(rehearsed: &Rehearsed, halves: [u64; 2]) -> Claims {
+fn cut(rehearsed: &Rehearsed, halves: [u64; 2]) -> HostBounds {
     let window = Windows {
         fill_ns: FILL_NS / 2 * halves[0],
         sweep_ns: SWEEPS_NS / 2 * halves[1],
         ..Windows::default()
     };
-    claims_with(rehearsed, &[window])
+    bounds_with(rehearsed, &[window])
 }
 
 /// Two ordinals, half the dataset each, one GPU in slices: whatever the slices, all of the work takes as long as it does.
@@ -275,11 +280,11 @@ fn a_gpu_in_time_slices_is_certified_once() {
         );
         let claims = claims(&rehearsed);
         println!("{name}: {:?} of V {DATASET_BYTES}, B {READ_BYTES_PER_S}", claims.host);
-        for (claim, truth) in figures(&claims).into_iter().zip(truth) {
+        for (claim, truth) in figures(&claims.host).into_iter().zip(truth) {
             assert!(claim <= truth, "{name}: {claim} above {truth}");
         }
         for device in &claims.devices {
-            let half = device.best.bandwidth_bytes.expect("B of a half").value;
+            let half = device.share.bandwidth_bytes.expect("B of a half").value;
             assert!(half <= READ_BYTES_PER_S / 2, "{name}: device {}, {half}", device.device);
         }
         // It is the one window that does it: by slices of their own the two would have read and computed twice as much.
@@ -289,11 +294,15 @@ fn a_gpu_in_time_slices_is_certified_once() {
 }
 
 /// V, B, T and T_local of the host; a link could bring in what half of this GPU computes, so T_local may be nothing.
-fn figures(claims: &Claims) -> [u128; 4] {
-    let host = claims.host;
+fn figures(host: &HostBounds) -> [u128; 4] {
     let [memory, bandwidth, rate] =
-        [host.memory_bytes, host.bandwidth_bytes, host.tensor_ops].map(|claim| claim.expect("a claim"));
-    [memory, bandwidth, rate, host.local_tensor_ops.unwrap_or(0)]
+        [host.memory_bytes, host.bandwidth_bytes, host.tensor_ops].map(|claim| claim.expect("a claim").value);
+    [
+        memory,
+        bandwidth,
+        rate,
+        host.local_tensor_ops.map_or(0, |bound| bound.value),
+    ]
 }
 
 /// A proof with a quarter of its sweep leaves junk, tried anew under another label.

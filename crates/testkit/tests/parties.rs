@@ -335,15 +335,15 @@ fn two_threads() -> Recompute {
 #[test]
 fn a_proof_is_affirmed_without_a_claim() {
     let proof = prove_offline(&challenge(plan()), attester());
-    let verified = verify(&proof.sealed, &two_threads(), &Unobserved).expect("evidence");
+    let verified = verify(&proof.sealed, &two_threads(), &cast::judge(), &Unobserved).expect("evidence");
     assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
-    let report = Report::new(&verified.evidence, &verified.session, &proof.sealed);
+    let report = Report::new(&verified.evidence, &verified.session, &proof.sealed, &cast::judge());
     assert_eq!(report.mode, "offline");
     assert!(
         report
             .devices
             .iter()
-            .all(|device| device.certified.is_none() && device.measured.is_empty())
+            .all(|device| device.share.is_none() && device.measured.is_empty())
     );
     assert!(report.host.is_none() && report.windows.is_empty());
 }
@@ -362,7 +362,7 @@ impl Observer for SoFar {
 fn claims_are_told_while_samples_are_recomputed_but_never_offline() {
     let heard = |sealed: &[u8]| {
         let observer = SoFar::default();
-        verify(sealed, &two_threads(), &observer).expect("evidence");
+        verify(sealed, &two_threads(), &cast::judge(), &observer).expect("evidence");
         observer.0.into_inner().expect("nobody panics")
     };
     let mut peer = HonestPeer::new(cast::hello(&[3, 2]), |_| cast::engine());
@@ -383,13 +383,13 @@ fn times_made_up_in_a_proof_certify_nothing() {
         record.at_ns = i;
     }
     let sealed = evidence.seal(&cast::attester_key());
-    let verified = verify(&sealed, &two_threads(), &Unobserved).expect("evidence");
-    let report = Report::new(&verified.evidence, &verified.session, &sealed);
+    let verified = verify(&sealed, &two_threads(), &cast::judge(), &Unobserved).expect("evidence");
+    let report = Report::new(&verified.evidence, &verified.session, &sealed, &cast::judge());
     assert!(
         report
             .devices
             .iter()
-            .all(|device| device.certified.is_none() && device.measured.is_empty())
+            .all(|device| device.share.is_none() && device.measured.is_empty())
     );
     assert!(report.host.is_none() && report.windows.is_empty());
 }
@@ -399,7 +399,7 @@ fn a_proof_by_another_key_than_the_attesters_is_refused() {
     let mut other = attester();
     other.key = cast::strangers_key();
     let proof = prove_offline(&challenge(plan()), other);
-    assert!(verify(&proof.sealed, &two_threads(), &Unobserved).is_err());
+    assert!(verify(&proof.sealed, &two_threads(), &cast::judge(), &Unobserved).is_err());
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn a_proof_with_junk_is_contraindicated() {
         device.engine = junk.engine(cast::engine(), 1.0);
     }
     let proof = prove_offline(&challenge(plan()), cheat);
-    let verified = verify(&proof.sealed, &two_threads(), &Unobserved).expect("evidence");
+    let verified = verify(&proof.sealed, &two_threads(), &cast::judge(), &Unobserved).expect("evidence");
     assert!(
         matches!(
             verified.session.verdict(),

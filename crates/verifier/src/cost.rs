@@ -4,11 +4,13 @@ use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
 use protocol::plan::Iteration;
 
+use crate::preset::LONG_INNER_DIM;
+
 /// k of the iterations that T_local comes from.
 pub const LOCAL_INNER_DIM: u32 = 2_048;
 
 /// k that memory, bandwidth and T may be measured with.
-const INNER_DIMS: [u32; 4] = [4_096, 8_192, 16_384, 32_768];
+const INNER_DIMS: [u32; 6] = [4_096, 8_192, 16_384, LONG_INNER_DIM, 32_768, 65_536];
 
 /// Numbers of samples that a table shows.
 const SAMPLES: [u32; 10] = [256, 384, 512, 768, 1_024, 1_536, 2_048, 4_096, 8_192, 16_384];
@@ -179,7 +181,7 @@ pub fn propose(
     match best {
         Some((model, samples)) => model.proposal(Some(samples)),
         // The table still shows what there is: at the k of the ready-made sessions.
-        None => proposals[2].0.proposal(None),
+        None => proposals[3].0.proposal(None),
     }
 }
 
@@ -204,7 +206,7 @@ impl Model<'_> {
     fn iterations(&self) -> Vec<Iteration> {
         let local = Iteration {
             inner_dim: LOCAL_INNER_DIM,
-            sweeps: 4,
+            sweeps: 2,
         };
         let main = Iteration {
             inner_dim: self.inner_dim,

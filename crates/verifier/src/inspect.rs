@@ -2,7 +2,6 @@
 
 use protocol::bytes::hex;
 use protocol::cbor::{Canonical, Label};
-use protocol::claims::Claims;
 use protocol::commitment::Opening;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
@@ -27,7 +26,8 @@ pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
         "tls_exporter": evidence.config.tls_exporter.as_ref().map(|value| hex(value)),
         "hello_deadline_ms": evidence.config.hello_deadline_ms,
         "assumptions": {
-            "best_rate_ops": assumptions.best_rate_ops,
+            "best_rate_ops_per_s": assumptions.best_rate_ops,
+            "helper_gpus": assumptions.helper_gpus,
             "link_in_bytes_per_s": assumptions.link_in_bytes,
             "link_out_bytes_per_s": assumptions.link_out_bytes,
             "helper_bytes_per_s": assumptions.helper_bytes,
@@ -48,9 +48,6 @@ pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
         "iterations": session.trace().map(|trace| iterations(trace, session)).unwrap_or_default(),
         "checksum": session.checksum().map(|checksum| checksum.to_string()),
         "samples": samples(session),
-        "claims_if_tiles_agree": session.plan()
-            .filter(|plan| is_online && session.windows().len() == plan.iterations().len() && !session.sites().is_empty())
-            .map(|plan| claims(&Claims::new(plan, session.windows(), assumptions))),
         "session_labels": session.openings().map(|openings| labels(&openings.labels)),
         "attestation_hex": session.openings().and_then(|openings| openings.attestation.as_deref()).map(hex),
         "records": evidence.records.iter().map(record).collect::<Vec<_>>(),
@@ -205,23 +202,6 @@ fn opening(opening: &Opening, leaf: u32) -> Value {
         "chunk": hex(&opening.chunk),
         "siblings": opening.siblings.iter().map(|sibling| hex(sibling)).collect::<Vec<_>>(),
     })
-}
-
-fn claims(claims: &Claims) -> Value {
-    let bound = |bound: Option<protocol::claims::Bound>| bound.map(|bound| bound.value);
-    claims
-        .devices
-        .iter()
-        .map(|device| {
-            json!({
-                "device": device.device.0,
-                "memory_bytes": bound(device.best.memory_bytes),
-                "bandwidth_bytes_per_s": bound(device.best.bandwidth_bytes),
-                "tensor_ops_per_s": bound(device.best.tensor_ops),
-                "local_tensor_ops_per_s": bound(device.best.local_tensor_ops),
-            })
-        })
-        .collect()
 }
 
 /// The payload of the first message of this type, hex.

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use protocol::bounds::Assumptions;
-use protocol::claims::Claims;
+use protocol::claims::{Bound, Claims};
+use protocol::evidence::Evidence;
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
 use protocol::verifier::VerifierSession;
 use serde::Serialize;
 
+use crate::outcome::Judge;
 use crate::recompute::SoFar;
-use crate::report::{HostReport, bytes, bytes_per_s, ops_per_s};
+use crate::report::{bytes, bytes_per_s, ops_per_s};
 
 /// No verdict, but how many samples agree and what they certify.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +26,20 @@ pub struct PartialReport {
     /// Device by device and group by group.
     pub groups: Vec<GroupReport>,
     /// Certified for the host by the samples that count; absent offline.
-    pub host_so_far: Option<HostReport>,
+    pub host_so_far: Option<HostSoFar>,
+}
+
+/// The host's bounds by the samples that count; `None` where no claim is made.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct HostSoFar {
+    /// V, bytes.
+    pub memory_bytes: Option<u128>,
+    /// B, bytes/s.
+    pub bandwidth_bytes_per_s: Option<u128>,
+    /// T, operations/s.
+    pub tensor_ops_per_s: Option<u128>,
+    /// T_local, operations/s.
+    pub local_tensor_ops_per_s: Option<u128>,
 }
 
 /// One device's samples with one k.
@@ -42,9 +56,10 @@ pub struct GroupReport {
 }
 
 impl PartialReport {
-    /// The report of a check of this session that was stopped.
+    /// The report of a check of this session that was stopped. Bounds are for a judge who trusts its Verifier alone.
     #[must_use]
-    pub fn new(session: &VerifierSession, assumptions: &Assumptions, so_far: &SoFar) -> Self {
+    pub fn new(evidence: &Evidence, session: &VerifierSession, judge: &Judge, so_far: &SoFar) -> Self {
+        let claims = so_far.claims(session, &judge.assumptions);
         PartialReport {
             verdict: "none",
             reason: "stopped",
@@ -60,17 +75,20 @@ impl PartialReport {
                     drawn: group.drawn,
                 })
                 .collect(),
-            host_so_far: so_far.claims(session, assumptions).map(|claims| host(&claims)),
+            host_so_far: claims
+                .filter(|_| judge.trusts(evidence, session))
+                .map(|claims| host(&claims)),
         }
     }
 }
 
-fn host(claims: &Claims) -> HostReport {
-    HostReport {
-        memory_bytes: claims.host.memory_bytes,
-        bandwidth_bytes_per_s: claims.host.bandwidth_bytes,
-        tensor_ops_per_s: claims.host.tensor_ops,
-        local_tensor_ops_per_s: claims.host.local_tensor_ops,
+fn host(claims: &Claims) -> HostSoFar {
+    let value = |bound: Option<Bound<u128>>| bound.map(|bound| bound.value);
+    HostSoFar {
+        memory_bytes: value(claims.host.memory_bytes),
+        bandwidth_bytes_per_s: value(claims.host.bandwidth_bytes),
+        tensor_ops_per_s: value(claims.host.tensor_ops),
+        local_tensor_ops_per_s: value(claims.host.local_tensor_ops),
     }
 }
 
@@ -80,7 +98,7 @@ pub fn bounds_line(claims: &Claims) -> String {
     line(&host(claims))
 }
 
-fn line(host: &HostReport) -> String {
+fn line(host: &HostSoFar) -> String {
     let cell = |name: &str, value: Option<u128>, print: fn(u128) -> String| {
         format!("{name} {}", value.map_or("no claim".to_owned(), print))
     };

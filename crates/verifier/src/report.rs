@@ -6,25 +6,28 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use protocol::bounds::{Assumptions, OFFLINE_ERROR_BITS};
+use protocol::bounds::{Assumptions, Measured, OFFLINE_ERROR_BITS};
 use protocol::bytes::hex;
-use protocol::claims::{Bound, Bounds, Claims, GroupClaims};
+use protocol::claims::{Bound, Bounds, Claims, HostBounds};
 use protocol::evidence::Evidence;
 use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
-use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
 
+use crate::hardware::ON_SALE;
+use crate::outcome::{Judge, Outcome, verifier_of};
 use crate::reexecute::RootMismatch;
 
 /// A finished session, ready to print.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// affirmed, contraindicated or could not run.
+    /// affirmed, contraindicated, could not run or none.
     pub verdict: &'static str,
     /// The reason's code; empty when affirmed.
     pub reason: &'static str,
     /// The reason for people; empty when affirmed.
     pub message: String,
+    /// What that shows, in a sentence; empty unless affirmed.
+    pub shown: String,
     /// online or offline.
     pub mode: &'static str,
     /// Start by the recorder's clock, ms since the Unix epoch.
@@ -45,8 +48,10 @@ pub struct Report {
     pub checksum: Option<String>,
     /// Samples whose tiles were recomputed and agree.
     pub samples_checked: usize,
-    /// The soundness error of a device and claim is 2^-this.
+    /// The soundness error of a device and distinct k is 2^-this.
     pub error_bits: u32,
+    /// All claims together are false with at most so many times that probability; 0 without claims.
+    pub error_terms: usize,
     /// What claims take for granted.
     pub assumptions: AssumptionsReport,
     /// The work.
@@ -55,8 +60,8 @@ pub struct Report {
     pub windows: Vec<WindowReport>,
     /// Devices of the plan.
     pub devices: Vec<DeviceReport>,
-    /// Certified for the host: sums over the devices.
-    pub host: Option<HostReport>,
+    /// Certified for the system behind the session, all at once; absent unless affirmed online.
+    pub host: Option<BoundsReport<u128>>,
     /// What a reader must know to read the figures.
     pub notes: Vec<String>,
 }
@@ -64,8 +69,16 @@ pub struct Report {
 /// The assumptions, with units.
 #[derive(Clone, Debug, Serialize)]
 pub struct AssumptionsReport {
-    /// Exact int8 rate of the fastest measured GPU, operations/s.
-    pub best_rate_ops: u64,
+    /// Name of the table of hardware that they come from.
+    pub hardware_table: &'static str,
+    /// The day of that table, `YYYY-MM-DD`.
+    pub hardware_date: &'static str,
+    /// The policy that narrows it, if one does.
+    pub narrowed_by: Option<String>,
+    /// Highest exact int8 rate of one GPU, operations/s.
+    pub best_rate_ops_per_s: u64,
+    /// GPUs that may make bytes anew for one device, itself among them.
+    pub helper_gpus: u64,
     /// W_in, bytes/s.
     pub link_in_bytes_per_s: u64,
     /// W_out, bytes/s.
@@ -113,47 +126,34 @@ pub struct DeviceReport {
     pub memory_bytes: u64,
     /// N: bytes it was asked to hold.
     pub dataset_bytes: u64,
-    /// Certified; absent unless affirmed online.
-    pub certified: Option<BoundsReport>,
+    /// Its share of what is certified for the host; absent unless affirmed online.
+    pub share: Option<BoundsReport>,
     /// What the clock gave, group by group; not certified.
     pub measured: Vec<MeasuredReport>,
 }
 
 /// The four bounds.
 #[derive(Clone, Debug, Serialize)]
-pub struct BoundsReport {
+pub struct BoundsReport<T = u64> {
     /// V, bytes.
-    pub memory_bytes: Claim,
+    pub memory_bytes: Claim<T>,
     /// B, bytes/s.
-    pub bandwidth_bytes_per_s: Claim,
+    pub bandwidth_bytes_per_s: Claim<T>,
     /// T, operations/s.
-    pub tensor_ops_per_s: Claim,
+    pub tensor_ops_per_s: Claim<T>,
     /// T_local, operations/s.
-    pub local_tensor_ops_per_s: Claim,
+    pub local_tensor_ops_per_s: Claim<T>,
 }
 
 /// A bound, or why there is none.
 #[derive(Clone, Debug, Serialize)]
-pub struct Claim {
+pub struct Claim<T = u64> {
     /// The certified lower bound.
-    pub at_least: Option<u64>,
+    pub at_least: Option<T>,
     /// k of the group it comes from.
     pub inner_dim: Option<u32>,
     /// Why no claim is made.
     pub no_claim: Option<String>,
-}
-
-/// The host's sums; `None` where no device makes the claim.
-#[derive(Clone, Debug, Serialize)]
-pub struct HostReport {
-    /// V, bytes.
-    pub memory_bytes: Option<u128>,
-    /// B, bytes/s.
-    pub bandwidth_bytes_per_s: Option<u128>,
-    /// T, operations/s.
-    pub tensor_ops_per_s: Option<u128>,
-    /// T_local, operations/s.
-    pub local_tensor_ops_per_s: Option<u128>,
 }
 
 /// One group's figures.
@@ -170,14 +170,15 @@ pub struct MeasuredReport {
 }
 
 impl Report {
-    /// The report of a finished session; `sealed` are the evidence's bytes.
+    /// The report of a finished session for `judge`; `sealed` are the evidence's bytes.
     ///
     /// # Panics
     ///
     /// If the session has no verdict yet.
     #[must_use]
-    pub fn new(evidence: &Evidence, session: &VerifierSession, sealed: &[u8]) -> Self {
-        Report::unless_contradicted(evidence, session, sealed, None)
+    pub fn new(evidence: &Evidence, session: &VerifierSession, sealed: &[u8], judge: &Judge) -> Self {
+        let outcome = Outcome::new(evidence, session, judge, None);
+        Report::of(evidence, session, sealed, judge, &outcome)
     }
 
     /// The same, of which doing all of the work again came to another root: an affirmed session, whose samples missed it, is
@@ -191,39 +192,31 @@ impl Report {
         evidence: &Evidence,
         session: &VerifierSession,
         sealed: &[u8],
+        judge: &Judge,
         mismatch: &RootMismatch,
     ) -> Self {
-        Report::unless_contradicted(evidence, session, sealed, Some(mismatch))
+        let outcome = Outcome::new(evidence, session, judge, Some(mismatch));
+        Report::of(evidence, session, sealed, judge, &outcome)
     }
 
-    fn unless_contradicted(
-        evidence: &Evidence,
-        session: &VerifierSession,
-        sealed: &[u8],
-        mismatch: Option<&RootMismatch>,
-    ) -> Self {
-        let verdict = session.verdict().expect("a finished session");
-        let assumptions = &evidence.assumptions;
+    /// The report of an outcome.
+    #[must_use]
+    pub fn of(evidence: &Evidence, session: &VerifierSession, sealed: &[u8], judge: &Judge, outcome: &Outcome) -> Self {
         let is_online = evidence.config.mode == Mode::Online;
-        let (name, reason, message) = match (verdict, mismatch) {
-            (Verdict::Affirmed, Some(mismatch)) => ("contraindicated", "full-mismatch", mismatch.to_string()),
-            _ => (verdict.name(), verdict.code(), verdict.message()),
-        };
-        let is_affirmed = *verdict == Verdict::Affirmed && mismatch.is_none();
-        let claims = session
-            .plan()
-            .filter(|plan| is_online && is_affirmed && session.windows().len() == plan.iterations().len())
-            .map(|plan| Claims::new(plan, session.windows(), assumptions));
+        let is_affirmed = matches!(outcome, Outcome::Affirmed(_));
+        let assumptions = &judge.assumptions;
+        let claims = outcome.claims();
         let fields = session.plan().map(|plan| plan.fields());
         Report {
-            verdict: name,
-            reason,
-            message,
+            verdict: outcome.name(),
+            reason: outcome.code(),
+            message: outcome.message(),
+            shown: if is_affirmed { shown(claims) } else { String::new() },
             mode: if is_online { "online" } else { "offline" },
             started_unix_ms: evidence.started_unix_ms,
             evidence_blake3: blake3::hash(sealed).to_hex().to_string(),
             session_id: fields.map(|plan| hex(&plan.session_id)),
-            verifier: fields.map(|plan| plan.verifier.to_string()),
+            verifier: verifier_of(evidence, session).map(|verifier| verifier.to_string()),
             audience: fields.map(|plan| plan.audience.clone()),
             attester: session.hello().map(|hello| hello.identity.to_string()),
             software: session.hello().map(|hello| hello.software.clone()),
@@ -235,27 +228,20 @@ impl Report {
             } else {
                 OFFLINE_ERROR_BITS
             },
-            assumptions: AssumptionsReport {
-                best_rate_ops: assumptions.best_rate_ops,
-                link_in_bytes_per_s: assumptions.link_in_bytes,
-                link_out_bytes_per_s: assumptions.link_out_bytes,
-                helper_bytes_per_s: assumptions.helper_bytes,
-                on_chip_bytes: assumptions.on_chip_bytes,
-            },
+            error_terms: claims.map_or(0, Claims::sampled_groups),
+            assumptions: AssumptionsReport::new(judge),
             plan: session.plan().map(|plan| PlanReport {
                 matrix_dim: plan.matrix_dim(),
                 samples: plan.fields().samples,
                 matrices: plan.devices().iter().map(|d| u64::from(d.num_matrices)).sum(),
             }),
             windows: windows(session, is_online),
-            devices: devices(session, claims.as_ref(), assumptions),
-            host: claims.as_ref().map(|claims| HostReport {
-                memory_bytes: claims.host.memory_bytes,
-                bandwidth_bytes_per_s: claims.host.bandwidth_bytes,
-                tensor_ops_per_s: claims.host.tensor_ops,
-                local_tensor_ops_per_s: claims.host.local_tensor_ops,
+            devices: devices(session, claims, assumptions),
+            host: claims.map(|claims| {
+                let groups = claims.devices.iter().flat_map(|device| &device.groups);
+                bounds(&claims.host, &groups.collect::<Vec<_>>(), assumptions)
             }),
-            notes: notes::of(session, is_online, is_affirmed, assumptions),
+            notes: notes::of(session, is_online, is_affirmed, claims, assumptions),
         }
     }
 
@@ -296,7 +282,10 @@ fn devices(session: &VerifierSession, claims: Option<&Claims>, assumptions: &Ass
                 model: offer.map(|offer| offer.model.clone()).unwrap_or_default(),
                 memory_bytes: offer.map_or(0, |offer| offer.memory_bytes),
                 dataset_bytes: plan.assignment(device).dataset_bytes(),
-                certified: claims.map(|claims| bounds(&claims.best, &claims.groups, assumptions)),
+                share: claims.map(|claims| {
+                    let groups: Vec<&Measured> = claims.groups.iter().collect();
+                    bounds(&claims.share, &groups, assumptions)
+                }),
                 measured: claims
                     .map(|claims| claims.groups.iter().map(measured).collect())
                     .unwrap_or_default(),
@@ -305,8 +294,53 @@ fn devices(session: &VerifierSession, claims: Option<&Claims>, assumptions: &Ass
         .collect()
 }
 
-fn bounds(best: &Bounds, groups: &[GroupClaims], assumptions: &Assumptions) -> BoundsReport {
-    let claim = |bound: Option<Bound>, needs_large_k: bool, what: &str| Claim {
+impl AssumptionsReport {
+    fn new(judge: &Judge) -> Self {
+        let assumptions = &judge.assumptions;
+        AssumptionsReport {
+            hardware_table: ON_SALE.name,
+            hardware_date: ON_SALE.date,
+            narrowed_by: judge.narrowed_by.clone(),
+            best_rate_ops_per_s: assumptions.best_rate_ops,
+            helper_gpus: assumptions.helper_gpus,
+            link_in_bytes_per_s: assumptions.link_in_bytes,
+            link_out_bytes_per_s: assumptions.link_out_bytes,
+            helper_bytes_per_s: assumptions.helper_bytes,
+            on_chip_bytes: assumptions.on_chip_bytes,
+        }
+    }
+}
+
+/// What an affirmed session shows. Nobody may take a CPU for a GPU: only memory that is faster than links and making bytes
+/// anew is called a GPU's (the test `a_cpu_is_never_called_a_gpu`).
+fn shown(claims: Option<&Claims>) -> String {
+    let Some(claims) = claims else {
+        return "work that somebody did between issue and receipt of the challenge; no memory, rate or place of it"
+            .to_owned();
+    };
+    let HostBounds {
+        memory_bytes,
+        bandwidth_bytes,
+        tensor_ops,
+        ..
+    } = &claims.host;
+    let tensor = tensor_ops.map_or("no claim of T".to_owned(), |bound| ops_per_s(bound.value));
+    match (memory_bytes, bandwidth_bytes) {
+        (Some(memory), Some(bandwidth)) => {
+            let count = claims.devices.len();
+            format!(
+                "at least {} at {}, {tensor}, all at once, behind {count} device{}",
+                bytes(memory.value),
+                bytes_per_s(bandwidth.value),
+                if count == 1 { "" } else { "s" }
+            )
+        }
+        _ => format!("no GPU is proven here: {tensor} can be a CPU's, and no memory is shown to be faster than links"),
+    }
+}
+
+fn bounds<T: Copy>(best: &Bounds<T>, groups: &[&Measured], assumptions: &Assumptions) -> BoundsReport<T> {
+    let claim = |bound: Option<Bound<T>>, needs_large_k: bool, what: &str| Claim {
         at_least: bound.map(|bound| bound.value),
         inner_dim: bound.map(|bound| bound.inner_dim),
         no_claim: bound
@@ -322,10 +356,9 @@ fn bounds(best: &Bounds, groups: &[GroupClaims], assumptions: &Assumptions) -> B
 }
 
 /// Why no group makes the claim (spec §6).
-fn no_claim(groups: &[GroupClaims], needs_large_k: bool, what: &str, assumptions: &Assumptions) -> String {
+fn no_claim(groups: &[&Measured], needs_large_k: bool, what: &str, assumptions: &Assumptions) -> String {
     let eligible: Vec<_> = groups
         .iter()
-        .map(|group| &group.measured)
         .filter(|m| !needs_large_k || m.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
         .collect();
     if eligible.is_empty() {
@@ -338,11 +371,11 @@ fn no_claim(groups: &[GroupClaims], needs_large_k: bool, what: &str, assumptions
     if what == "bandwidth" && eligible.iter().all(|m| u128::from(m.dataset_bytes) < smallest) {
         return "the dataset is smaller than 16 times the assumed on-chip memory".to_owned();
     }
-    "slower than the assumed links and regeneration: they could explain what was seen".to_owned()
+    "slower than what is assumed of links and of GPUs that make bytes anew: these could explain what was seen"
+        .to_owned()
 }
 
-fn measured(group: &GroupClaims) -> MeasuredReport {
-    let m = &group.measured;
+fn measured(m: &Measured) -> MeasuredReport {
     let per_s = |count: u128, ns: u64| {
         let rate = count
             .saturating_mul(1_000_000_000)
@@ -367,6 +400,9 @@ impl fmt::Display for Report {
         };
         let line = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| writeln!(f, "{name:<12} {value}");
         line(f, "verdict", &verdict)?;
+        if !self.shown.is_empty() {
+            line(f, "shown", &self.shown)?;
+        }
         if let Some(id) = &self.session_id {
             line(f, "session", &format!("{id} ({})", self.mode))?;
         }
@@ -392,15 +428,16 @@ impl fmt::Display for Report {
                 f,
                 &format!("k = {}", window.inner_dim),
                 &format!(
-                    "fill {}, {} sweeps {}",
+                    "fill {}, {} sweep{} {}",
                     seconds(window.fill_ns),
                     window.sweeps,
+                    if window.sweeps == 1 { "" } else { "s" },
                     seconds(window.sweep_ns)
                 ),
             )?;
         }
-        if self.devices.iter().any(|device| device.certified.is_some()) {
-            self.write_claims(f)?;
+        if let Some(host) = &self.host {
+            self.write_claims(f, host)?;
         } else {
             for device in &self.devices {
                 line(
@@ -426,33 +463,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn write_claims(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\ncertified lower bounds")?;
-        let mut rows = vec![["device", "memory V", "bandwidth B", "tensor T", "local T_local"].map(str::to_owned)];
+    fn write_claims(&self, f: &mut fmt::Formatter<'_>, host: &BoundsReport<u128>) -> fmt::Result {
+        writeln!(f, "\ncertified lower bounds, all at once")?;
+        let mut rows = vec![["", "memory V", "bandwidth B", "tensor T", "local T_local"].map(str::to_owned)];
+        rows.push(host.cells("host".to_owned()));
         for device in &self.devices {
-            let Some(certified) = &device.certified else { continue };
-            let cell = |claim: &Claim, print: fn(u128) -> String| {
-                claim
-                    .at_least
-                    .map_or("no claim".to_owned(), |value| print(value.into()))
-            };
-            rows.push([
-                device.ordinal.to_string(),
-                cell(&certified.memory_bytes, bytes),
-                cell(&certified.bandwidth_bytes_per_s, bytes_per_s),
-                cell(&certified.tensor_ops_per_s, ops_per_s),
-                cell(&certified.local_tensor_ops_per_s, ops_per_s),
-            ]);
-        }
-        if let Some(host) = &self.host {
-            let cell = |value: Option<u128>, print: fn(u128) -> String| value.map_or("no claim".to_owned(), print);
-            rows.push([
-                "host".to_owned(),
-                cell(host.memory_bytes, bytes),
-                cell(host.bandwidth_bytes_per_s, bytes_per_s),
-                cell(host.tensor_ops_per_s, ops_per_s),
-                cell(host.local_tensor_ops_per_s, ops_per_s),
-            ]);
+            if let Some(share) = device.share.as_ref().filter(|_| self.devices.len() > 1) {
+                rows.push(share.cells(format!("device {}, its share", device.ordinal)));
+            }
         }
         write_table(f, &rows)?;
 
@@ -472,36 +490,61 @@ impl Report {
             }
         }
         write_table(f, &rows)?;
-
-        let a = &self.assumptions;
-        writeln!(
-            f,
-            "\nassumed      fastest measured GPU {} (G of the bounds: that / 2k, 15 % more), links {} in and {} out, helpers {}, on-chip memory {}",
-            ops_per_s(a.best_rate_ops.into()),
-            bytes_per_s(a.link_in_bytes_per_s.into()),
-            bytes_per_s(a.link_out_bytes_per_s.into()),
-            bytes_per_s(a.helper_bytes_per_s.into()),
-            bytes(a.on_chip_bytes.into()),
-        )?;
+        writeln!(f, "\n{}", self.assumptions)?;
         let mut reasons: Vec<(String, &str)> = Vec::new();
-        for certified in self.devices.iter().filter_map(|device| device.certified.as_ref()) {
-            for (name, claim) in [
-                ("V", &certified.memory_bytes),
-                ("B", &certified.bandwidth_bytes_per_s),
-                ("T", &certified.tensor_ops_per_s),
-                ("T_local", &certified.local_tensor_ops_per_s),
-            ] {
-                if let Some(reason) = &claim.no_claim
-                    && !reasons.iter().any(|(known, of)| known == reason && *of == name)
-                {
-                    reasons.push((reason.clone(), name));
-                }
+        for (name, claim) in [
+            ("V", &host.memory_bytes),
+            ("B", &host.bandwidth_bytes_per_s),
+            ("T", &host.tensor_ops_per_s),
+            ("T_local", &host.local_tensor_ops_per_s),
+        ] {
+            if let Some(reason) = &claim.no_claim {
+                reasons.push((reason.clone(), name));
             }
         }
         for (reason, name) in reasons {
             writeln!(f, "no claim     {name}: {reason}")?;
         }
         Ok(())
+    }
+}
+
+impl<T: Copy + Into<u128>> BoundsReport<T> {
+    fn cells(&self, name: String) -> [String; 5] {
+        let cell = |claim: &Claim<T>, print: fn(u128) -> String| {
+            claim
+                .at_least
+                .map_or("no claim".to_owned(), |value| print(value.into()))
+        };
+        [
+            name,
+            cell(&self.memory_bytes, bytes),
+            cell(&self.bandwidth_bytes_per_s, bytes_per_s),
+            cell(&self.tensor_ops_per_s, ops_per_s),
+            cell(&self.local_tensor_ops_per_s, ops_per_s),
+        ]
+    }
+}
+
+impl fmt::Display for AssumptionsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "assumed      {} of {}", self.hardware_table, self.hardware_date)?;
+        if let Some(policy) = &self.narrowed_by {
+            write!(f, ", narrowed by policy {policy}")?;
+        }
+        let gpus = match self.helper_gpus {
+            1 => "1 GPU makes".to_owned(),
+            count => format!("{count} GPUs make"),
+        };
+        write!(
+            f,
+            ": for each device {gpus} bytes anew\n             at {} and 15 % more; links to it {} in and {} out;\n             tiles held elsewhere are read at {}; on-chip memory {}",
+            ops_per_s(self.best_rate_ops_per_s.into()),
+            bytes_per_s(self.link_in_bytes_per_s.into()),
+            bytes_per_s(self.link_out_bytes_per_s.into()),
+            bytes_per_s(self.helper_bytes_per_s.into()),
+            bytes(self.on_chip_bytes.into()),
+        )
     }
 }
 

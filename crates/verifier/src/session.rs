@@ -24,6 +24,7 @@ use protocol::verifier::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, Ver
 use transport::{FrameError, read_frame, write_frame};
 
 use crate::clock::Clock;
+use crate::outcome::Judge;
 use crate::partial::PartialReport;
 use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar};
 use crate::verify::Observed;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub request: PlanRequest,
     /// What claims take for granted.
     pub assumptions: Assumptions,
+    /// The policy that narrows the hardware table for them, if one does.
+    pub narrowed_by: Option<String>,
     /// How long HELLO may take.
     pub hello_deadline: Duration,
     /// How sampled tiles are recomputed.
@@ -92,14 +95,26 @@ pub struct Attestation {
     pub session: VerifierSession,
     /// How far that came then: the evidence is whole, and can be verified later.
     pub stopped: Option<SoFar>,
+    /// The policy that narrowed its assumptions, if one did.
+    pub narrowed_by: Option<String>,
 }
 
 impl Attestation {
+    /// Who ran the session as its judge, with the assumptions it was recorded with; offline it is nobody's Verifier.
+    #[must_use]
+    pub fn judge(&self) -> Judge {
+        Judge {
+            trusted: vec![self.evidence.sealer],
+            assumptions: self.evidence.assumptions,
+            narrowed_by: self.narrowed_by.clone(),
+        }
+    }
+
     /// What a session that was stopped while tiles were recomputed came to: it has no verdict.
     #[must_use]
     pub fn partial(&self) -> Option<PartialReport> {
         let so_far = self.stopped.as_ref()?;
-        Some(PartialReport::new(&self.session, &self.evidence.assumptions, so_far))
+        Some(PartialReport::new(&self.evidence, &self.session, &self.judge(), so_far))
     }
 }
 
@@ -164,7 +179,7 @@ pub fn attest(
     if session.step() == Step::Check {
         let watch = Observed {
             session: &session,
-            assumptions: &settings.assumptions,
+            assumptions: Some(&settings.assumptions),
             observer,
         };
         match settings.recompute.run(session.tile_checks(), &watch)? {
@@ -196,6 +211,7 @@ pub fn attest(
         evidence,
         session,
         stopped,
+        narrowed_by: settings.narrowed_by.clone(),
     })
 }
 
@@ -245,6 +261,7 @@ pub fn prove(
         evidence,
         session,
         stopped: None,
+        narrowed_by: None,
     })
 }
 

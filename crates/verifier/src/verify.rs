@@ -7,6 +7,7 @@ use protocol::engine::TileEngine;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::verifier::{Step, VerifierSession};
 
+use crate::outcome::Judge;
 use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar, Watch};
 use crate::session::Observer;
 
@@ -76,7 +77,8 @@ pub fn open(sealed: &[u8]) -> Result<Opened, EvidenceError> {
 }
 
 impl Opened {
-    /// Recomputes the tiles that are due, with `engines` beside the CPU: the rest of the check, and nearly all of its cost.
+    /// Recomputes the tiles that are due, with `engines` beside the CPU: the rest of the check, and nearly all of its cost. Of
+    /// bounds so far only what counts for `judge` is told.
     ///
     /// # Errors
     ///
@@ -85,6 +87,7 @@ impl Opened {
         self,
         recompute: &Recompute,
         engines: &mut [Box<dyn TileEngine>],
+        judge: &Judge,
         observer: &dyn Observer,
     ) -> Result<Verified, VerifyError> {
         let Opened { evidence, mut session } = self;
@@ -92,7 +95,7 @@ impl Opened {
             observer.moved(&session);
             let watch = Observed {
                 session: &session,
-                assumptions: &evidence.assumptions,
+                assumptions: judge.trusts(&evidence, &session).then_some(&judge.assumptions),
                 observer,
             };
             let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
@@ -118,22 +121,28 @@ impl Opened {
 ///
 /// [`VerifyError`] for what is no evidence, and where the observer stops it; a session that failed is no error but a
 /// verdict.
-pub fn verify(sealed: &[u8], recompute: &Recompute, observer: &dyn Observer) -> Result<Verified, VerifyError> {
-    open(sealed)?.recompute(recompute, &mut [], observer)
+pub fn verify(
+    sealed: &[u8],
+    recompute: &Recompute,
+    judge: &Judge,
+    observer: &dyn Observer,
+) -> Result<Verified, VerifyError> {
+    open(sealed)?.recompute(recompute, &mut [], judge, observer)
 }
 
 /// Tells an observer of what is recomputed.
 pub(crate) struct Observed<'a> {
     pub(crate) session: &'a VerifierSession,
-    pub(crate) assumptions: &'a Assumptions,
+    /// What bounds so far take for granted; `None` where they are for nobody.
+    pub(crate) assumptions: Option<&'a Assumptions>,
     pub(crate) observer: &'a dyn Observer,
 }
 
 impl Watch for Observed<'_> {
     fn agreed(&self, so_far: &SoFar) {
         self.observer.recomputed(so_far.done, so_far.total);
-        self.observer
-            .certified_so_far(&|| so_far.claims(self.session, self.assumptions));
+        let claims = || so_far.claims(self.session, self.assumptions?);
+        self.observer.certified_so_far(&claims);
     }
 
     fn is_stopped(&self) -> bool {

@@ -2,12 +2,13 @@
 
 use protocol::bounds::{Assumptions, Measured};
 use protocol::bytes::DeviceOrdinal;
-use protocol::claims::{Claims, DeviceClaims};
+use protocol::claims::DeviceClaims;
 use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
-use protocol::verdict::Verdict;
-use protocol::verifier::{Mode, VerifierSession};
+use protocol::verifier::VerifierSession;
+use verifier::hardware::ON_SALE;
+use verifier::outcome::{NoVerdict, Outcome};
 use verifier::report::bytes_per_s;
 
 use super::phases::{PhaseSpan, phases};
@@ -16,43 +17,39 @@ use crate::claim::{Tested, judge};
 use crate::classify::{Certified, Classification};
 use crate::finding::{FindingKind, Findings};
 use crate::policy::Policy;
-use crate::profile::{Profile, Profiles};
+use crate::profile::{Kind, Profile, Profiles};
 use crate::reason::{Met, Reason, Tier, Untested};
 use crate::telemetry::Telemetry;
 
 /// In shorter windows differences between devices are noise, ns.
 const UNEVEN_FROM_NS: u64 = 500_000_000;
 
-/// What each device of the plan comes to.
+/// What each device of the plan comes to in a session of this outcome.
 pub(super) fn devices(
     session: &VerifierSession,
     policy: &Policy,
     profiles: &Profiles,
     assumptions: &Assumptions,
-    mode: Mode,
+    outcome: &Outcome,
 ) -> Vec<DeviceAppraisal> {
     let (Some(hello), Some(plan)) = (session.hello(), session.plan()) else {
         return Vec::new();
     };
-    let is_whole = session.windows().len() == plan.iterations().len();
-    let is_affirmed = session.verdict() == Some(&Verdict::Affirmed);
-    let claims =
-        (is_affirmed && is_whole && mode == Mode::Online).then(|| Claims::new(plan, session.windows(), assumptions));
+    let claims = outcome.claims();
     let labels = session
         .openings()
         .map(|openings| &openings.labels[..])
         .unwrap_or_default();
     let appraise_device = |device: &DevicePlan| {
         let offer = hello.devices.iter().find(|offer| offer.ordinal == device.ordinal);
-        let claims = claims
-            .as_ref()
-            .and_then(|c| c.devices.iter().find(|c| c.device == device.ordinal));
+        let claims = claims.and_then(|c| c.devices.iter().find(|c| c.device == device.ordinal));
         let telemetry = Telemetry::of(device.ordinal.0, labels);
         let context = Context {
             session,
             policy,
             profiles,
             assumptions,
+            outcome,
         };
         context.device(device, offer, claims, telemetry)
     };
@@ -64,6 +61,7 @@ struct Context<'a> {
     policy: &'a Policy,
     profiles: &'a Profiles,
     assumptions: &'a Assumptions,
+    outcome: &'a Outcome,
 }
 
 impl Context<'_> {
@@ -75,7 +73,7 @@ impl Context<'_> {
         telemetry: Telemetry,
     ) -> DeviceAppraisal {
         let ordinal = device.ordinal.0;
-        let certified = claims.map(|claims| Certified::from(&claims.best)).unwrap_or_default();
+        let certified = claims.map(|claims| Certified::from(&claims.share)).unwrap_or_default();
         let classification = Classification::new(&certified, self.profiles, &self.policy.shares);
         let (engine, model) = offer.map_or(("", ""), |offer| (&offer.engine, &offer.model));
         let claimed = self.profiles.claimed(engine, model);
@@ -107,7 +105,7 @@ impl Context<'_> {
         self.check_evenness(&mut findings, ordinal, &phases);
         let mut reasons = match claims {
             // An affirmed session without figures has reasons of its own, that it has no clock among them.
-            None => vec![blame::reason(self.session, device.ordinal).unwrap_or(Reason::NoFigures)],
+            None => vec![self.without_claims(device.ordinal)],
             Some(claims) => self.claim_reasons(device, offer, claims, &certified, &claimed, &classification),
         };
         reasons.extend(acting(&findings.list));
@@ -127,6 +125,16 @@ impl Context<'_> {
             classification,
             phases,
             telemetry,
+        }
+    }
+
+    /// Why nothing is said of a device. Evidence that nobody vouches for accuses nobody.
+    fn without_claims(&self, device: DeviceOrdinal) -> Reason {
+        match self.outcome {
+            Outcome::None(NoVerdict::UnknownVerifier(_)) => Reason::NotJudged {
+                why: "nobody vouches for the evidence".to_owned(),
+            },
+            _ => blame::reason(self.session, device).unwrap_or(Reason::NoFigures),
         }
     }
 
@@ -202,6 +210,10 @@ impl Context<'_> {
                 certified => reasons.push(Reason::BelowMinimum { key, certified, least }),
             }
         }
+        // What was asked of a class without figures is what it is held against.
+        if !met.is_empty() {
+            reasons.retain(|reason| !matches!(reason, Reason::ClassWithoutFigures { .. }));
+        }
         if reasons.is_empty() {
             reasons.push(match met.is_empty() {
                 true => Reason::NotTested {
@@ -210,12 +222,19 @@ impl Context<'_> {
                 false => Reason::MinimaMet { met },
             });
         }
+        // Nothing that a CPU could have shown passes for a GPU (the test `a_cpu_is_never_affirmed_as_a_gpu`).
+        let is_cpu_asked_for = asked.class.as_ref().and_then(|name| self.profiles.named(name));
+        let is_cpu_asked_for = is_cpu_asked_for.is_some_and(|profile| profile.kind == Kind::Cpu);
+        if asked.gpu_must_show && !is_cpu_asked_for && !certified.shows_gpu_memory() {
+            reasons.push(Reason::NoGpuShown);
+        }
         reasons
     }
 
     fn tested(&self, device: &DevicePlan, offer: Option<&DeviceOffer>, claims: &DeviceClaims) -> Tested {
-        let eligible = claims.groups.iter().map(|group| &group.measured);
-        let samples = eligible
+        let samples = claims
+            .groups
+            .iter()
             .filter(|m| m.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
             .map(|m| m.samples)
             .max();
@@ -259,22 +278,20 @@ impl Context<'_> {
         let Some(bandwidth) = certified.bandwidth_bytes_per_s else {
             return;
         };
-        let joined = self
-            .policy
-            .limits
-            .joined
-            .iter()
-            .find(|row| row.bytes_per_s >= bandwidth);
-        if let Some(row) = joined {
-            let detail = format!(
-                "{} certified; {} GPUs with links of {} are argued to reach {}",
-                bytes_per_s(bandwidth.into()),
-                row.gpus,
-                bytes_per_s(self.policy.limits.link_bytes_per_s.into()),
-                bytes_per_s(row.bytes_per_s.into())
-            );
-            findings.add(FindingKind::JoinedPossible, Some(ordinal), detail);
-        }
+        let own = profile
+            .capacity
+            .as_ref()
+            .and_then(|capacity| capacity.peer_link_bytes_per_s);
+        let link = own.unwrap_or(ON_SALE.peer_link_bytes_per_s.value);
+        // Two GPUs that each miss a share u move u^2 N / 2 a direction in each sweep (spec §7).
+        let missing = (2.0 * link as f64 / bandwidth as f64).sqrt().min(0.5);
+        let detail = format!(
+            "two GPUs joined by links of {} each way, each holding {:.0} % of the dataset, are argued to reach {}",
+            bytes_per_s(link.into()),
+            100.0 * (1.0 - missing),
+            bytes_per_s(bandwidth.into())
+        );
+        findings.add(FindingKind::JoinedPossible, Some(ordinal), detail);
     }
 
     fn check_evenness(&self, findings: &mut Findings<'_>, ordinal: u32, phases: &[PhaseSpan]) {
@@ -312,11 +329,6 @@ fn names(classes: &[&Profile]) -> Vec<String> {
 
 fn fastest_fill(claims: &DeviceClaims) -> u64 {
     let rate = |m: &Measured| m.operations() * 1_000_000_000 / u128::from(m.fill_ns().max(1));
-    let fastest = claims
-        .groups
-        .iter()
-        .map(|group| rate(&group.measured))
-        .max()
-        .unwrap_or(0);
+    let fastest = claims.groups.iter().map(rate).max().unwrap_or(0);
     u64::try_from(fastest).unwrap_or(u64::MAX)
 }

@@ -9,17 +9,18 @@ use protocol::bytes::hex;
 use protocol::evidence::Evidence;
 use protocol::verifier::VerifierSession;
 use serde::Serialize;
+use verifier::outcome::{Judge, Outcome};
 use verifier::report::Report;
 
 pub use self::phases::PhaseSpan;
 pub use self::session::nonce;
 
 use self::device::devices;
-use self::session::{host_reasons, session_reasons};
+use self::session::{host_fits, host_reasons, session_reasons};
 use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
 use crate::nvidia::{Carried, NvidiaKeys};
-use crate::policy::{Limits, Policy};
+use crate::policy::Policy;
 use crate::profile::{Basis, Profile, Profiles};
 use crate::reason::{Reason, Tier};
 use crate::telemetry::Telemetry;
@@ -78,8 +79,6 @@ pub struct Appraisal {
     pub profiles_blake3: String,
     /// The session's nonce, hex, once sent.
     pub nonce: Option<String>,
-    /// What the limits of the protocol would cost a cheat.
-    pub limits: Limits,
     /// Classes one device of which could stand for all of these together (spec §7).
     pub host_indistinguishable_from: Vec<String>,
     /// NVIDIA's own attestation, if the evidence carries one: a complement, no part of the verdict.
@@ -105,7 +104,7 @@ pub struct DeviceAppraisal {
     pub claimed_class: Option<String>,
     /// The class that its figures are held against: the one asked for, else the claimed, if it has figures.
     pub held_against: Option<HeldAgainst>,
-    /// What is certified.
+    /// Its share of what is certified for the host: in which of the system's GPUs it was is not shown (spec §6.3).
     pub certified: Certified,
     /// What that says of the known classes.
     pub classification: Classification,
@@ -133,31 +132,29 @@ impl From<&Profile> for HeldAgainst {
     }
 }
 
-/// Appraises a finished session at `now_unix_ms`. The same input gives the same appraisal anywhere.
+/// Appraises a finished session at `now_unix_ms` for `judge`, whom [`Policy::judge`] makes. The same input gives the same
+/// appraisal anywhere.
 ///
 /// # Panics
 ///
 /// If the session has no verdict yet.
 #[must_use]
-pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now_unix_ms: u64) -> Appraisal {
+pub fn appraise(
+    subject: &Subject<'_>,
+    policy: &Policy,
+    profiles: &Profiles,
+    judge: &Judge,
+    now_unix_ms: u64,
+) -> Appraisal {
     let Subject {
         evidence,
         session,
         sealed,
     } = subject;
-    let assumptions = policy.assumptions.applied_to(&evidence.assumptions);
-    // The report reads all but the records.
-    let header = Evidence {
-        config: evidence.config,
-        started_unix_ms: evidence.started_unix_ms,
-        assumptions,
-        challenge: None,
-        sealer: evidence.sealer,
-        records: Vec::new(),
-    };
-    let report = Report::new(&header, session, sealed);
+    let outcome = Outcome::new(evidence, session, judge, None);
+    let report = Report::of(evidence, session, sealed, judge, &outcome);
     let mut findings = Findings::new(policy);
-    let devices = devices(session, policy, profiles, &assumptions, evidence.config.mode);
+    let devices = devices(session, policy, profiles, &judge.assumptions, &outcome);
     let certified: Vec<Certified> = devices.iter().map(|device| device.certified).collect();
     let host_indistinguishable_from = match devices.len() {
         0 | 1 => Vec::new(),
@@ -165,6 +162,7 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
     };
     if let Some(hello) = session.hello() {
         findings.check_host(hello);
+        findings.check_coverage(hello, devices.len());
     }
     if !host_indistinguishable_from.is_empty() {
         let detail = format!(
@@ -174,8 +172,9 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
         );
         findings.add(FindingKind::Indistinguishable, None, detail);
     }
-    let mut reasons = session_reasons(subject, policy, now_unix_ms);
+    let mut reasons = session_reasons(subject, policy, &outcome, now_unix_ms);
     reasons.extend(host_reasons(session, policy, &report));
+    reasons.extend(host_fits(&devices, &report, profiles, &policy.shares));
     reasons.extend(acting(&findings.list));
     let own = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
     let verdict = devices.iter().map(|device| device.verdict).fold(own, Tier::and);
@@ -195,7 +194,6 @@ pub fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now
         asked: policy.asked(),
         profiles_blake3: profiles.digest(),
         nonce: nonce(session).map(|nonce| hex(&nonce.0)),
-        limits: policy.limits.clone(),
         host_indistinguishable_from,
         nvidia: Carried::of(subject, None),
         report,

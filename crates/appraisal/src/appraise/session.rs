@@ -1,35 +1,52 @@
 //! What speaks for or against a session and its host as a whole.
 
+use std::collections::BTreeMap;
+
 use protocol::bytes::Nonce;
 use protocol::cbor::Canonical;
 use protocol::frame::MessageType;
 use protocol::message::NonceMessage;
 use protocol::plan::Plan;
 use protocol::record::Event;
-use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
+use verifier::outcome::{NoVerdict, Outcome};
 use verifier::report::Report;
 
-use super::Subject;
+use super::{DeviceAppraisal, Subject};
+use crate::classify::{Figure, Margin, Relation, Shares, needed};
 use crate::policy::Policy;
+use crate::profile::{Profile, Profiles};
 use crate::reason::Reason;
 
 /// A clock of the Verifier's host and one here may differ by this much, s.
 const CLOCK_LEEWAY_S: u64 = 60;
 
 /// What speaks against the session as a whole.
-pub(super) fn session_reasons(subject: &Subject<'_>, policy: &Policy, now_unix_ms: u64) -> Vec<Reason> {
+pub(super) fn session_reasons(
+    subject: &Subject<'_>,
+    policy: &Policy,
+    outcome: &Outcome,
+    now_unix_ms: u64,
+) -> Vec<Reason> {
     let Subject { evidence, session, .. } = subject;
     let mut reasons = Vec::new();
-    match session.verdict().expect("a finished session") {
-        Verdict::Affirmed => {}
-        Verdict::Contraindicated(failure) => reasons.push(Reason::SessionFailed {
-            failure: failure.code().to_owned(),
-            message: failure.to_string(),
+    match outcome {
+        Outcome::Affirmed(_) => {}
+        Outcome::Contraindicated { code, message } => reasons.push(Reason::SessionFailed {
+            failure: (*code).to_owned(),
+            message: message.clone(),
         }),
-        Verdict::CouldNotRun(obstacle) => reasons.push(Reason::CouldNotRun {
-            obstacle: obstacle.code().to_owned(),
-            message: obstacle.to_string(),
+        Outcome::CouldNotRun { code, message } => reasons.push(Reason::CouldNotRun {
+            obstacle: (*code).to_owned(),
+            message: message.clone(),
+        }),
+        Outcome::None(why @ NoVerdict::UnknownVerifier(_)) => {
+            // Whoever made it had the clock: nothing else that it says counts.
+            let message = why.to_string();
+            return vec![Reason::UnknownVerifier { message }];
+        }
+        Outcome::None(why @ NoVerdict::NothingCertified(_)) => reasons.push(Reason::NothingCertified {
+            message: why.to_string(),
         }),
     }
     if evidence.config.mode == Mode::Offline {
@@ -37,10 +54,6 @@ pub(super) fn session_reasons(subject: &Subject<'_>, policy: &Policy, now_unix_m
     }
     let asked = &policy.session;
     if let Some(plan) = session.plan().map(Plan::fields) {
-        let actual = plan.verifier.to_string();
-        if !asked.verifiers.is_empty() && !asked.verifiers.contains(&actual) {
-            reasons.push(Reason::WrongVerifier { actual });
-        }
         if let Some(expected) = asked.audience.as_ref().filter(|expected| **expected != plan.audience) {
             reasons.push(Reason::WrongAudience {
                 expected: expected.clone(),
@@ -95,14 +108,81 @@ pub(super) fn host_reasons(session: &VerifierSession, policy: &Policy, report: &
         reasons.push(Reason::DeviceCount { actual, expected });
     }
     // Where nothing could be certified, that is said already.
-    if let (Some(least), Some(host)) = (policy.host.min_tensor_ops_per_s, &report.host) {
-        let certified = host.tensor_ops_per_s.map(|ops| u64::try_from(ops).unwrap_or(u64::MAX));
-        if certified.unwrap_or(0) < least {
-            let key = "host.min_tensor_ops_per_s".to_owned();
-            reasons.push(Reason::BelowMinimum { key, certified, least });
+    if let Some(host) = &report.host {
+        let asked = &policy.host;
+        for (key, least, claim) in [
+            ("host.min_memory_bytes", asked.min_memory_bytes, &host.memory_bytes),
+            (
+                "host.min_bandwidth_bytes_per_s",
+                asked.min_bandwidth_bytes_per_s,
+                &host.bandwidth_bytes_per_s,
+            ),
+            (
+                "host.min_tensor_ops_per_s",
+                asked.min_tensor_ops_per_s,
+                &host.tensor_ops_per_s,
+            ),
+        ] {
+            let certified = claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
+            if let Some(least) = least.filter(|least| certified.unwrap_or(0) < *least) {
+                let key = key.to_owned();
+                reasons.push(Reason::BelowMinimum { key, certified, least });
+            }
         }
     }
     reasons
+}
+
+/// What is certified for the host held against the classes that its devices claim, all together (spec §6.4): whatever joins
+/// its GPUs, the system has that much.
+pub(super) fn host_fits(
+    devices: &[DeviceAppraisal],
+    report: &Report,
+    profiles: &Profiles,
+    shares: &Shares,
+) -> Option<Reason> {
+    let host = report.host.as_ref()?;
+    let mut counts: BTreeMap<&str, (&Profile, u32)> = BTreeMap::new();
+    for device in devices {
+        let profile = profiles.named(device.claimed_class.as_deref()?)?;
+        counts.entry(&profile.name).or_insert((profile, 0)).1 += 1;
+    }
+    let mut margins = Vec::new();
+    for figure in Figure::ALL {
+        let sum = |of: &dyn Fn(&Profile) -> Option<u64>| {
+            counts.values().try_fold(0_u64, |sum, (profile, count)| {
+                Some(sum + of(profile)? * u64::from(*count))
+            })
+        };
+        let (Some(needed), Some(capacity)) = (
+            sum(&|profile| needed(profile, shares, figure)),
+            sum(&|profile| figure.capacity(profile)),
+        ) else {
+            continue;
+        };
+        let claim = match figure {
+            Figure::Memory => &host.memory_bytes,
+            Figure::Bandwidth => &host.bandwidth_bytes_per_s,
+            Figure::Tensor => &host.tensor_ops_per_s,
+        };
+        let certified = claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
+        margins.push(Margin {
+            figure,
+            certified,
+            needed,
+            capacity,
+            relation: match certified {
+                Some(certified) if certified >= needed => Relation::Fits,
+                _ => Relation::Short,
+            },
+        });
+    }
+    let fits = !margins.is_empty() && margins.iter().all(|margin| margin.relation == Relation::Fits);
+    let classes = counts.iter().map(|(name, (_, count))| format!("{count} x {name}"));
+    fits.then(|| Reason::HostFits {
+        classes: classes.collect::<Vec<_>>().join(" and "),
+        margins,
+    })
 }
 
 /// The nonce of a session, once sent.

@@ -99,18 +99,18 @@ fn reasons(page: &mut String, appraisal: &Appraisal) {
 fn host(page: &mut String, appraisal: &Appraisal) {
     let Some(host) = &appraisal.report.host else { return };
     page.push_str("<h2>Certified for the host</h2><table><tr><th>Figure</th><th>At least</th></tr>");
-    let cell = |value: Option<u128>, print: fn(u128) -> String| value.map_or("no claim".to_owned(), print);
+    let cell = |claim: &Claim<u128>, print: fn(u128) -> String| claim.at_least.map_or("no claim".to_owned(), print);
     for (name, value) in [
+        ("Memory V", cell(&host.memory_bytes, bytes)),
+        ("Bandwidth B", cell(&host.bandwidth_bytes_per_s, bytes_per_s)),
         (
             "Int8 tensor rate T of the whole system",
-            cell(host.tensor_ops_per_s, ops_per_s),
+            cell(&host.tensor_ops_per_s, ops_per_s),
         ),
         (
-            "of that, done locally (T_local)",
-            cell(host.local_tensor_ops_per_s, ops_per_s),
+            "of that, done by its devices (T_local)",
+            cell(&host.local_tensor_ops_per_s, ops_per_s),
         ),
-        ("Memory V", cell(host.memory_bytes, bytes)),
-        ("Bandwidth B", cell(host.bandwidth_bytes_per_s, bytes_per_s)),
     ] {
         let _ = write!(page, "<tr><td>{name}</td><td>{value}</td></tr>");
     }
@@ -143,8 +143,11 @@ fn device_section(page: &mut String, device: &DeviceAppraisal, report: Option<&D
     } else {
         ""
     };
-    let _ = write!(page, "<table><tr><th>Figure</th><th>Certified at least</th>{more}</tr>");
-    let claims = report.and_then(|report| report.certified.as_ref());
+    let _ = write!(
+        page,
+        "<table><tr><th>Its share of the host</th><th>Certified at least</th>{more}</tr>"
+    );
+    let claims = report.and_then(|report| report.share.as_ref());
     let why = |claim: Option<&Claim>| match claim {
         Some(claim) => format!(
             "no claim: {}",
@@ -282,14 +285,33 @@ fn parameters(page: &mut String, appraisal: &Appraisal) {
             format!("{} {} {}", report.verdict, report.reason, report.message),
         ),
         ("Samples recomputed", report.samples_checked.to_string()),
-        ("Error η of a device and claim", format!("2^-{}", report.error_bits)),
         (
-            "Exact int8 rate of the fastest measured GPU (gives G)",
-            ops_per_s(a.best_rate_ops.into()),
+            "Error η of a device and distinct k",
+            format!("2^-{}, {} of them at most", report.error_bits, report.error_terms),
+        ),
+        (
+            "Assumed",
+            format!(
+                "{} of {}{}",
+                a.hardware_table,
+                a.hardware_date,
+                match &a.narrowed_by {
+                    Some(policy) => format!(", narrowed by policy {policy}"),
+                    None => String::new(),
+                }
+            ),
+        ),
+        (
+            "GPUs that make bytes anew for a device (give G)",
+            format!(
+                "{} at {} and 15 % more",
+                a.helper_gpus,
+                ops_per_s(a.best_rate_ops_per_s.into())
+            ),
         ),
         ("W_in, fastest link in", bytes_per_s(a.link_in_bytes_per_s.into())),
         ("W_out, fastest link out", bytes_per_s(a.link_out_bytes_per_s.into())),
-        ("R, what helpers read", bytes_per_s(a.helper_bytes_per_s.into())),
+        ("R, what is read elsewhere", bytes_per_s(a.helper_bytes_per_s.into())),
         ("C, largest on-chip memory", bytes(a.on_chip_bytes.into())),
     ];
     if let Some(plan) = &report.plan {

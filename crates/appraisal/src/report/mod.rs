@@ -182,31 +182,30 @@ fn limits(appraisal: &Appraisal) -> Vec<(String, String)> {
                 .to_owned(),
         ),
         (
-            "Helpers that hold full copies".to_owned(),
+            "Tiles held elsewhere".to_owned(),
             format!(
-                "memory and bandwidth of another such GPU; the bounds assume that helpers read {}",
+                "memory there that is read as fast, the host's own included; the bounds assume {}",
                 rate(a.helper_bytes_per_s)
             ),
         ),
         (
-            "Results brought in over a link".to_owned(),
-            "1 GB/s of link carries 33 Tops of finished results at k = 16384: T is the system's, T_local the device's"
+            "Helpers that hold nothing".to_owned(),
+            format!(
+                "{} GPU{} that make bytes anew for each device are taken off the bounds; more are not",
+                a.helper_gpus,
+                if a.helper_gpus == 1 { "" } else { "s" }
+            ),
+        ),
+        (
+            "Work done elsewhere".to_owned(),
+            "other GPUs with that rate; a tile's digest has eight bytes, so any network carries T: it is the system's, T_local its \
+             devices'"
                 .to_owned(),
         ),
     ];
-    for row in &appraisal.limits.joined {
-        rows.push((
-            format!("{} GPUs joined as one, disjoint parts", row.gpus),
-            format!(
-                "reach up to {} with links of {}",
-                rate(row.bytes_per_s),
-                rate(appraisal.limits.link_bytes_per_s)
-            ),
-        ));
-    }
     rows.push((
         "Two GPUs joined as one, partial copies".to_owned(),
-        "each missing a share u moves at least u² N/2 a direction: at 450 GB/s each needs memory for 0.55 N".to_owned(),
+        "each missing a share u moves at least u² N/2 a direction in each sweep".to_owned(),
     ));
     rows.push((
         "A larger GPU, or its slices, for smaller ones".to_owned(),

@@ -2,11 +2,14 @@
 
 use std::sync::OnceLock;
 
-use appraisal::profile::{Capacity, Kind, Profile, Source, Status};
+use appraisal::policy::Policy;
+use appraisal::profile::{Capacity, Kind, Profile, Profiles, Source, Status};
+use appraisal::{Appraisal, Subject};
 use attester::Telemetry;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::cbor::Label;
 use protocol::verdict::Verdict;
+use verifier::outcome::verifier_of;
 use verifier::{Attestation, Unobserved};
 
 /// A class of a datasheet with these figures, bytes, bytes/s and operations/s, and nothing else known.
@@ -31,6 +34,7 @@ pub(crate) fn class(
             bandwidth_bytes_per_s,
             link_in_bytes_per_s: None,
             link_out_bytes_per_s: None,
+            peer_link_bytes_per_s: None,
             power_w: None,
             on_chip_bytes: None,
             sm_count: None,
@@ -39,6 +43,18 @@ pub(crate) fn class(
         source: Source::default(),
         measured: None,
     }
+}
+
+/// What a policy asks that wants a CPU and is content with any rate: all that a session of [`session`] can show.
+#[allow(dead_code, reason = "not every test binary asks for one")]
+pub(crate) const CPU: &str = "[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
+
+/// The appraisal by the host whose Verifier ran the session, unless the policy lists others.
+#[allow(dead_code, reason = "not every test binary appraises sessions")]
+pub(crate) fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now_unix_ms: u64) -> Appraisal {
+    let own = verifier_of(subject.evidence, subject.session);
+    let judge = policy.judge(&[], own, &subject.evidence.assumptions);
+    appraisal::appraise(subject, policy, profiles, &judge, now_unix_ms)
 }
 
 /// An affirmed session of `devices` CPU devices, run once.

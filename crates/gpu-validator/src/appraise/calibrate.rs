@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use appraisal::Subject;
 use appraisal::calibrate::{Observation, calibrate, observations};
+use appraisal::policy::Policy;
 use appraisal::profile::{Profile, Profiles};
 use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, print_text};
-use protocol::verdict::Verdict;
+use protocol::evidence::Evidence;
+use verifier::outcome::Outcome;
 
-use super::{ProfileOptions, read_verified};
+use super::read_verified;
+use crate::judge::{ProfileOptions, VouchOptions};
 
 /// Options of `gpu-validator calibrate`.
 #[derive(Args)]
@@ -35,6 +38,9 @@ pub(crate) struct CalibrateOptions {
 
     #[command(flatten)]
     profiles: ProfileOptions,
+
+    #[command(flatten)]
+    vouch: VouchOptions,
 
     /// Share of the class's devices that the limits are to hold, 0.5 to 0.9999
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
@@ -76,7 +82,7 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     let mut list = Vec::new();
     let mut seen: BTreeMap<[u8; 32], &Path> = BTreeMap::new();
     for path in &options.evidence {
-        match observe(path, base, &profiles, &options.recompute)? {
+        match observe(path, base, &profiles, options)? {
             Ok((session, found)) => {
                 if let Some(first) = seen.insert(session, path) {
                     bail!(
@@ -113,17 +119,19 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
 /// The nonce of a session and what its devices of the class did; within, why it is refused.
 type Observed = Result<([u8; 32], Vec<Observation>), String>;
 
-fn observe(path: &Path, base: &Profile, profiles: &Profiles, recompute: &RecomputeOptions) -> anyhow::Result<Observed> {
+fn observe(path: &Path, base: &Profile, profiles: &Profiles, options: &CalibrateOptions) -> anyhow::Result<Observed> {
     let name = path.display();
-    let (verified, sealed) = match read_verified(path, recompute, false)? {
+    let judge = |evidence: &Evidence| options.vouch.judge(&Policy::default(), &[], evidence);
+    let (verified, sealed, judge) = match read_verified(path, judge, &options.recompute, false)? {
         Ok(read) => read,
         Err(why) => return Ok(Err(why)),
     };
     let session = &verified.session;
-    match session.verdict().context("a session without a verdict")? {
-        Verdict::Affirmed => {}
-        Verdict::Contraindicated(failure) => return Ok(Err(format!("session {name} failed: {failure}"))),
-        Verdict::CouldNotRun(obstacle) => bail!("session {name} could not run: {obstacle}"),
+    match Outcome::new(&verified.evidence, session, &judge, None) {
+        Outcome::Affirmed(_) => {}
+        Outcome::Contraindicated { message, .. } => return Ok(Err(format!("session {name} failed: {message}"))),
+        Outcome::CouldNotRun { message, .. } => bail!("session {name} could not run: {message}"),
+        Outcome::None(why) => bail!("session {name}: {why}"),
     }
     let hello = session.hello().context("an affirmed session without HELLO")?;
     for offer in &hello.devices {
@@ -136,7 +144,7 @@ fn observe(path: &Path, base: &Profile, profiles: &Profiles, recompute: &Recompu
             base.name
         );
     }
-    let found = observations(&Subject::from((&verified, &sealed[..])));
+    let found = observations(&Subject::from((&verified, &sealed[..])), &judge);
     ensure!(
         !found.is_empty(),
         "session {name} says nothing of rates: it has no clock, or no iteration with k of at least 4096"

@@ -21,7 +21,11 @@ use appraisal::seen::Seen;
 use appraisal::{Appraisal, Subject, appraise};
 use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, SessionProgress, print_bytes};
-use verifier::{Verified, VerifyError, verify};
+use protocol::evidence::Evidence;
+use verifier::outcome::Judge;
+use verifier::{Verified, VerifyError};
+
+use crate::judge::{PolicyOptions, VouchOptions};
 
 /// Longest policy, profile, key set or result that is read, bytes: all are far smaller.
 const MAX_INPUT_BYTES: u64 = 1 << 20;
@@ -29,33 +33,14 @@ const MAX_INPUT_BYTES: u64 = 1 << 20;
 /// Longest registry of devices that is read, bytes: some hundred thousand devices.
 const MAX_SEEN_BYTES: u64 = 64 << 20;
 
-/// Profiles beside the built-in ones.
-#[derive(Args)]
-pub(crate) struct ProfileOptions {
-    /// Profiles of device classes that add to, or stand in for, the built-in ones
-    #[arg(long, value_name = "FOLDER")]
-    profiles: Option<PathBuf>,
-}
-
-impl ProfileOptions {
-    pub(crate) fn read(&self) -> anyhow::Result<Profiles> {
-        let embedded = Profiles::embedded();
-        Ok(match &self.profiles {
-            Some(folder) => embedded.overridden_by(folder)?,
-            None => embedded,
-        })
-    }
-}
-
 /// What evidence is judged by.
 #[derive(Args)]
 struct RuleOptions {
-    /// The policy, TOML [default: the claim in HELLO must be consistent with its class]
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyOptions,
 
     #[command(flatten)]
-    profiles: ProfileOptions,
+    vouch: VouchOptions,
 
     /// Keys of NVIDIA's attestation service, a JWK Set, to check what the evidence carries of it
     #[arg(long, value_name = "FILE")]
@@ -75,16 +60,21 @@ struct RuleOptions {
 }
 
 /// What evidence is judged by.
-struct Rules {
+struct Rules<'a> {
+    vouch: &'a VouchOptions,
     policy: Policy,
     profiles: Profiles,
     nvidia: Option<NvidiaKeys>,
     seen: Option<Seen>,
 }
 
-impl Rules {
-    fn appraise(&self, subject: &Subject<'_>, now_unix_ms: u64) -> Appraisal {
-        let appraisal = appraise(subject, &self.policy, &self.profiles, now_unix_ms);
+impl Rules<'_> {
+    fn judge(&self, evidence: &Evidence) -> anyhow::Result<Judge> {
+        self.vouch.judge(&self.policy, &[], evidence)
+    }
+
+    fn appraise(&self, subject: &Subject<'_>, judge: &Judge, now_unix_ms: u64) -> Appraisal {
+        let appraisal = appraise(subject, &self.policy, &self.profiles, judge, now_unix_ms);
         let appraisal = match &self.nvidia {
             Some(keys) => appraisal.with_nvidia_keys(subject, keys),
             None => appraisal,
@@ -99,16 +89,12 @@ impl Rules {
 impl RuleOptions {
     /// Whether any rule was given.
     fn is_any(&self) -> bool {
-        let is_file = self.policy.is_some() || self.nvidia_jwks.is_some() || self.seen.is_some();
-        is_file || self.profiles.profiles.is_some()
+        let is_file = self.nvidia_jwks.is_some() || self.seen.is_some();
+        is_file || self.policy.is_any() || !self.vouch.named().is_empty()
     }
 
-    fn read(&self) -> anyhow::Result<Rules> {
-        let profiles = self.profiles.read()?;
-        let policy = match &self.policy {
-            Some(file) => Policy::parse(&file.display().to_string(), &read_text(file)?, &profiles)?,
-            None => Policy::default(),
-        };
+    fn read(&self) -> anyhow::Result<Rules<'_>> {
+        let (policy, profiles) = self.policy.read()?;
         let roots =
             |file: &PathBuf| Roots::parse(&read_text(file)?).with_context(|| format!("roots {}", file.display()));
         let nvidia = match &self.nvidia_jwks {
@@ -120,6 +106,7 @@ impl RuleOptions {
         };
         let seen = self.seen.as_deref().map(read_seen).transpose()?;
         Ok(Rules {
+            vouch: &self.vouch,
             policy,
             profiles,
             nvidia,
@@ -169,7 +156,8 @@ impl JudgeOptions {
         let registry = registry
             .map(|path| OutputFile::create(path, "a registry"))
             .transpose()?;
-        let (verified, sealed) = match read_verified(&self.evidence, &self.recompute, output.is_none())? {
+        let judge = |evidence: &Evidence| rules.judge(evidence);
+        let (verified, sealed, judge) = match read_verified(&self.evidence, judge, &self.recompute, output.is_none())? {
             Ok(read) => read,
             Err(refused) => {
                 cli::tell(format_args!("refused: {refused}"));
@@ -177,7 +165,7 @@ impl JudgeOptions {
             }
         };
         let subject = Subject::from((&verified, &sealed[..]));
-        let appraisal = rules.appraise(&subject, now_unix_ms()?);
+        let appraisal = rules.appraise(&subject, &judge, now_unix_ms()?);
         let bytes = form(&appraisal)?;
         match output {
             Some(file) => file.write(&bytes)?,
@@ -211,18 +199,27 @@ impl JudgeOptions {
     }
 }
 
-/// The evidence in a file, its tiles recomputed, with its sealed bytes; within, why it is refused.
+/// Evidence whose tiles were recomputed, its sealed bytes, and who judges it.
+type Checked = (Verified, Vec<u8>, Judge);
+
+/// The evidence in a file, its tiles recomputed, with its sealed bytes and its judge; within, why it is refused.
 fn read_verified(
     path: &Path,
+    judge: impl FnOnce(&Evidence) -> anyhow::Result<Judge>,
     recompute: &RecomputeOptions,
     is_quiet: bool,
-) -> anyhow::Result<Result<(Verified, Vec<u8>), String>> {
+) -> anyhow::Result<Result<Checked, String>> {
     let sealed = crate::evidence::read(path)?;
+    let opened = match verifier::open(&sealed) {
+        Ok(opened) => opened,
+        Err(error) => return Ok(Err(format!("evidence {}: {error}", path.display()))),
+    };
+    let judge = judge(&opened.evidence)?;
     let progress = SessionProgress::new(is_quiet);
-    let verified = verify(&sealed, &recompute.recompute(), &progress);
+    let verified = opened.recompute(&recompute.recompute(), &mut [], &judge, &progress);
     drop(progress);
     match verified {
-        Ok(verified) => Ok(Ok((verified, sealed))),
+        Ok(verified) => Ok(Ok((verified, sealed, judge))),
         Err(VerifyError::Evidence(error)) => Ok(Err(format!("evidence {}: {error}", path.display()))),
         Err(error) => Err(error.into()),
     }
@@ -265,7 +262,7 @@ fn read_limited(file: &Path, limit_bytes: u64) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The text of a file of at most [`MAX_INPUT_BYTES`].
-fn read_text(file: &Path) -> anyhow::Result<String> {
+pub(crate) fn read_text(file: &Path) -> anyhow::Result<String> {
     read_limited_text(file, MAX_INPUT_BYTES)
 }
 

@@ -5,18 +5,20 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use appraisal::classify::Figure;
-use appraisal::expected::{is_showable, own_assumptions};
+use appraisal::expected::is_showable;
 use appraisal::policy::Policy;
 use appraisal::profile::{Kind, Profile};
 use clap::Subcommand;
 use cli::{Exit, print_json, print_text};
 use serde_json::json;
-use verifier::preset::default_assumptions;
+use verifier::hardware::ON_SALE;
+use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 
-use super::{ProfileOptions, read_text};
+use super::read_text;
+use crate::judge::ProfileOptions;
 
-/// Error bits of the standard session, and its samples: what the comment on a class's policy is computed with.
-const STANDARD: (u32, u32) = (20, 1_024);
+/// The standard session's samples: what the comment on a class's policy is computed with.
+const STANDARD_SAMPLES: u32 = 1_280;
 
 /// What can be done with policies.
 #[derive(Subcommand)]
@@ -48,7 +50,7 @@ pub(crate) enum PolicyCommand {
         gpu-validator policy default > policy.toml\n  \
         gpu-validator policy default --class a100-80 > policy.toml")]
     Default {
-        /// Ask for this class, and assume its own links and on-chip memory
+        /// Ask for this class, and assume its own links
         #[arg(long, value_name = "NAME")]
         class: Option<String>,
 
@@ -101,21 +103,17 @@ struct ClassPolicy<'a>(&'a Profile);
 impl fmt::Display for ClassPolicy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let profile = self.0;
-        let default = default_assumptions(STANDARD.0);
-        let policy = Policy::for_class(profile, &default);
-        let assumptions = own_assumptions(profile, &default).applied_to(&default);
+        let policy = Policy::for_class(profile);
+        let assumptions = policy.assumptions.applied_to(&default_assumptions(DEFAULT_ERROR_BITS));
         let mut taken = format!(
-            "# The figures of {}. Taken for granted is that nothing in the host has faster links or more\n\
-             # on-chip memory than such a device, and that no GPU that helps from elsewhere is faster than the rate assumed.\n\
-             # A host with faster slots, or one that nobody looked at, can break this: the bounds then promise too much.\n",
-            profile.title
+            "# The links of {}. Taken for granted is that nothing in the host has faster ones.\n\
+             # A host with faster slots, or one that nobody looked at, can break this: the bounds then promise too much.\n\
+             # All else is the fastest hardware on sale: {}, {}.\n",
+            profile.title, ON_SALE.name, ON_SALE.date
         );
-        if policy.assumptions.on_chip_bytes.is_none() {
-            taken += "# How much on-chip memory it has is not known: the evidence's assumption stays.\n";
-        }
         let unshown: Vec<&str> = Figure::ALL
             .into_iter()
-            .filter(|figure| !is_showable(profile, *figure, &policy.shares, &assumptions, STANDARD.1))
+            .filter(|figure| !is_showable(profile, *figure, &policy.shares, &assumptions, STANDARD_SAMPLES))
             .map(Figure::name)
             .collect();
         let _ = match unshown.is_empty() {
@@ -123,7 +121,7 @@ impl fmt::Display for ClassPolicy<'_> {
             false => writeln!(
                 taken,
                 "# Even so no such device can be certified for enough {}: an honest one is not-tested.\n\
-                 # Only slower links, where the host is known to have no faster ones, or a slower best rate change that.",
+                 # Only slower links, where the host is known to have no faster ones, change that.",
                 unshown.join(" and ")
             ),
         };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use appraisal::policy::Policy;
 use appraisal::profile::Profile;
 use clap::Args;
 use cli::{Exit, OutputFile, parse_bytes, print_json, print_text};
@@ -16,8 +17,9 @@ use verifier::calibrate::calibrate;
 use verifier::cost::{DeviceFigures, LOCAL_INNER_DIM, Proposal, Row, VerifierFigures, Wanted, propose};
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
+use verifier::report::bytes_per_s;
 
-use crate::appraise::ProfileOptions;
+use crate::judge::ProfileOptions;
 
 /// How long a tile's time is measured at each of two k.
 const CALIBRATION: Duration = Duration::from_millis(300);
@@ -116,20 +118,21 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
         }
         None => Wanted::TimeBudget(options.time_budget.unwrap_or(Duration::from_secs(2)).as_secs_f64()),
     };
-    let mut assumptions = default_assumptions(options.error_bits);
-    let assumed = assumptions.best_rate_ops;
+    // The links of the class's hosts, as its policy narrows them.
+    let narrowed = Policy::for_class(class).assumptions;
+    let mut assumptions = narrowed.applied_to(&default_assumptions(options.error_bits));
     // No bound holds that takes the device itself for slower than it is.
-    assumptions.best_rate_ops = assumed.max(device.fill_ops as u64);
-    if assumptions.best_rate_ops > assumed {
-        cli::tell(format_args!(
-            "planned with a best rate of {:.0} Tops; sessions assume {:.0}, which a policy must raise (best_rate_ops_per_s)",
-            assumptions.best_rate_ops as f64 / 1e12,
-            assumed as f64 / 1e12
-        ));
-    }
+    assumptions.best_rate_ops = assumptions.best_rate_ops.max(device.fill_ops as u64);
+    cli::tell(format_args!(
+        "planned with links of {} in and {} out, the class's: judge by --policy {}",
+        bytes_per_s(assumptions.link_in_bytes.into()),
+        bytes_per_s(assumptions.link_out_bytes.into()),
+        class.name
+    ));
     let proposal = propose(&device, options.devices, &verifier, &assumptions, wanted);
     if let Some(file) = svg {
-        let title = format!("{}, error 2^-{}, links of 64 GB/s", options.class, options.error_bits);
+        let links = bytes_per_s(assumptions.link_in_bytes.into());
+        let title = format!("{}, error 2^-{}, links of {links}", options.class, options.error_bits);
         file.write(plot::svg(&proposal, &title).as_bytes())?;
     }
     if options.json {

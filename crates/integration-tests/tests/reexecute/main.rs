@@ -19,6 +19,7 @@ use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, 
 use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::verdict::Verdict;
 use protocol::verifier::VerifierSession;
+use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, ReexecuteError, check_memory, jobs, reexecute, tiles_left};
 use verifier::report::Report;
@@ -131,7 +132,13 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
             lie: None,
         });
         let (attestation, _) = run(attester(devices), &settings, &Unobserved);
-        let verified = verify(&attestation.sealed, &Recompute::default(), &Unobserved).expect("evidence");
+        let verified = verify(
+            &attestation.sealed,
+            &Recompute::default(),
+            &Judge::of_nobody(),
+            &Unobserved,
+        )
+        .expect("evidence");
         (verified.session.verdict() == Some(&Verdict::Affirmed)).then_some((attestation.sealed, verified))
     });
     let (sealed, verified) = missed.expect("four sessions in a row sampled one leaf of 336");
@@ -149,9 +156,14 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
     assert_ne!(mismatch.expected, mismatch.actual);
 
     // What the samples affirmed is affirmed no more.
-    let affirmed = Report::new(&verified.evidence, session, &sealed);
-    assert_eq!((affirmed.verdict, affirmed.samples_checked > 0), ("affirmed", true));
-    let report = Report::contradicted(&verified.evidence, session, &sealed, &mismatch);
+    let judge = Judge {
+        trusted: vec![verified.evidence.sealer],
+        ..Judge::of_nobody()
+    };
+    // Two samples certify nothing; the session's own verdict is an affirmation.
+    let missed = Report::new(&verified.evidence, session, &sealed, &judge);
+    assert_eq!((missed.verdict, missed.reason), ("none", "nothing-certified"));
+    let report = Report::contradicted(&verified.evidence, session, &sealed, &judge, &mismatch);
     assert_eq!((report.verdict, report.reason), ("contraindicated", "full-mismatch"));
     assert_eq!(report.message, mismatch.to_string());
     assert!(report.host.is_none() && report.samples_checked == 0);
@@ -159,7 +171,7 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
         report
             .devices
             .iter()
-            .all(|device| device.certified.is_none() && device.measured.is_empty())
+            .all(|device| device.share.is_none() && device.measured.is_empty())
     );
 }
 

@@ -24,6 +24,7 @@ pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const NONCE: [u8; 32] = [0x4E; 32];
 const ASSUMPTIONS: Assumptions = Assumptions {
     best_rate_ops: 1_360_000_000_000_000,
+    helper_gpus: 1,
     link_in_bytes: 64_000_000_000,
     link_out_bytes: 64_000_000_000,
     helper_bytes: 0,

@@ -121,6 +121,7 @@ fn a_fill_that_does_not_come_is_late() {
         request,
         hello_deadline: Duration::from_secs(60),
         assumptions: cast::assumptions(),
+        narrowed_by: None,
         recompute: cast::recompute(),
         key: cast::verifier_key(),
     };

@@ -12,6 +12,7 @@ use protocol::verifier::{Inconsistent, VerifierSession};
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered, Turn};
 use testkit::rehearsal::Rehearsal;
+use verifier::outcome::Judge;
 use verifier::{Unobserved, verify};
 
 thread_local! {
@@ -43,7 +44,8 @@ pub(crate) fn play(mut peer: impl Peer) -> Verdict {
 pub(crate) fn judge(rehearsal: &Rehearsal, peer: &mut dyn Peer) -> Verdict {
     let rehearsed = rehearsal.run(peer);
     let sealed = rehearsed.sealed();
-    let verified = verify(&sealed, &cast::recompute(), &Unobserved).expect("evidence of a session");
+    let verified =
+        verify(&sealed, &cast::recompute(), &Judge::of_nobody(), &Unobserved).expect("evidence of a session");
     assert_eq!(
         verified.session.verdict(),
         Some(rehearsed.verdict()),

@@ -14,6 +14,7 @@ use testkit::adversary::Adversary;
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered, Turn};
 use testkit::wire::attest_peer;
+use verifier::outcome::Judge;
 use verifier::{Observer, Settings, Unobserved, verify};
 
 use crate::attacks;
@@ -33,6 +34,7 @@ fn settings(limit_ms: u64) -> Settings {
     Settings {
         request,
         assumptions: cast::assumptions(),
+        narrowed_by: None,
         hello_deadline: Duration::from_millis(limit_ms),
         recompute: cast::recompute(),
         key: cast::verifier_key(),
@@ -42,7 +44,13 @@ fn settings(limit_ms: u64) -> Settings {
 /// The real Verifier's verdict; the evidence must say the same.
 fn attest(peer: impl Peer + Send + 'static, limit_ms: u64) -> Verdict {
     let attestation = attest_peer(peer, &settings(limit_ms), &Unobserved);
-    let verified = verify(&attestation.sealed, &cast::recompute(), &Unobserved).expect("evidence of a session");
+    let verified = verify(
+        &attestation.sealed,
+        &cast::recompute(),
+        &Judge::of_nobody(),
+        &Unobserved,
+    )
+    .expect("evidence of a session");
     assert_eq!(
         verified.session.verdict(),
         attestation.session.verdict(),

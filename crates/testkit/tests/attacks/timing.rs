@@ -2,7 +2,7 @@
 
 use protocol::bounds::Assumptions;
 use protocol::cbor::Label;
-use protocol::claims::Claims;
+use protocol::claims::{Claims, measured, system_bounds};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::Hello;
 use protocol::verdict::{Failure, Obstacle, Phase, Verdict};
@@ -143,14 +143,15 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
     }
     let request = cast::request(&[(4_096, 300)], 1_000);
     let plan = request.plan(&cast::hello(&[2, 2])).expect("a plan");
-    let claims = Claims::new(&plan, &in_turn, &cast::assumptions());
+    let measured = measured(&plan, &in_turn, |_, _| u32::MAX);
+    let (host, shares) = system_bounds(&measured, &cast::assumptions());
     let operations = 2 * 4_096 * 2 * 65_536;
-    for device in &claims.devices {
-        let bound = device.best.tensor_ops.expect("enough samples").value;
-        assert!(bound <= operations * 5, "device {}: {bound} op/s", device.device);
+    for share in &shares {
+        let bound = share.tensor_ops.expect("enough samples").value;
+        assert!(bound <= operations * 5, "{bound} op/s");
     }
     // Both together did what one GPU did in 200 ms.
-    let host = claims.host.tensor_ops.expect("enough samples");
+    let host = host.tensor_ops.expect("enough samples").value;
     assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
 }
 
@@ -164,8 +165,6 @@ fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> C
     let peer = HonestPeer::new(hello, |_| cast::engine());
     let mut peer = delayed(peer, |_, device| 50_000_000 * matrices[device]);
     let rehearsed = Rehearsal::new(request).run(&mut peer);
-    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
-    let plan = rehearsed.session.plan().expect("a plan").clone();
     // Links and making anew are slow beside what this GPU does in its time, so that all four claims are made.
     let assumptions = Assumptions {
         best_rate_ops: 700_000_000,
@@ -174,7 +173,7 @@ fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> C
         on_chip_bytes: 0,
         ..cast::assumptions()
     };
-    Claims::new(&plan, rehearsed.session.windows(), &assumptions)
+    rehearsed.session.claims(&assumptions).expect("an affirmed session")
 }
 
 fn figures(claims: &Claims) -> [u128; 4] {
@@ -185,7 +184,7 @@ fn figures(claims: &Claims) -> [u128; 4] {
         host.tensor_ops,
         host.local_tensor_ops,
     ];
-    claimed.map(|claim| claim.expect("a claim to compare"))
+    claimed.map(|claim| claim.expect("a claim to compare").value)
 }
 
 #[test]

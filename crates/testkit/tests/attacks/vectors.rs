@@ -9,6 +9,7 @@ use protocol::bytes::{hex, unhex};
 use protocol::evidence::Evidence;
 use serde_json::{Value, json};
 use testkit::cast;
+use verifier::outcome::Judge;
 use verifier::{Unobserved, verify};
 
 use crate::REHEARSED;
@@ -86,7 +87,8 @@ fn the_files_are_what_is_played_here() {
 
     for (name, file) in there {
         let sealed = unhex(file["hex"].as_str().expect("text")).expect("hexadecimal");
-        let verified = verify(&sealed, &cast::recompute(), &Unobserved).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let verified = verify(&sealed, &cast::recompute(), &Judge::of_nobody(), &Unobserved)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         let verdict = verified.session.verdict().expect("a verdict");
         assert_eq!(file["reason"], verdict.code(), "{name}");
         assert_eq!(file["status"], verdict.status(), "{name}");

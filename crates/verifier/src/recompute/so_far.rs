@@ -74,18 +74,15 @@ impl SoFar {
         }
     }
 
-    /// What the session certifies if nothing beyond [`GroupSoFar::first_agreeing`] is known: f* is that of so many
-    /// samples (spec §6). `None` before there are windows, or without a clock.
+    /// What the session certifies if nothing beyond [`GroupSoFar::first_agreeing`] is known: f is that of so many samples
+    /// (spec §6). `None` without a clock.
     #[must_use]
     pub fn claims(&self, session: &VerifierSession, assumptions: &Assumptions) -> Option<Claims> {
-        let plan = session.plan()?;
-        let is_online = session.config().mode == protocol::verifier::Mode::Online;
-        (is_online && session.windows().len() == plan.iterations().len()).then(|| {
-            Claims::of_samples(plan, session.windows(), assumptions, |device, inner_dim| {
-                self.position(device, inner_dim)
-                    .map_or(0, |at| self.groups[at].first_agreeing as u32)
-            })
-        })
+        let agreeing = |device, inner_dim| {
+            let at = self.position(device, inner_dim);
+            at.map_or(0, |at| self.groups[at].first_agreeing as u32)
+        };
+        session.claims_so_far(assumptions, agreeing).ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a reader must know to read the figures of a result (spec §6, §7).
 
 use protocol::bounds::{Assumptions, OFFLINE_ERROR_BITS};
+use protocol::claims::Claims;
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
 use protocol::plan::Plan;
 use protocol::verifier::VerifierSession;
@@ -10,6 +11,7 @@ pub(super) fn of(
     session: &VerifierSession,
     is_online: bool,
     is_affirmed: bool,
+    claims: Option<&Claims>,
     assumptions: &Assumptions,
 ) -> Vec<String> {
     let mut notes = Vec::new();
@@ -17,13 +19,15 @@ pub(super) fn of(
         return notes;
     }
     if is_online {
-        let devices = session.plan().map_or(1, |plan| plan.devices().len());
-        let bits = assumptions.error_bits;
-        let mut note = format!("each claim of a device is false with probability at most 2^-{bits}");
-        if devices > 1 {
-            note += &format!("; of the host's {devices} devices together at most {devices} x 2^-{bits}");
-        }
-        notes.push(note);
+        let (bits, terms) = (assumptions.error_bits, claims.map_or(0, Claims::sampled_groups));
+        notes.push(format!(
+            "all claims together are false with probability at most {terms} x 2^-{bits}: once for each device and distinct k"
+        ));
+        notes.push(
+            "T counts exact small-integer multiply-adds, on whatever unit, done somewhere in the system; T_local those of its \
+             devices"
+                .to_owned(),
+        );
     } else {
         if let Some(plan) = session.plan() {
             notes.extend(plan.groups().into_iter().map(|inner_dim| offline(plan, inner_dim)));
@@ -37,8 +41,16 @@ pub(super) fn of(
         "models, names and memory sizes are what the Attester says of itself; only certified figures are evidence"
             .to_owned(),
     );
-    notes.push("not excluded: a relay to equal GPUs elsewhere, helpers that hold full copies (assumed to read 0 bytes/s unless stated)".to_owned());
-    notes.push("not excluded: GPUs joined by a fast link as one, a larger GPU in place of smaller ones".to_owned());
+    notes.push(
+        "not excluded: a relay to equal GPUs elsewhere; whatever else holds tiles and answers for them, the host's own CPU \
+         among it, beyond the rate that is assumed"
+            .to_owned(),
+    );
+    notes.push(
+        "not excluded: other GPUs behind the session, joined to its own, with their memory and links; a larger GPU in place of \
+         smaller ones"
+            .to_owned(),
+    );
     notes.push(
         "not excluded: the same GPUs in another session under another identity, unless all are challenged at once, phase by phase"
             .to_owned(),

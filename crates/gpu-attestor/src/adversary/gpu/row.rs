@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine_cuda::attack::{Attack, INNER_DIM, Outcome, Played};
 use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Identity};
-use protocol::claims::{Claims, HostBounds};
+use protocol::claims::{Bound, HostBounds, measured, system_bounds};
 use protocol::engine::EngineError;
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 use protocol::verifier::Windows;
@@ -69,6 +69,7 @@ impl Figures {
             _ => HostBounds::default(),
         };
         let figure = |truth, certified| Figure { truth, certified };
+        let value = |bound: Option<Bound<u128>>| bound.map(|bound| bound.value);
         Figures {
             dataset_bytes: played.assignments.iter().map(|a| a.dataset_bytes()).sum(),
             ordinals: played.assignments.len(),
@@ -78,9 +79,9 @@ impl Figures {
             sweep_ns: nanoseconds(played.attack.sweep),
             same_roots: played.same_roots,
             caught,
-            memory_bytes: figure(played.truth.held_bytes as f64, certified.memory_bytes),
-            bandwidth_bytes: figure(played.truth.read_bytes_per_s, certified.bandwidth_bytes),
-            tensor_ops: figure(played.truth.ops_per_s, certified.tensor_ops),
+            memory_bytes: figure(played.truth.held_bytes as f64, value(certified.memory_bytes)),
+            bandwidth_bytes: figure(played.truth.read_bytes_per_s, value(certified.bandwidth_bytes)),
+            tensor_ops: figure(played.truth.ops_per_s, value(certified.tensor_ops)),
         }
     }
 
@@ -140,7 +141,8 @@ fn certified(played: &Played, assumptions: &Assumptions) -> Option<HostBounds> {
         sweep_ns: nanoseconds(played.attack.sweep * played.sweeps),
         ..Windows::default()
     };
-    Some(Claims::new(&plan, &[windows], assumptions).host)
+    let measured = measured(&plan, &[windows], |_, _| u32::MAX);
+    Some(system_bounds(&measured, assumptions).0)
 }
 
 impl Row {

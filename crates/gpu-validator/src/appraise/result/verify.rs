@@ -107,12 +107,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
     let audit = match &options.evidence {
         None => None,
-        Some(path) => match read_verified(path, &options.recompute, options.json)? {
+        Some(path) => match read_verified(path, |evidence| rules.judge(evidence), &options.recompute, options.json)? {
             Err(why) => return refuse(why),
-            Ok((verified, sealed)) => {
+            Ok((verified, sealed, judge)) => {
                 let subject = Subject::from((&verified, &sealed[..]));
                 // As of when the result was issued.
-                let appraisal = rules.appraise(&subject, result.iat.saturating_mul(1000));
+                let appraisal = rules.appraise(&subject, &judge, result.iat.saturating_mul(1000));
                 Some(Audit::new(&result, &appraisal))
             }
         },

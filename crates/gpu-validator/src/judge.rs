@@ -1,0 +1,111 @@
+//! Who judges evidence and by what: the Verifiers that count, the policy, the classes. One rule for every command (spec §10.2).
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use appraisal::policy::Policy;
+use appraisal::profile::{Kind, Profiles};
+use clap::Args;
+use cli::known_verifier;
+use protocol::bytes::{Identity, unhex};
+use protocol::evidence::Evidence;
+use verifier::outcome::Judge;
+
+use crate::appraise::read_text;
+
+/// Whose evidence counts.
+#[derive(Args)]
+pub(crate) struct VouchOptions {
+    /// Verifiers whose evidence counts (public keys, hex; may be repeated) [default: those of the policy, else this host's own]
+    #[arg(long, value_name = "KEY", value_parser = parse_identity)]
+    verifier: Vec<Identity>,
+}
+
+pub(crate) fn parse_identity(text: &str) -> Result<Identity, String> {
+    let key = unhex(text).and_then(|bytes| bytes.try_into().ok());
+    key.map(Identity)
+        .ok_or_else(|| "no public key; expected 64 hexadecimal digits".to_owned())
+}
+
+impl VouchOptions {
+    /// The judge of this evidence under `policy`; `others` are Verifiers that were named in another way.
+    pub(crate) fn judge(&self, policy: &Policy, others: &[Identity], evidence: &Evidence) -> anyhow::Result<Judge> {
+        let named: Vec<Identity> = self.verifier.iter().chain(others).copied().collect();
+        // A key that cannot be read matters only where it decides.
+        let own = match named.is_empty() && policy.session.verifiers.is_empty() {
+            true => known_verifier()?,
+            false => None,
+        };
+        Ok(policy.judge(&named, own, &evidence.assumptions))
+    }
+
+    /// The Verifiers that were named.
+    pub(crate) fn named(&self) -> &[Identity] {
+        &self.verifier
+    }
+}
+
+/// Profiles beside the built-in ones.
+#[derive(Args)]
+pub(crate) struct ProfileOptions {
+    /// Profiles of device classes that add to, or stand in for, the built-in ones
+    #[arg(long, value_name = "FOLDER")]
+    profiles: Option<PathBuf>,
+}
+
+impl ProfileOptions {
+    pub(crate) fn read(&self) -> anyhow::Result<Profiles> {
+        let embedded = Profiles::embedded();
+        Ok(match &self.profiles {
+            Some(folder) => embedded.overridden_by(folder)?,
+            None => embedded,
+        })
+    }
+
+    pub(crate) fn is_any(&self) -> bool {
+        self.profiles.is_some()
+    }
+}
+
+/// The policy that evidence is judged by.
+#[derive(Args)]
+pub(crate) struct PolicyOptions {
+    /// The policy: a file in TOML, or a class, say h200, for what `policy default --class` prints [default: the worst hardware
+    /// on sale is assumed; the claim in HELLO must be consistent with its class]
+    #[arg(long, value_name = "FILE|CLASS")]
+    policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    profiles: ProfileOptions,
+}
+
+impl PolicyOptions {
+    /// Whether any was given.
+    pub(crate) fn is_any(&self) -> bool {
+        self.policy.is_some() || self.profiles.is_any()
+    }
+
+    pub(crate) fn read(&self) -> anyhow::Result<(Policy, Profiles)> {
+        let profiles = self.profiles.read()?;
+        let Some(path) = &self.policy else {
+            return Ok((Policy::default(), profiles));
+        };
+        let name = path.to_str().filter(|_| !path.exists());
+        let class = name.and_then(|name| profiles.named(name));
+        let policy = match class {
+            Some(profile) if profile.kind == Kind::Gpu => Policy::for_class(profile),
+            Some(profile) => anyhow::bail!(
+                "class {} has no figures to be held against: write a policy",
+                profile.name
+            ),
+            None => {
+                let text = read_text(path).with_context(|| match name {
+                    Some(name) => format!("policy {name:?} is no file, and no class that is known"),
+                    None => format!("policy {}", path.display()),
+                })?;
+                Policy::parse(&path.display().to_string(), &text, &profiles)?
+            }
+        };
+        Ok((policy, profiles))
+    }
+}

@@ -1,0 +1,199 @@
+//! What evidence comes to for whoever judges it: the session's verdict, if somebody vouches for it and it certifies anything.
+//!
+//! Everything that prints, signs or exits with a verdict asks here, so that no command says more than another (spec §10.2).
+
+use protocol::bounds::Assumptions;
+use protocol::bytes::Identity;
+use protocol::claims::Claims;
+use protocol::evidence::Evidence;
+use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::verdict::Verdict;
+use protocol::verifier::{Mode, VerifierSession};
+
+use crate::preset::{DEFAULT_ERROR_BITS, default_assumptions};
+use crate::reexecute::RootMismatch;
+
+/// Who judges, and what they take for granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judge {
+    /// Verifiers whose clock and randomness count. Evidence of any other could have been made by the host itself, at leisure
+    /// (the test `evidence_by_a_verifier_of_the_hosts_own`).
+    pub trusted: Vec<Identity>,
+    /// What claims take for granted; the evidence's own word counts only where it is more cautious, which is the caller's to
+    /// have seen to.
+    pub assumptions: Assumptions,
+    /// The policy that narrows the hardware table, if one does.
+    pub narrowed_by: Option<String>,
+}
+
+/// What evidence comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every check passed and something follows from it: claims online, work done offline.
+    Affirmed(Option<Claims>),
+    /// A check failed.
+    Contraindicated {
+        /// The reason's code.
+        code: &'static str,
+        /// The reason for people.
+        message: String,
+    },
+    /// There is nothing to say: it could not run.
+    CouldNotRun {
+        /// The reason's code.
+        code: &'static str,
+        /// The reason for people.
+        message: String,
+    },
+    /// There is nothing to say: nobody vouches for it, or nothing follows from it.
+    None(NoVerdict),
+}
+
+/// Why a session whose checks passed has no verdict.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoVerdict {
+    /// Nobody named the Verifier.
+    #[error(
+        "the evidence is of Verifier {}, which is neither this host's own nor named: whoever made it had the clock. Name a \
+         Verifier that you trust with --verifier KEY, or in the policy's session.verifiers",
+        .0.map_or("unknown".to_owned(), |key| key.to_string())
+    )]
+    UnknownVerifier(Option<Identity>),
+    /// Every check passed, and no claim follows.
+    #[error("every check passed and nothing is certified: {0}")]
+    NothingCertified(&'static str),
+}
+
+impl NoVerdict {
+    /// The reason's code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            NoVerdict::UnknownVerifier(_) => "unknown-verifier",
+            NoVerdict::NothingCertified(_) => "nothing-certified",
+        }
+    }
+}
+
+impl Judge {
+    /// Who trusts no Verifier: evidence is checked from end to end, and none is affirmed.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Judge {
+            trusted: Vec::new(),
+            assumptions: default_assumptions(DEFAULT_ERROR_BITS),
+            narrowed_by: None,
+        }
+    }
+
+    /// Whether the evidence's Verifier is one that counts.
+    #[must_use]
+    pub fn trusts(&self, evidence: &Evidence, session: &VerifierSession) -> bool {
+        verifier_of(evidence, session).is_some_and(|key| self.trusted.contains(&key))
+    }
+}
+
+impl Outcome {
+    /// What a finished session comes to; `mismatch` is what doing all of its work again found.
+    ///
+    /// # Panics
+    ///
+    /// If the session has no verdict yet.
+    #[must_use]
+    pub fn new(evidence: &Evidence, session: &VerifierSession, judge: &Judge, mismatch: Option<&RootMismatch>) -> Self {
+        if !judge.trusts(evidence, session) {
+            return Outcome::None(NoVerdict::UnknownVerifier(verifier_of(evidence, session)));
+        }
+        match (session.verdict().expect("a finished session"), mismatch) {
+            (Verdict::Affirmed, Some(mismatch)) => Outcome::Contraindicated {
+                code: "full-mismatch",
+                message: mismatch.to_string(),
+            },
+            (Verdict::Affirmed, None) => Outcome::of_affirmed(session, &judge.assumptions),
+            (verdict @ Verdict::Contraindicated(_), _) => Outcome::Contraindicated {
+                code: verdict.code(),
+                message: verdict.message(),
+            },
+            (verdict @ Verdict::CouldNotRun(_), _) => Outcome::CouldNotRun {
+                code: verdict.code(),
+                message: verdict.message(),
+            },
+        }
+    }
+
+    fn of_affirmed(session: &VerifierSession, assumptions: &Assumptions) -> Self {
+        let nothing = |why| Outcome::None(NoVerdict::NothingCertified(why));
+        if session.config().mode == Mode::Offline {
+            return match most_samples(session) >= MIN_SAMPLES_FOR_CLAIM {
+                true => Outcome::Affirmed(None),
+                false => nothing("fewer than 256 samples of every device and k"),
+            };
+        }
+        match session.claims(assumptions) {
+            Ok(claims) if !claims.host.is_empty() => Outcome::Affirmed(Some(claims)),
+            _ if most_samples(session) < MIN_SAMPLES_FOR_CLAIM => {
+                nothing("fewer than 256 samples of every device and k")
+            }
+            _ => nothing("what is assumed of links, helpers and on-chip memory explains all that was measured"),
+        }
+    }
+
+    /// affirmed, contraindicated, could not run or none.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Affirmed(_) => "affirmed",
+            Outcome::Contraindicated { .. } => "contraindicated",
+            Outcome::CouldNotRun { .. } => "could not run",
+            Outcome::None(_) => "none",
+        }
+    }
+
+    /// The reason's code; empty when affirmed.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Outcome::Affirmed(_) => "",
+            Outcome::Contraindicated { code, .. } | Outcome::CouldNotRun { code, .. } => code,
+            Outcome::None(why) => why.code(),
+        }
+    }
+
+    /// The reason for people; empty when affirmed.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Outcome::Affirmed(_) => String::new(),
+            Outcome::Contraindicated { message, .. } | Outcome::CouldNotRun { message, .. } => message.clone(),
+            Outcome::None(why) => why.to_string(),
+        }
+    }
+
+    /// What is certified.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        match self {
+            Outcome::Affirmed(claims) => claims.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The Verifier that vouches: who sealed what it saw online; offline who signed the challenge. A session that ended before
+/// PLAN has one too.
+#[must_use]
+pub fn verifier_of(evidence: &Evidence, session: &VerifierSession) -> Option<Identity> {
+    match (evidence.config.mode, &evidence.challenge) {
+        (Mode::Online, _) => Some(session.verifier().copied().unwrap_or(evidence.sealer)),
+        (Mode::Offline, Some(challenge)) => Some(challenge.plan.fields().verifier),
+        (Mode::Offline, None) => None,
+    }
+}
+
+/// Effective samples of the device and group that has the most.
+fn most_samples(session: &VerifierSession) -> u32 {
+    let Some(plan) = session.plan() else { return 0 };
+    let groups = plan.groups();
+    let of_device = |device| groups.iter().map(move |k| plan.effective_samples(device, *k));
+    plan.devices().iter().flat_map(of_device).max().unwrap_or(0)
+}
