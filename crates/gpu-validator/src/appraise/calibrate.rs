@@ -8,7 +8,7 @@ use appraisal::Subject;
 use appraisal::calibrate::{Observation, calibrate, observations};
 use appraisal::profile::{Profile, Profiles};
 use clap::Args;
-use cli::{Exit, OutputFile, RecomputeOptions, print_text};
+use cli::{Exit, OutputFile, RecomputeOptions, print_bytes};
 use protocol::verdict::Verdict;
 
 use super::{ProfileOptions, read_verified};
@@ -99,7 +99,8 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     Profile::parse(&format!("{}.toml", profile.name), &text).context("the calibrated profile contradicts itself")?;
     match output {
         Some(file) => file.write(text.as_bytes())?,
-        None => print_text(&text)?,
+        // A profile is read back: byte for byte.
+        None => print_bytes(text.as_bytes())?,
     }
     if let (Some(measured), Some(note)) = (&profile.measured, &profile.source.note) {
         cli::tell(format_args!(
