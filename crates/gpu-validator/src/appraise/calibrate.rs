@@ -11,7 +11,11 @@ use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, print_bytes};
 use protocol::verdict::Verdict;
 
+use verifier::recompute::Recompute;
+
 use super::{ProfileOptions, read_verified};
+use crate::evidence::BudgetOptions;
+use crate::refusal::{Form, Refusal};
 
 /// Options of `gpu-validator calibrate`.
 #[derive(Args)]
@@ -19,7 +23,7 @@ use super::{ProfileOptions, read_verified};
     after_help = "The sessions are verified first. Each must be affirmed, be of a device that you know is what it says, and \
     be a standard session with the device otherwise idle. The profile's other figures stay; for a class of your own, write \
     its datasheet's into FOLDER/NAME.toml first and name the folder with --profiles.\n\n\
-    Exit codes: 0 done, 1 a session's evidence is refused or contraindicated, 2 anything else; nothing is written then.\n\n\
+    Exit codes: 0 done, 1 a session is contraindicated or its evidence refused, 2 anything else; nothing is written then.\n\n\
     Examples:\n  \
     gpu-validator calibrate --class h200 h200/*.cbor -o profiles/h200.toml\n  \
     gpu-validator calibrate --class x1 --profiles profiles sessions/*.cbor --content 0.99"
@@ -50,6 +54,9 @@ pub(crate) struct CalibrateOptions {
 
     #[command(flatten)]
     recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    budget: BudgetOptions,
 }
 
 pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
@@ -73,10 +80,11 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     }
     let create = |path: &PathBuf| OutputFile::create(path, "a profile");
     let output = options.output.as_ref().map(create).transpose()?;
+    let recompute = options.budget.recompute(&options.recompute);
     let mut list = Vec::new();
     let mut seen: BTreeMap<[u8; 32], &Path> = BTreeMap::new();
     for path in &options.evidence {
-        match observe(path, base, &profiles, &options.recompute)? {
+        match observe(path, base, &profiles, &recompute)? {
             Ok((session, found)) => {
                 if let Some(first) = seen.insert(session, path) {
                     bail!(
@@ -87,7 +95,8 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
                 }
                 list.extend(found);
             }
-            Err(why) => {
+            Err(Unfit::Refused(refusal)) => return refusal.tell(path, Form::Nothing),
+            Err(Unfit::Failed(why)) => {
                 cli::tell(format_args!("refused: {why}"));
                 return Ok(Exit::Contraindicated);
             }
@@ -111,19 +120,29 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// The nonce of a session and what its devices of the class did; within, why it is refused.
-type Observed = Result<([u8; 32], Vec<Observation>), String>;
+/// The nonce of a session and what its devices of the class did; within, why nothing is learnt from it.
+type Observed = Result<([u8; 32], Vec<Observation>), Unfit>;
 
-fn observe(path: &Path, base: &Profile, profiles: &Profiles, recompute: &RecomputeOptions) -> anyhow::Result<Observed> {
+/// A session that nothing is learnt from.
+enum Unfit {
+    /// Its evidence is refused.
+    Refused(Refusal),
+    /// It was contraindicated.
+    Failed(String),
+}
+
+fn observe(path: &Path, base: &Profile, profiles: &Profiles, recompute: &Recompute) -> anyhow::Result<Observed> {
     let name = path.display();
     let (verified, sealed) = match read_verified(path, recompute, false)? {
         Ok(read) => read,
-        Err(why) => return Ok(Err(why)),
+        Err(refusal) => return Ok(Err(Unfit::Refused(refusal))),
     };
     let session = &verified.session;
     match session.verdict().context("a session without a verdict")? {
         Verdict::Affirmed => {}
-        Verdict::Contraindicated(failure) => return Ok(Err(format!("session {name} failed: {failure}"))),
+        Verdict::Contraindicated(failure) => {
+            return Ok(Err(Unfit::Failed(format!("session {name} failed: {failure}"))));
+        }
         Verdict::CouldNotRun(obstacle) => bail!("session {name} could not run: {obstacle}"),
     }
     let hello = session.hello().context("an affirmed session without HELLO")?;

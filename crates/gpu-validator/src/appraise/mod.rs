@@ -21,7 +21,11 @@ use appraisal::seen::Seen;
 use appraisal::{Appraisal, Subject, appraise};
 use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, SessionProgress, print_bytes};
-use verifier::{Verified, VerifyError, verify};
+use verifier::Verified;
+use verifier::recompute::Recompute;
+
+use crate::evidence::{self, BudgetOptions};
+use crate::refusal::{Form, Refusal};
 
 /// Longest policy, profile, key set or result that is read, bytes: all are far smaller.
 const MAX_INPUT_BYTES: u64 = 1 << 20;
@@ -153,6 +157,9 @@ struct JudgeOptions {
 
     #[command(flatten)]
     recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    budget: BudgetOptions,
 }
 
 impl JudgeOptions {
@@ -169,12 +176,10 @@ impl JudgeOptions {
         let registry = registry
             .map(|path| OutputFile::create(path, "a registry"))
             .transpose()?;
-        let (verified, sealed) = match read_verified(&self.evidence, &self.recompute, output.is_none())? {
+        let recompute = self.budget.recompute(&self.recompute);
+        let (verified, sealed) = match read_verified(&self.evidence, &recompute, output.is_none())? {
             Ok(read) => read,
-            Err(refused) => {
-                cli::tell(format_args!("refused: {refused}"));
-                return Ok(Exit::Contraindicated);
-            }
+            Err(refusal) => return refusal.tell(&self.evidence, Form::Nothing),
         };
         let subject = Subject::from((&verified, &sealed[..]));
         let appraisal = rules.appraise(&subject, now_unix_ms()?);
@@ -214,17 +219,19 @@ impl JudgeOptions {
 /// The evidence in a file, its tiles recomputed, with its sealed bytes; within, why it is refused.
 fn read_verified(
     path: &Path,
-    recompute: &RecomputeOptions,
+    recompute: &Recompute,
     is_quiet: bool,
-) -> anyhow::Result<Result<(Verified, Vec<u8>), String>> {
-    let sealed = crate::evidence::read(path)?;
+) -> anyhow::Result<Result<(Verified, Vec<u8>), Refusal>> {
+    let (opened, sealed) = match evidence::open(path, &recompute.budget)? {
+        Ok(opened) => opened,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     let progress = SessionProgress::new(is_quiet);
-    let verified = verify(&sealed, &recompute.recompute(), &progress);
+    let verified = opened.recompute(recompute, &mut [], &progress);
     drop(progress);
     match verified {
         Ok(verified) => Ok(Ok((verified, sealed))),
-        Err(VerifyError::Evidence(error)) => Ok(Err(format!("evidence {}: {error}", path.display()))),
-        Err(error) => Err(error.into()),
+        Err(error) => Ok(Err(Refusal::of(error)?)),
     }
 }
 
