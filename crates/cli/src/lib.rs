@@ -5,15 +5,19 @@ mod interrupt;
 mod options;
 mod output;
 mod output_file;
+mod printable;
 mod progress;
+mod screen;
 mod values;
 
 pub use generate::{Generate, generate};
 pub use interrupt::{Interrupt, Interruptible};
 pub use options::{RecomputeOptions, SessionOptions, attester_key, known_verifier, print_identity, verifier_key};
-pub use output::{Exit, finish, print_bytes, print_json, print_stopped, print_text, tell};
+pub use output::{Exit, finish, print_bytes, print_json, print_json_text, print_stopped, print_text, tell};
 pub use output_file::OutputFile;
+pub use printable::{is_printable, replace_unprintable};
 pub use progress::{SessionProgress, WorkProgress};
+pub use screen::screen_columns;
 pub use values::{
     parse_audience, parse_bytes, parse_devices, parse_duration, parse_ordinals, parse_threads, parse_time,
 };

@@ -10,6 +10,9 @@ use serde_json::Value;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 
+use crate::printable::{escape_unprintable_in_json, replace_unprintable_in_lines};
+use crate::screen::write_lines;
+
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -44,18 +47,20 @@ pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
     }
 }
 
-/// Says a line to people on standard error; where that takes no more, nothing is left to tell it to.
+/// Says a line to people on standard error, above a bar; where that takes no more, nothing is left to tell it to.
+///
+/// Whatever a peer put into the text, a terminal is given printable characters alone.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    write_lines(&(replace_unprintable_in_lines(&text.to_string()) + "\n"));
 }
 
-/// Prints to standard output; a reader that has gone away is no error.
+/// Prints lines to standard output, printable characters alone; a reader that has gone away is no error.
 ///
 /// # Errors
 ///
 /// Those of standard output.
 pub fn print_text(text: impl Display) -> anyhow::Result<()> {
-    print_bytes(text.to_string().as_bytes())
+    print_bytes(replace_unprintable_in_lines(&text.to_string()).as_bytes())
 }
 
 /// Prints what a check that was stopped came to, and where its evidence waits.
@@ -92,11 +97,20 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Prints indented JSON and a newline to standard output.
+/// Prints indented JSON and a newline to standard output; what is not printable is escaped, so that the value stays.
 ///
 /// # Errors
 ///
 /// Those of standard output.
 pub fn print_json(value: &Value) -> anyhow::Result<()> {
-    print_text(format_args!("{value:#}\n"))
+    print_json_text(&format!("{value:#}"))
+}
+
+/// Prints a text that is JSON and a newline to standard output; what is not printable is escaped, so that the value stays.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_json_text(json: &str) -> anyhow::Result<()> {
+    print_bytes((escape_unprintable_in_json(json) + "\n").as_bytes())
 }

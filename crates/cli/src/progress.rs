@@ -1,9 +1,8 @@
 //! How a session goes, on standard error: a bar on a terminal, a line a phase otherwise.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use protocol::claims::Claims;
 use protocol::message::ProgressMessage;
 use protocol::verdict::Phase;
@@ -12,10 +11,13 @@ use verifier::Observer;
 use verifier::partial::bounds_line;
 
 use crate::output::tell;
+use crate::screen::Bar;
 
 /// An [`Observer`] for people.
 pub struct SessionProgress {
-    bar: Option<ProgressBar>,
+    /// From when the Attester has said HELLO: until then the command that leads to it may ask for a password at the terminal,
+    /// and a bar would be drawn over the question.
+    bar: OnceLock<Option<Bar>>,
     is_quiet: bool,
     last: Mutex<String>,
     bounds_shown: Mutex<Option<Instant>>,
@@ -31,24 +33,30 @@ impl SessionProgress {
     /// A bar if standard error is a terminal that can draw one, else a line a phase; nothing if `is_quiet`.
     #[must_use]
     pub fn new(is_quiet: bool) -> Self {
-        let bar = bar("{spinner} {wide_msg} {bar:16} {percent:>3} % {elapsed}", is_quiet);
-        if let Some(bar) = &bar {
-            bar.enable_steady_tick(TICK_EVERY);
-        }
         SessionProgress {
-            bar,
+            bar: OnceLock::new(),
             is_quiet,
             last: Mutex::new(String::new()),
             bounds_shown: Mutex::new(None),
         }
     }
 
-    fn say(&self, text: String) {
+    fn bar(&self) -> Option<&Bar> {
+        let begin = || {
+            let bar = bar("{spinner} {wide_msg} {bar:16} {percent:>3} % {elapsed}", self.is_quiet)?;
+            bar.enable_steady_tick(TICK_EVERY);
+            Some(bar)
+        };
+        self.bar.get_or_init(begin).as_ref()
+    }
+
+    /// Says what goes on: in the bar `on_bar`, else in a line.
+    fn say(&self, text: String, on_bar: Option<&Bar>) {
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *last == text {
             return;
         }
-        match &self.bar {
+        match on_bar {
             Some(bar) => bar.set_message(text.clone()),
             None if self.is_quiet => {}
             None => tell(&text),
@@ -66,23 +74,27 @@ impl Observer for SessionProgress {
             .and_then(|plan| plan.iterations().get(current.saturating_sub(1) as usize))
             .map_or(0, |iteration| iteration.inner_dim);
         match session.step() {
-            Step::Receive { phase, .. } => self.say(match phase {
-                Phase::Hello => "waiting for the Attester".to_owned(),
-                Phase::Prepare => "devices take their memory".to_owned(),
-                Phase::Fill => format!("fill {current} of {iterations} (k = {k})"),
-                Phase::Sweep => format!("sweeps {current} of {iterations} (k = {k})"),
-                Phase::Open => "opening samples".to_owned(),
-            }),
+            Step::Receive { phase, .. } => {
+                let (text, bar) = match phase {
+                    Phase::Hello => ("waiting for the Attester".to_owned(), None),
+                    Phase::Prepare => ("devices take their memory".to_owned(), self.bar()),
+                    Phase::Fill => (format!("fill {current} of {iterations} (k = {k})"), self.bar()),
+                    Phase::Sweep => (format!("sweeps {current} of {iterations} (k = {k})"), self.bar()),
+                    Phase::Open => ("opening samples".to_owned(), self.bar()),
+                };
+                self.say(text, bar);
+            }
             Step::Check => {
                 let total = session.tile_checks().len();
-                if let Some(bar) = &self.bar {
+                let bar = self.bar();
+                if let Some(bar) = bar {
                     bar.set_length(total as u64);
                     bar.set_position(0);
                 }
-                self.say(format!("recomputing {total} samples"));
+                self.say(format!("recomputing {total} samples"), bar);
             }
             Step::Done => {
-                if let Some(bar) = &self.bar {
+                if let Some(Some(bar)) = self.bar.get() {
                     bar.finish_and_clear();
                 }
             }
@@ -91,7 +103,7 @@ impl Observer for SessionProgress {
     }
 
     fn progressed(&self, progress: &ProgressMessage) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar() {
             bar.set_length(
                 progress
                     .devices
@@ -110,14 +122,14 @@ impl Observer for SessionProgress {
     }
 
     fn recomputed(&self, done: usize, total: usize) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar() {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         }
     }
 
     fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
-        let Some(bar) = &self.bar else { return };
+        let Some(bar) = self.bar() else { return };
         let mut shown = self
             .bounds_shown
             .lock()
@@ -132,16 +144,8 @@ impl Observer for SessionProgress {
     }
 }
 
-impl Drop for SessionProgress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
 /// How far a piece of work has come: a bar on a terminal, a line at its beginning otherwise.
-pub struct WorkProgress(Option<ProgressBar>);
+pub struct WorkProgress(Option<Bar>);
 
 impl WorkProgress {
     /// Begins to show work of `total` parts; nothing if `is_quiet`.
@@ -183,20 +187,7 @@ impl WorkProgress {
     }
 }
 
-impl Drop for WorkProgress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// A bar on standard error, as wide as it is; none if `is_quiet`, or where no bar can be drawn: no terminal, or a dumb one.
-fn bar(template: &str, is_quiet: bool) -> Option<ProgressBar> {
-    let target = ProgressDrawTarget::stderr();
-    (!is_quiet && !target.is_hidden()).then(|| {
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::with_template(template).expect("the template is constant"));
-        bar
-    })
+/// A bar on standard error; none if `is_quiet`, or where no bar can be drawn.
+fn bar(template: &str, is_quiet: bool) -> Option<Bar> {
+    if is_quiet { None } else { Bar::draw(template) }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use attester::{Attester, serve};
 use clap::Args;
-use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_text};
+use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_json_text, print_text};
 use keystore::SigningKey;
 use verifier::outcome::Outcome;
 use verifier::report::Report;
@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         &outcome,
     );
     if session.json {
-        print_text(format_args!("{}\n", report.to_json()))?;
+        print_json_text(&report.to_json())?;
     } else {
         print_text(format_args!("{engine}\n{report}"))?;
         if let Some(path) = &session.evidence {

@@ -1,24 +1,25 @@
 //! `gpu-validator attest`: a session with what a command serves.
 
+mod descendants;
+mod host_lines;
+mod relay;
+mod started;
+
 use std::ffi::OsString;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use cli::{
     Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, parse_duration, parse_ordinals,
-    print_text,
+    print_json_text, print_text,
 };
 use protocol::bytes::DeviceOrdinal;
+use started::Started;
 use verifier::outcome::Outcome;
 use verifier::report::Report;
 
 use crate::judge::PolicyOptions;
-
-/// How long the command may take to end by itself once the session is over.
-const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Options of `gpu-validator attest`.
 #[derive(Args)]
@@ -68,20 +69,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
     let interrupt = Interrupt::listen()?;
 
-    let (program, arguments) = options.command.split_first().context("no command")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
-    let from = child.stdout.take().context("no standard output")?;
-    let to = child.stdin.take().context("no standard input")?;
-
+    let (command, from, to) = Started::start(&options.command)?;
     let progress = Interruptible::new(session.json, interrupt);
     let attestation = verifier::attest(from, to, &settings, &progress);
     drop(progress);
-    let ended = end(&mut child);
+    // Before anything is printed of what it came to: from here on the terminal is the Verifier's alone.
+    let ended = command.end();
     let attestation = attestation?;
 
     if let Some(file) = file {
@@ -100,7 +93,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         &outcome,
     );
     if session.json {
-        print_text(format_args!("{}\n", report.to_json()))?;
+        print_json_text(&report.to_json())?;
     } else {
         print_text(&report)?;
         if let Some(path) = &session.evidence {
@@ -111,24 +104,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     if exit == Exit::NoVerdict {
         cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
         if attestation.session.hello().is_none() {
-            cli::tell(format_args!("{} {ended}", program.display()));
+            let program = options.command.first().map(|program| program.display());
+            cli::tell(format_args!("{} {ended}", program.context("no command")?));
         }
     }
     Ok(exit)
-}
-
-/// Waits for the command to end by itself, then ends it; how it ended.
-fn end(child: &mut Child) -> String {
-    let since = Instant::now();
-    while since.elapsed() < END_WITHIN {
-        match child.try_wait() {
-            Ok(Some(status)) => return format!("ended with {status}"),
-            Ok(None) => thread::sleep(Duration::from_millis(10)),
-            Err(error) => return format!("could not be waited for: {error}"),
-        }
-    }
-    // It may end between the look and the kill; either way it is gone.
-    let _ = child.kill();
-    let _ = child.wait();
-    format!("did not end within {END_WITHIN:?} and was stopped")
 }

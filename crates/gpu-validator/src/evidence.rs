@@ -1,26 +1,147 @@
-//! Reading evidence files.
+//! Evidence files that somebody sent: read and opened within a budget, or refused.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::Context;
+use clap::Args;
+use cli::{RecomputeOptions, parse_bytes};
+use protocol::evidence::Evidence;
+use verifier::budget::{Budget, TMAC};
+use verifier::recompute::Recompute;
+use verifier::{Opened, open_within};
 
-/// Longest evidence that is read, bytes: more than the largest session of 64 devices with 1024 samples makes.
-const MAX_EVIDENCE_BYTES: u64 = 4 << 30;
+use crate::refusal::Refusal;
 
-/// The bytes of an evidence file.
-pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// Bytes that tell whether a file can be evidence at all.
+const HEAD_BYTES: u64 = 4 << 10;
+
+/// What checking evidence may cost: whoever sends it chooses its plan.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct BudgetOptions {
+    /// Most work of recomputing samples, 10^12 multiply-adds (Tmac); evidence that asks for more is refused before any
+    #[arg(long, value_name = "TMAC", default_value = "500")]
+    max_cost: Cost,
+
+    #[command(flatten)]
+    memory: MemoryOptions,
+}
+
+/// What reading evidence may take.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct MemoryOptions {
+    /// Most memory of reading evidence; larger evidence is refused unread
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "4GiB")]
+    max_memory: u64,
+}
+
+/// Multiply-adds.
+#[derive(Clone, Copy, Debug)]
+struct Cost(u128);
+
+impl FromStr for Cost {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_suffix("Tmac").unwrap_or(text).trim_end();
+        let tmac = number.parse::<f64>().ok();
+        // Up to what a plan can ask for at all.
+        tmac.filter(|tmac| (0.0..=1e12).contains(tmac))
+            .map(|tmac| Cost((tmac * TMAC as f64).ceil() as u128))
+            .ok_or_else(|| "expected 10^12 multiply-adds like 500 or 0.5".to_owned())
+    }
+}
+
+impl BudgetOptions {
+    fn budget(&self) -> Budget {
+        Budget {
+            multiply_adds: self.max_cost.0,
+            memory_bytes: self.memory.max_memory,
+        }
+    }
+
+    /// What is recomputed with, within this budget.
+    pub(crate) fn recompute(&self, options: &RecomputeOptions) -> Recompute {
+        Recompute {
+            budget: self.budget(),
+            ..options.recompute()
+        }
+    }
+}
+
+impl MemoryOptions {
+    /// The evidence in a file to be shown, no tile of it recomputed; within, why it is refused.
+    pub(crate) fn open(&self, path: &Path) -> anyhow::Result<Result<Opened, Refusal>> {
+        let budget = Budget {
+            multiply_adds: u128::MAX,
+            memory_bytes: self.max_memory,
+        };
+        Ok(match open(path, &budget)? {
+            Err(refusal) => Err(refusal),
+            Ok((opened, sealed)) => match budget.check_shown(sealed.len() as u64) {
+                Ok(()) => Ok(opened),
+                Err(error) => Err(error.into()),
+            },
+        })
+    }
+}
+
+/// The evidence in a file, all of it checked but the tiles, with its sealed bytes; within, why it is refused.
+///
+/// An error is what kept the file from being read.
+pub(crate) fn open(path: &Path, budget: &Budget) -> anyhow::Result<Result<(Opened, Vec<u8>), Refusal>> {
+    let sealed = match read(path, budget)? {
+        Ok(sealed) => sealed,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match open_within(&sealed, budget) {
+        Ok(opened) => Ok(Ok((opened, sealed))),
+        Err(error) => Ok(Err(Refusal::of(error)?)),
+    }
+}
+
+fn read(path: &Path, budget: &Budget) -> anyhow::Result<Result<Vec<u8>, Refusal>> {
     let context = || format!("evidence {}", path.display());
-    let mut bytes = Vec::new();
     let file = File::open(path).with_context(context)?;
-    file.take(MAX_EVIDENCE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .with_context(context)?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= MAX_EVIDENCE_BYTES,
-        "evidence {} is longer than {MAX_EVIDENCE_BYTES} bytes",
-        path.display()
-    );
-    Ok(bytes)
+    let metadata = file.metadata().with_context(context)?;
+    if metadata.is_dir() {
+        return Ok(Err(Refusal::folder()));
+    }
+    let mut bytes = Vec::new();
+    (&file).take(HEAD_BYTES).read_to_end(&mut bytes).with_context(context)?;
+    // Nothing of a foreign file but its beginning, however long it is.
+    if !Evidence::may_begin_with(&bytes) {
+        return Ok(Ok(bytes));
+    }
+    if let Err(error) = budget.check_length(metadata.len()) {
+        return Ok(Err(error.into()));
+    }
+    // A pipe says no length, and a file may grow: one byte more than may be tells it.
+    let left = budget
+        .evidence_bytes()
+        .saturating_add(1)
+        .saturating_sub(bytes.len() as u64);
+    file.take(left).read_to_end(&mut bytes).with_context(context)?;
+    match budget.check_length(bytes.len() as u64) {
+        Ok(()) => Ok(Ok(bytes)),
+        Err(error) => Ok(Err(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_parsed_or_explained() {
+        let parsed = |text: &str| text.parse::<Cost>().map(|cost| cost.0);
+        assert_eq!(parsed("500"), Ok(500 * TMAC));
+        assert_eq!(parsed("0.5 Tmac"), Ok(TMAC / 2));
+        assert_eq!(parsed("0"), Ok(0));
+        for wrong in ["", "-1", "much", "NaN", "inf", "1e13", "5Gmac"] {
+            assert!(parsed(wrong).is_err_and(|e| e.contains("like 500 or 0.5")), "{wrong}");
+        }
+    }
 }

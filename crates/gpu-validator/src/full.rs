@@ -10,6 +10,7 @@ use cli::{Interrupt, WorkProgress};
 use protocol::engine::{EngineError, Progress};
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
+use verifier::budget::Work;
 use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, ReexecuteError, RootMismatch, jobs, reexecute, tiles_left};
 
@@ -119,10 +120,12 @@ impl Full {
         }
         let engines = engines.all(session, recompute)?;
         let tiles_left = tiles_left(session, &checkpoint);
+        let all = session.plan().map(Work::of_fills).unwrap_or_default();
+        let text = format!("doing all of it again: {all}");
         let progress = Tiles {
             done: AtomicU64::new(0),
             interrupt: interrupt.clone(),
-            shown: WorkProgress::new("doing all of it again", tiles_left, is_quiet),
+            shown: WorkProgress::new(&text, tiles_left, is_quiet),
         };
         let since = Instant::now();
         let outcome = reexecute(session, engines, &mut checkpoint, &progress);

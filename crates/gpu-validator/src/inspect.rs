@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli::{Exit, print_json, print_text};
-use protocol::evidence::{Evidence, EvidenceError};
 use serde_json::Value;
+use verifier::Opened;
 use verifier::inspect::to_json;
+
+use crate::evidence::MemoryOptions;
+use crate::refusal::Form;
 
 /// Options of `gpu-validator inspect`.
 #[derive(Args)]
@@ -21,17 +24,18 @@ pub(crate) struct Options {
     /// Print all of it as JSON: enough for another implementation to check
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    memory: MemoryOptions,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let sealed = crate::evidence::read(&options.evidence)?;
-    let opened = Evidence::open(&sealed).and_then(|evidence| {
-        let session = evidence.replay()?;
-        Ok((evidence, session))
-    });
-    let (evidence, session) = match opened {
+    let Opened { evidence, session } = match options.memory.open(&options.evidence)? {
         Ok(opened) => opened,
-        Err(error) => return refuse(&error),
+        Err(refusal) => {
+            let form = if options.json { Form::Json } else { Form::Text };
+            return refusal.tell(&options.evidence, form);
+        }
     };
     let value = to_json(&evidence, &session);
     if options.json {
@@ -40,11 +44,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         print_text(text(&value))?;
     }
     Ok(Exit::Affirmed)
-}
-
-fn refuse(error: &EvidenceError) -> anyhow::Result<Exit> {
-    cli::tell(format_args!("refused: {error}"));
-    Ok(Exit::Contraindicated)
 }
 
 /// The transcript for people: what was said when, without the bulk of openings.

@@ -11,6 +11,7 @@ mod identity;
 mod inspect;
 mod judge;
 mod plan;
+mod refusal;
 mod telling;
 mod verify;
 mod wanted;
@@ -25,8 +26,8 @@ use cli::{Exit, Generate};
 #[command(
     version,
     propagate_version = true,
-    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, stopped, usage, \
-        input or output), 130 a second Ctrl-C.\n\n\
+    after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, stopped, \
+        damaged or too costly evidence, usage, input or output), 130 a second Ctrl-C.\n\n\
         Examples:\n  \
         gpu-validator attest --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
         gpu-validator verify e.cbor\n  \

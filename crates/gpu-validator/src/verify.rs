@@ -6,15 +6,16 @@ use std::time::Instant;
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, print_json, print_text};
 use protocol::bytes::Identity;
-use serde_json::json;
 use verifier::VerifyError;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 use verifier::report::Report;
 
 use crate::engines::EngineOptions;
+use crate::evidence::{self, BudgetOptions};
 use crate::full::{Ended, FullOptions};
 use crate::judge::{PolicyOptions, VouchOptions};
+use crate::refusal::{Form, Refusal};
 use crate::wanted::{Refused, WantedOptions};
 
 /// Options of `gpu-validator verify`.
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     recompute: RecomputeOptions,
 
     #[command(flatten)]
+    budget: BudgetOptions,
+
+    #[command(flatten)]
     engine: EngineOptions,
 
     #[command(flatten)]
@@ -58,25 +62,27 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let wanted = options.wanted.wanted()?;
     let (policy, _) = options.policy.read()?;
-    let sealed = crate::evidence::read(&options.evidence)?;
+    let recompute = options.budget.recompute(&options.recompute);
+    let form = if options.json { Form::Json } else { Form::Text };
+    let refuse = |refusal: Refusal| refusal.tell(&options.evidence, form);
     let engines = options.engine.find()?;
     let interrupt = Interrupt::listen()?;
     let observer = Interruptible::new(options.json, interrupt.clone());
     let since = Instant::now();
     // Cheap checks first: evidence that is not wanted costs no tile.
-    let opened = match verifier::open(&sealed) {
+    let (opened, sealed) = match evidence::open(&options.evidence, &recompute.budget)? {
         Ok(opened) => opened,
-        Err(error) => return refuse(options, &error.to_string()),
+        Err(refusal) => return refuse(refusal),
     };
     // Naming a challenge is naming its Verifier.
     let challenger: Vec<Identity> = wanted.challenger().into_iter().collect();
     let judge = options.vouch.judge(&policy, &challenger, &opened.evidence)?;
     let whose = match wanted.check(&opened, &judge)? {
         Ok(whose) => whose,
-        Err(Refused(why)) => return refuse(options, &why),
+        Err(Refused(why)) => return refuse(Refusal::refused(why)),
     };
     let mut tile_engines = engines.tiles()?;
-    let verified = opened.recompute(&options.recompute.recompute(), &mut tile_engines, &judge, &observer);
+    let verified = opened.recompute(&recompute, &mut tile_engines, &judge, &observer);
     let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
     // Full re-execution wants their memory.
     drop((observer, tile_engines));
@@ -86,8 +92,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             let report = PartialReport::new(&stopped.evidence, &stopped.session, &judge, &stopped.so_far);
             return cli::print_stopped(&report, options.json, None);
         }
-        Err(VerifyError::Evidence(error)) => return refuse(options, &error.to_string()),
-        Err(error @ VerifyError::Recompute(_)) => return Err(error.into()),
+        Err(error) => return refuse(Refusal::of(error)?),
     };
 
     let session = &verified.session;
@@ -112,7 +117,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         session,
         &evidence_blake3,
         &engines,
-        &options.recompute.recompute(),
+        &recompute,
         options.json,
         &interrupt,
     );
@@ -151,13 +156,4 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         }
         Some(Ended::Agrees | Ended::Differs(_)) | None => exit,
     })
-}
-
-fn refuse(options: &Options, why: &str) -> anyhow::Result<Exit> {
-    if options.json {
-        print_json(&json!({ "verdict": "contraindicated", "reason": "evidence-refused", "message": why }))?;
-    } else {
-        print_text(format_args!("verdict      contraindicated (evidence-refused): {why}\n"))?;
-    }
-    Ok(Exit::Contraindicated)
 }

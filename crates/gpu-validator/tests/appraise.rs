@@ -181,7 +181,7 @@ fn what_is_refused_or_cannot_be_read_leaves_the_old_report() {
     fs::create_dir(place.path("profiles")).expect("a folder");
     place.put("profiles/h200.toml", "name = \"h200\"\npower = -1\n");
     for (arguments, expected, says) in [
-        (&["changed.cbor"][..], 1, "refused: evidence changed.cbor: "),
+        (&["changed.cbor"][..], 2, "refused: evidence changed.cbor: "),
         (&["missing.cbor"], 2, "missing.cbor"),
         (
             &["e.cbor", "--policy", "wrong.toml"],

@@ -122,7 +122,7 @@ fn what_no_profile_can_be_made_of_is_said_and_nothing_is_written() {
             2,
             "s0.cbor and copy.cbor are the same session",
         ),
-        (&["s0.cbor", "changed.cbor"], 1, "refused: evidence changed.cbor: "),
+        (&["s0.cbor", "changed.cbor"], 2, "refused: evidence changed.cbor: "),
         (
             &["late.cbor"],
             1,

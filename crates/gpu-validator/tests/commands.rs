@@ -158,9 +158,10 @@ fn attest_verify_inspect_and_a_changed_byte() {
     bytes[middle] ^= 1;
     fs::write(place.path("changed.cbor"), bytes).expect("a write");
     let refused = place.validator(&["verify", "changed.cbor"]);
-    assert_eq!(code(&refused), 1);
-    assert!(text(&refused.stdout).contains("evidence-refused"));
-    assert_eq!(code(&place.validator(&["inspect", "changed.cbor"])), 1);
+    // The seal does not hold: damage looks the same, so it accuses nobody.
+    assert_eq!(code(&refused), 2);
+    assert!(text(&refused.stdout).starts_with("verdict      none (damaged-evidence): "));
+    assert_eq!(code(&place.validator(&["inspect", "changed.cbor"])), 2);
 }
 
 /// SIGINT while tiles are recomputed: what was checked, and no verdict that was not earned.
@@ -346,18 +347,6 @@ fn what_cannot_run_says_why_and_exits_2() {
         let output = place.attester(arguments);
         assert_eq!(code(&output), 2, "{arguments:?}: {}", said(&output));
         assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
-    }
-}
-
-#[test]
-fn cut_and_foreign_files_are_refused() {
-    let place = Place::new();
-    fs::write(place.path("empty"), b"").expect("a write");
-    fs::write(place.path("text"), [b'x'; 200]).expect("a write");
-    for name in ["empty", "text"] {
-        let refused = place.validator(&["verify", name]);
-        assert_eq!(code(&refused), 1, "{name}");
-        assert!(text(&refused.stdout).contains("evidence-refused"), "{name}");
     }
 }
 

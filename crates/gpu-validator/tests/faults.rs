@@ -237,8 +237,8 @@ fn standard_output_is_closed() {
 fn standard_error_is_full_or_closed() {
     check(&[
         fault("verify", "$V verify e.cbor 2>/dev/full", 0, ""),
-        fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 1, ""),
-        fault("a refusal by report", "$V report c.json 2>/dev/full", 1, ""),
+        fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 2, ""),
+        fault("a refusal by report", "$V report c.json 2>/dev/full", 2, ""),
         fault("report", "$V report e.cbor 2>/dev/full", 0, ""),
         fault("an error", "$V verify missing.cbor 2>/dev/full", 2, ""),
         fault("agent", "$A $AGENT 2>/dev/full", 2, ""),
@@ -260,7 +260,7 @@ fn files_cannot_be_read() {
     check(&[
         fault("evidence: none", "$V verify missing.cbor", 2, "missing.cbor"),
         fault("evidence: a folder", "$V verify config", 2, "config"),
-        fault("evidence: empty", "$V verify /dev/null", 1, ""),
+        fault("evidence: empty", "$V verify /dev/null", 2, "damaged-evidence"),
         fault(
             "evidence: a loop of links",
             "ln -s l l; $V verify l; x=$?; rm l; exit $x",

@@ -19,6 +19,12 @@ const MAGIC: &str = "gpu-attestor evidence";
 /// Version of the evidence format.
 pub const EVIDENCE_VERSION: u64 = 1;
 
+/// What errors call the field of that version.
+const VERSION_FIELD: &str = "evidence version";
+
+/// Items of this version's array.
+const ITEMS: usize = 10;
+
 /// A session's evidence, before it is sealed or after its seal was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
@@ -46,7 +52,7 @@ pub enum EvidenceError {
     #[error("evidence of {0} bytes is too short to hold a seal: it was cut short, or is none")]
     TooShort(usize),
     /// The seal is not the sealer's over these bytes.
-    #[error("the evidence was changed, or was not sealed by {0}")]
+    #[error("the evidence was changed or damaged, or was not sealed by {0}")]
     Seal(Identity),
     /// The sealer is not who the session says records it.
     #[error("the evidence is sealed by {actual}; its session is recorded by {expected}")]
@@ -70,6 +76,27 @@ pub enum EvidenceError {
     /// Offline evidence whose challenge is missing, not its Verifier's, or another's.
     #[error("the challenge does not belong to this evidence: {0}")]
     Challenge(String),
+}
+
+impl EvidenceError {
+    /// Whether the bytes may as well have been damaged on their way, or never have been evidence: nobody can tell that from
+    /// a forgery, and it speaks against nobody (spec §10.2). What is left was sealed as it is.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            EvidenceError::Malformed(_) | EvidenceError::TooShort(_) | EvidenceError::Seal(_) => true,
+            EvidenceError::Sealer { .. }
+            | EvidenceError::Inconsistent { .. }
+            | EvidenceError::Incomplete(_)
+            | EvidenceError::Challenge(_) => false,
+        }
+    }
+
+    /// Whether the bytes say that they are evidence of another version than [`EVIDENCE_VERSION`].
+    #[must_use]
+    pub fn is_other_version(&self) -> bool {
+        matches!(self, EvidenceError::Malformed(Malformed::Value { field, .. }) if *field == VERSION_FIELD)
+    }
 }
 
 impl From<Malformed> for EvidenceError {
@@ -97,6 +124,16 @@ impl Evidence {
         let signature = key.sign(&derive("evidence", &[&bytes])).to_bytes();
         bytes.extend_from_slice(&signature);
         bytes
+    }
+
+    /// Whether a file that begins with `bytes` can be evidence, of whatever version: the rest of one that cannot need not be
+    /// read.
+    #[must_use]
+    pub fn may_begin_with(bytes: &[u8]) -> bool {
+        let mut reader = Reader::new(bytes);
+        let head = reader.array_within("evidence", 2..=usize::MAX);
+        head.and_then(|_| reader.text("magic"))
+            .is_ok_and(|magic| magic == MAGIC)
     }
 
     /// The evidence in `bytes`, its seal checked.
@@ -181,7 +218,7 @@ impl Evidence {
 
 impl Canonical for Evidence {
     fn write(&self, to: &mut Writer) {
-        to.array(10);
+        to.array(ITEMS);
         to.text(MAGIC);
         to.uint(EVIDENCE_VERSION);
         to.uint((self.config.mode == Mode::Offline).into());
@@ -201,14 +238,18 @@ impl Canonical for Evidence {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        from.array("evidence", 10)?;
+        // Another version may have another number of items: it is to be told as what it is.
+        let items = from.array_within("evidence", 2..=usize::MAX)?;
         let magic = from.text("magic")?;
         if magic != MAGIC {
             return Err(Malformed::value("magic", MAGIC, magic));
         }
-        let version = from.uint("evidence version")?;
+        let version = from.uint(VERSION_FIELD)?;
         if version != EVIDENCE_VERSION {
-            return Err(Malformed::value("evidence version", EVIDENCE_VERSION, version));
+            return Err(Malformed::value(VERSION_FIELD, EVIDENCE_VERSION, version));
+        }
+        if items != ITEMS {
+            return Err(Malformed::value("evidence", format!("{ITEMS} items"), items));
         }
         let mode = match from.uint("mode")? {
             0 => Mode::Online,

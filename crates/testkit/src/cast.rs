@@ -107,6 +107,7 @@ pub fn recompute() -> Recompute {
         threads: NonZeroUsize::MIN,
         operand_budget_bytes: 1 << 20,
         tile_budget_bytes: 1 << 20,
+        ..Recompute::default()
     }
 }
 

@@ -63,7 +63,7 @@ fn outcome(sealed: &[u8]) -> Outcome {
     match verify(sealed, &cast::recompute(), &Judge::of_nobody(), &Unobserved) {
         Ok(verified) => Outcome::Verdict(verified.session.verdict().expect("a verdict").clone()),
         Err(VerifyError::Evidence(error)) => Outcome::Refused(error),
-        Err(error @ (VerifyError::Recompute(_) | VerifyError::Stopped(_))) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
 
+pub mod budget;
 pub mod calibrate;
 pub mod challenge_file;
 mod clock;
@@ -18,4 +19,4 @@ mod session;
 mod verify;
 
 pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, fill_random, prove};
-pub use verify::{Opened, Stopped, Verified, VerifyError, open, verify};
+pub use verify::{Opened, Stopped, Verified, VerifyError, open, open_within, verify};

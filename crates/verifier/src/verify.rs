@@ -7,6 +7,7 @@ use protocol::engine::TileEngine;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::verifier::{Step, VerifierSession};
 
+use crate::budget::{Budget, TooCostly};
 use crate::outcome::Judge;
 use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar, Watch};
 use crate::session::Observer;
@@ -25,6 +26,9 @@ pub enum VerifyError {
     /// It is no evidence: changed, cut, or made up.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// Checking it costs more than it may; says nothing about the evidence.
+    #[error(transparent)]
+    TooCostly(#[from] TooCostly),
     /// Tiles cannot be recomputed here; says nothing about the evidence.
     #[error("tiles cannot be recomputed here: {0}")]
     Recompute(RecomputeError),
@@ -76,13 +80,29 @@ pub fn open(sealed: &[u8]) -> Result<Opened, EvidenceError> {
     Ok(Opened { evidence, session })
 }
 
+/// The same for evidence that a stranger sent: what it costs to check is worked out and held against `budget` before its
+/// records are run again.
+///
+/// # Errors
+///
+/// [`VerifyError`] for what is no evidence, and for what costs too much.
+pub fn open_within(sealed: &[u8], budget: &Budget) -> Result<Opened, VerifyError> {
+    let bytes = sealed.len() as u64;
+    budget.check_length(bytes)?;
+    let evidence = Evidence::open(sealed)?;
+    budget.check_evidence(&evidence, bytes)?;
+    let session = evidence.replay()?;
+    Ok(Opened { evidence, session })
+}
+
 impl Opened {
     /// Recomputes the tiles that are due, with `engines` beside the CPU: the rest of the check, and nearly all of its cost. Of
     /// bounds so far only what counts for `judge` is told.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] where tiles cannot be recomputed, and where the observer stops it.
+    /// [`VerifyError`] where they cost more than the budget of `recompute`, before any is computed, where tiles cannot be
+    /// recomputed, and where the observer stops it.
     pub fn recompute(
         self,
         recompute: &Recompute,
@@ -92,6 +112,9 @@ impl Opened {
     ) -> Result<Verified, VerifyError> {
         let Opened { evidence, mut session } = self;
         if session.step() == Step::Check {
+            if let Some(plan) = session.plan() {
+                recompute.budget.check_work(plan)?;
+            }
             observer.moved(&session);
             let watch = Observed {
                 session: &session,
@@ -119,15 +142,15 @@ impl Opened {
 ///
 /// # Errors
 ///
-/// [`VerifyError`] for what is no evidence, and where the observer stops it; a session that failed is no error but a
-/// verdict.
+/// [`VerifyError`] for what is no evidence, for what costs more than the budget of `recompute`, and where the observer stops it;
+/// a session that failed is no error but a verdict.
 pub fn verify(
     sealed: &[u8],
     recompute: &Recompute,
     judge: &Judge,
     observer: &dyn Observer,
 ) -> Result<Verified, VerifyError> {
-    open(sealed)?.recompute(recompute, &mut [], judge, observer)
+    open_within(sealed, &recompute.budget)?.recompute(recompute, &mut [], judge, observer)
 }
 
 /// Tells an observer of what is recomputed.

@@ -9,12 +9,14 @@ use appraisal::calibrate::{Observation, calibrate, observations};
 use appraisal::policy::Policy;
 use appraisal::profile::{Profile, Profiles};
 use clap::Args;
-use cli::{Exit, OutputFile, RecomputeOptions, print_text};
+use cli::{Exit, OutputFile, RecomputeOptions, print_bytes};
 use protocol::evidence::Evidence;
 use verifier::outcome::Outcome;
 
 use super::read_verified;
+use crate::evidence::BudgetOptions;
 use crate::judge::{ProfileOptions, VouchOptions};
+use crate::refusal::{Form, Refusal};
 
 /// Options of `gpu-validator calibrate`.
 #[derive(Args)]
@@ -22,7 +24,7 @@ use crate::judge::{ProfileOptions, VouchOptions};
     after_help = "The sessions are verified first. Each must be affirmed, be of a device that you know is what it says, and \
     be a standard session with the device otherwise idle. The profile's other figures stay; for a class of your own, write \
     its datasheet's into FOLDER/NAME.toml first and name the folder with --profiles.\n\n\
-    Exit codes: 0 done, 1 a session's evidence is refused or contraindicated, 2 anything else; nothing is written then.\n\n\
+    Exit codes: 0 done, 1 a session is contraindicated or its evidence refused, 2 anything else; nothing is written then.\n\n\
     Examples:\n  \
     gpu-validator calibrate --class h200 h200/*.cbor -o profiles/h200.toml\n  \
     gpu-validator calibrate --class x1 --profiles profiles sessions/*.cbor --content 0.99"
@@ -56,6 +58,9 @@ pub(crate) struct CalibrateOptions {
 
     #[command(flatten)]
     recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    budget: BudgetOptions,
 }
 
 pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
@@ -93,7 +98,8 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
                 }
                 list.extend(found);
             }
-            Err(why) => {
+            Err(Unfit::Refused(refusal)) => return refusal.tell(path, Form::Nothing),
+            Err(Unfit::Failed(why)) => {
                 cli::tell(format_args!("refused: {why}"));
                 return Ok(Exit::Contraindicated);
             }
@@ -105,7 +111,8 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     Profile::parse(&format!("{}.toml", profile.name), &text).context("the calibrated profile contradicts itself")?;
     match output {
         Some(file) => file.write(text.as_bytes())?,
-        None => print_text(&text)?,
+        // A profile is read back: byte for byte.
+        None => print_bytes(text.as_bytes())?,
     }
     if let (Some(measured), Some(note)) = (&profile.measured, &profile.source.note) {
         cli::tell(format_args!(
@@ -116,20 +123,31 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// The nonce of a session and what its devices of the class did; within, why it is refused.
-type Observed = Result<([u8; 32], Vec<Observation>), String>;
+/// The nonce of a session and what its devices of the class did; within, why nothing is learnt from it.
+type Observed = Result<([u8; 32], Vec<Observation>), Unfit>;
+
+/// A session that nothing is learnt from.
+enum Unfit {
+    /// Its evidence is refused.
+    Refused(Refusal),
+    /// It was contraindicated.
+    Failed(String),
+}
 
 fn observe(path: &Path, base: &Profile, profiles: &Profiles, options: &CalibrateOptions) -> anyhow::Result<Observed> {
     let name = path.display();
     let judge = |evidence: &Evidence| options.vouch.judge(&Policy::default(), &[], evidence);
-    let (verified, sealed, judge) = match read_verified(path, judge, &options.recompute, false)? {
-        Ok(read) => read,
-        Err(why) => return Ok(Err(why)),
-    };
+    let (verified, sealed, judge) =
+        match read_verified(path, judge, &options.budget.recompute(&options.recompute), false)? {
+            Ok(read) => read,
+            Err(refusal) => return Ok(Err(Unfit::Refused(refusal))),
+        };
     let session = &verified.session;
     match Outcome::new(&verified.evidence, session, &judge, None) {
         Outcome::Affirmed(_) => {}
-        Outcome::Contraindicated { message, .. } => return Ok(Err(format!("session {name} failed: {message}"))),
+        Outcome::Contraindicated { message, .. } => {
+            return Ok(Err(Unfit::Failed(format!("session {name} failed: {message}"))));
+        }
         Outcome::CouldNotRun { message, .. } => bail!("session {name} could not run: {message}"),
         Outcome::None(why) => bail!("session {name}: {why}"),
     }

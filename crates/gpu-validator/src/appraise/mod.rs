@@ -22,10 +22,13 @@ use appraisal::{Appraisal, Subject, appraise};
 use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, SessionProgress, print_bytes};
 use protocol::evidence::Evidence;
+use verifier::Verified;
 use verifier::outcome::Judge;
-use verifier::{Verified, VerifyError};
+use verifier::recompute::Recompute;
 
+use crate::evidence::{self, BudgetOptions};
 use crate::judge::{PolicyOptions, VouchOptions};
+use crate::refusal::{Form, Refusal};
 
 /// Longest policy, profile, key set or result that is read, bytes: all are far smaller.
 const MAX_INPUT_BYTES: u64 = 1 << 20;
@@ -140,6 +143,9 @@ struct JudgeOptions {
 
     #[command(flatten)]
     recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    budget: BudgetOptions,
 }
 
 impl JudgeOptions {
@@ -157,12 +163,10 @@ impl JudgeOptions {
             .map(|path| OutputFile::create(path, "a registry"))
             .transpose()?;
         let judge = |evidence: &Evidence| rules.judge(evidence);
-        let (verified, sealed, judge) = match read_verified(&self.evidence, judge, &self.recompute, output.is_none())? {
+        let recompute = self.budget.recompute(&self.recompute);
+        let (verified, sealed, judge) = match read_verified(&self.evidence, judge, &recompute, output.is_none())? {
             Ok(read) => read,
-            Err(refused) => {
-                cli::tell(format_args!("refused: {refused}"));
-                return Ok(Exit::Contraindicated);
-            }
+            Err(refusal) => return refusal.tell(&self.evidence, Form::Nothing),
         };
         let subject = Subject::from((&verified, &sealed[..]));
         let appraisal = rules.appraise(&subject, &judge, now_unix_ms()?);
@@ -206,22 +210,20 @@ type Checked = (Verified, Vec<u8>, Judge);
 fn read_verified(
     path: &Path,
     judge: impl FnOnce(&Evidence) -> anyhow::Result<Judge>,
-    recompute: &RecomputeOptions,
+    recompute: &Recompute,
     is_quiet: bool,
-) -> anyhow::Result<Result<Checked, String>> {
-    let sealed = crate::evidence::read(path)?;
-    let opened = match verifier::open(&sealed) {
+) -> anyhow::Result<Result<Checked, Refusal>> {
+    let (opened, sealed) = match evidence::open(path, &recompute.budget)? {
         Ok(opened) => opened,
-        Err(error) => return Ok(Err(format!("evidence {}: {error}", path.display()))),
+        Err(refusal) => return Ok(Err(refusal)),
     };
     let judge = judge(&opened.evidence)?;
     let progress = SessionProgress::new(is_quiet);
-    let verified = opened.recompute(&recompute.recompute(), &mut [], &judge, &progress);
+    let verified = opened.recompute(recompute, &mut [], &judge, &progress);
     drop(progress);
     match verified {
         Ok(verified) => Ok(Ok((verified, sealed, judge))),
-        Err(VerifyError::Evidence(error)) => Ok(Err(format!("evidence {}: {error}", path.display()))),
-        Err(error) => Err(error.into()),
+        Err(error) => Ok(Err(Refusal::of(error)?)),
     }
 }
 

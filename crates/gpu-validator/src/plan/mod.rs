@@ -141,7 +141,7 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
         print_text(text(&proposal, &verifier, options.devices, class))?;
     }
     if proposal.samples.is_none() {
-        eprintln!("no number of samples meets what was asked for");
+        cli::tell("no number of samples meets what was asked for");
         return Ok(Exit::NoVerdict);
     }
     Ok(Exit::Affirmed)

@@ -84,7 +84,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     bytes[middle] ^= 1;
     place.put("changed.cbor", bytes);
     let refused = place.validator(&[&VERIFY[..], &["r.jwt", "--evidence", "changed.cbor", "--json"]].concat());
-    assert_eq!(common::code(&refused), 1);
+    assert_eq!(common::code(&refused), 2);
     assert!(
         json(&refused)["refused"]
             .as_str()

@@ -357,7 +357,7 @@ fn what_cannot_be_issued_leaves_the_old_result() {
     bytes[middle] ^= 1;
     place.put("e.cbor", bytes);
     let refused = place.validator(&issue_to("r.jwt"));
-    assert_eq!(code(&refused), 1);
+    assert_eq!(code(&refused), 2);
     assert!(text(&refused.stderr).contains("refused: evidence e.cbor: "));
     assert_eq!(place.text("r.jwt"), old);
     let script = format!(

@@ -16,6 +16,7 @@ use protocol::limits::TILE_BYTES;
 use protocol::openings::{TileCheck, TileMismatch};
 use protocol::tile::TileCoordinate;
 
+use crate::budget::Budget;
 use keys::DigestKeys;
 use schedule::{Schedule, Slot};
 pub use so_far::{GroupSoFar, SoFar};
@@ -31,16 +32,19 @@ pub struct Recompute {
     pub operand_budget_bytes: usize,
     /// Bytes of tiles kept until both of a pair are there, and for checks that need the same ones.
     pub tile_budget_bytes: usize,
+    /// What evidence may cost that others sent; a session of one's own is not held against it.
+    pub budget: Budget,
 }
 
 impl Default for Recompute {
-    /// The best path, a thread a CPU, 512 MiB of operands, 128 MiB of tiles.
+    /// The best path, a thread a CPU, 512 MiB of operands, 128 MiB of tiles, the default budget.
     fn default() -> Self {
         Recompute {
             path: Path::best(),
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             operand_budget_bytes: 512 << 20,
             tile_budget_bytes: 128 << 20,
+            budget: Budget::default(),
         }
     }
 }

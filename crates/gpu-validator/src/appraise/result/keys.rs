@@ -6,7 +6,7 @@ use anyhow::bail;
 use appraisal::key::Algorithm;
 use appraisal::key_ring::{KeyRing, KeyRingError};
 use clap::{ArgGroup, Args, ValueEnum};
-use cli::{Exit, print_text};
+use cli::{Exit, print_json_text};
 
 /// Options of `gpu-validator result keys`.
 #[derive(Args)]
@@ -85,6 +85,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         (None, Some(ring)) => ring,
         (None, None) => bail!("neither a folder nor --key nor --key-env"),
     };
-    print_text(format_args!("{}\n", keys.jwks().to_json()))?;
+    print_json_text(&keys.jwks().to_json())?;
     Ok(Exit::Affirmed)
 }

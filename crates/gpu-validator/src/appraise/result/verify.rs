@@ -16,6 +16,8 @@ use serde_json::json;
 
 use super::text::{AuditText, ResultText};
 use crate::appraise::{RuleOptions, now_unix_ms, read_bytes, read_keys, read_verified};
+use crate::evidence::BudgetOptions;
+use crate::refusal::Form;
 
 /// First byte of a tagged COSE_Sign1 (RFC 9052 §2); no JWT begins with it.
 const COSE_SIGN1_TAG: u8 = 0xD2;
@@ -71,6 +73,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     recompute: RecomputeOptions,
+
+    #[command(flatten)]
+    budget: BudgetOptions,
 }
 
 fn parse_nonce(text: &str) -> Result<[u8; 32], String> {
@@ -107,8 +112,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
     let audit = match &options.evidence {
         None => None,
-        Some(path) => match read_verified(path, |evidence| rules.judge(evidence), &options.recompute, options.json)? {
-            Err(why) => return refuse(why),
+        Some(path) => match read_verified(
+            path,
+            |evidence| rules.judge(evidence),
+            &options.budget.recompute(&options.recompute),
+            options.json,
+        )? {
+            Err(refusal) => {
+                if options.json {
+                    let why = format!("evidence {}: {}", path.display(), refusal.why());
+                    print_json(&json!({ "refused": why, "reason": refusal.code() }))?;
+                }
+                return refusal.tell(path, Form::Nothing);
+            }
             Ok((verified, sealed, judge)) => {
                 let subject = Subject::from((&verified, &sealed[..]));
                 // As of when the result was issued.

@@ -1,0 +1,132 @@
+//! Which characters a terminal is given: nothing that moves its cursor, colours it, reorders it or is no character at all.
+
+/// What stands for a character that is not printed.
+const REPLACEMENT: char = '\u{FFFD}';
+
+/// The format characters (Cf), line separator (Zl) and paragraph separator (Zp) of Unicode 16.
+const UNSEEN: [(u32, u32); 21] = [
+    (0xAD, 0xAD),
+    (0x600, 0x605),
+    (0x61C, 0x61C),
+    (0x6DD, 0x6DD),
+    (0x70F, 0x70F),
+    (0x890, 0x891),
+    (0x8E2, 0x8E2),
+    (0x180E, 0x180E),
+    (0x200B, 0x200F),
+    (0x2028, 0x202E),
+    (0x2060, 0x2064),
+    (0x2066, 0x206F),
+    (0xFEFF, 0xFEFF),
+    (0xFFF9, 0xFFFB),
+    (0x110BD, 0x110BD),
+    (0x110CD, 0x110CD),
+    (0x13430, 0x1343F),
+    (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A),
+    (0xE0001, 0xE0001),
+    (0xE0020, 0xE007F),
+];
+
+/// Whether a character is shown as it is: no control (Cc), no format character (Cf), no separator of lines or paragraphs
+/// (Zl, Zp), no noncharacter.
+#[must_use]
+pub fn is_printable(c: char) -> bool {
+    let code = u32::from(c);
+    let is_noncharacter = (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE;
+    !c.is_control() && !is_noncharacter && !UNSEEN.iter().any(|&(first, last)| (first..=last).contains(&code))
+}
+
+/// `text` with U+FFFD in place of every character that is not printable.
+#[must_use]
+pub fn replace_unprintable(text: &str) -> String {
+    let shown = |c| if is_printable(c) { c } else { REPLACEMENT };
+    text.chars().map(shown).collect()
+}
+
+/// The same for a text of lines: newlines and tabs stay.
+pub(crate) fn replace_unprintable_in_lines(text: &str) -> String {
+    let shown = |c| {
+        if c == '\n' || c == '\t' || is_printable(c) {
+            c
+        } else {
+            REPLACEMENT
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+/// `json` with every character that is not printable as an escape of JSON: the value stays the same.
+///
+/// Beyond ASCII JSON has characters in strings alone, and there an escape stands for each of them. Newlines between its
+/// items stay.
+pub(crate) fn escape_unprintable_in_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || is_printable(c) {
+            escaped.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                escaped += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_acts_on_a_terminal_is_printable() {
+        for c in "aZ 0~\u{A0}é漢😀\u{FFFD}\u{2E2F}".chars() {
+            assert!(is_printable(c), "{c:?}");
+        }
+        for c in [
+            '\0',
+            '\n',
+            '\t',
+            '\u{1B}',
+            '\u{7F}',
+            '\u{85}',
+            '\u{9B}',
+            '\u{AD}',
+            '\u{200B}',
+            '\u{200E}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202E}',
+            '\u{2066}',
+            '\u{FEFF}',
+            '\u{FDD0}',
+            '\u{FDEF}',
+            '\u{FFFE}',
+            '\u{FFFF}',
+            '\u{1FFFE}',
+            '\u{10FFFF}',
+            '\u{E0001}',
+            '\u{E007F}',
+        ] {
+            assert!(!is_printable(c), "{c:?}");
+        }
+        assert_eq!(replace_unprintable("a\u{1B}[2J\nb"), "a\u{FFFD}[2J\u{FFFD}b");
+        assert_eq!(replace_unprintable_in_lines("a\u{9B}\n\tb\r"), "a\u{FFFD}\n\tb\u{FFFD}");
+    }
+
+    #[test]
+    fn escaped_json_is_the_same_value() {
+        let value = serde_json::json!({ "a\u{202E}": ["\u{9B}2J", "\u{1}", "\u{1FFFE}", "é漢\u{FFFF}"] });
+        let escaped = escape_unprintable_in_json(&format!("{value:#}"));
+        assert!(escaped.chars().all(|c| c == '\n' || is_printable(c)), "{escaped}");
+        assert!(
+            escaped.contains("\\u202e") && escaped.contains("\\ud83f\\udffe") && escaped.contains("é漢"),
+            "{escaped}"
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&escaped).expect("JSON"),
+            value
+        );
+    }
+}

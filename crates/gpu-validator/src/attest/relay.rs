@@ -1,0 +1,86 @@
+//! The started command's standard error on the Verifier's, until the session's report is due and no longer.
+
+use std::io::{self, ErrorKind, Read};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::host_lines::HostLines;
+
+/// How long the rest of what was said may take to come once the command has ended.
+const REST_WITHIN: Duration = Duration::from_millis(200);
+
+/// A pause between reads of what is left out anyway: a flood costs its own side the time, not this one.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A thread that shows what comes.
+pub(super) struct Relay {
+    shared: Arc<Mutex<Shared>>,
+    has_ended: Receiver<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: HostLines,
+    /// Nothing more is shown.
+    is_closed: bool,
+}
+
+impl Relay {
+    /// Shows what comes from `from` on.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub(super) fn start(from: impl Read + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::<Mutex<Shared>>::default();
+        let (end, has_ended) = channel();
+        let own = Arc::clone(&shared);
+        thread::Builder::new().spawn(move || {
+            relay(from, &own);
+            // Nobody waits any more for one that was left behind.
+            let _ = end.send(());
+        })?;
+        Ok(Relay { shared, has_ended })
+    }
+
+    /// Shows what has come and what was left out; after it nothing more is shown, whoever still holds the other end.
+    pub(super) fn finish(self) {
+        // Whether it has ended or not: what follows holds either way.
+        let _ = self.has_ended.recv_timeout(REST_WITHIN);
+        let mut shared = lock(&self.shared);
+        let columns = cli::screen_columns();
+        shared.lines.end(Instant::now(), columns).iter().for_each(cli::tell);
+        shared.is_closed = true;
+    }
+}
+
+fn relay(mut from: impl Read, shared: &Mutex<Shared>) {
+    let mut bytes = [0; 16 << 10];
+    loop {
+        let read = match from.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        let is_flooded = {
+            let mut shared = lock(shared);
+            if shared.is_closed {
+                return;
+            }
+            let rows = shared.lines.take(&bytes[..read], Instant::now(), cli::screen_columns());
+            // Under the lock: once it is closed, not even a row that was on its way is shown.
+            rows.iter().for_each(cli::tell);
+            shared.lines.is_flooded()
+        };
+        if is_flooded {
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
