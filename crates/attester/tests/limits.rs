@@ -47,11 +47,11 @@ impl Engine for Watched {
     }
 
     fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        while self.fills_for_ever {
-            if progress.is_cancelled() {
-                return Err(EngineError::Cancelled);
+        if self.fills_for_ever {
+            while !progress.is_cancelled() {
+                thread::sleep(Duration::from_millis(1));
             }
-            thread::sleep(Duration::from_millis(1));
+            return Err(EngineError::Cancelled);
         }
         self.engine.fill(task, progress)
     }

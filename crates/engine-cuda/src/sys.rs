@@ -269,7 +269,9 @@ calls! {
 mod tests {
     use super::*;
 
-    fn chosen(found: &[(&str, fn() -> Tried<u32>)]) -> Result<u32, NoCuda> {
+    type Opens = fn() -> Tried<u32>;
+
+    fn chosen(found: &[(&str, Opens)]) -> Result<u32, NoCuda> {
         choose(LIBRARY_NAMES, |name| {
             let found = found.iter().find(|(found, _)| *found == name);
             found.map_or(Tried::Absent, |(_, tried)| tried())
@@ -278,8 +280,8 @@ mod tests {
 
     #[test]
     fn a_stub_does_not_hide_the_driver_in_either_order() {
-        let driver: fn() -> Tried<u32> = || Tried::Driver(7);
-        let stub: fn() -> Tried<u32> = || Tried::Stub;
+        let driver: Opens = || Tried::Driver(7);
+        let stub: Opens = || Tried::Stub;
         assert_eq!(LIBRARY_NAMES[0], "libcuda.so.1", "the SONAME first");
         assert_eq!(chosen(&[("libcuda.so.1", driver), ("libcuda.so", stub)]), Ok(7));
         assert_eq!(chosen(&[("libcuda.so.1", stub), ("libcuda.so", driver)]), Ok(7));
@@ -290,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_library_that_is_there_and_does_not_load_is_not_absent() {
-        let broken: fn() -> Tried<u32> = || Tried::Broken("too short".to_owned());
-        let stub: fn() -> Tried<u32> = || Tried::Stub;
+        let broken: Opens = || Tried::Broken("too short".to_owned());
+        let stub: Opens = || Tried::Stub;
         let failure = Err(NoCuda::NotLoaded("too short".to_owned()));
         assert_eq!(chosen(&[("libcuda.so.1", broken)]), failure);
         assert_eq!(chosen(&[("libcuda.so.1", broken), ("libcuda.so", stub)]), failure);

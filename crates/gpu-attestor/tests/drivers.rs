@@ -149,13 +149,25 @@ fn a_lost_gpu_is_named_and_those_not_chosen_are_asked_nothing() {
     };
     for all in [&["devices"][..], &["devices", "--devices", "2,3"]] {
         let text = refusal(&gpu_attestor(&[folder.path()], all));
-        assert!(text.contains("GPU 3 at 0000:1c:00.0: device lost: cuDeviceTotalMem"), "{text}");
+        assert!(
+            text.contains("GPU 3 at 0000:1c:00.0: device lost: cuDeviceTotalMem"),
+            "{text}"
+        );
     }
     // The others go on to the next step, which this driver does not have.
     let text = refusal(&gpu_attestor(&[folder.path()], &["devices", "--devices", "0,1"]));
-    assert!(text.contains("GPU 0 (GPU-00000000-") && text.contains("cuDevicePrimaryCtxRetain"), "{text}");
-    let text = refusal(&gpu_attestor(&[folder.path()], &["bench", "--devices", "1", "--seconds", "1"]));
-    assert!(text.contains("GPU 1: ") && text.contains("cuDevicePrimaryCtxRetain"), "{text}");
+    assert!(
+        text.contains("GPU 0 (GPU-00000000-") && text.contains("cuDevicePrimaryCtxRetain"),
+        "{text}"
+    );
+    let text = refusal(&gpu_attestor(
+        &[folder.path()],
+        &["bench", "--devices", "1", "--seconds", "1"],
+    ));
+    assert!(
+        text.contains("GPU 1: ") && text.contains("cuDevicePrimaryCtxRetain"),
+        "{text}"
+    );
     let text = refusal(&gpu_attestor(&[folder.path()], &["devices", "--devices", "4"]));
     assert!(text.contains("device 4 is not here"), "{text}");
 }

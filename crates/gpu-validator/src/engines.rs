@@ -53,7 +53,7 @@ impl EngineOptions {
                 Ok(gpus) => Engines(gpus),
                 // A driver that fails, or shows nothing, is not absent: whoever has GPUs is told that they are not used.
                 Err(why) if !is_absence(&why) => {
-                    return Err(anyhow::Error::from(why).context("the GPUs cannot be used; --engine cpu does without"));
+                    return Err(why.context("the GPUs cannot be used; --engine cpu does without"));
                 }
                 Err(why) => {
                     cli::tell(format_args!("engine: {} (auto: {why})", Engines(Gpus::default())));
@@ -119,13 +119,13 @@ mod cuda {
     pub(crate) struct Gpus(Vec<DeviceInfo>);
 
     /// Whether this host has no NVIDIA driver.
-    pub(crate) fn is_absence(why: &NoCuda) -> bool {
-        why.is_absence()
+    pub(crate) fn is_absence(why: &anyhow::Error) -> bool {
+        why.downcast_ref().is_some_and(NoCuda::is_absence)
     }
 
     impl Gpus {
-        pub(super) fn find() -> Result<Self, NoCuda> {
-            devices().map(Gpus)
+        pub(super) fn find() -> anyhow::Result<Self> {
+            Ok(Gpus(devices()?))
         }
 
         pub(super) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
