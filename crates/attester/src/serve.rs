@@ -239,7 +239,7 @@ impl Served {
             };
             has_come = matches!(event, Event::Frame(_));
             match event {
-                Event::Unreadable(error) => return Err(error.into()),
+                Event::Unreadable(error) => return Err(self.why_over(error, &incoming)),
                 Event::Unsendable(error) => return Err(ServeError::Send(error)),
                 Event::Device(ordinal, Ok(done)) => self.take(ordinal, done)?,
                 Event::Device(device, Err(error)) => {
@@ -271,6 +271,17 @@ impl Served {
                 }
             }
         }
+    }
+
+    /// Why the session is over once nothing more can be read. A write that failed by itself says more than the end of what came:
+    /// that of a full disk, say. One that failed because nobody reads says the same.
+    fn why_over(&mut self, error: FrameError, incoming: &Receiver<Event>) -> ServeError {
+        self.outbox.end_within(SENT_WITHIN);
+        let unsent = incoming.try_iter().find_map(|event| match event {
+            Event::Unsendable(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(error),
+            _ => None,
+        });
+        unsent.map_or_else(|| error.into(), ServeError::Send)
     }
 
     /// Tells the Verifier that a limit has passed; whoever drops the session frees its devices.

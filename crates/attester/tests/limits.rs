@@ -303,6 +303,27 @@ fn a_verifier_that_does_not_read_holds_no_device() {
     assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
 }
 
+/// A full disk where HELLO goes, and no Verifier: whichever is seen first, the disk is told.
+#[test]
+fn a_write_that_fails_is_told_though_nothing_can_be_read() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            thread::sleep(Duration::from_millis(100));
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (attester, _events) = attester(idle(), false);
+    match serve(attester, io::empty(), Full) {
+        Err(ServeError::Send(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Work that does not end, whatever the Verifier's deadlines are.
 #[test]
 fn a_session_without_end_is_given_up() {
