@@ -19,7 +19,7 @@ use crate::expected::{Assumed, Expected, broken_by};
 use crate::policy::{Effect, Policy};
 use crate::profile::{Basis, Profile, is_cpu};
 use crate::reason::figure;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, is_sentinel};
 
 /// Clocks are sampled a few times a second: the highest seen may be this much below the highest there was.
 const CLOCK_LEEWAY: f64 = 1.05;
@@ -92,14 +92,15 @@ kinds! {
         "reinstall the driver from its vendor and run again";
     /// NVML and the driver do not give the same memory.
     MemoryMismatch = "memory-mismatch", Warn,
-        "NVML and the driver give sizes of memory that differ by more than 8 %: one of them was tampered with, or a slice is in use",
-        "check for MIG or vGPU; reinstall the driver from its vendor";
+        "NVML and the driver give sizes of memory that differ by more than 8 %: one of them was tampered with, or they are of different devices",
+        "check for vGPU; reinstall the driver from its vendor";
     /// The multiprocessors are not the claimed class's.
     SmCount = "sm-count", Warn,
         "the count of multiprocessors is not that of the claimed class: another model, a slice, or tampered tools",
         "check for MIG or vGPU";
-    /// Two devices of one session have the same UUID or PCI address.
-    DuplicateDevice = "duplicate-device", Contraindicate,
+    /// Two devices of one session have the same UUID, or the same PCI address and are no slices.
+    // A label alone, so it warns: nobody is contraindicated by what is no evidence.
+    DuplicateDevice = "duplicate-device", Warn,
         "two devices of one session say that they are the same one: a count faked with one device, or labels made up",
         "list each device once";
     /// The device says it is a slice.
@@ -188,7 +189,7 @@ impl<'a> Findings<'a> {
         });
     }
 
-    /// Devices of one session that say that they are the same.
+    /// Devices of one session that say that they are the same. Slices of a card share its PCI address and differ in their UUIDs.
     pub(crate) fn check_host(&mut self, hello: &Hello) {
         for name in ["uuid", "pci_bus_id"] {
             let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
@@ -196,6 +197,9 @@ impl<'a> Findings<'a> {
                 let Some(value) = label(&offer.labels, name) else {
                     continue;
                 };
+                if name == "pci_bus_id" && says_slice(offer) {
+                    continue;
+                }
                 if let Some(first) = seen.insert(value, offer.ordinal.0) {
                     let ordinal = offer.ordinal.0;
                     let detail = format!("devices {first} and {ordinal} both have {name} {value}");
@@ -234,15 +238,17 @@ impl<'a> Findings<'a> {
             let detail = format!("the driver says {:?}, NVML {nvml:?}", offer.model);
             self.add(FindingKind::NameMismatch, device, detail);
         }
+        // Of a slice they are the card's and its own.
+        let is_slice = says_slice(offer);
         if let (Some(card), Some(driver)) = (number("card_memory_bytes"), number("memory_bytes"))
+            && !is_slice
             && !is_near(card, driver, 0.08)
         {
             let (card, driver) = (memory(card as u64), memory(driver as u64));
             let detail = format!("NVML says {card}, the driver {driver}");
             self.add(FindingKind::MemoryMismatch, device, detail);
         }
-        let says_slice = label(&offer.labels, "mig_slice") == Some("true");
-        if says_slice || offer.model.to_ascii_uppercase().contains("MIG ") {
+        if is_slice {
             self.add(FindingKind::Slice, device, format!("model {:?}", offer.model));
         }
         if let Some(reasons) = telemetry
@@ -270,7 +276,8 @@ impl<'a> Findings<'a> {
             }
             Basis::Measured { .. } => {}
         }
-        if !is_near(offer.memory_bytes as f64, capacity.memory_bytes as f64, 0.08) {
+        // A slice has less of everything than its class; that it is one was told above.
+        if !is_slice && !is_near(offer.memory_bytes as f64, capacity.memory_bytes as f64, 0.08) {
             let detail = format!(
                 "it says {}, {} has {}",
                 memory(offer.memory_bytes),
@@ -281,6 +288,7 @@ impl<'a> Findings<'a> {
         }
         if let (Some(said), Some(expected)) = (number("multiprocessors"), capacity.sm_count)
             && said != f64::from(expected)
+            && !is_slice
         {
             let detail = format!("it says {said}, {} has {expected}", profile.title);
             self.add(FindingKind::SmCount, device, detail);
@@ -312,7 +320,7 @@ impl<'a> Findings<'a> {
         tensor_ops_per_s: Option<u64>,
     ) {
         let number = |name: &str| label(&offer.labels, name).and_then(|value| value.trim().parse::<f64>().ok());
-        let is_positive = |value: &f64| value.is_finite() && *value > 0.0;
+        let is_positive = |value: &f64| value.is_finite() && *value > 0.0 && !is_sentinel(*value);
         let capacity = profile.and_then(|profile| profile.capacity.as_ref());
         let class_sms = capacity.and_then(|capacity| capacity.sm_count).map(f64::from);
         let (Some(tensor), Some(ops), Some(sms), Some(mhz)) = (
@@ -379,6 +387,11 @@ impl<'a> Findings<'a> {
             self.add(FindingKind::RateMayBeRemote, Some(device), detail);
         }
     }
+}
+
+/// Whether the device says that it is a slice of a card.
+fn says_slice(offer: &DeviceOffer) -> bool {
+    label(&offer.labels, "mig_slice") == Some("true") || offer.model.to_ascii_uppercase().contains("MIG ")
 }
 
 /// The value of the first label of this name.

@@ -92,5 +92,11 @@ fn parse(text: &str) -> Vec<(f64, f64)> {
 }
 
 fn is_figure(value: f64) -> bool {
-    value.is_finite() && value.abs() < 1e12
+    value.is_finite() && value.abs() < 1e12 && !is_sentinel(value)
+}
+
+/// Whether it is what NVML says where it has no figure: all 32 bits set, or as many thousandths, rounded or not.
+pub(crate) fn is_sentinel(value: f64) -> bool {
+    let sentinel = f64::from(u32::MAX);
+    value == sentinel || (value - sentinel / 1000.0).abs() <= 0.5
 }

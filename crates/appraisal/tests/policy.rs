@@ -38,7 +38,7 @@ fn a_policy_says_what_it_asks_for() {
     let policy = parse(STRICT).expect("a policy");
     assert_eq!(policy.device.class.as_deref(), Some("h200"));
     assert_eq!(policy.effect(FindingKind::Throttled), Effect::Warn);
-    assert_eq!(policy.effect(FindingKind::DuplicateDevice), Effect::Contraindicate);
+    assert_eq!(policy.effect(FindingKind::DuplicateDevice), Effect::Warn);
     assert!(policy.device.claim_must_fit, "defaults fill what is absent");
     assert_eq!(parse(&policy.to_toml()).expect("its own text"), policy);
     assert_eq!(parse("").expect("the default"), Policy::default());

@@ -127,11 +127,11 @@ fn what_a_hostile_peer_says_stays_text() {
         Label::new("uuid", HOSTILE),
         Label::new("mig_slice", "true"),
     ];
-    devices[0].telemetry = Some(Box::new(common::Says(vec![
-        Label::new("device 0 throttle_reasons", HOSTILE),
-        Label::new("device 0 power_w", "0:100 NaN:1 1e400:2 0.5:650 x 1:<b>"),
-        Label::new("device 0 max_power_w", "<b>"),
-        Label::new("device 0 energy_j", "512.5"),
+    devices[0].telemetry = Some(Box::new(common::Says(&[
+        ("throttle_reasons", HOSTILE),
+        ("power_w", "0:100 NaN:1 1e400:2 0.5:650 x 1:<b>"),
+        ("max_power_w", "<b>"),
+        ("energy_j", "512.5"),
     ])));
     let mut peer = attester(devices);
     peer.software = Label::new("software", HOSTILE).value;

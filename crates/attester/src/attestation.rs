@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,9 @@ use protocol::limits::MAX_ATTESTATION_BYTES;
 
 /// The environment variable in which the command finds the session's nonce, 64 hexadecimal digits.
 pub const NONCE_VARIABLE: &str = "GPU_ATTESTOR_NONCE";
+
+/// Longest that openings wait for the command, whatever the Verifier's deadline.
+pub(crate) const ATTESTATION_WITHIN: Duration = Duration::from_secs(300);
 
 /// A command line for `sh -c`; what it prints is carried in OPENINGS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +84,12 @@ impl AttestationCommand {
 }
 
 impl Attesting {
-    /// What the command attests; it is given no more than `limit` to end.
-    pub(crate) fn finish(self, limit: Duration) -> Result<Vec<u8>, AttestationError> {
-        match self.outcome.recv_timeout(limit) {
-            Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => Err(AttestationError::TooSlow),
-            Err(RecvTimeoutError::Disconnected) => Err(AttestationError::Empty),
+    /// What the command attests; `None` while it runs, unless its time is over.
+    pub(crate) fn outcome(&self, is_over: bool) -> Option<Result<Vec<u8>, AttestationError>> {
+        match self.outcome.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => is_over.then_some(Err(AttestationError::TooSlow)),
+            Err(TryRecvError::Disconnected) => Some(Err(AttestationError::Empty)),
         }
     }
 }
@@ -141,11 +144,19 @@ fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn run(command: &str, limit_ms: u64) -> Result<Vec<u8>, AttestationError> {
         let running = AttestationCommand(command.into()).start(&Nonce([0xAB; 32]))?;
-        running.finish(Duration::from_millis(limit_ms))
+        let until = Instant::now() + Duration::from_millis(limit_ms);
+        loop {
+            if let Some(outcome) = running.outcome(Instant::now() >= until) {
+                return outcome;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]

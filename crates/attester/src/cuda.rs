@@ -9,7 +9,8 @@ use protocol::cbor::{Label, sendable_text};
 use protocol::engine::EngineError;
 use protocol::message::DeviceOffer;
 
-use crate::device::{Device, Telemetry, panic_message};
+use crate::device::{Device, panic_message};
+use crate::telemetry::Telemetry;
 
 /// Why the GPUs of this host cannot attest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,26 +59,32 @@ impl Default for CudaConfig {
 /// [`CudaError`]: a GPU that does not start is told and not left out.
 pub fn cuda_devices(config: &CudaConfig) -> Result<Vec<Device>, CudaError> {
     let engines_per_gpu = config.engines_per_gpu.get();
-    let mut engines: Vec<(DeviceOrdinal, DeviceInfo)> = engine_cuda::devices()?
-        .into_iter()
-        .flat_map(|info| {
-            let first = info.index * engines_per_gpu;
-            (first..first + engines_per_gpu).map(move |ordinal| (DeviceOrdinal(ordinal), info.clone()))
-        })
+    let is_chosen = |ordinal: u32| {
+        let only = config.only.as_ref();
+        only.is_none_or(|only| only.contains(&DeviceOrdinal(ordinal)))
+    };
+    let ordinals_of = |index: u32| {
+        let first = index * engines_per_gpu;
+        (first..first + engines_per_gpu).filter(|ordinal| is_chosen(*ordinal))
+    };
+    // A GPU that is lost must not keep the chosen ones from being used.
+    let chosen: Vec<u32> = (0..engine_cuda::device_count()?)
+        .filter(|index| ordinals_of(*index).next().is_some())
         .collect();
-    engines.retain(|(ordinal, _)| config.only.as_ref().is_none_or(|only| only.contains(ordinal)));
+    let engines = engine_cuda::describe(&chosen)?.into_iter().flat_map(|info| {
+        let ordinals = ordinals_of(info.index);
+        ordinals.map(move |ordinal| (DeviceOrdinal(ordinal), info.clone()))
+    });
     // A context takes a good part of a second: all at once.
     let opened: Vec<Opened> = thread::scope(|scope| {
         let opening: Vec<_> = engines
-            .into_iter()
             .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, config.memory_limit_bytes)))
             .collect();
         opening
             .into_iter()
             .map(|thread| match thread.join() {
                 Ok(opened) => opened,
-                // cudarc panics where a library that poses as the driver lacks a function.
-                Err(panic) => Err(NoCuda::Failed(format!("the driver library: {}", panic_message(&*panic))).into()),
+                Err(panic) => Err(NoCuda::Failed(format!("opening a GPU: {}", panic_message(&*panic))).into()),
             })
             .collect::<Result<_, _>>()
     })?;
@@ -125,7 +132,7 @@ fn offer(opened: Opened) -> Result<Device, CudaError> {
             ordinal,
             engine: "cuda".to_owned(),
             model: sendable_text(&info.model),
-            memory_bytes: info.card_memory_bytes.unwrap_or(offer.memory_bytes),
+            memory_bytes: info.own_memory_bytes(),
             available_bytes: offer.available_bytes,
             reserve_bytes: offer.reserve_bytes,
             operand_copies: offer.operand_buffers,
@@ -133,36 +140,36 @@ fn offer(opened: Opened) -> Result<Device, CudaError> {
             labels,
         },
         engine: Box::new(engine),
-        telemetry: Some(Box::new(Nvml {
-            ordinal,
-            uuid: info.uuid,
-            running: None,
-        })),
+        // What NVML does not say of a device at the start, it need not be asked for while the device works.
+        telemetry: info.without_nvml.is_none().then(|| {
+            Box::new(Nvml {
+                uuid: info.uuid,
+                running: None,
+            }) as _
+        }),
     })
 }
 
 /// NVML's view of one GPU during a session.
 struct Nvml {
-    ordinal: DeviceOrdinal,
     uuid: String,
     running: Option<engine_cuda::Telemetry>,
 }
 
 impl Telemetry for Nvml {
-    fn start(&mut self) {
-        // Labels only: a host without NVML attests all the same.
-        self.running = engine_cuda::Telemetry::start(&self.uuid).ok();
+    fn start(&mut self) -> Result<(), String> {
+        let running = engine_cuda::Telemetry::start(&self.uuid).map_err(|error| error.to_string())?;
+        self.running = Some(running);
+        Ok(())
     }
 
-    fn finish(&mut self) -> Vec<Label> {
+    fn finish(&mut self) -> Result<Vec<(String, String)>, String> {
         let Some(running) = self.running.take() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let name = |name: &str| format!("device {} {name}", self.ordinal);
-        let labels = running.finish().labels();
-        labels
-            .iter()
-            .map(|(label, value)| Label::new(&name(label), value))
-            .collect()
+        running
+            .finish()
+            .map(|seen| seen.labels())
+            .map_err(|error| error.to_string())
     }
 }

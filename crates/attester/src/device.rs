@@ -17,6 +17,7 @@ use protocol::message::DeviceOffer;
 use protocol::trace::Site;
 
 use crate::in_step::InStep;
+use crate::telemetry::{Telemetry, Watch};
 
 /// One device: what HELLO says of it, and its engine.
 pub struct Device {
@@ -26,15 +27,6 @@ pub struct Device {
     pub engine: Box<dyn Engine>,
     /// What watches it during a session.
     pub telemetry: Option<Box<dyn Telemetry>>,
-}
-
-/// Watches a device from READY to OPENINGS: power, clocks, temperature. What it sees are labels, never evidence.
-pub trait Telemetry: Send {
-    /// Begins to watch.
-    fn start(&mut self);
-
-    /// Ends watching and says what was seen; nothing if nothing could be.
-    fn finish(&mut self) -> Vec<Label>;
 }
 
 /// What a device's thread is told to do.
@@ -47,8 +39,12 @@ pub(crate) enum Command {
         /// Where the roots of all devices meet after each sweep.
         in_step: Arc<InStep>,
     },
-    /// Positions among all samples, and where each leaf comes from.
-    Open(Vec<(usize, Site)>),
+    Open {
+        /// Positions among all samples, and where each leaf comes from.
+        sites: Vec<(usize, Site)>,
+        /// How long the labels of what was seen may take.
+        telemetry_limit: Duration,
+    },
 }
 
 /// What a device's thread has done.
@@ -63,7 +59,8 @@ pub(crate) enum Done {
 pub(crate) struct Worker {
     pub(crate) ordinal: DeviceOrdinal,
     pub(crate) meter: Arc<Meter>,
-    commands: Sender<Command>,
+    /// `None` once nothing more is asked of the device.
+    commands: Option<Sender<Command>>,
     thread: JoinHandle<()>,
 }
 
@@ -100,14 +97,21 @@ impl Worker {
         Worker {
             ordinal,
             meter,
-            commands,
+            commands: Some(commands),
             thread,
         }
     }
 
     pub(crate) fn send(&self, command: Command) {
-        // A thread that is gone has reported why.
-        let _ = self.commands.send(command);
+        if let Some(commands) = &self.commands {
+            // A thread that is gone has reported why.
+            let _ = commands.send(command);
+        }
+    }
+
+    /// Has the thread end by itself, and the device's memory with it, once it has done what it was told.
+    pub(crate) fn release(&mut self) {
+        self.commands = None;
     }
 
     pub(crate) fn cancel(&self) {
@@ -140,9 +144,10 @@ fn work(
     report: &dyn Fn(DeviceOrdinal, Result<Done, EngineError>),
 ) {
     let mut iteration = 0;
+    let mut watch = None;
     while let Ok(command) = commands.recv() {
         let done = catch_unwind(AssertUnwindSafe(|| {
-            obey(device, ordinal, meter, &mut iteration, command)
+            obey(device, ordinal, meter, &mut iteration, &mut watch, command)
         }));
         let done = done.unwrap_or_else(|panic| {
             let text = panic_message(&*panic);
@@ -169,15 +174,14 @@ fn obey(
     ordinal: DeviceOrdinal,
     meter: &Meter,
     iteration: &mut u32,
+    watch: &mut Option<Watch>,
     command: Command,
 ) -> Result<Done, EngineError> {
     let engine = &mut device.engine;
     match command {
         Command::Prepare(assignment) => {
             engine.prepare(&assignment)?;
-            if let Some(telemetry) = &mut device.telemetry {
-                telemetry.start();
-            }
+            *watch = device.telemetry.take().map(Watch::start);
             Ok(Done::Prepared)
         }
         Command::Fill(task) => {
@@ -199,7 +203,7 @@ fn obey(
             }
             Ok(Done::Swept(roots))
         }
-        Command::Open(sites) => {
+        Command::Open { sites, telemetry_limit } => {
             let openings = sites
                 .into_iter()
                 .map(|(position, site)| {
@@ -215,7 +219,7 @@ fn obey(
                     ))
                 })
                 .collect::<Result<_, EngineError>>()?;
-            let labels = device.telemetry.as_mut().map(|telemetry| telemetry.finish());
+            let labels = watch.take().map(|watch| watch.finish(ordinal, telemetry_limit));
             let labels = labels.unwrap_or_default();
             Ok(Done::Opened(openings, labels))
         }

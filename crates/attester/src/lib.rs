@@ -6,12 +6,17 @@ mod cuda;
 mod device;
 mod host_memory;
 mod in_step;
+mod limits;
+mod outbox;
 mod serve;
+mod telemetry;
 
 pub use attestation::{AttestationCommand, NONCE_VARIABLE};
 pub use cpu::cpu_devices;
 pub use cuda::{CudaConfig, CudaError, cuda_devices};
-pub use device::{Device, Telemetry};
+pub use device::Device;
 pub use engine_cuda::NoCuda;
 pub use host_memory::HostMemoryError;
+pub use limits::{LimitPassed, Limits, OPERATIONS_A_SWEPT_BYTE, work};
 pub use serve::{Attester, ServeError, serve};
+pub use telemetry::Telemetry;

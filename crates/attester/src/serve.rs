@@ -20,12 +20,15 @@ use protocol::frame::{Frame, MessageType};
 use protocol::limits::{MAX_LABELS, SUITE, VERSION};
 use protocol::message::{Abort, AbortCode, DeviceProgress, Hello, NonceMessage, ProgressMessage, ResultMessage};
 use protocol::plan::Plan;
-use transport::{FrameError, read_frame, write_frame};
+use transport::{FrameError, read_frame};
 
-use crate::attestation::{AttestationCommand, AttestationError, Attesting};
+use crate::attestation::{ATTESTATION_WITHIN, AttestationCommand, AttestationError, Attesting};
 use crate::device::{Command, Device, Done, Worker};
 use crate::host_memory::{self, HostMemoryError};
 use crate::in_step::InStep;
+use crate::limits::{LimitPassed, Limits, Watchdog};
+use crate::outbox::Outbox;
+use crate::telemetry;
 
 /// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -33,6 +36,12 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// How long devices have to end once the session is over. A launch on a GPU takes a third of a second; one that does not come
 /// back must not keep the host's process.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the last frames have to be written once the session is over: a Verifier that does not read is told nothing.
+const SENT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often a pending attestation of the maker's is looked for while the openings wait for it.
+const ATTESTED_EVERY: Duration = Duration::from_millis(10);
 
 /// Who attests, and with what.
 pub struct Attester {
@@ -46,6 +55,8 @@ pub struct Attester {
     pub key: SigningKey,
     /// What asks the hardware's maker for an attestation, run beside the work once the nonce is known.
     pub attestation: Option<AttestationCommand>,
+    /// What a Verifier is given at most.
+    pub limits: Limits,
 }
 
 /// Why a session ended without RESULT.
@@ -64,6 +75,9 @@ pub enum ServeError {
     /// The host has too little memory for the plan; the Verifier was told.
     #[error("out of memory: {0}")]
     HostMemory(HostMemoryError),
+    /// The Verifier was silent for too long, or wanted too much; it was told.
+    #[error(transparent)]
+    Limit(LimitPassed),
     /// The Verifier broke the protocol; it was told.
     #[error("the Verifier broke the protocol: {0}")]
     Violation(Violation),
@@ -84,10 +98,12 @@ impl From<Violation> for ServeError {
 enum Event {
     Frame(Frame),
     Unreadable(FrameError),
+    Unsendable(io::Error),
     Device(DeviceOrdinal, Result<Done, EngineError>),
 }
 
-/// Serves one session: HELLO to RESULT, over any pair of byte streams.
+/// Serves one session: HELLO to RESULT, over any pair of byte streams, within the Attester's limits. Threads that read and write
+/// are left behind where the streams block: whoever serves ends by ending the process.
 ///
 /// # Errors
 ///
@@ -95,7 +111,7 @@ enum Event {
 pub fn serve(
     attester: Attester,
     mut from: impl Read + Send + 'static,
-    to: impl Write,
+    to: impl Write + Send + 'static,
 ) -> Result<ResultMessage, ServeError> {
     let Attester {
         software,
@@ -103,6 +119,7 @@ pub fn serve(
         devices,
         key,
         attestation,
+        limits,
     } = attester;
     let hello = Hello {
         versions: vec![VERSION],
@@ -121,6 +138,10 @@ pub fn serve(
             Worker::start(device, move |ordinal, done| send(&events, Event::Device(ordinal, done)))
         })
         .collect();
+    let outbox = Outbox::start(to, {
+        let events = events.clone();
+        move |error| send(&events, Event::Unsendable(error))
+    });
     thread::spawn(move || {
         loop {
             match read_frame(&mut from, AttesterSession::max_payload_bytes) {
@@ -140,7 +161,8 @@ pub fn serve(
         workers,
         uuids,
         key,
-        to,
+        outbox,
+        watchdog: Watchdog::start(limits),
         openings: Vec::new(),
         labels: BTreeMap::new(),
         pending: 0,
@@ -148,7 +170,7 @@ pub fn serve(
         attesting: None,
         opening_since: None,
     };
-    served.send(&hello)?;
+    served.outbox.send(hello);
     served.run(incoming)
 }
 
@@ -174,12 +196,13 @@ fn send(events: &SyncSender<Event>, event: Event) {
     let _ = events.send(event);
 }
 
-struct Served<W> {
+struct Served {
     session: AttesterSession,
     workers: Vec<Worker>,
     uuids: BTreeMap<DeviceOrdinal, String>,
     key: SigningKey,
-    to: W,
+    outbox: Outbox,
+    watchdog: Watchdog,
     openings: Vec<Option<[Opening; 3]>>,
     /// What was seen of each device.
     labels: BTreeMap<DeviceOrdinal, Vec<Label>>,
@@ -188,26 +211,38 @@ struct Served<W> {
     attestation: Option<AttestationCommand>,
     /// The maker's attestation, under way since NONCE.
     attesting: Option<Attesting>,
-    /// When SAMPLE came.
+    /// When SAMPLE came, until it is answered.
     opening_since: Option<Instant>,
 }
 
-impl<W: Write> Served<W> {
+impl Served {
     /// Takes events until the session is over. Then nobody receives any more: a device's thread that has something to report
     /// to a full queue must not wait for ever, as it is about to be waited for itself (the test
     /// `a_flood_keeps_no_device`).
     fn run(&mut self, incoming: Receiver<Event>) -> Result<ResultMessage, ServeError> {
+        let mut has_come = false;
         loop {
-            let event = match incoming.recv_timeout(PROGRESS_EVERY) {
+            self.watchdog.note(self.session.due(), has_come);
+            let is_opening = self.opening_since.is_some();
+            let left = self.watchdog.left(is_opening).map_err(|limit| self.stop(limit))?;
+            let every = if self.send_openings() {
+                ATTESTED_EVERY
+            } else {
+                PROGRESS_EVERY
+            };
+            let event = match incoming.recv_timeout(every.min(left)) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.send_progress()?;
+                    has_come = false;
+                    self.send_progress();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(FrameError::Closed.into()),
             };
+            has_come = matches!(event, Event::Frame(_));
             match event {
-                Event::Unreadable(error) => return Err(error.into()),
+                Event::Unreadable(error) => return Err(self.why_over(error, &incoming)),
+                Event::Unsendable(error) => return Err(ServeError::Send(error)),
                 Event::Device(ordinal, Ok(done)) => self.take(ordinal, done)?,
                 Event::Device(device, Err(error)) => {
                     let uuid = self.uuids.remove(&device);
@@ -221,14 +256,14 @@ impl<W: Write> Served<W> {
                     let task = self.session.received(&frame).inspect_err(|violation| {
                         // The error itself is returned.
                         let abort = self.session.abort(&violation.to_abort());
-                        let _ = write_frame(&mut self.to, &abort);
+                        self.outbox.send(abort);
                     });
                     let task = task?;
                     if let Task::Finish(result) = task {
                         return Ok(result);
                     }
                     if let Task::Prepare(_) = task {
-                        self.check_host_memory()?;
+                        self.check_plan()?;
                     }
                     self.start(task);
                     // After the devices: their window has begun.
@@ -240,7 +275,41 @@ impl<W: Write> Served<W> {
         }
     }
 
-    /// Before any device takes memory: what all of them keep in the host's is known from the plan.
+    /// Why the session is over once nothing more can be read. A write that failed by itself says more than the end of what came:
+    /// that of a full disk, say. One that failed because nobody reads says the same.
+    fn why_over(&mut self, error: FrameError, incoming: &Receiver<Event>) -> ServeError {
+        self.outbox.end_within(SENT_WITHIN);
+        let unsent = incoming.try_iter().find_map(|event| match event {
+            Event::Unsendable(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(error),
+            _ => None,
+        });
+        unsent.map_or_else(|| error.into(), ServeError::Send)
+    }
+
+    /// Tells the Verifier that a limit has passed; whoever drops the session frees its devices.
+    fn stop(&mut self, limit: LimitPassed) -> ServeError {
+        let device = match limit {
+            LimitPassed::Work { device, .. } => Some(device),
+            LimitPassed::Idle { .. } | LimitPassed::Session { .. } => None,
+        };
+        self.abort(&Abort {
+            code: limit.abort_code(),
+            device,
+            message: sendable_text(&limit.to_string()),
+        });
+        ServeError::Limit(limit)
+    }
+
+    /// Before any device takes memory: what a plan asks for is known from it.
+    fn check_plan(&mut self) -> Result<(), ServeError> {
+        let plan = self.session.plan().expect("preparing follows PLAN");
+        if let Err(limit) = self.watchdog.check_work(plan) {
+            return Err(self.stop(limit));
+        }
+        self.check_host_memory()
+    }
+
+    /// What all devices keep in the host's memory, against what there is.
     fn check_host_memory(&mut self) -> Result<(), ServeError> {
         let plan = self.session.plan().expect("preparing follows PLAN");
         host_memory::check(plan, available_memory_bytes()).map_err(|error| {
@@ -281,10 +350,12 @@ impl<W: Write> Served<W> {
             Task::Open(sites) => {
                 self.opening_since = Some(Instant::now());
                 self.openings = vec![None; sites.len()];
+                let telemetry_limit = telemetry::limit(self.openings_ms());
                 let ordinals: Vec<_> = self.workers.iter().map(|worker| worker.ordinal).collect();
                 self.command(ordinals.into_iter().map(|g| {
                     let own = sites.iter().enumerate().filter(|(_, site)| site.sample.device == g);
-                    (g, Command::Open(own.map(|(i, site)| (i, site.clone())).collect()))
+                    let sites = own.map(|(i, site)| (i, site.clone())).collect();
+                    (g, Command::Open { sites, telemetry_limit })
                 }));
             }
             Task::Wait | Task::Finish(_) => {}
@@ -313,16 +384,30 @@ impl<W: Write> Served<W> {
                     self.openings[position] = Some(opening);
                 }
                 self.labels.insert(ordinal, labels);
-                if self.pending > 0 {
-                    return Ok(());
-                }
-                let openings = self.openings.drain(..).flatten().collect();
-                let labels = fair_share(std::mem::take(&mut self.labels));
-                self.end_attestation();
-                self.session.openings(openings, labels, &self.key, None)
+                // The next turn of the loop sends them.
+                return Ok(());
             }
         };
-        self.send(&frame)
+        self.outbox.send(frame);
+        Ok(())
+    }
+
+    /// Sends OPENINGS once all devices have opened and the maker's attestation is there or too late; whether they wait for it.
+    fn send_openings(&mut self) -> bool {
+        let Some(since) = self.opening_since.filter(|_| self.pending == 0) else {
+            return false;
+        };
+        if !self.end_attestation(since) {
+            return true;
+        }
+        self.opening_since = None;
+        let openings = self.openings.drain(..).flatten().collect();
+        let labels = fair_share(std::mem::take(&mut self.labels));
+        let frame = self.session.openings(openings, labels, &self.key, None);
+        self.outbox.send(frame);
+        // Nothing more is asked of them: a Verifier that takes its time to decide holds no device meanwhile.
+        self.workers.iter_mut().for_each(Worker::release);
+        false
     }
 
     fn begin_attestation(&mut self, nonce: &Frame) {
@@ -336,25 +421,32 @@ impl<W: Write> Served<W> {
         }
     }
 
-    /// Takes the maker's attestation, if it is there in time: half of what the openings may take. A session without it is
-    /// as good; openings that come too late are not.
-    fn end_attestation(&mut self) {
-        let Some(attesting) = self.attesting.take() else { return };
-        let openings_ms = self
-            .session
-            .plan()
-            .map_or(0, |plan| plan.fields().deadlines.openings_ms);
-        let spent = self.opening_since.map_or(Duration::ZERO, |since| since.elapsed());
-        match attesting.finish(Duration::from_millis(openings_ms / 2).saturating_sub(spent)) {
+    /// Takes the maker's attestation, if it is there in time: half of what the openings may take, and not more than an
+    /// attestation is given at all. A session without it is as good; openings that come too late are not. Whether it is over.
+    fn end_attestation(&mut self, opening_since: Instant) -> bool {
+        let Some(attesting) = &self.attesting else { return true };
+        let limit = ATTESTATION_WITHIN.min(Duration::from_millis(self.openings_ms() / 2));
+        let Some(outcome) = attesting.outcome(opening_since.elapsed() >= limit) else {
+            return false;
+        };
+        self.attesting = None;
+        match outcome {
             Ok(attestation) => self.session.carry_attestation(attestation),
             Err(error) => tell(&error),
         }
+        true
     }
 
-    fn send_progress(&mut self) -> Result<(), ServeError> {
-        let Some(plan) = self.session.plan() else { return Ok(()) };
-        if self.pending == 0 {
-            return Ok(());
+    fn openings_ms(&self) -> u64 {
+        let plan = self.session.plan();
+        plan.map_or(0, |plan| plan.fields().deadlines.openings_ms)
+    }
+
+    fn send_progress(&mut self) {
+        let Some(plan) = self.session.plan() else { return };
+        // A Verifier that does not read would have them pile up here.
+        if self.pending == 0 || !self.outbox.is_empty() {
+            return;
         }
         let devices = self
             .workers
@@ -368,21 +460,16 @@ impl<W: Write> Served<W> {
             })
             .collect();
         let progress = ProgressMessage { devices };
-        self.send(&Frame::new(MessageType::Progress, progress.to_bytes()))
+        self.outbox.send(Frame::new(MessageType::Progress, progress.to_bytes()));
     }
 
     fn abort(&mut self, abort: &Abort) {
         let frame = self.session.abort(abort);
-        // A Verifier that is gone needs no telling.
-        let _ = write_frame(&mut self.to, &frame);
-    }
-
-    fn send(&mut self, frame: &Frame) -> Result<(), ServeError> {
-        write_frame(&mut self.to, frame).map_err(ServeError::Send)
+        self.outbox.send(frame);
     }
 }
 
-impl<W> Drop for Served<W> {
+impl Drop for Served {
     fn drop(&mut self) {
         // All at once, so that each ends while the others do.
         self.workers.iter().for_each(Worker::cancel);
@@ -397,6 +484,7 @@ impl<W> Drop for Served<W> {
                 );
             }
         }
+        self.outbox.end_within(SENT_WITHIN);
     }
 }
 
@@ -414,6 +502,7 @@ impl ServeError {
         match self {
             ServeError::Engine { device, error, .. } => Some(Abort::from_engine(*device, error).code),
             ServeError::HostMemory(_) => Some(AbortCode::OutOfMemory),
+            ServeError::Limit(limit) => Some(limit.abort_code()),
             ServeError::Violation(violation) => Some(violation.to_abort().code),
             ServeError::Connection(_) | ServeError::Send(_) => None,
         }

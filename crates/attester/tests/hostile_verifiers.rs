@@ -1,12 +1,12 @@
 //! Verifiers that mean ill: one that floods and goes away keeps neither the session nor its devices, and a plan of some bytes
-//! does not take the host's memory.
+//! does not take the host's memory. Those that fall silent are in `limits.rs`.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, Device, ServeError, serve};
+use attester::{Attester, Device, Limits, ServeError, serve};
 use ed25519_dalek::SigningKey;
 use protocol::bytes::{DeviceOrdinal, Identity, Root, Salt};
 use protocol::cbor::Canonical;
@@ -98,6 +98,7 @@ fn attester(devices: u32, dropped: &Sender<DeviceOrdinal>) -> Attester {
         devices: (0..devices).map(device).collect(),
         key: SigningKey::from_bytes(&[1; 32]),
         attestation: None,
+        limits: Limits::NONE,
     }
 }
 
@@ -165,15 +166,14 @@ fn a_plan_that_fills_the_hosts_memory_is_answered_with_the_figures() {
         }])
     });
     let plan = Frame::new(MessageType::Plan, plan.expect("within the bounds").to_bytes());
-    let mut said = Vec::new();
+    let (mut said, to_verifier) = io::pipe().expect("a pipe");
     let error = serve(
         attester(1, &dropped),
         io::Cursor::new([&plan.header()[..], &plan.payload].concat()),
-        &mut said,
+        to_verifier,
     )
     .expect_err("no host has so much");
     assert!(matches!(error, ServeError::HostMemory(_)), "{error}");
-    let mut said = &said[..];
     let mut next = || transport::read_frame(&mut said, |_| 1 << 20).expect("a frame");
     assert_eq!(next().message_type(), Some(MessageType::Hello));
     let abort = Abort::from_bytes(&next().payload).expect("ABORT");

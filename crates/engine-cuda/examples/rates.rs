@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath, Telemetry, devices};
+use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath, Telemetry, describe};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::derive;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Unobserved};
@@ -66,9 +66,9 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
     engine.prepare(&assignment)?;
     let prepared = start.elapsed();
     let operations = 2.0 * f64::from(n) * f64::from(n) * f64::from(k) * f64::from(matrices);
-    let uuid = devices()
+    let uuid = describe(&[config.device_index])
         .ok()
-        .and_then(|devices| Some(devices.get(config.device_index as usize)?.uuid.clone()));
+        .and_then(|devices| Some(devices.first()?.uuid.clone()));
     let telemetry = uuid.and_then(|uuid| Telemetry::start(&uuid).ok());
     let mut fill_times = Vec::new();
     let mut sweep_times = Vec::new();
@@ -90,7 +90,7 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
             salt = Salt(root.0);
         }
     }
-    let seen = telemetry.map(Telemetry::finish).unwrap_or_default();
+    let seen = telemetry.and_then(|watch| watch.finish().ok()).unwrap_or_default();
     let start = Instant::now();
     let opened = engine
         .open(CommitmentId::Fill { iteration: 0 }, 0)

@@ -3,11 +3,11 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use protocol::engine::EngineError;
 
 use crate::driver::check;
 use crate::inventory::free_bytes_by_nvml;
+use crate::sys::{self, CUdevice_attribute as Attribute};
 
 /// Stack of a thread (bytes): a few spilled registers.
 const STACK_BYTES: usize = 64;

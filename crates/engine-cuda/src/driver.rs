@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::ptr;
 use std::sync::OnceLock;
 
-use cudarc::driver::sys::{self, CUresult};
 use protocol::engine::EngineError;
+
+use crate::sys::{self, CUresult};
 
 /// Oldest driver that the images and calls of this crate are made for, as CUDA counts versions: 12.0.
 const OLDEST_DRIVER: i32 = 12_000;
@@ -13,9 +14,18 @@ const OLDEST_DRIVER: i32 = 12_000;
 /// Why there is no CUDA here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCuda {
-    /// The driver library does not load.
-    #[error("no CUDA driver: neither libcuda.so nor libcuda.so.1 loads (the NVIDIA driver brings them)")]
+    /// There is no driver library: the one case in which this host has no NVIDIA GPU.
+    #[error("no CUDA driver: neither libcuda.so.1 nor libcuda.so is here (the NVIDIA driver brings them)")]
     NoLibrary,
+    /// The driver library is there and does not load.
+    #[error("the CUDA driver library does not load: {0}; reinstall the NVIDIA driver, or give the container all of it")]
+    NotLoaded(String),
+    /// What the toolkit has for linking is there, and no driver.
+    #[error(
+        "the CUDA toolkit's link stub is here, and no driver; take its folder of stubs out of LD_LIBRARY_PATH, and install \
+         the NVIDIA driver, or give the container the host's"
+    )]
+    StubOnly,
     /// The library is there but does not start.
     #[error("the CUDA driver does not start: {0}")]
     NotStarted(String),
@@ -25,12 +35,47 @@ pub enum NoCuda {
         /// Newest CUDA that it supports: 1000 * major + 10 * minor.
         found: i32,
     },
-    /// The driver runs and shows no device.
-    #[error("the CUDA driver shows no device (is CUDA_VISIBLE_DEVICES set?)")]
+    /// The driver is there and shows no device.
+    #[error(
+        "the CUDA driver is here and shows no device; look at CUDA_VISIBLE_DEVICES ({}), at MIG mode without instances \
+         (nvidia-smi -L), and in a container for the device nodes /dev/nvidia*",
+        visible_devices()
+    )]
     NoDevice,
+    /// A device is there and does not answer.
+    #[error("GPU {index}{}: {error}; leave it out with --devices (gpu-attestor) or CUDA_VISIBLE_DEVICES", at(pci_bus_id.as_deref()))]
+    Device {
+        /// As CUDA counts devices in this process.
+        index: u32,
+        /// Its PCI address, where the driver says as much.
+        pci_bus_id: Option<String>,
+        /// What it met.
+        error: EngineError,
+    },
     /// A question to the driver failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl NoCuda {
+    /// Whether this host has no NVIDIA driver at all. Only then something else may take a GPU's place where nobody has
+    /// said so: a driver that is there and shows nothing hides GPUs, and work on a CPU would pass for theirs
+    /// (`gpu-attestor: a_driver_that_shows_nothing_is_no_cpu`).
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        *self == NoCuda::NoLibrary
+    }
+}
+
+fn visible_devices() -> String {
+    match std::env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(value) => format!("it is {value:?}"),
+        Err(_) => "it is not set".to_owned(),
+    }
+}
+
+fn at(pci_bus_id: Option<&str>) -> String {
+    pci_bus_id.map(|address| format!(" at {address}")).unwrap_or_default()
 }
 
 /// Loads and starts the driver, once a process.
@@ -40,15 +85,10 @@ pub(crate) fn start() -> Result<(), NoCuda> {
 }
 
 fn start_once() -> Result<(), NoCuda> {
-    // SAFETY: loading NVIDIA's driver library runs its initialisers, which ask nothing of the caller.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(NoCuda::NoLibrary);
-    }
-    // SAFETY: the library is present, so the call resolves; 0 is the only flag there is.
-    match unsafe { sys::cuInit(0) } {
+    match sys::load(sys::LIBRARY_NAMES)? {
         CUresult::CUDA_SUCCESS => {}
         CUresult::CUDA_ERROR_NO_DEVICE => return Err(NoCuda::NoDevice),
-        status => return Err(NoCuda::NotStarted(describe(status))),
+        status => return Err(NoCuda::NotStarted(format!("{}{}", describe(status), remedy(status)))),
     }
     let mut found = 0;
     // SAFETY: `found` is a valid place for the answer.
@@ -57,7 +97,26 @@ fn start_once() -> Result<(), NoCuda> {
     if found < OLDEST_DRIVER {
         return Err(NoCuda::TooOld { found });
     }
-    Ok(())
+    match sys::missing_call() {
+        Some(call) => Err(NoCuda::NotLoaded(format!("it has no {call}"))),
+        None => Ok(()),
+    }
+}
+
+/// What to do about a driver that does not start, where that is known.
+fn remedy(status: CUresult) -> &'static str {
+    match status {
+        CUresult::CUDA_ERROR_SYSTEM_NOT_READY => {
+            "; start nvidia-fabricmanager, of the driver's version, and wait until it has set up NVSwitch"
+        }
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
+            "; the library and the kernel's module are of different drivers: reboot, or give the container the host's library"
+        }
+        CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE => {
+            "; take the CUDA compatibility package (cuda-compat) out of LD_LIBRARY_PATH"
+        }
+        _ => "",
+    }
 }
 
 /// Newest CUDA that the running driver supports: 1000 * major + 10 * minor.

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 
-use cudarc::driver::sys;
 use protocol::engine::{Assignment, EngineError, FillTask};
 use protocol::limits::{TILE_BYTES, TILE_SIDE};
 
@@ -15,6 +14,7 @@ use crate::kernels::{Function, Module, Shape, parameter};
 use crate::layout::{ABANDON, Layout, OPERAND_KEY, batch_panels};
 use crate::memory::DeviceMemory;
 use crate::stream::Stream;
+use crate::sys;
 
 /// Which kernels multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

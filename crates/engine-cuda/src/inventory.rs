@@ -1,8 +1,8 @@
 //! The host's devices, as the driver and NVML describe them: labels, never evidence (spec §1).
 
 use std::ffi::CStr;
+use std::thread;
 
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
@@ -13,6 +13,8 @@ use protocol::limits::{MAX_LABELS, MAX_TEXT_BYTES};
 
 use crate::context::{device, device_attribute};
 use crate::driver::{self, NoCuda, check};
+use crate::nvml::{self, ANSWER_WITHIN, known};
+use crate::sys::{self, CUdevice_attribute as Attribute};
 
 /// Most NVLink links of a device.
 const MAX_NVLINK_LINKS: u32 = 18;
@@ -49,7 +51,7 @@ pub struct DeviceInfo {
     pub nvml_model: Option<String>,
     /// Serial number of the board.
     pub serial: Option<String>,
-    /// Memory of the card, what the driver keeps for itself included (bytes).
+    /// Memory of the card, what the driver keeps for itself included (bytes); of a slice, that of the card it is part of.
     pub card_memory_bytes: Option<u64>,
     /// SM clock now (MHz).
     pub sm_clock_mhz: Option<u32>,
@@ -91,66 +93,113 @@ pub struct ProcessUse {
     pub memory_bytes: Option<u64>,
 }
 
-/// All devices that CUDA shows this process (`CUDA_VISIBLE_DEVICES` applied), in CUDA's order; at least one.
+/// Number of devices that CUDA shows this process (`CUDA_VISIBLE_DEVICES` applied), at least 1; none of them is asked anything.
 ///
 /// # Errors
 ///
 /// [`NoCuda`] says what is missing.
-pub fn devices() -> Result<Vec<DeviceInfo>, NoCuda> {
+pub fn device_count() -> Result<u32, NoCuda> {
     driver::start()?;
     let mut count = 0;
     // SAFETY: the driver is started, `count` a valid place for the answer.
-    check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&raw mut count) }).map_err(failed)?;
-    if count <= 0 {
+    let status = unsafe { sys::cuDeviceGetCount(&raw mut count) };
+    if status == sys::CUresult::CUDA_ERROR_NO_DEVICE {
         return Err(NoCuda::NoDevice);
     }
-    let nvml = Nvml::init().map_err(|error| format!("NVML: {error}"));
-    (0..count as u32)
-        .map(|index| {
-            let mut info = from_driver(index).map_err(failed)?;
-            match &nvml {
-                Ok(nvml) => add_from_nvml(&mut info, nvml),
-                Err(why) => info.without_nvml = Some(why.clone()),
-            }
-            Ok(info)
-        })
-        .collect()
+    check("cuDeviceGetCount", status).map_err(|error| NoCuda::Failed(error.to_string()))?;
+    match u32::try_from(count) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(NoCuda::NoDevice),
+    }
+}
+
+/// All devices that CUDA shows this process, in CUDA's order; at least one.
+///
+/// # Errors
+///
+/// As for [`device_count`]; [`NoCuda::Device`] names a device that does not answer.
+pub fn devices() -> Result<Vec<DeviceInfo>, NoCuda> {
+    describe(&(0..device_count()?).collect::<Vec<_>>())
+}
+
+/// These devices, as CUDA counts them; no other is asked anything, so one that is lost keeps nobody from using the rest.
+///
+/// # Errors
+///
+/// As for [`devices`].
+pub fn describe(indices: &[u32]) -> Result<Vec<DeviceInfo>, NoCuda> {
+    driver::start()?;
+    let mut infos = indices
+        .iter()
+        .map(|index| from_driver(*index))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Of all devices at once, and in threads that may never end: each has the limit for itself.
+    let asked: Vec<_> = infos
+        .iter()
+        .cloned()
+        .map(|info| thread::spawn(move || nvml::within(ANSWER_WITHIN, || with_nvml(info))))
+        .collect();
+    for (info, answer) in infos.iter_mut().zip(asked) {
+        match answer.join().unwrap_or_else(|_| Err("the question failed".to_owned())) {
+            Ok(told) => *info = told,
+            Err(why) => info.without_nvml = Some(format!("NVML: {why}")),
+        }
+    }
+    Ok(infos)
 }
 
 /// Free memory of a device where there is no context to ask in.
 pub(crate) fn free_bytes_by_nvml(index: u32) -> Option<u64> {
-    let nvml = Nvml::init().ok()?;
-    let (device, _) = nvml_device(&nvml, &from_driver(index).ok()?.uuid).ok()?;
-    device.memory_info().ok().map(|memory| memory.free)
+    let uuid = from_driver(index).ok()?.uuid;
+    let free = move || {
+        let nvml = nvml::start().ok()?;
+        let (device, _) = nvml::device(&nvml, &uuid).ok()?;
+        known(device.memory_info().ok()?.free)
+    };
+    nvml::within(ANSWER_WITHIN, free).ok()?
 }
 
-fn failed(error: EngineError) -> NoCuda {
-    NoCuda::Failed(error.to_string())
+/// A device as the driver describes it; where that fails, which one it is.
+fn from_driver(index: u32) -> Result<DeviceInfo, NoCuda> {
+    let failed = |pci_bus_id, error| NoCuda::Device {
+        index,
+        pci_bus_id,
+        error,
+    };
+    let device = device(index).map_err(|error| failed(None, error))?;
+    // First: what fails later is named by it.
+    let pci_bus_id = pci_bus_id(device).map_err(|error| failed(None, error))?;
+    described(index, device, pci_bus_id.clone()).map_err(|error| failed(Some(pci_bus_id), error))
 }
 
-fn from_driver(index: u32) -> Result<DeviceInfo, EngineError> {
-    let device = device(index)?;
-    let mut name = [0; 256];
+fn pci_bus_id(device: sys::CUdevice) -> Result<String, EngineError> {
     let mut bus_id = [0; 64];
-    let mut uuid = sys::CUuuid { bytes: [0; 16] };
-    let mut memory_bytes = 0;
-    // SAFETY: the places are valid and as long as said; both texts end in a zero byte.
-    let (model, pci_bus_id) = unsafe {
-        check(
-            "cuDeviceGetName",
-            sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, device),
-        )?;
+    // SAFETY: the place is valid and as long as said; the text ends in a zero byte.
+    unsafe {
         check(
             "cuDeviceGetPCIBusId",
             sys::cuDeviceGetPCIBusId(bus_id.as_mut_ptr(), bus_id.len() as i32, device),
+        )?;
+        Ok(CStr::from_ptr(bus_id.as_ptr()).to_string_lossy().into_owned())
+    }
+}
+
+fn described(index: u32, device: sys::CUdevice, pci_bus_id: String) -> Result<DeviceInfo, EngineError> {
+    let mut name = [0; 256];
+    let mut uuid = sys::CUuuid { bytes: [0; 16] };
+    let mut memory_bytes = 0;
+    // SAFETY: the places are valid and as long as said; the name ends in a zero byte.
+    let model = unsafe {
+        check(
+            "cuDeviceGetName",
+            sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, device),
         )?;
         check("cuDeviceGetUuid", sys::cuDeviceGetUuid_v2(&raw mut uuid, device))?;
         check(
             "cuDeviceTotalMem",
             sys::cuDeviceTotalMem_v2(&raw mut memory_bytes, device),
         )?;
-        let text = |start| CStr::from_ptr(start).to_string_lossy().into_owned();
-        (text(name.as_ptr()), text(bus_id.as_ptr()))
+        CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
     };
     Ok(DeviceInfo {
         index,
@@ -176,20 +225,16 @@ fn uuid_text(bytes: &[u8; 16]) -> String {
         .join("-")
 }
 
-/// NVML's handle of a device; a slice has its UUID under another prefix.
-pub(crate) fn nvml_device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, String), String> {
-    let slice = uuid.replacen("GPU-", "MIG-", 1);
-    match nvml.device_by_uuid(uuid) {
-        Ok(device) => Ok((device, uuid.to_owned())),
-        Err(error) => nvml
-            .device_by_uuid(slice.as_str())
-            .map(|device| (device, slice))
-            .map_err(|_| format!("NVML: no device {uuid}: {error}")),
+fn with_nvml(mut info: DeviceInfo) -> DeviceInfo {
+    match nvml::start() {
+        Ok(nvml) => add_from_nvml(&mut info, &nvml),
+        Err(why) => info.without_nvml = Some(why),
     }
+    info
 }
 
 fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
-    let (slice, uuid) = match nvml_device(nvml, &info.uuid) {
+    let (slice, uuid) = match nvml::device(nvml, &info.uuid) {
         Ok(found) => found,
         Err(why) => {
             info.without_nvml = Some(why);
@@ -201,24 +246,31 @@ fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
     let parent = if is_slice { slice.mig_parent_device().ok() } else { None };
     let card = parent.as_ref().unwrap_or(&slice);
     info.is_mig_slice = Some(is_slice);
+    // Drivers put the slice's size behind the card's name; where one does not, the name would be the card's.
+    if is_slice && !info.model.contains("MIG") {
+        info.model += " MIG slice";
+    }
     info.uuid = uuid;
     info.is_mig_enabled = card.mig_mode().ok().map(|mode| mode.current != 0);
     info.driver_version = nvml.sys_driver_version().ok();
     info.nvml_model = card.name().ok();
     info.serial = card.serial().ok();
-    info.card_memory_bytes = card.memory_info().ok().map(|memory| memory.total);
-    info.sm_clock_mhz = card.clock_info(Clock::SM).ok();
-    info.max_sm_clock_mhz = card.max_clock_info(Clock::SM).ok();
-    info.memory_clock_mhz = card.clock_info(Clock::Memory).ok();
-    info.power_limit_w = card.enforced_power_limit().ok().map(watts);
-    info.temperature_c = card.temperature(TemperatureSensor::Gpu).ok();
+    // Where the card of a slice is not told, the slice's own memory would be taken for it.
+    if !is_slice || parent.is_some() {
+        info.card_memory_bytes = card.memory_info().ok().and_then(|memory| known(memory.total));
+    }
+    info.sm_clock_mhz = card.clock_info(Clock::SM).ok().and_then(known);
+    info.max_sm_clock_mhz = card.max_clock_info(Clock::SM).ok().and_then(known);
+    info.memory_clock_mhz = card.clock_info(Clock::Memory).ok().and_then(known);
+    info.power_limit_w = card.enforced_power_limit().ok().and_then(known).map(watts);
+    info.temperature_c = card.temperature(TemperatureSensor::Gpu).ok().and_then(known);
     info.is_ecc_enabled = card.is_ecc_enabled().ok().map(|ecc| ecc.currently_enabled);
     info.is_confidential = card.check_confidential_compute_status().ok();
     info.throttle_reasons = card.current_throttle_reasons().ok().map(throttle_names);
     info.nvlink = nvlink(card);
     info.processes = slice.running_compute_processes().ok().map(|processes| {
         let used = |memory| match memory {
-            UsedGpuMemory::Used(bytes) => Some(bytes),
+            UsedGpuMemory::Used(bytes) => known(bytes),
             UsedGpuMemory::Unavailable => None,
         };
         processes
@@ -238,7 +290,7 @@ fn nvlink(card: &Device<'_>) -> Option<Nvlink> {
     let first = *active.first()?;
     Some(Nvlink {
         active_links: active.len() as u32,
-        version: card.link_wrapper_for(first).version().ok(),
+        version: card.link_wrapper_for(first).version().ok().and_then(known),
     })
 }
 
@@ -256,6 +308,15 @@ pub(crate) fn throttle_names(reasons: ThrottleReasons) -> Vec<String> {
 }
 
 impl DeviceInfo {
+    /// The device's memory (bytes): of a card NVML's figure, which has what the driver keeps for itself, where there is one; of
+    /// a slice its own and never its card's.
+    #[must_use]
+    pub fn own_memory_bytes(&self) -> u64 {
+        self.card_memory_bytes
+            .filter(|_| self.is_mig_slice == Some(false))
+            .unwrap_or(self.memory_bytes)
+    }
+
     /// Names and values for HELLO and for tables, only of what is known; within the protocol's limits for labels.
     #[must_use]
     pub fn labels(&self) -> Vec<(String, String)> {
@@ -348,6 +409,34 @@ mod tests {
     fn uuids_are_written_as_nvml_writes_them() {
         let bytes = std::array::from_fn(|i| i as u8);
         assert_eq!(uuid_text(&bytes), "00010203-0405-0607-0809-0a0b0c0d0e0f");
+    }
+
+    #[test]
+    fn a_slice_has_its_own_memory_and_not_its_cards() {
+        let card = DeviceInfo {
+            memory_bytes: 79 << 30,
+            card_memory_bytes: Some(80 << 30),
+            is_mig_slice: Some(false),
+            ..DeviceInfo::default()
+        };
+        assert_eq!(card.own_memory_bytes(), 80 << 30);
+        let slice = DeviceInfo {
+            memory_bytes: 10 << 30,
+            is_mig_slice: Some(true),
+            ..card.clone()
+        };
+        assert_eq!(slice.own_memory_bytes(), 10 << 30);
+        let label = |name: &str| slice.labels().into_iter().find(|(label, _)| label == name);
+        assert_eq!(
+            label("card_memory_bytes").map(|(_, value)| value),
+            Some((80_u64 << 30).to_string())
+        );
+        let untold = DeviceInfo {
+            card_memory_bytes: None,
+            is_mig_slice: None,
+            ..card
+        };
+        assert_eq!(untold.own_memory_bytes(), 79 << 30);
     }
 
     #[test]

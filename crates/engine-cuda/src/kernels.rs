@@ -4,13 +4,13 @@ use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUfunction_attribute, CUlaunchAttributeID, CUresult};
 use protocol::engine::EngineError;
 
 use crate::context::Context;
 use crate::driver::check;
 use crate::image::{self, Image};
 use crate::stream::Stream;
+use crate::sys::{self, CUfunction_attribute, CUlaunchAttributeID, CUresult};
 
 /// One image in a context, unloaded on drop.
 pub(crate) struct Module {

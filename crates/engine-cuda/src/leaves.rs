@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cudarc::driver::sys;
 use protocol::bytes::Root;
 use protocol::commitment::{Commitment, Opening};
 use protocol::engine::{Assignment, CommitmentId, EngineError};
@@ -12,6 +11,7 @@ use crate::context::Context;
 use crate::layout::Layout;
 use crate::memory::Pinned;
 use crate::stream::{Event, Stream};
+use crate::sys;
 
 /// The commitments of one engine, the last of them perhaps still in flight.
 ///

@@ -3,12 +3,12 @@
 use std::ptr;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUresult};
 use protocol::engine::EngineError;
 use protocol::limits::TILE_BYTES;
 
 use crate::context::Context;
 use crate::driver::check;
+use crate::sys::{self, CUresult};
 
 /// One allocation of device memory, freed on drop.
 pub(crate) struct DeviceMemory {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys::{self, CUevent_flags, CUresult, CUstream_flags};
 use protocol::engine::EngineError;
 
 use crate::context::Context;
 use crate::driver::check;
+use crate::sys::{self, CUevent_flags, CUresult, CUstream_flags};
 
 /// A queue of work that does not wait for the default stream.
 pub(crate) struct Stream {

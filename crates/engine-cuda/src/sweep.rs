@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cudarc::driver::sys;
 use protocol::engine::EngineError;
 
 use crate::context::Context;
 use crate::kernels::{Function, Module, Shape, parameter};
 use crate::layout::LEAVES_A_COMMIT_CTA;
 use crate::stream::Stream;
+use crate::sys;
 
 /// Which kernel sweeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

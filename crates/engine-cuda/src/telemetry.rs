@@ -1,19 +1,20 @@
 //! Power, clocks, temperature and throttling of a device while it works: labels, never evidence.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
-use nvml_wrapper::{Device, Nvml};
 use protocol::limits::MAX_TEXT_BYTES;
 
-use crate::inventory::{nvml_device, throttle_names, watts};
+use crate::inventory::{throttle_names, watts};
+use crate::nvml::{self, ANSWER_WITHIN, known};
 
 /// Time from one sample to the next.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// NVML is not there, or does not know the device.
+/// NVML is not there, does not know the device, or does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoTelemetry(String);
@@ -21,7 +22,7 @@ pub struct NoTelemetry(String);
 /// A thread that samples one device every 100 ms until it is finished or dropped.
 pub struct Telemetry {
     stop: mpsc::Sender<()>,
-    thread: Option<JoinHandle<TelemetrySummary>>,
+    outcome: Receiver<TelemetrySummary>,
 }
 
 /// What was seen from start to finish. What NVML does not tell of a device is `None`.
@@ -100,61 +101,73 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// [`NoTelemetry`] without NVML or such a device.
+    /// [`NoTelemetry`] without NVML or such a device, or where NVML does not answer within [`ANSWER_WITHIN`].
     pub fn start(uuid: &str) -> Result<Self, NoTelemetry> {
-        let nvml = Nvml::init().map_err(|error| NoTelemetry(format!("NVML: {error}")))?;
-        nvml_device(&nvml, uuid).map_err(NoTelemetry)?;
-        let uuid = uuid.to_owned();
         let (stop, stopped) = mpsc::channel::<()>();
+        let (summary, outcome) = mpsc::channel();
+        let (begun, has_begun) = mpsc::channel();
+        let uuid = uuid.to_owned();
         let watch = move || {
-            let mut samples = Samples::default();
-            let start = Instant::now();
-            let Ok((device, _)) = nvml_device(&nvml, &uuid) else {
-                return TelemetrySummary::default();
+            let nvml = match nvml::start() {
+                Ok(nvml) => nvml,
+                // Whoever started this may have given up.
+                Err(why) => return drop(begun.send(Err(why))),
             };
-            let energy_before = device.total_energy_consumption().ok();
-            loop {
-                samples.take(&device, start.elapsed());
-                // Anything but the passing of time is the end: a message, or a sender that is gone.
-                if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    break;
+            match nvml::device(&nvml, &uuid) {
+                Ok((device, _)) => {
+                    let _ = begun.send(Ok(()));
+                    let _ = summary.send(watch(&device, &stopped));
                 }
-            }
-            let energy_after = device.total_energy_consumption().ok();
-            TelemetrySummary {
-                elapsed_ns: start.elapsed().as_nanos() as u64,
-                energy_j: energy_before
-                    .zip(energy_after)
-                    .map(|(before, after)| after.saturating_sub(before) as f64 / 1000.0),
-                ..samples.summary()
+                Err(why) => drop(begun.send(Err(why))),
             }
         };
-        let thread = thread::Builder::new()
+        thread::Builder::new()
             .name("telemetry".to_owned())
             .spawn(watch)
             .map_err(|error| NoTelemetry(format!("no thread: {error}")))?;
-        Ok(Telemetry {
-            stop,
-            thread: Some(thread),
-        })
+        match has_begun.recv_timeout(ANSWER_WITHIN) {
+            Ok(begun) => begun.map_err(NoTelemetry)?,
+            Err(RecvTimeoutError::Timeout) => return Err(NoTelemetry(nvml::no_answer(ANSWER_WITHIN))),
+            Err(RecvTimeoutError::Disconnected) => return Err(NoTelemetry("the watch failed".to_owned())),
+        }
+        Ok(Telemetry { stop, outcome })
     }
 
     /// Stops and says what was seen.
-    #[must_use]
-    pub fn finish(mut self) -> TelemetrySummary {
-        self.join().unwrap_or_default()
-    }
-
-    fn join(&mut self) -> Option<TelemetrySummary> {
+    ///
+    /// # Errors
+    ///
+    /// [`NoTelemetry`] where NVML does not answer within [`ANSWER_WITHIN`]: the thread is then left behind.
+    pub fn finish(self) -> Result<TelemetrySummary, NoTelemetry> {
+        let Telemetry { stop, outcome } = self;
         // A thread that is gone needs no message.
-        let _ = self.stop.send(());
-        self.thread.take()?.join().ok()
+        let _ = stop.send(());
+        outcome.recv_timeout(ANSWER_WITHIN).map_err(|error| match error {
+            RecvTimeoutError::Timeout => NoTelemetry(nvml::no_answer(ANSWER_WITHIN)),
+            RecvTimeoutError::Disconnected => NoTelemetry("the watch failed".to_owned()),
+        })
     }
 }
 
-impl Drop for Telemetry {
-    fn drop(&mut self) {
-        self.join();
+/// Samples until told to stop, or until nobody is left to tell it.
+fn watch(device: &Device<'_>, stopped: &Receiver<()>) -> TelemetrySummary {
+    let mut samples = Samples::default();
+    let start = Instant::now();
+    let energy = || device.total_energy_consumption().ok().and_then(known);
+    let energy_before = energy();
+    loop {
+        samples.take(device, start.elapsed());
+        // Anything but the passing of time is the end: a message, or a sender that is gone.
+        if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+            break;
+        }
+    }
+    TelemetrySummary {
+        elapsed_ns: start.elapsed().as_nanos() as u64,
+        energy_j: energy_before
+            .zip(energy())
+            .map(|(before, after)| after.saturating_sub(before) as f64 / 1000.0),
+        ..samples.summary()
     }
 }
 
@@ -171,13 +184,15 @@ impl Samples {
     fn take(&mut self, device: &Device<'_>, at: Duration) {
         self.count += 1;
         // What NVML does not tell has no samples.
-        let _ = device.power_usage().map(|power| self.power_w.push(at, watts(power)));
-        let _ = device
-            .clock_info(Clock::SM)
-            .map(|clock| self.sm_clock_mhz.push(at, clock.into()));
-        let _ = device
-            .temperature(TemperatureSensor::Gpu)
-            .map(|temperature| self.temperature_c.push(at, temperature.into()));
+        if let Some(power) = device.power_usage().ok().and_then(known) {
+            self.power_w.push(at, watts(power));
+        }
+        if let Some(clock) = device.clock_info(Clock::SM).ok().and_then(known) {
+            self.sm_clock_mhz.push(at, clock.into());
+        }
+        if let Some(temperature) = device.temperature(TemperatureSensor::Gpu).ok().and_then(known) {
+            self.temperature_c.push(at, temperature.into());
+        }
         for reason in device
             .current_throttle_reasons()
             .map(throttle_names)

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cudarc::driver::sys;
 use protocol::engine::{EngineError, Progress};
+
+use crate::sys;
 
 /// How often one that waits asks whether it is cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);

@@ -58,7 +58,7 @@ fn a_device_at_work_is_watched() {
         engine.fill(&task, &Unobserved).expect("the fill runs");
     }
     std::thread::sleep(Duration::from_millis(250));
-    let summary = telemetry.finish();
+    let summary = telemetry.finish().expect("NVML answers");
     println!("{summary:?}");
     assert!(summary.samples >= 3, "{summary:?}");
     assert!(summary.elapsed_ns >= 250_000_000);

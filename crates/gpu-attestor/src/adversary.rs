@@ -2,7 +2,7 @@
 
 mod gpu;
 
-use attester::{Attester, Device};
+use attester::{Attester, Device, Limits};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use cli::{Exit, print_text};
@@ -112,6 +112,7 @@ fn cheat(options: &Options, name: &str, key: SigningKey) -> anyhow::Result<Exit>
         devices,
         key,
         attestation: None,
+        limits: Limits::default(),
     };
     crate::agent::serve_stdio("adversary", attester)
 }

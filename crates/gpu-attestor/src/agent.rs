@@ -2,13 +2,14 @@
 
 use std::io::{self, IsTerminal};
 
-use attester::{Attester, ServeError, serve};
+use attester::{Attester, LimitPassed, ServeError, serve};
 use clap::Args;
 use cli::Exit;
 use keystore::SigningKey;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::limits::LimitOptions;
 
 /// Options of `gpu-attestor agent`.
 #[derive(Args)]
@@ -31,6 +32,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     attestation: AttestationOptions,
+
+    #[command(flatten)]
+    limits: LimitOptions,
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
@@ -51,6 +55,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         devices,
         key,
         attestation: options.attestation.command(),
+        limits: options.limits.limits(),
     };
     serve_stdio("agent", attester)
 }
@@ -76,6 +81,14 @@ pub(crate) fn serve_stdio(name: &str, attester: Attester) -> anyhow::Result<Exit
         }
         Err(error @ (ServeError::Engine { .. } | ServeError::HostMemory(_))) => {
             Err(anyhow::Error::new(error).context("could not run"))
+        }
+        Err(ServeError::Limit(limit)) => {
+            let option = match limit {
+                LimitPassed::Idle { .. } => "--max-idle",
+                LimitPassed::Session { .. } => "--max-session",
+                LimitPassed::Work { .. } => "--max-work",
+            };
+            Err(anyhow::Error::new(limit).context(format!("the session was given up; {option} sets the limit")))
         }
         Err(error) => Err(error.into()),
     }

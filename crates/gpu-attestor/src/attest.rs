@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use attester::{Attester, serve};
+use attester::{Attester, Limits, serve};
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_json_text, print_text};
 use keystore::SigningKey;
@@ -61,6 +61,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         devices,
         key,
         attestation: options.attestation.command(),
+        // The Verifier is this process.
+        limits: Limits::NONE,
     };
     let progress = Interruptible::new(session.json, Interrupt::listen()?);
 

@@ -4,11 +4,10 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use anyhow::Context;
-use attester::{CudaConfig, Device, NoCuda, cpu_devices, cuda_devices};
+use attester::{CudaConfig, Device, cpu_devices, cuda_devices};
 use clap::{Args, ValueEnum};
 use cli::{Exit, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json, print_text};
 use engine_cpu::{CpuEngineConfig, Path};
-use engine_cuda::DeviceInfo;
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
@@ -22,7 +21,7 @@ const CPU_MEMORY_BYTES: u64 = 256 << 20;
 /// What does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
-    /// GPUs where there are any, else the CPU; says which it took
+    /// GPUs where there is an NVIDIA driver, else the CPU; says which it took
     Auto,
     /// NVIDIA GPUs; an error where there are none
     Cuda,
@@ -208,7 +207,7 @@ impl DeviceOptions {
                 memory_limit_bytes: self.memory_limit,
                 engines_per_gpu: self.engines_per_gpu.unwrap_or(NonZeroU32::MIN),
             };
-            ordinals.check(gpus.len().saturating_mul(config.engines_per_gpu.get() as usize))?;
+            ordinals.check((gpus as usize).saturating_mul(config.engines_per_gpu.get() as usize))?;
             let devices = cuda_devices(&config).map_err(|error| self.unusable(error))?;
             let note = is_auto.then(|| "taken by auto".to_owned());
             return Ok((devices, EngineTaken { name: "cuda", note }));
@@ -242,22 +241,22 @@ impl DeviceOptions {
             );
             return Ok(Measured::Cpu(self.cpu_config().path));
         };
-        ordinals.check(gpus.len())?;
-        let all = || gpus.iter().map(|info| DeviceOrdinal(info.index)).collect();
+        ordinals.check(gpus as usize)?;
+        let all = || (0..gpus).map(DeviceOrdinal).collect();
         let asked = ordinals.ordinals().unwrap_or_else(all);
         Ok(Measured::Cuda(asked, self.memory_limit))
     }
 
-    /// The GPUs that are to do the work; `None` if it is the CPU. Options of the other one are refused, or named where
+    /// How many GPUs there are to do the work; `None` if it is the CPU. Options of the other one are refused, or named where
     /// `auto` has chosen.
-    fn gpus(&self) -> anyhow::Result<Option<Vec<DeviceInfo>>> {
+    fn gpus(&self) -> anyhow::Result<Option<u32>> {
         let gpus = match self.engine {
             EngineChoice::Cpu => None,
-            EngineChoice::Cuda => Some(engine_cuda::devices()?),
-            EngineChoice::Auto => match engine_cuda::devices() {
+            EngineChoice::Cuda => Some(engine_cuda::device_count()?),
+            EngineChoice::Auto => match engine_cuda::device_count() {
                 Ok(gpus) => Some(gpus),
-                // A GPU that is there and fails is an error; only where there is none the CPU takes its place.
-                Err(NoCuda::NoLibrary | NoCuda::NoDevice) => None,
+                // A driver that fails, or shows nothing, is an error; only where there is none the CPU takes its place.
+                Err(error) if error.is_absence() => None,
                 Err(error) => return Err(self.unusable(error)),
             },
         };

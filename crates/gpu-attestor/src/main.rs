@@ -7,6 +7,7 @@ mod attest;
 mod attestation;
 mod bench;
 mod devices;
+mod limits;
 mod prove;
 
 use std::path::PathBuf;

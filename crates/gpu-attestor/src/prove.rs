@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use anyhow::Context;
-use attester::{Attester, serve};
+use attester::{Attester, Limits, serve};
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, print_json, print_text};
 use keystore::SigningKey;
@@ -59,6 +59,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         devices,
         key: key.clone(),
         attestation: options.attestation.command(),
+        // The Verifier is this process.
+        limits: Limits::NONE,
     };
 
     let (from_verifier, to_attester) = io::pipe().context("no pipe")?;

@@ -13,9 +13,9 @@ use verifier::reexecute::check_memory;
 use crate::telling::Telling;
 
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::Gpus;
+pub(crate) use cuda::{Gpus, is_absence};
 #[cfg(not(feature = "cuda"))]
-pub(crate) use none::Gpus;
+pub(crate) use none::{Gpus, is_absence};
 
 /// Most memory that the CPU takes beside GPUs: a larger dataset than this a GPU has done before a CPU has only taken the
 /// memory, which cannot be called off.
@@ -28,7 +28,7 @@ enum EngineChoice {
     Cpu,
     /// All NVIDIA GPUs of this host with its CPU beside them; an error where there are none
     Cuda,
-    /// GPUs where there are any, else the CPU; says which it took
+    /// GPUs where there is an NVIDIA driver, else the CPU; says which it took
     Auto,
 }
 
@@ -51,6 +51,10 @@ impl EngineOptions {
             EngineChoice::Cuda => Engines(Gpus::find().context("--engine cuda")?),
             EngineChoice::Auto => match Gpus::find() {
                 Ok(gpus) => Engines(gpus),
+                // A driver that fails, or shows nothing, is not absent: whoever has GPUs is told that they are not used.
+                Err(why) if !is_absence(&why) => {
+                    return Err(why.context("the GPUs cannot be used; --engine cpu does without"));
+                }
                 Err(why) => {
                     cli::tell(format_args!("engine: {} (auto: {why})", Engines(Gpus::default())));
                     return Ok(Engines(Gpus::default()));
@@ -114,9 +118,14 @@ mod cuda {
     #[derive(Default)]
     pub(crate) struct Gpus(Vec<DeviceInfo>);
 
+    /// Whether this host has no NVIDIA driver.
+    pub(crate) fn is_absence(why: &anyhow::Error) -> bool {
+        why.downcast_ref().is_some_and(NoCuda::is_absence)
+    }
+
     impl Gpus {
-        pub(super) fn find() -> Result<Self, NoCuda> {
-            devices().map(Gpus)
+        pub(super) fn find() -> anyhow::Result<Self> {
+            Ok(Gpus(devices()?))
         }
 
         pub(super) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
@@ -173,6 +182,11 @@ mod none {
     /// No GPUs: this build has no code for them.
     #[derive(Default)]
     pub(crate) struct Gpus(());
+
+    /// This build can use no GPU, whatever the host has, and says so.
+    pub(crate) fn is_absence(_: &anyhow::Error) -> bool {
+        true
+    }
 
     impl Gpus {
         pub(super) fn find() -> anyhow::Result<Self> {

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, CudaConfig, CudaError, Device, ServeError, cpu_devices, cuda_devices, serve};
+use attester::{Attester, CudaConfig, CudaError, Device, Limits, ServeError, cpu_devices, cuda_devices, serve};
 use ed25519_dalek::SigningKey;
 use engine_cpu::CpuEngineConfig;
 use protocol::bytes::{DeviceOrdinal, Identity};
@@ -70,6 +70,7 @@ pub fn attester(devices: Vec<Device>) -> Attester {
         devices,
         key: SigningKey::from_bytes(&[0xA7; 32]),
         attestation: None,
+        limits: Limits::default(),
     }
 }
 

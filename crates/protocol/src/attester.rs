@@ -317,6 +317,19 @@ impl AttesterSession {
         }
     }
 
+    /// The message that the Verifier is to send now; `None` while the Attester has something to do, and when all is over.
+    #[must_use]
+    pub fn due(&self) -> Option<MessageType> {
+        match self.state {
+            State::AwaitPlan => Some(MessageType::Plan),
+            State::AwaitNonce => Some(MessageType::Nonce),
+            State::AwaitV | State::AwaitW => Some(MessageType::Salt),
+            State::AwaitSample => Some(MessageType::Sample),
+            State::AwaitResult => Some(MessageType::Result),
+            State::Prepare | State::Fill | State::Sweep | State::Open | State::Over => None,
+        }
+    }
+
     /// PLAN, once it has come.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, Device, serve};
+use attester::{Attester, Device, Limits, serve};
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
@@ -225,6 +225,7 @@ fn a_relay_to_another_host_passes_and_the_result_says_so() {
         software: "testkit".to_owned(),
         labels: Vec::new(),
         attestation: None,
+        limits: Limits::default(),
         devices: cast::hello(&[3])
             .devices
             .into_iter()

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::thread;
 
-use attester::{Attester, Device, ServeError, serve};
+use attester::{Attester, Device, Limits, ServeError, serve};
 use protocol::attester::Violation;
 use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
 use protocol::cbor::{Canonical, Label};
@@ -46,6 +46,7 @@ fn attester() -> Attester {
         devices,
         key: cast::attester_key(),
         attestation: None,
+        limits: Limits::default(),
     }
 }
 

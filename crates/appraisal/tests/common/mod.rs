@@ -7,7 +7,6 @@ use appraisal::profile::{Capacity, Kind, Profile, Profiles, Source, Status};
 use appraisal::{Appraisal, Subject};
 use attester::Telemetry;
 use integration_tests::{attester, cpu, run, settings};
-use protocol::cbor::Label;
 use protocol::verdict::Verdict;
 use verifier::outcome::verifier_of;
 use verifier::{Attestation, Unobserved};
@@ -68,14 +67,19 @@ pub(crate) fn session(devices: usize) -> &'static Attestation {
     })
 }
 
-/// A device's view of itself, made up.
+/// A device's view of itself, made up: names and values.
 #[allow(dead_code, reason = "not every test binary makes one up")]
-pub(crate) struct Says(pub(crate) Vec<Label>);
+pub(crate) struct Says(pub(crate) &'static [(&'static str, &'static str)]);
 
 impl Telemetry for Says {
-    fn start(&mut self) {}
+    fn start(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 
-    fn finish(&mut self) -> Vec<Label> {
-        std::mem::take(&mut self.0)
+    fn finish(&mut self) -> Result<Vec<(String, String)>, String> {
+        let says = self.0.iter();
+        Ok(says
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect())
     }
 }

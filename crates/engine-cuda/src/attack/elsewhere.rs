@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use protocol::bytes::Root;
 use protocol::engine::{Assignment, Engine, EngineError, Unobserved};
 
@@ -14,6 +13,7 @@ use crate::context::device_attribute;
 use crate::engine::CudaEngine;
 use crate::layout::Layout;
 use crate::memory::DeviceMemory;
+use crate::sys::{CUdevice, CUdevice_attribute as Attribute};
 use crate::workload::Workload;
 
 /// Thousandths of the dataset that are missing.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUmem_advise, CUmemAttach_flags};
 use protocol::engine::EngineError;
 
 use crate::context::{Context, device_attribute};
 use crate::driver::check;
 use crate::memory::DeviceMemory;
 use crate::stream::{Event, Stream};
+use crate::sys::{self, CUdevice_attribute as Attribute, CUmem_advise, CUmemAttach_flags};
 
 /// The host, where a device is asked for (`CU_DEVICE_CPU`).
 const HOST: sys::CUdevice = -1;

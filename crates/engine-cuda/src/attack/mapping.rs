@@ -1,10 +1,10 @@
 //! One range of addresses whose memory lies in several places: this device, another one, or the host.
 
-use cudarc::driver::sys::{self, CUmemAccess_flags, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocationType};
 use protocol::engine::EngineError;
 
 use crate::context::Context;
 use crate::driver::check;
+use crate::sys::{self, CUmemAccess_flags, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocationType};
 
 /// Sizes are whole pages of this size, on devices and, as CUDA maps it, on the host.
 const PAGE_BYTES: u64 = 2 << 20;

@@ -3,11 +3,12 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use cudarc::driver::sys;
 use libloading::Library;
 use protocol::engine::EngineError;
 
 use super::plain::Plain;
+
+use crate::sys;
 
 /// File names of the library, the newest first; the loader's own places are searched (`LD_LIBRARY_PATH`), then the usual one.
 const LIBRARIES: [&str; 2] = ["libcublasLt.so.13", "libcublasLt.so.12"];

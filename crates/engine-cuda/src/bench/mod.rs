@@ -16,7 +16,7 @@ use protocol::derive;
 use protocol::engine::{Assignment, Engine, EngineError, FillTask, Progress, Unobserved};
 
 use crate::engine::{CudaEngine, CudaEngineConfig};
-use crate::inventory::{DeviceInfo, devices};
+use crate::inventory::{DeviceInfo, describe};
 use crate::offer::DeviceOffer;
 use crate::telemetry::Telemetry;
 use plain::Plain;
@@ -131,16 +131,17 @@ pub struct BenchReport {
 pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str)) -> Result<BenchReport, EngineError> {
     stage("warming up");
     let mut engine = CudaEngine::new(config)?;
-    let device = devices()
-        .ok()
-        .and_then(|devices| devices.into_iter().nth(config.device_index as usize))
+    // The other devices are asked nothing: one of them may not answer.
+    let device = describe(&[config.device_index])
+        .map_err(|error| EngineError::Unsupported(error.to_string()))?
+        .pop()
         .ok_or_else(|| EngineError::Unsupported(format!("no device {}", config.device_index)))?;
     let offer = engine.offer()?;
     let (matrix_dim, most_matrices) = size(&offer)?;
     let share = |share: f64| duration.mul_f64(share);
     let mut run = Run {
         assignment: assignment(matrix_dim, most_matrices.min(FEWEST_MATRICES)),
-        watch: Watch(device.uuid.clone()),
+        watch: Watch(device.without_nvml.is_none().then(|| device.uuid.clone())),
         device: &device,
         fills: 0,
     };
@@ -425,21 +426,21 @@ impl Progress for LaunchClock {
     }
 }
 
-/// NVML's view of a device, by its UUID.
-struct Watch(String);
+/// NVML's view of a device, by its UUID; none where NVML told nothing of it, as it may keep each figure waiting.
+struct Watch(Option<String>);
 
 /// A watch that runs.
 struct Watched(Option<Telemetry>);
 
 impl Watch {
     fn start(&self) -> Watched {
-        Watched(Telemetry::start(&self.0).ok())
+        Watched(self.0.as_deref().and_then(|uuid| Telemetry::start(uuid).ok()))
     }
 }
 
 impl Watched {
     fn finish(self) -> Load {
-        let Some(seen) = self.0.map(Telemetry::finish) else {
+        let Some(seen) = self.0.and_then(|watch| watch.finish().ok()) else {
             return Load::default();
         };
         // The counter moves in steps of some 100 ms: over less than a second samples say more.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use cudarc::driver::sys;
 use protocol::engine::EngineError;
 use protocol::limits::TILE_BYTES;
 
@@ -12,6 +11,7 @@ use crate::layout::{OPERAND_KEY, SALT};
 use crate::memory::Pinned;
 use crate::stream::{Event, Stream};
 use crate::sweep::SweepPath;
+use crate::sys;
 use crate::workload::Workload;
 
 /// keystream.cu: blocks of 64 bytes that a CTA takes at a time, and the tag of operand A.

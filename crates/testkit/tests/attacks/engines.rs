@@ -5,7 +5,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, Device, serve};
+use attester::{Attester, Device, Limits, serve};
 use protocol::commitment::OpeningError;
 use protocol::openings::{Digest, OpeningsError, TileMismatch};
 use protocol::verdict::{Failure, Phase, Verdict};
@@ -105,6 +105,7 @@ fn a_fill_that_does_not_come_is_late() {
         software: "testkit".to_owned(),
         labels: Vec::new(),
         attestation: None,
+        limits: Limits::default(),
         devices: offers
             .map(|offer| Device {
                 offer,

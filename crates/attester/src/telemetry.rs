@@ -1,0 +1,150 @@
+//! What watches a device at work, on a thread of its own: no session waits for it beyond a limit.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use engine_cuda::{ANSWER_WITHIN, no_answer};
+use protocol::bytes::DeviceOrdinal;
+use protocol::cbor::Label;
+
+/// The name of the label that says why nothing was seen of a device.
+const WITHOUT: &str = "telemetry";
+
+/// Watches a device from READY to OPENINGS: power, clocks, temperature. What it sees are labels, never evidence, so nothing waits
+/// for it: a call that does not come back leaves a label behind and no more.
+pub trait Telemetry: Send {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing can be seen; it becomes a label.
+    fn start(&mut self) -> Result<(), String>;
+
+    /// Ends watching and says what was seen, as names and values.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing was; it becomes a label.
+    fn finish(&mut self) -> Result<Vec<(String, String)>, String>;
+}
+
+/// A watch that runs.
+pub(crate) struct Watch {
+    stop: Sender<()>,
+    seen: Receiver<Result<Vec<(String, String)>, String>>,
+}
+
+impl Watch {
+    /// Begins to watch and comes back at once: READY does not wait for labels.
+    pub(crate) fn start(mut telemetry: Box<dyn Telemetry>) -> Self {
+        let (stop, stopped) = channel();
+        let (sender, seen) = channel();
+        let watch = move || {
+            let outcome = telemetry.start().and_then(|()| {
+                // A message, or a session that is over.
+                let _ = stopped.recv();
+                telemetry.finish()
+            });
+            // Nobody listens any more where the limit has passed.
+            let _ = sender.send(outcome);
+        };
+        // Where no thread can be had, there is nobody to answer, which is told at the end.
+        let _ = thread::Builder::new().name("watch".to_owned()).spawn(watch);
+        Watch { stop, seen }
+    }
+
+    /// Labels of what was seen of the device, or one that says why there are none; within `limit` in any case.
+    pub(crate) fn finish(self, device: DeviceOrdinal, limit: Duration) -> Vec<Label> {
+        // A thread that is gone needs no message.
+        let _ = self.stop.send(());
+        let seen = self.seen.recv_timeout(limit).unwrap_or_else(|error| match error {
+            RecvTimeoutError::Timeout => Err(no_answer(limit)),
+            RecvTimeoutError::Disconnected => Err("the watch failed".to_owned()),
+        });
+        let seen = seen.unwrap_or_else(|why| vec![(WITHOUT.to_owned(), why)]);
+        seen.iter()
+            .map(|(name, value)| Label::new(&format!("device {device} {name}"), value))
+            .collect()
+    }
+}
+
+/// How long OPENINGS may wait for labels: a quarter of what they may take, and not more than NVML is given at all. An answer that
+/// is late is a failed session, and labels are not worth one.
+pub(crate) fn limit(openings_ms: u64) -> Duration {
+    ANSWER_WITHIN.min(Duration::from_millis(openings_ms / 4))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    type Answer<T> = Box<dyn FnMut() -> Result<T, String> + Send>;
+
+    struct Played {
+        start: Answer<()>,
+        finish: Answer<Vec<(String, String)>>,
+    }
+
+    impl Telemetry for Played {
+        fn start(&mut self) -> Result<(), String> {
+            (self.start)()
+        }
+
+        fn finish(&mut self) -> Result<Vec<(String, String)>, String> {
+            (self.finish)()
+        }
+    }
+
+    fn hang() {
+        thread::sleep(Duration::from_secs(3600));
+    }
+
+    /// Names and values of the labels, and how long they took.
+    fn seen(start: Answer<()>, finish: Answer<Vec<(String, String)>>, limit_ms: u64) -> Vec<(String, String)> {
+        let begin = Instant::now();
+        let watch = Watch::start(Box::new(Played { start, finish }));
+        let labels = watch.finish(DeviceOrdinal(3), Duration::from_millis(limit_ms));
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        labels.into_iter().map(|label| (label.name, label.value)).collect()
+    }
+
+    fn one(name: &str, value: &str) -> Vec<(String, String)> {
+        vec![(name.to_owned(), value.to_owned())]
+    }
+
+    #[test]
+    fn what_does_not_answer_leaves_a_label_and_no_more() {
+        let sees = || Box::new(|| Ok(one("energy_j", "5"))) as Answer<_>;
+        assert_eq!(seen(Box::new(|| Ok(())), sees(), 60_000), one("device 3 energy_j", "5"));
+        let without = |why| one("device 3 telemetry", why);
+        let hangs_at_start = Box::new(|| {
+            hang();
+            Ok(())
+        });
+        assert_eq!(seen(hangs_at_start, sees(), 50), without("no answer within 0.05 s"));
+        let hangs_at_end = Box::new(|| {
+            hang();
+            Ok(Vec::new())
+        });
+        assert_eq!(
+            seen(Box::new(|| Ok(())), hangs_at_end, 50),
+            without("no answer within 0.05 s")
+        );
+        let refused = Box::new(|| Err("NVML: no device".to_owned()));
+        assert_eq!(seen(refused, sees(), 60_000), without("NVML: no device"));
+        assert_eq!(
+            seen(Box::new(|| panic!("in the library")), sees(), 60_000),
+            without("the watch failed")
+        );
+    }
+
+    #[test]
+    fn openings_wait_a_quarter_of_their_time_at_most() {
+        assert_eq!(limit(10_000), Duration::from_millis(2500));
+        assert_eq!(limit(1_800_000), ANSWER_WITHIN);
+        assert_eq!(limit(1), Duration::ZERO);
+    }
+}

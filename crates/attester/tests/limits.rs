@@ -1,0 +1,413 @@
+//! What an Attester gives at most: a Verifier that falls silent, does not read, or asks for too much holds no device, and labels
+//! that never come hold nothing up.
+
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use attester::{Attester, Device, LimitPassed, Limits, ServeError, Telemetry, cpu_devices, serve};
+use ed25519_dalek::SigningKey;
+use engine_cpu::CpuEngineConfig;
+use protocol::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, Root, Salt};
+use protocol::cbor::Canonical;
+use protocol::commitment::Opening;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::frame::{Frame, MessageType};
+use protocol::message::{Abort, AbortCode, NonceMessage, ResultMessage, SaltMessage, SampleMessage, Stage};
+use protocol::openings::max_payload_bytes;
+use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
+use transport::read_frame;
+
+/// Long enough for whatever must happen.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Silence that is too long here.
+const IDLE: Duration = Duration::from_millis(400);
+
+/// A CPU's device that says when it is gone, and fills until it is cancelled if that is asked for.
+struct Watched {
+    engine: Box<dyn Engine>,
+    fills_for_ever: bool,
+    events: Sender<&'static str>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // The test may have failed already.
+        let _ = self.events.send("dropped");
+    }
+}
+
+impl Engine for Watched {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        let _ = self.events.send("prepared");
+        self.engine.prepare(assignment)
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        if self.fills_for_ever {
+            while !progress.is_cancelled() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            return Err(EngineError::Cancelled);
+        }
+        self.engine.fill(task, progress)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.engine.sweep(salt, progress)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        self.engine.open(commitment, leaf)
+    }
+}
+
+/// An Attester with one device, and what happens to its engine.
+fn attester(limits: Limits, fills_for_ever: bool) -> (Attester, Receiver<&'static str>) {
+    let (events, incoming) = channel();
+    let device = |device: Device| Device {
+        engine: Box::new(Watched {
+            engine: device.engine,
+            fills_for_ever,
+            events: events.clone(),
+        }),
+        ..device
+    };
+    let devices = cpu_devices(NonZeroUsize::MIN, 0, 1 << 20, CpuEngineConfig::default()).expect("a CPU");
+    let attester = Attester {
+        software: "limits".into(),
+        labels: Vec::new(),
+        devices: devices.into_iter().map(device).collect(),
+        key: SigningKey::from_bytes(&[1; 32]),
+        attestation: None,
+        limits,
+    };
+    (attester, incoming)
+}
+
+fn plan(openings_ms: u64) -> Plan {
+    Plan::new(PlanFields {
+        session_id: [0; 16],
+        verifier: Identity([0; 32]),
+        verifier_name: String::new(),
+        audience: String::new(),
+        matrix_dim: 256,
+        devices: vec![DevicePlan {
+            ordinal: DeviceOrdinal(0),
+            matrix_offset: 0,
+            num_matrices: 2,
+        }],
+        iterations: vec![Iteration {
+            inner_dim: 64,
+            sweeps: 1,
+        }],
+        samples: 1,
+        // What the Verifier grants is no limit of the Attester's.
+        deadlines: Deadlines {
+            ready_ms: 31_622_400_000,
+            fill_ms: 31_622_400_000,
+            sweep_ms: 31_622_400_000,
+            openings_ms,
+        },
+    })
+    .expect("within the bounds")
+}
+
+/// A session under way, seen from the Verifier's end.
+struct Session {
+    from: PipeReader,
+    to: PipeWriter,
+    served: Receiver<Result<ResultMessage, ServeError>>,
+    plan: Plan,
+}
+
+impl Session {
+    fn start(attester: Attester, plan: Plan) -> Self {
+        let (from_verifier, to) = io::pipe().expect("a pipe");
+        let (from, to_verifier) = io::pipe().expect("a pipe");
+        let (sender, served) = channel();
+        thread::spawn(move || {
+            // The test may have failed already.
+            let _ = sender.send(serve(attester, from_verifier, to_verifier));
+        });
+        Session { from, to, served, plan }
+    }
+
+    /// Answers what comes until that has come, and then no more.
+    fn answer_until(&mut self, last: MessageType) {
+        loop {
+            let frame = self.next();
+            let answers = match frame.message_type() {
+                Some(kind) if kind == last => return,
+                Some(MessageType::Hello) => vec![Frame::new(MessageType::Plan, self.plan.to_bytes())],
+                Some(MessageType::Ready) => {
+                    vec![Frame::new(MessageType::Nonce, NonceMessage(Nonce([3; 32])).to_bytes())]
+                }
+                Some(MessageType::Filled) => vec![salt(Stage::V)],
+                Some(MessageType::Swept) => vec![salt(Stage::W), sample()],
+                other => panic!("{other:?}"),
+            };
+            for answer in answers {
+                self.send(&answer);
+            }
+        }
+    }
+
+    fn send(&mut self, frame: &Frame) {
+        self.to.write_all(&frame.header()).expect("it reads");
+        self.to.write_all(&frame.payload).expect("it reads");
+    }
+
+    /// The next frame but PROGRESS.
+    fn next(&mut self) -> Frame {
+        let cap = max_payload_bytes(&self.plan, MessageType::Openings).max(1 << 20);
+        loop {
+            let frame = read_frame(&mut self.from, |_| cap).expect("a frame");
+            if frame.message_type() != Some(MessageType::Progress) {
+                return frame;
+            }
+        }
+    }
+
+    /// The limit that ended the session, and how the Verifier was told.
+    fn end(mut self) -> (LimitPassed, Abort) {
+        let frame = self.next();
+        assert_eq!(frame.message_type(), Some(MessageType::Abort));
+        let abort = Abort::from_bytes(&frame.payload).expect("ABORT");
+        match self.served.recv_timeout(SOON).expect("the session ends") {
+            Err(ServeError::Limit(limit)) => (limit, abort),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn salt(stage: Stage) -> Frame {
+    let salt = SaltMessage {
+        stage,
+        iteration: 0,
+        fresh: Fresh([7; 32]),
+    };
+    Frame::new(MessageType::Salt, salt.to_bytes())
+}
+
+fn sample() -> Frame {
+    Frame::new(MessageType::Sample, SampleMessage(Fresh([7; 32])).to_bytes())
+}
+
+fn idle() -> Limits {
+    Limits {
+        idle: IDLE,
+        ..Limits::NONE
+    }
+}
+
+/// A Verifier that answers no more, at every point of a session where it is its turn.
+#[test]
+fn a_verifier_that_falls_silent_holds_no_device() {
+    for (last, due) in [
+        (MessageType::Hello, MessageType::Plan),
+        (MessageType::Ready, MessageType::Nonce),
+        (MessageType::Filled, MessageType::Salt),
+        (MessageType::Swept, MessageType::Salt),
+        (MessageType::Openings, MessageType::Result),
+    ] {
+        let (attester, events) = attester(idle(), false);
+        let mut session = Session::start(attester, plan(60_000));
+        session.answer_until(last);
+        let since = Instant::now();
+        if last == MessageType::Openings {
+            // Nothing more is asked of the device: it does not wait for the verdict.
+            let seen: Vec<_> = std::iter::from_fn(|| events.recv_timeout(IDLE / 2).ok()).collect();
+            assert_eq!(seen, ["prepared", "dropped"]);
+        }
+        let (limit, abort) = session.end();
+        assert!(since.elapsed() >= IDLE / 2 && since.elapsed() < SOON, "{due}");
+        assert_eq!(limit, LimitPassed::Idle { due, limit: IDLE }, "after {last}");
+        assert_eq!((abort.code, abort.device), (AbortCode::Cancelled, None));
+        let text = format!("the Attester's limit of idle time is 0.4 s, and no {due} came from the Verifier");
+        assert_eq!(abort.message, text);
+        if last != MessageType::Openings {
+            let dropped = events.iter().any(|event| event == "dropped");
+            assert!(dropped, "after {last} the device is free");
+        }
+    }
+}
+
+/// SAMPLE follows SALT w at once: here it does not.
+#[test]
+fn a_verifier_that_draws_no_sample_holds_no_device() {
+    let (attester, events) = attester(idle(), false);
+    let mut session = Session::start(attester, plan(60_000));
+    session.answer_until(MessageType::Swept);
+    session.send(&salt(Stage::W));
+    let (limit, _) = session.end();
+    let due = MessageType::Sample;
+    assert_eq!(limit, LimitPassed::Idle { due, limit: IDLE });
+    assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
+}
+
+/// One byte of a frame now and then is no frame.
+#[test]
+fn a_verifier_that_sends_crumbs_is_silent() {
+    let (attester, _events) = attester(idle(), false);
+    let mut session = Session::start(attester, plan(60_000));
+    let mut to = session.to.try_clone().expect("a pipe");
+    session.answer_until(MessageType::Hello);
+    let header = Frame::new(MessageType::Plan, vec![0; 100]).header();
+    thread::spawn(move || {
+        for byte in header {
+            thread::sleep(IDLE / 4);
+            if to.write_all(&[byte]).is_err() {
+                return;
+            }
+        }
+    });
+    let (limit, _) = session.end();
+    let due = MessageType::Plan;
+    assert_eq!(limit, LimitPassed::Idle { due, limit: IDLE });
+}
+
+/// A write that blocks: the pipe stays open, and whoever has its other end does not read.
+#[test]
+fn a_verifier_that_does_not_read_holds_no_device() {
+    struct Stuck(Receiver<()>);
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            // Ends with an error once the test has.
+            let _ = self.0.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (attester, events) = attester(idle(), false);
+    let (from_verifier, mut to) = io::pipe().expect("a pipe");
+    let frame = Frame::new(MessageType::Plan, plan(60_000).to_bytes());
+    to.write_all(&frame.header()).expect("a pipe takes it");
+    to.write_all(&frame.payload).expect("a pipe takes it");
+    let (_holds, held) = channel();
+    let (sender, served) = channel();
+    thread::spawn(move || sender.send(serve(attester, from_verifier, Stuck(held))));
+    match served.recv_timeout(SOON).expect("the session ends") {
+        Err(ServeError::Limit(LimitPassed::Idle {
+            due: MessageType::Nonce,
+            ..
+        })) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
+}
+
+/// A full disk where HELLO goes, and no Verifier: whichever is seen first, the disk is told.
+#[test]
+fn a_write_that_fails_is_told_though_nothing_can_be_read() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            thread::sleep(Duration::from_millis(100));
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (attester, _events) = attester(idle(), false);
+    match serve(attester, io::empty(), Full) {
+        Err(ServeError::Send(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Work that does not end, whatever the Verifier's deadlines are.
+#[test]
+fn a_session_without_end_is_given_up() {
+    let limits = Limits {
+        session: IDLE,
+        ..Limits::NONE
+    };
+    let (attester, events) = attester(limits, true);
+    let mut session = Session::start(attester, plan(60_000));
+    session.answer_until(MessageType::Ready);
+    session.send(&Frame::new(MessageType::Nonce, NonceMessage(Nonce([3; 32])).to_bytes()));
+    let (limit, abort) = session.end();
+    assert_eq!(limit, LimitPassed::Session { limit: IDLE });
+    assert_eq!((abort.code, abort.device), (AbortCode::Cancelled, None));
+    let text = "the Attester's limit of a session's time is 0.4 s, and it is not over";
+    assert_eq!(abort.message, text);
+    assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
+}
+
+#[test]
+fn a_plan_of_too_much_work_is_refused_before_memory_is_taken() {
+    // Two operations a multiplication and 256 a byte swept.
+    let asked = 2 * 65_536 * (2 * 64 + 256);
+    for limit in [asked, asked - 1] {
+        let limits = Limits { work: limit, ..idle() };
+        let (attester, events) = attester(limits, false);
+        let mut session = Session::start(attester, plan(60_000));
+        if limit == asked {
+            session.answer_until(MessageType::Ready);
+            continue;
+        }
+        session.answer_until(MessageType::Hello);
+        let plan = Frame::new(MessageType::Plan, session.plan.to_bytes());
+        session.send(&plan);
+        let (passed, abort) = session.end();
+        let device = DeviceOrdinal(0);
+        assert_eq!(passed, LimitPassed::Work { device, asked, limit });
+        assert_eq!((abort.code, abort.device), (AbortCode::Unsupported, Some(device)));
+        let text =
+            "the Attester's limit of work is 50331647 operations a device, and the plan asks 50331648 of device 0";
+        assert_eq!(abort.message, text);
+        assert_eq!(events.iter().collect::<Vec<_>>(), ["dropped"], "never prepared");
+    }
+}
+
+/// NVML that does not come back, at the start or at the end of the watch: the session goes on without labels.
+#[test]
+fn labels_that_never_come_hold_nothing_up() {
+    struct Hangs {
+        at_start: bool,
+    }
+    fn hang() {
+        thread::sleep(Duration::from_secs(3600));
+    }
+    impl Telemetry for Hangs {
+        fn start(&mut self) -> Result<(), String> {
+            if self.at_start {
+                hang();
+            }
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<Vec<(String, String)>, String> {
+            hang();
+            Ok(Vec::new())
+        }
+    }
+    for at_start in [true, false] {
+        let (mut attester, _events) = attester(Limits::default(), false);
+        attester.devices[0].telemetry = Some(Box::new(Hangs { at_start }));
+        let mut session = Session::start(attester, plan(2000));
+        session.answer_until(MessageType::Swept);
+        session.send(&salt(Stage::W));
+        let since = Instant::now();
+        session.send(&sample());
+        let openings = session.next();
+        assert_eq!(openings.message_type(), Some(MessageType::Openings));
+        assert!(
+            since.elapsed() < Duration::from_secs(2),
+            "in time: {:?}",
+            since.elapsed()
+        );
+        let text = String::from_utf8_lossy(&openings.payload);
+        assert!(text.contains("device 0 telemetry"), "{text}");
+        assert!(text.contains("no answer within 0.5 s"), "{text}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Questions to NVIDIA's management library, none of which is waited for without a limit.
+//!
+//! Its calls can block for ever where a driver is in trouble, and then also for devices that work well. What it says are labels
+//! (spec §1): without them a session is as good, so nothing may wait for them (`attester: labels_that_never_come_hold_nothing_up`).
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use nvml_wrapper::{Device, Nvml};
+
+/// How long NVML may take to answer all questions about a device, or to say what was seen of it.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What stands for an answer that did not come in time: `no answer within 5 s`.
+#[must_use]
+pub fn no_answer(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs_f64())
+}
+
+/// What `ask` answers, if it does within `limit`; else its thread is left behind, as a call that hangs cannot be ended.
+///
+/// # Errors
+///
+/// Why there is no answer.
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let (sender, answer) = channel();
+    let asking = move || {
+        // Nobody listens any more once the limit has passed.
+        let _ = sender.send(ask());
+    };
+    let thread = thread::Builder::new().name("nvml".to_owned()).spawn(asking);
+    thread.map_err(|error| format!("no thread: {error}"))?;
+    answer.recv_timeout(limit).map_err(|error| match error {
+        RecvTimeoutError::Timeout => no_answer(limit),
+        RecvTimeoutError::Disconnected => "the question failed".to_owned(),
+    })
+}
+
+/// The library, started.
+///
+/// # Errors
+///
+/// Why there is none.
+pub(crate) fn start() -> Result<Nvml, String> {
+    Nvml::init().map_err(|error| format!("NVML: {error}"))
+}
+
+/// NVML's handle of a device and the UUID by which it knows it; a slice has its UUID under another prefix.
+///
+/// # Errors
+///
+/// Why it knows no such device.
+pub(crate) fn device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, String), String> {
+    let slice = uuid.replacen("GPU-", "MIG-", 1);
+    match nvml.device_by_uuid(uuid) {
+        Ok(device) => Ok((device, uuid.to_owned())),
+        Err(error) => nvml
+            .device_by_uuid(slice.as_str())
+            .map(|device| (device, slice))
+            .map_err(|_| format!("NVML: no device {uuid}: {error}")),
+    }
+}
+
+/// A figure, unless it is one of the values by which NVML says that it has none: all bits set, in 32 or in 64 bits.
+pub(crate) fn known<T: Copy + Into<u64>>(figure: T) -> Option<T> {
+    let is_sentinel = matches!(figure.into(), 0xFFFF_FFFF | u64::MAX);
+    (!is_sentinel).then_some(figure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_question_that_hangs_is_left_behind() {
+        let start = Instant::now();
+        let (_holds, held) = channel::<()>();
+        let limit = Duration::from_millis(50);
+        let answer = within(limit, move || held.recv().is_ok());
+        assert_eq!(answer, Err("no answer within 0.05 s".to_owned()));
+        assert!(start.elapsed() < ANSWER_WITHIN);
+        assert_eq!(within(ANSWER_WITHIN, || 7), Ok(7));
+        assert!(within(ANSWER_WITHIN, || -> u8 { panic!("a question that panics") }).is_err());
+        assert_eq!(no_answer(ANSWER_WITHIN), "no answer within 5 s");
+    }
+
+    #[test]
+    fn what_nvml_does_not_have_is_no_figure() {
+        assert_eq!((known(u32::MAX), known(u64::MAX)), (None, None));
+        assert_eq!(known(u64::from(u32::MAX)), None, "a 32-bit figure in a wider field");
+        assert_eq!(
+            (known(41_u32), known(0_u32), known(1_u64 << 40)),
+            (Some(41), Some(0), Some(1 << 40))
+        );
+    }
+}
