@@ -177,7 +177,7 @@ pub enum Assumed {
     BestRate,
 }
 
-/// The links of the class's hosts and between its devices as assumptions. What makes bytes anew, and what a chip holds, stay
+/// The links of the class's hosts as assumptions. What makes bytes anew, and what a chip holds, stay
 /// the worst on sale: whatever a host puts in place of the class has them too.
 #[must_use]
 pub fn own_links(profile: &Profile) -> AssumptionsPolicy {

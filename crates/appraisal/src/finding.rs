@@ -25,7 +25,7 @@ use crate::telemetry::{Telemetry, is_sentinel};
 const CLOCK_LEEWAY: f64 = 1.05;
 /// Share of T that a flawless device of a class must be able to show as local for a smaller one to mean anything.
 const SHOWS_LOCAL: f64 = 0.2;
-/// Of the share that a flawless device shows, the part below which results may have come in. An H200 shows about 0.37 where 64
+/// Of the share that a flawless device shows, the part below which results may have come in. An H200 shows about 0.35 where 64
 /// GB/s could bring in 262 Tops at k = 2048 (spec §6.3); one that computes less than about half of its rate itself shows less
 /// than six tenths of that.
 const LEAST_LOCAL: f64 = 0.6;
@@ -361,7 +361,7 @@ impl<'a> Findings<'a> {
 
     /// How much of T is certified as local, against what a flawless device of the class shows in such a session.
     ///
-    /// Where such a device could not show half of its T, nothing follows from less: slower links or faster cards are for the
+    /// Where such a device could not show a fifth of its T, nothing follows from less: slower links or faster cards are for the
     /// policy to assume.
     pub(crate) fn check_local_rate(
         &mut self,

@@ -73,7 +73,7 @@ pub struct Capacity {
     pub link_in_bytes_per_s: Option<u64>,
     /// Host link outwards, bytes/s.
     pub link_out_bytes_per_s: Option<u64>,
-    /// Links to other GPUs, all together, bytes/s each way; absent where they are joined by the host link alone.
+    /// Links to other GPUs, all together, bytes/s each way; absent where they are not known.
     pub peer_link_bytes_per_s: Option<u64>,
     /// Power limit as delivered, W.
     pub power_w: Option<f64>,

@@ -44,8 +44,9 @@ pub struct DeviceClaims {
     pub share: Bounds,
 }
 
-/// All that a session certifies.
+/// All that a session certifies; no other crate can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claims {
     /// What is taken for granted.
     pub assumptions: Assumptions,
@@ -53,8 +54,6 @@ pub struct Claims {
     pub devices: Vec<DeviceClaims>,
     /// For the system behind the session.
     pub host: HostBounds,
-    /// Keeps others from making one.
-    made_by_a_session: (),
 }
 
 /// Why a session certifies nothing.
@@ -123,14 +122,13 @@ impl VerifierSession {
                 })
                 .collect(),
             host,
-            made_by_a_session: (),
         })
     }
 }
 
 impl Claims {
-    /// In how many ways samples can have missed what they must not: once for each device and group with claims. All claims together are false with
-    /// at most this many times 2^-`error_bits` (spec §6.3).
+    /// In how many ways samples can have missed what they must not: once for each device and group with claims. All claims
+    /// together are false with at most this many times 2^-`error_bits` (spec §6.3).
     #[must_use]
     pub fn sampled_groups(&self) -> usize {
         let groups = self.devices.iter().flat_map(|device| &device.groups);

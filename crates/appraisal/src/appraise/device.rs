@@ -3,16 +3,16 @@
 use protocol::bounds::{Assumptions, Measured};
 use protocol::bytes::DeviceOrdinal;
 use protocol::claims::DeviceClaims;
-use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
 use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
 use protocol::verifier::VerifierSession;
 use verifier::hardware::ON_SALE;
-use verifier::outcome::{NoVerdict, Outcome};
+use verifier::outcome::Outcome;
 use verifier::report::bytes_per_s;
 
 use super::phases::{PhaseSpan, phases};
-use super::{DeviceAppraisal, HeldAgainst, acting, blame};
+use super::{DeviceAppraisal, HeldAgainst, acting, blame, is_unvouched};
 use crate::claim::{Tested, judge};
 use crate::classify::{Certified, Classification};
 use crate::finding::{FindingKind, Findings};
@@ -108,7 +108,9 @@ impl Context<'_> {
             None => vec![self.without_claims(device.ordinal)],
             Some(claims) => self.claim_reasons(device, offer, claims, &certified, &claimed, &classification),
         };
-        reasons.extend(acting(&findings.list));
+        if !is_unvouched(self.outcome) {
+            reasons.extend(acting(&findings.list));
+        }
         let verdict = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
         DeviceAppraisal {
             ordinal,
@@ -130,11 +132,11 @@ impl Context<'_> {
 
     /// Why nothing is said of a device. Evidence that nobody vouches for accuses nobody.
     fn without_claims(&self, device: DeviceOrdinal) -> Reason {
-        match self.outcome {
-            Outcome::None(NoVerdict::UnknownVerifier(_)) => Reason::NotJudged {
+        match is_unvouched(self.outcome) {
+            true => Reason::NotJudged {
                 why: "nobody vouches for the evidence".to_owned(),
             },
-            _ => blame::reason(self.session, device).unwrap_or(Reason::NoFigures),
+            false => blame::reason(self.session, device).unwrap_or(Reason::NoFigures),
         }
     }
 
@@ -149,7 +151,6 @@ impl Context<'_> {
     ) -> Vec<Reason> {
         let asked = &self.policy.device;
         let model = offer.map(|offer| offer.model.clone()).unwrap_or_default();
-        let plan_samples = self.session.plan().map_or(0, |plan| plan.fields().samples);
         let mut reasons = Vec::new();
         let tested = self.tested(device, offer, claims);
         let shares = &self.policy.shares;
@@ -203,10 +204,6 @@ impl Context<'_> {
             };
             match certified {
                 Some(certified) if certified >= least => met.push(Met { key, certified, least }),
-                // Too few samples are what the Verifier asked for, and say nothing against the device.
-                None if plan_samples < MIN_SAMPLES_FOR_CLAIM => reasons.push(Reason::NotTested {
-                    cause: Untested::Samples,
-                }),
                 certified => reasons.push(Reason::BelowMinimum { key, certified, least }),
             }
         }

@@ -9,7 +9,7 @@ use protocol::bytes::hex;
 use protocol::evidence::Evidence;
 use protocol::verifier::VerifierSession;
 use serde::Serialize;
-use verifier::outcome::{Judge, Outcome};
+use verifier::outcome::{Judge, NoVerdict, Outcome};
 use verifier::report::Report;
 
 pub use self::phases::PhaseSpan;
@@ -173,9 +173,12 @@ pub fn appraise(
         findings.add(FindingKind::Indistinguishable, None, detail);
     }
     let mut reasons = session_reasons(subject, policy, &outcome, now_unix_ms);
-    reasons.extend(host_reasons(session, policy, &report));
-    reasons.extend(host_fits(&devices, &report, profiles, &policy.shares));
-    reasons.extend(acting(&findings.list));
+    // Evidence that nobody vouches for accuses nobody, by its figures or by its labels.
+    if !is_unvouched(&outcome) {
+        reasons.extend(host_reasons(session, policy, &report));
+        reasons.extend(host_fits(&devices, &report, profiles, &policy.shares));
+        reasons.extend(acting(&findings.list));
+    }
     let own = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
     let verdict = devices.iter().map(|device| device.verdict).fold(own, Tier::and);
     Appraisal {
@@ -220,6 +223,11 @@ impl Appraisal {
             ..self
         }
     }
+}
+
+/// Whether nobody named the Verifier whose evidence it is.
+pub(crate) fn is_unvouched(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::None(NoVerdict::UnknownVerifier(_)))
 }
 
 fn acting(findings: &[Finding]) -> impl Iterator<Item = Reason> {

@@ -172,6 +172,7 @@ pub(super) fn host_fits(
             needed,
             capacity,
             relation: match certified {
+                Some(certified) if certified as f64 > capacity as f64 * shares.ceiling => Relation::Exceeds,
                 Some(certified) if certified >= needed => Relation::Fits,
                 _ => Relation::Short,
             },

@@ -1,0 +1,229 @@
+//! Attacks on the bounds themselves, by sessions that are real but for their times: what is certified stays below what there
+//! was, or nobody vouches for it (rationale §2, §3).
+
+use protocol::bounds::Assumptions;
+use protocol::bytes::{DeviceOrdinal, Root, Salt};
+use protocol::claims::{Bound, Claims};
+use protocol::commitment::Opening;
+use protocol::derive::next_sweep_salt;
+use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::frame::MessageType;
+use protocol::openings::Digest;
+use protocol::verdict::{Failure, Verdict};
+use testkit::cast;
+use testkit::model::{
+    DATASET_BYTES, INNER_DIM, LINK_BYTES_PER_S, READ_BYTES_PER_S, SWEEPS, TILES, assumptions, delayed,
+};
+use testkit::peer::HonestPeer;
+use testkit::rehearsal::{Rehearsal, Rehearsed};
+use verifier::outcome::{Judge, NoVerdict, Outcome};
+
+/// A session of these iterations (k, sweeps) whose answers are right and come after these times (s).
+fn timed(iterations: &[(u32, u32)], fill_s: f64, sweep_s: f64) -> Rehearsed {
+    let mut request = cast::request(iterations, 1024);
+    request.deadlines.fill_ms = 1_000_000;
+    request.deadlines.sweep_ms = 1_000_000;
+    let peer = HonestPeer::new(cast::hello(&[TILES]), |_| cast::engine());
+    let mut peer = delayed(peer, |message, _| match message {
+        MessageType::Filled => (fill_s * 1e9) as u64,
+        _ => (sweep_s * 1e9) as u64,
+    });
+    let rehearsed = Rehearsal::new(request).run(&mut peer);
+    assert_eq!(rehearsed.verdict(), &Verdict::Affirmed);
+    rehearsed
+}
+
+fn claims(rehearsed: &Rehearsed, assumptions: &Assumptions) -> Claims {
+    rehearsed.session.claims(assumptions).expect("an affirmed session")
+}
+
+/// Helpers give the fill digests of the tiles that the device lacks at v: eight bytes a tile, no link to speak of. The device
+/// makes or fetches these tiles in the first sweep, keeps them, and answers the further sweeps from memory.
+#[test]
+fn t_local_stays_below_what_was_computed_here() {
+    const K: u32 = 2_048;
+    // An H200's times, of a dataset of this size: sweep, fill at full rate; links and making anew in its proportion.
+    const SWEEP_S: f64 = 0.029_1;
+    const WHOLE_FILL_S: f64 = 0.409;
+    let scale = DATASET_BYTES as f64 / (126.4 * f64::from(1 << 30));
+    let scaled = |rate: f64| (rate * scale) as u64;
+    let assumed = Assumptions {
+        best_rate_ops: scaled(1505e12),
+        helper_gpus: 1,
+        link_in_bytes: scaled(64e9),
+        link_out_bytes: scaled(64e9),
+        helper_bytes: 0,
+        on_chip_bytes: 0,
+        error_bits: 20,
+    };
+    let dataset = DATASET_BYTES as f64;
+    let link = assumed.link_in_bytes as f64;
+    let mut claimed = 0;
+    for (rate, fill_s) in [
+        (1.0, 0.409),
+        (1.0, 0.3),
+        (1.0, 0.2),
+        (1.0, 0.1),
+        (0.5, 0.409),
+        (0.22, 0.409),
+        (0.1, 0.409),
+    ] {
+        for (sweeps, count) in [(1, 2), (2, 2), (4, 2), (8, 1), (32, 1)] {
+            let makes = rate * dataset / WHOLE_FILL_S;
+            let made = f64::min(dataset, makes * fill_s);
+            let came = f64::min(dataset - made, link * fill_s);
+            let missing = dataset - made - came;
+            let late_s = missing / (makes + link);
+            let rehearsed = timed(&vec![(K, sweeps); count], fill_s, f64::from(sweeps) * SWEEP_S + late_s);
+            let host = claims(&rehearsed, &assumed).host;
+            let local = host.local_tensor_ops.map_or(0, |bound| bound.value) as f64;
+            // All that it computed from the fill's begin on; its rate is no more than it has.
+            let computed = made + makes * late_s;
+            let window_s = fill_s + f64::from(sweeps) * SWEEP_S + late_s;
+            let truth = 2.0 * f64::from(K) * computed / window_s;
+            assert!(
+                local <= truth && truth <= 2.0 * f64::from(K) * makes,
+                "rate {rate}, fill {fill_s} s, {count} x {sweeps} sweeps: {local} of {truth}"
+            );
+            claimed += u32::from(local > 0.0);
+        }
+    }
+    assert!(claimed >= 10, "{claimed} sessions had a claim to hold");
+}
+
+/// Idle GPUs elsewhere make both tiles of a pair anew, without memory and without a link, beside both links: no sweep is slower
+/// for it. As many as are assumed gain nothing; more do, and the result says how many were assumed.
+#[test]
+fn helpers_without_copies_stay_below_the_bounds() {
+    let dataset = DATASET_BYTES as f64;
+    let sweep_s = 0.1;
+    for helpers in [1_u64, 3, 8] {
+        let assumed = |helper_gpus| Assumptions {
+            helper_gpus,
+            ..assumptions()
+        };
+        let made = assumed(helpers).regeneration_bytes(INNER_DIM) as f64;
+        // One of them is the device itself, which holds the other tile; the others need two for a pair.
+        let own = made / helpers as f64;
+        let repaired = 2.0 * (2.0 * LINK_BYTES_PER_S as f64 + own) + (made - own);
+        let missing = 1.0 - (1.0 - repaired * sweep_s / dataset).sqrt();
+        // What is not held is not read: the sweep could be as much faster, and is not.
+        let rehearsed = timed(&[(INNER_DIM, SWEEPS)], 2.0, sweep_s * f64::from(SWEEPS));
+        let certified = |helper_gpus| {
+            let host = claims(&rehearsed, &assumed(helper_gpus)).host;
+            let value = |bound: Option<Bound<u128>>| bound.map_or(0.0, |bound| bound.value as f64);
+            (value(host.memory_bytes), value(host.bandwidth_bytes))
+        };
+        let (memory, bandwidth) = certified(helpers);
+        let read = (dataset - (made + 2.0 * LINK_BYTES_PER_S as f64) * sweep_s) / sweep_s;
+        println!(
+            "{helpers} helpers: V {:.3} of {:.3} held, B {:.3} of {:.3} read",
+            memory / dataset,
+            1.0 - missing,
+            bandwidth / READ_BYTES_PER_S as f64,
+            read / READ_BYTES_PER_S as f64
+        );
+        assert!(memory <= (1.0 - missing) * dataset, "{helpers}: V {memory}");
+        assert!(bandwidth <= read, "{helpers}: B {bandwidth} of {read}");
+        assert!(memory > 0.5 * dataset, "{helpers}: V {memory}");
+        if helpers == 8 {
+            let (few, _) = certified(1);
+            assert!(
+                few > (1.0 - missing) * dataset,
+                "as many as these are not excluded by one"
+            );
+        }
+    }
+}
+
+/// Sweeps as if no other device's roots were needed: with salts that follow from its own alone.
+struct InTurn {
+    engine: Box<dyn Engine>,
+    device: DeviceOrdinal,
+    /// The salt of its next sweep, once it has swept.
+    next: Option<Salt>,
+}
+
+impl Engine for InTurn {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        self.engine.prepare(assignment)
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.next = None;
+        self.engine.fill(task, progress)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let salt = self.next.unwrap_or(*salt);
+        let root = self.engine.sweep(&salt, progress)?;
+        self.next = Some(next_sweep_salt(&salt, &[root], self.device));
+        Ok(root)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        self.engine.open(commitment, leaf)
+    }
+}
+
+/// One GPU behind two ordinals would do all sweeps of the first dataset, bring in the second meanwhile and after, and do all
+/// sweeps of that: in one window it would hold each, and never both. Salts of later sweeps need all devices' roots, so what it
+/// does ahead are other sweeps.
+#[test]
+fn one_gpu_for_two_datasets_in_turn_within_a_window_is_caught() {
+    let play = |devices: usize| {
+        let tiles = vec![TILES / devices as u64; devices];
+        let mut peer = HonestPeer::new(cast::hello(&tiles), |device| {
+            let engine = cast::engine();
+            let next = None;
+            Box::new(InTurn { engine, device, next })
+        });
+        Rehearsal::new(cast::request(&[(64, 4)], 256)).run(&mut peer)
+    };
+    let caught = play(2);
+    assert!(
+        matches!(caught.verdict(), Verdict::Contraindicated(Failure::Tile(mismatch)) if mismatch.digest == Digest::Sweep),
+        "{:?}",
+        caught.verdict()
+    );
+    // With one device there is nothing to wait for.
+    assert_eq!(play(1).verdict(), &Verdict::Affirmed);
+}
+
+/// A host runs both sides: a Verifier's key and a clock of its own, and takes for granted what it likes.
+#[test]
+fn evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody() {
+    let rehearsed = timed(&[(INNER_DIM, SWEEPS)], 2.0, 3.2);
+    let mut evidence = rehearsed.evidence.clone();
+    for record in &mut evidence.records {
+        record.at_ns /= 300;
+    }
+    evidence.assumptions = Assumptions {
+        best_rate_ops: 1,
+        helper_gpus: 1,
+        link_in_bytes: 1,
+        link_out_bytes: 1,
+        helper_bytes: 0,
+        on_chip_bytes: 0,
+        error_bits: 1,
+    };
+    let mut session = evidence.replay().expect("records that agree");
+    session.checked(Ok(())).expect("tiles are due");
+    assert_eq!(session.verdict(), Some(&Verdict::Affirmed));
+    let own = Judge {
+        trusted: vec![cast::identity(&cast::strangers_key())],
+        ..cast::judge()
+    };
+    for judge in [Judge::of_nobody(), own] {
+        let outcome = Outcome::new(&evidence, &session, &judge, None);
+        assert_eq!(
+            outcome,
+            Outcome::None(NoVerdict::UnknownVerifier(Some(evidence.sealer)))
+        );
+        assert_eq!((outcome.code(), outcome.claims()), ("unknown-verifier", None));
+    }
+    // Who names that Verifier believes its clock, and the judge's own assumptions count all the same.
+    let outcome = Outcome::new(&evidence, &session, &cast::judge(), None);
+    let claims = outcome.claims().expect("claims");
+    assert_eq!(claims.assumptions, cast::assumptions());
+}
