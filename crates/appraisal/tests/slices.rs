@@ -39,6 +39,7 @@ fn two_slices(model: &str, labels: [&[(&str, &str)]; 2]) -> Appraisal {
         &Subject::from(&attestation),
         &Policy::default(),
         &Profiles::embedded(),
+        &attestation.judge(),
         now,
     )
 }

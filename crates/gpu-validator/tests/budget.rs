@@ -15,6 +15,7 @@ use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Rehearsal, seal};
 use verifier::budget::{Budget, TooCostly, Work};
+use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
 use verifier::{Unobserved, VerifyError, open, verify};
 
@@ -153,15 +154,28 @@ fn a_library_user_is_told_before_any_tile() {
         allowed: MULTIPLY_ADDS - 1,
     };
     for refused in [
-        opened.recompute(&tight, &mut [], &Unobserved),
-        verify(&sealed, &tight, &Unobserved),
+        opened.recompute(&tight, &mut [], &Judge::of_nobody(), &Unobserved),
+        verify(&sealed, &tight, &Judge::of_nobody(), &Unobserved),
     ] {
         match refused.map(drop) {
             Err(VerifyError::TooCostly(actual)) => assert_eq!(actual, expected),
             other => panic!("{other:?}"),
         }
     }
-    assert!(verify(&sealed, &within(MULTIPLY_ADDS, 1 << 30), &Unobserved).is_ok());
-    let memory = verify(&sealed, &within(MULTIPLY_ADDS, 10 << 10), &Unobserved);
+    assert!(
+        verify(
+            &sealed,
+            &within(MULTIPLY_ADDS, 1 << 30),
+            &Judge::of_nobody(),
+            &Unobserved
+        )
+        .is_ok()
+    );
+    let memory = verify(
+        &sealed,
+        &within(MULTIPLY_ADDS, 10 << 10),
+        &Judge::of_nobody(),
+        &Unobserved,
+    );
     assert!(matches!(memory, Err(VerifyError::TooCostly(TooCostly::Memory { .. }))));
 }
