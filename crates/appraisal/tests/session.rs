@@ -427,7 +427,9 @@ fn one_device_listed_twice_is_told_and_a_label_contraindicates_nobody() {
         &Profiles::embedded(),
         now,
     );
-    assert_eq!(appraisal.verdict, Tier::Warning);
+    // A CPU is no GPU; beside that the label is a doubt and no more.
+    assert_eq!(appraisal.verdict, Tier::None);
+    assert_eq!(appraisal.findings[0].effect.name(), "warn");
     assert_eq!(appraisal.findings[0].kind.name(), "duplicate-device");
 }
 

@@ -68,7 +68,7 @@ pub fn seeds_of_policies() -> Vec<Vec<u8>> {
     let texts = [
         Policy::default().to_toml(),
         "name = \"rental\"\n[device]\nclass = \"h200\"\n[session]\n".to_owned(),
-        "name = \"small\"\n[device]\nmin_memory_bytes = 1000\n[assumptions]\n[findings]\n[limits]\n".to_owned(),
+        "name = \"small\"\n[device]\nmin_memory_bytes = 1000\n[assumptions]\n[findings]\n[shares]\n".to_owned(),
     ];
     texts.into_iter().map(String::into_bytes).collect()
 }

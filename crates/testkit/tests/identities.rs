@@ -242,7 +242,7 @@ fn a_relay_to_another_host_passes_and_the_result_says_so() {
     thread::spawn(move || io::copy(&mut from_verifier, &mut to_far));
     thread::spawn(move || io::copy(&mut from_far, &mut to_verifier));
     let settings = Settings {
-        request: cast::request(&[(64, 2)], 3),
+        request: cast::request(&[(64, 256)], 256),
         hello_deadline: Duration::from_secs(10),
         assumptions: cast::assumptions(),
         narrowed_by: None,

@@ -148,7 +148,16 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
     for brought in [0.0, 0.05, brought_most / (1.0 + brought_most), 0.3, 0.5, 0.9] {
         let link_s = brought * DATASET_BYTES as f64 / LINK_BYTES_PER_S as f64;
         let fill_s = f64::max(whole_s * (1.0 - brought), link_s);
-        let rehearsed = timed(INNER_DIM, &[TILES], &[ns(fill_s)], &[SWEEPS_NS]);
+        // Iterations of one sweep each: what comes in while sweeps last is taken off.
+        let mut request = cast::request(&[(INNER_DIM, 1); 32], 1_000);
+        request.deadlines.fill_ms = 1_000_000;
+        request.deadlines.sweep_ms = 1_000_000;
+        let peer = HonestPeer::new(cast::hello(&[TILES]), |_| cast::engine());
+        let mut peer = delayed(peer, |message_type, _| match message_type {
+            MessageType::Filled => ns(fill_s),
+            _ => ns(0.1),
+        });
+        let rehearsed = Rehearsal::new(request).run(&mut peer);
         let host = claims(&rehearsed).host;
         let system = operations(INNER_DIM) as f64 / fill_s;
         let computed = (1.0 - brought) * system;
@@ -165,7 +174,8 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
         // T is the system's, and says so: it counts what was brought in.
         assert!(all > 0.9 * system, "{brought}: T {all} of {system}");
         if brought == 0.0 {
-            assert!(local > 0.6 * computed, "T_local {local} of {computed}");
+            // A tenth of the time goes to sweeps, and links could have brought in a quarter.
+            assert!(local > 0.55 * computed, "T_local {local} of {computed}");
         }
     }
 }
@@ -210,8 +220,8 @@ fn two_gpus_joined_by_a_fast_link_pass_as_one_and_the_result_says_so() {
 }
 
 /// Over a slower link they answer junk for the pairs that it does not bring, and are caught; or they wait for it, and V and B
-/// fall. Pairs that lie on one of them need no link at all, so V falls to nothing only below the rate of the links that are
-/// assumed: there it is still more than one of them holds.
+/// fall. V is of both: pairs that lie on one of them need no link at all, and at the rate of the links that are assumed it is
+/// still more than one of them holds.
 #[test]
 fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less() {
     // A direction needs an eighth of the dataset a sweep.
@@ -244,11 +254,11 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
         last = certified;
         shown.push(of_truth[0]);
     }
+    assert!(shown[2] > 0.5 && shown[2] < 0.75, "V at the assumed links: {shown:?}");
     assert!(
-        shown[2] > 0.5 && shown[2] < 2.0 / 3.0,
-        "V at the assumed links: {shown:?}"
+        shown[3] < 0.5,
+        "V at half of the assumed links is less than one of them holds: {shown:?}"
     );
-    assert_eq!(last, [0, 0], "V and B at half of the assumed links");
 }
 
 /// The session's windows if each device's own slice were its window: `halves` of the whole.

@@ -151,7 +151,7 @@ pub(super) fn host_fits(
     for figure in Figure::ALL {
         let sum = |of: &dyn Fn(&Profile) -> Option<u64>| {
             counts.values().try_fold(0_u64, |sum, (profile, count)| {
-                Some(sum + of(profile)? * u64::from(*count))
+                Some(sum.saturating_add(of(profile)?.saturating_mul(u64::from(*count))))
             })
         };
         let (Some(needed), Some(capacity)) = (
