@@ -35,8 +35,8 @@ fn validator() -> &'static Path {
 fn attested(adversary: &[&str]) -> (Option<i32>, Value) {
     let keys = tempfile::tempdir().expect("a folder");
     let output = Command::new(validator())
-        .args(["attest", "--device-memory", "1MiB", "--json", "--"])
-        .args([ATTESTER, "adversary", "--engine", "cpu", "--cpu-memory", "1MiB"])
+        .args(["attest", "--device-memory", "4MiB", "--json", "--"])
+        .args([ATTESTER, "adversary", "--engine", "cpu", "--cpu-memory", "4MiB"])
         .args(adversary)
         .env("XDG_CONFIG_HOME", keys.path())
         .output()

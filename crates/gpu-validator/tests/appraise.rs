@@ -12,7 +12,7 @@ use appraisal::expected::{Expected, broken_by};
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::reason::Tier;
-use common::{CERTIFYING, Place, SMALL, code, json, text};
+use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use verifier::preset::default_assumptions;
 
 /// Evidence of one CPU session, `e.cbor`; no test changes what is in this folder.
@@ -20,7 +20,7 @@ fn prepared() -> &'static Place {
     static PREPARED: OnceLock<Place> = OnceLock::new();
     PREPARED.get_or_init(|| {
         let place = Place::new();
-        let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &CERTIFYING[..]].concat());
+        let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &SMALL[..]].concat());
         assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
         place
     })
@@ -36,23 +36,25 @@ fn place() -> Place {
 #[test]
 fn each_format_goes_to_standard_output_or_a_file() {
     let place = place();
+    place.put("cpu.toml", CPU_POLICY);
+    let cpu = ["--policy", "cpu.toml"];
     for (format, begins, holds) in [
         ("html", "<!doctype html>", "<h2>What this does not prove</h2>"),
         ("md", "# GPU attestation: affirming", "## Certified at least"),
-        ("json", "{", "\"policy_id\": \"urn:gpu-attestor:policy:default:"),
+        ("json", "{", "\"policy_id\": \"urn:gpu-attestor:policy:cpu:"),
         (
             "junit",
             "<?xml version=\"1.0\"",
             "tests=\"2\" failures=\"0\" skipped=\"0\"",
         ),
     ] {
-        let printed = place.validator(&["report", "e.cbor", "--format", format]);
+        let printed = place.validator(&[&["report", "e.cbor", "--format", format], &cpu[..]].concat());
         assert_eq!(code(&printed), 0, "{format}: {}", text(&printed.stderr));
         let page = text(&printed.stdout);
         assert!(page.starts_with(begins) && page.contains(holds), "{format}: {page}");
         assert!(text(&printed.stderr).ends_with("verdict: affirming\n"), "{format}");
 
-        let written = place.validator(&["report", "e.cbor", "--format", format, "-o", "report"]);
+        let written = place.validator(&[&["report", "e.cbor", "--format", format, "-o", "report"], &cpu[..]].concat());
         assert_eq!((code(&written), &written.stdout[..]), (0, &b""[..]), "{format}");
         assert!(place.text("report").starts_with(begins), "{format}");
     }
@@ -117,13 +119,24 @@ fn a_host_without_reasons_of_its_own_says_whose_they_are() {
 #[test]
 fn a_session_that_certifies_nothing_is_none() {
     let place = Place::new();
-    let attested = place.attester(&[&["attest", "--evidence", "e.cbor"], &SMALL[..]].concat());
-    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let tiny = [
+        "attest",
+        "--evidence",
+        "e.cbor",
+        "--device-memory",
+        "1MiB",
+        "--cpu-memory",
+        "1MiB",
+    ];
+    let attested = place.attester(&tiny);
+    assert_eq!(code(&attested), 2, "{}", text(&attested.stderr));
+    assert!(
+        text(&attested.stdout).starts_with("engine") && text(&attested.stdout).contains("none (nothing-certified)")
+    );
     let reported = place.validator(&["report", "e.cbor", "--format", "md"]);
     assert_eq!(code(&reported), 2, "{}", text(&reported.stderr));
     assert!(
-        text(&reported.stderr)
-            .contains("device 0: none: the claim was not tested: no k of at least 4096 had 256 samples")
+        text(&reported.stderr).contains("none: every check passed and nothing is certified: fewer than 256 samples")
     );
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use appraisal::profile::{Profile, Status};
 use common::x1::{hello, put_sessions, session};
-use common::{Place, code, json, text};
+use common::{CAST, Place, code, json, text};
 use protocol::bytes::{DeviceOrdinal, Nonce};
 use protocol::challenge::Challenge;
 use testkit::cast;
@@ -20,7 +20,7 @@ fn place() -> Place {
     place
 }
 
-const CALIBRATE: [&str; 5] = ["calibrate", "--class", "x1", "--profiles", "profiles"];
+const CALIBRATE: [&str; 7] = ["calibrate", "--class", "x1", "--profiles", "profiles", CAST[0], CAST[1]];
 const SIX: [&str; 6] = ["s0.cbor", "s1.cbor", "s2.cbor", "s3.cbor", "s4.cbor", "s5.cbor"];
 
 #[test]

@@ -244,7 +244,7 @@ fn three_devices_behind_a_command() {
     let session = [
         "attest",
         "--device-memory",
-        "1MiB",
+        "4MiB",
         "--evidence",
         "e.cbor",
         "--json",
@@ -259,7 +259,7 @@ fn three_devices_behind_a_command() {
         "--cpu-devices",
         "3",
         "--cpu-memory",
-        "1MiB",
+        "4MiB",
     ];
     let attested = place.validator(&[&session[..], &serve].concat());
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
@@ -280,7 +280,7 @@ fn three_devices_behind_a_command() {
 #[test]
 fn the_offline_form_and_its_expiry() {
     let place = Place::new();
-    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let challenge = place.validator(&["challenge", "--device-memory", "4MiB"]);
     assert_eq!(code(&challenge), 0, "{}", text(&challenge.stderr));
     fs::write(place.path("c.json"), &challenge.stdout).expect("a write");
     let proved = place.attester(&["prove", "--challenge", "c.json", "--evidence", "o.cbor"]);
@@ -299,7 +299,7 @@ fn the_offline_form_and_its_expiry() {
     assert!(text(&late.stdout).contains("expired"));
 
     // Another challenge, and one that somebody changed.
-    let other = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let other = place.validator(&["challenge", "--device-memory", "4MiB"]);
     fs::write(place.path("other.json"), &other.stdout).expect("a write");
     assert_eq!(
         code(&place.validator(&["verify", "o.cbor", "--challenge", "other.json"])),

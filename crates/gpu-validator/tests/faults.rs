@@ -23,14 +23,14 @@ fn shell(folder: &Path, script: &str) -> Command {
         .current_dir(folder)
         .env("A", attester())
         .env("V", env!("CARGO_BIN_EXE_gpu-validator"))
-        .env("SMALL", "--device-memory 1MiB --cpu-memory 1MiB")
+        .env("SMALL", "--device-memory 4MiB --cpu-memory 4MiB")
         .env("QUICK", "--path portable --inner-dim 64 --time 1ms --threads 1")
         .env("BRIEF", "--engine cpu --cpu-path portable --seconds 0.1")
         .env(
             "X1",
             "--class x1 --profiles profiles s0.cbor s1.cbor s2.cbor s3.cbor s4.cbor s5.cbor",
         )
-        .env("AGENT", "agent --stdio --engine cpu --cpu-memory 1MiB")
+        .env("AGENT", "agent --stdio --engine cpu --cpu-memory 4MiB")
         .env("XDG_CONFIG_HOME", folder.join("config"))
         .stdin(Stdio::null());
     bash
@@ -69,7 +69,7 @@ fn prepared() -> &'static Path {
         );
         place.put("old.svg", "<svg>of old</svg>");
         // Enough samples for a claim, which results and reports want.
-        let script = "$A attest --device-memory 4MiB --cpu-memory 4MiB --evidence e.cbor >/dev/null && $V challenge --device-memory 1MiB >c.json && \
+        let script = "$A attest --device-memory 4MiB --cpu-memory 4MiB --evidence e.cbor >/dev/null && $V challenge --device-memory 4MiB >c.json && \
                       $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null && \
                       $V verify e.cbor --full --resume all.done >/dev/null && \
                       sed 's/\"done\":.*/\"done\":[]}/' all.done >none.done && $V generate man man && \
@@ -246,12 +246,12 @@ fn standard_error_is_full_or_closed() {
         fault("what cannot run", "$V attest -- false 2>/dev/full", 2, ""),
         fault(
             "both sides",
-            "$V attest --device-memory 1MiB -- $A $AGENT 2>/dev/full",
+            "$V attest --device-memory 4MiB -- $A $AGENT 2>/dev/full",
             0,
             "",
         ),
         fault("its reader has gone", "$V attest -- false 2> >(true)", 2, ""),
-        fault("none", "$V attest --device-memory 1MiB -- $A $AGENT 2>&-", 0, ""),
+        fault("none", "$V attest --device-memory 4MiB -- $A $AGENT 2>&-", 0, ""),
     ]);
 }
 
@@ -410,7 +410,7 @@ fn files_cannot_be_written() {
         ),
         fault(
             "over another command: the disk is full",
-            "trap '' XFSZ; ulimit -f 8; $V attest --device-memory 1MiB --evidence e.cbor -- $A $AGENT >/dev/null",
+            "trap '' XFSZ; ulimit -f 8; $V attest --device-memory 4MiB --evidence e.cbor -- $A $AGENT >/dev/null",
             2,
             "nothing was kept",
         ),
@@ -502,7 +502,7 @@ fn descriptors_run_out() {
         for script in [
             "$V verify e.cbor",
             "$A attest $SMALL --evidence new.cbor",
-            "$V attest --device-memory 1MiB --evidence new.cbor -- $A $AGENT",
+            "$V attest --device-memory 4MiB --evidence new.cbor -- $A $AGENT",
         ] {
             let place = place();
             let output = run(
@@ -528,7 +528,7 @@ fn descriptors_run_out() {
 
 #[test]
 fn children_die_or_fall_silent() {
-    let session = "$V attest --device-memory 1MiB --hello-deadline 2s --evidence new.cbor";
+    let session = "$V attest --device-memory 4MiB --hello-deadline 2s --evidence new.cbor";
     for (what, child) in [
         ("killed at once", "kill -9 \\$\\$"),
         ("cut within HELLO", "$A $AGENT | head -c 40"),

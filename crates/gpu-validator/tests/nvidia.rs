@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use appraisal::key::{JwkSet, PublicKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
-use common::{CERTIFYING, Place, attester, code, json, text};
+use common::{CPU_POLICY, Place, SMALL, attester, code, json, text};
 use p384::ecdsa::signature::Signer;
 use p384::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
@@ -67,14 +67,16 @@ fn session(made: impl FnOnce(&str) -> String + Send + 'static) -> Place {
         panic!("nobody asked within 30 s");
     });
     let attest = ["attest", "--evidence", "e.cbor", "--nvidia-attestation", ASK];
-    let attested = place.attester(&[&attest[..], &CERTIFYING].concat());
+    let attested = place.attester(&[&attest[..], &SMALL].concat());
     service.join().expect("a token was asked for");
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
     place
 }
 
 fn report(place: &Place, more: &[&str]) -> Value {
-    let reported = place.validator(&[&["report", "e.cbor", "--format", "json"], more].concat());
+    place.put("cpu.toml", CPU_POLICY);
+    let cpu = ["report", "e.cbor", "--format", "json", "--policy", "cpu.toml"];
+    let reported = place.validator(&[&cpu[..], more].concat());
     assert_eq!(code(&reported), 0, "{}", text(&reported.stderr));
     json(&reported)
 }
@@ -242,7 +244,7 @@ fn a_command_that_gives_nothing_takes_nothing_from_the_session() {
             "--nvidia-attestation",
             command,
         ];
-        let attested = place.attester(&[&attest[..], &CERTIFYING].concat());
+        let attested = place.attester(&[&attest[..], &SMALL].concat());
         let said = text(&attested.stderr);
         assert_eq!(code(&attested), 0, "{command}: {said}");
         assert!(
@@ -261,7 +263,7 @@ fn agents_and_proofs_carry_it_too() {
     let print = "printf %s \"$GPU_ATTESTOR_NONCE\"";
     let attested = place.validator(
         &[
-            &["attest", "--device-memory", "1MiB", "--evidence", "e.cbor", "--"][..],
+            &["attest", "--device-memory", "4MiB", "--evidence", "e.cbor", "--"][..],
             &[
                 agent,
                 "agent",
@@ -269,7 +271,7 @@ fn agents_and_proofs_carry_it_too() {
                 "--engine",
                 "cpu",
                 "--cpu-memory",
-                "1MiB",
+                "4MiB",
                 "--nvidia-attestation",
                 print,
             ],
@@ -279,7 +281,7 @@ fn agents_and_proofs_carry_it_too() {
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
     place.put(
         "c.json",
-        place.validator(&["challenge", "--device-memory", "1MiB"]).stdout,
+        place.validator(&["challenge", "--device-memory", "4MiB"]).stdout,
     );
     let prove = [
         "prove",

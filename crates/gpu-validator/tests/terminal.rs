@@ -66,7 +66,7 @@ fn assert_gone(place: &Place, count: usize) {
 #[test]
 fn a_host_cannot_speak_as_the_verifier() {
     let place = with_spoof();
-    let attest = "$V attest --devices 7 -- bash spoof.sh agent --stdio --engine cpu --cpu-memory 1MiB";
+    let attest = "$V attest --devices 7 -- bash spoof.sh agent --stdio --engine cpu --cpu-memory 4MiB";
     // No bar is drawn on a dumb terminal: no escape is the Verifier's own.
     let (exit, shown) = on_a_terminal(&place, "dumb", attest, ["", ""]);
     let all = text(&shown);
@@ -102,7 +102,7 @@ fn a_host_cannot_speak_as_the_verifier() {
 
     // With a bar each row of the host still begins at the edge, and none of its sequences is there.
     let place = with_spoof();
-    let attest = "$V attest --device-memory 1MiB -- bash spoof.sh agent --stdio --engine cpu --cpu-memory 1MiB";
+    let attest = "$V attest --device-memory 4MiB -- bash spoof.sh agent --stdio --engine cpu --cpu-memory 4MiB";
     let (exit, shown) = on_a_terminal(&place, "xterm", attest, ["", ""]);
     let all = text(&shown);
     assert_eq!(exit, 0, "{all}");
@@ -126,8 +126,8 @@ fn a_host_cannot_speak_as_the_verifier() {
 #[test]
 fn a_command_may_ask_at_the_terminal() {
     let place = Place::new();
-    let agent = "exec $A agent --stdio --engine cpu --cpu-memory 1MiB";
-    let attest = |first: &str| format!("$V attest --device-memory 1MiB -- bash -c '{first} && {agent}'");
+    let agent = "exec $A agent --stdio --engine cpu --cpu-memory 4MiB";
+    let attest = |first: &str| format!("$V attest --device-memory 4MiB -- bash -c '{first} && {agent}'");
     let asks = r#"IFS= read -rsp "Password: " p </dev/tty && [ "$p" = secret ]"#;
     let (exit, shown) = on_a_terminal(&place, "xterm", &attest(asks), ["waiting for the Attester", "secret\n"]);
     assert_eq!(exit, 0, "{}", text(&shown));
@@ -159,9 +159,9 @@ fn a_command_may_ask_at_the_terminal() {
 fn a_command_that_floods_for_ever_holds_nobody() {
     for flood in ["yes >&2", "tr \"\\0\" x </dev/zero >&2"] {
         let place = Place::new();
-        let agent = "exec $A agent --stdio --engine cpu --cpu-memory 1MiB";
+        let agent = "exec $A agent --stdio --engine cpu --cpu-memory 4MiB";
         let script = format!(
-            "$V attest --device-memory 1MiB -- bash -c '(trap \"\" TERM; echo $BASHPID >pids; exec {flood}) & {agent}'"
+            "$V attest --device-memory 4MiB -- bash -c '(trap \"\" TERM; echo $BASHPID >pids; exec {flood}) & {agent}'"
         );
         let since = Instant::now();
         let output = in_place(&place, Command::new("bash").args(["-c", &script]));
@@ -182,7 +182,7 @@ fn a_command_that_floods_for_ever_holds_nobody() {
 fn all_that_a_command_has_started_ends_with_the_session() {
     let starts = r#"sleep 600 & echo $! >>pids; (sleep 600 & echo $! >>pids);
         bash -c "trap \"\" TERM INT HUP; echo \$\$ >>pids; while :; do sleep 0.1; done" &"#;
-    let agent = "exec $A agent --stdio --engine cpu --cpu-memory 1MiB";
+    let agent = "exec $A agent --stdio --engine cpu --cpu-memory 4MiB";
     for (what, command, expected) in [
         ("an affirmed session", agent, 0),
         ("no agent", "exec false", 2),
@@ -190,7 +190,7 @@ fn all_that_a_command_has_started_ends_with_the_session() {
     ] {
         let place = Place::new();
         let script =
-            format!("$V attest --device-memory 1MiB --hello-deadline 3s -- bash -c '{starts} sleep 0.5; {command}'");
+            format!("$V attest --device-memory 4MiB --hello-deadline 3s -- bash -c '{starts} sleep 0.5; {command}'");
         let output = in_place(&place, Command::new("bash").args(["-c", &script]));
         assert_eq!(code(&output), expected, "{what}: {}", text(&output.stderr));
         assert_gone(&place, 3);
@@ -213,9 +213,9 @@ fn all_that_a_command_has_started_ends_with_the_session() {
 #[test]
 fn what_made_a_session_of_its_own_is_left() {
     let place = Place::new();
-    let agent = "exec $A agent --stdio --engine cpu --cpu-memory 1MiB";
+    let agent = "exec $A agent --stdio --engine cpu --cpu-memory 4MiB";
     let script = format!(
-        "$V attest --device-memory 1MiB -- bash -c 'setsid bash -c \"echo \\$\\$ >pids; exec sleep 600\" & {agent}'"
+        "$V attest --device-memory 4MiB -- bash -c 'setsid bash -c \"echo \\$\\$ >pids; exec sleep 600\" & {agent}'"
     );
     let output = in_place(&place, Command::new("bash").args(["-c", &script]));
     assert_eq!(code(&output), 0, "{}", text(&output.stderr));

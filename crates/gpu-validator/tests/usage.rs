@@ -42,7 +42,7 @@ fn left(place: &Place) -> Vec<String> {
 fn no_output_replaces_what_is_no_file() {
     let place = Place::new();
     attested(&place);
-    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let challenge = place.validator(&["challenge", "--device-memory", "4MiB"]);
     place.put("c.json", &challenge.stdout);
     assert_eq!(code(&place.validator(&["result", "keys", "keys", "--new"])), 0);
     let made = Command::new("mkfifo").arg(place.path("pipe")).status();
@@ -301,7 +301,7 @@ fn assert_no_clause_twice(command: &str, errors: &str) {
 fn errors_say_each_thing_once() {
     let place = Place::new();
     attested(&place);
-    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let challenge = place.validator(&["challenge", "--device-memory", "4MiB"]);
     let mut changed = json(&challenge);
     let hex = changed["challenge"].as_str().expect("hex").to_owned();
     changed["challenge"] = hex[..hex.len() - 20].into();

@@ -13,7 +13,7 @@ fn other_evidence_is_refused_before_any_tile() {
     let (verifier, attester) = (key("verifier"), key("attester"));
     place.put(
         "c.json",
-        place.validator(&["challenge", "--device-memory", "1MiB"]).stdout,
+        place.validator(&["challenge", "--device-memory", "4MiB"]).stdout,
     );
 
     for (arguments, expected) in [
@@ -61,7 +61,7 @@ fn other_evidence_is_refused_before_any_tile() {
 #[test]
 fn offline_evidence_wants_a_challenge_that_somebody_here_trusts() {
     let place = Place::new();
-    let challenge = place.validator(&["challenge", "--device-memory", "1MiB"]);
+    let challenge = place.validator(&["challenge", "--device-memory", "4MiB"]);
     let issuer = json(&challenge)["verifier"].as_str().expect("a key").to_owned();
     place.put("c.json", challenge.stdout);
     let proved = place.attester(&["prove", "--challenge", "c.json", "--evidence", "o.cbor"]);

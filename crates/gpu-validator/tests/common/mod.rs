@@ -72,11 +72,17 @@ pub(crate) fn attester() -> &'static Path {
     })
 }
 
-/// Options of a session that takes about a second even without optimisation.
-pub(crate) const SMALL: [&str; 4] = ["--device-memory", "1MiB", "--cpu-memory", "1MiB"];
+/// A policy that wants a CPU and any rate of it: what a session here can be affirmed for. By default a CPU is none.
+pub(crate) const CPU_POLICY: &str = "name = \"cpu\"\n[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
 
-/// Options of the smallest session that certifies anything: 256 samples want four times the leaves.
-pub(crate) const CERTIFYING: [&str; 4] = ["--device-memory", "4MiB", "--cpu-memory", "4MiB"];
+/// The key of the testkit's Verifier, whose evidence counts only where it is named.
+pub(crate) const CAST: [&str; 2] = [
+    "--verifier",
+    "8146640f02493af4fbc54fe33388e75dc2c937ae0b7727cc2b2afb1b75199a3e",
+];
+
+/// Options of a session that takes about a second even without optimisation, and has 256 samples.
+pub(crate) const SMALL: [&str; 4] = ["--device-memory", "4MiB", "--cpu-memory", "4MiB"];
 
 pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().expect("an exit code")

@@ -13,7 +13,7 @@ use appraisal::key::{Algorithm, SigningKey};
 use appraisal::key_ring::KeyRing;
 use appraisal::result::AttestationResult;
 use base64ct::{Base64UrlUnpadded, Encoding};
-use common::{CERTIFYING, Place, code, json, text};
+use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -24,12 +24,13 @@ fn prepared() -> &'static Place {
     PREPARED.get_or_init(|| {
         let place = Place::new();
         for name in ["e.cbor", "other.cbor"] {
-            let attested = place.attester(&[&["attest", "--evidence", name], &CERTIFYING[..]].concat());
+            let attested = place.attester(&[&["attest", "--evidence", name], &SMALL[..]].concat());
             assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
         }
         let keys = place.validator(&["result", "keys", "keys", "--new"]);
         assert_eq!(code(&keys), 0, "{}", text(&keys.stderr));
         place.put("jwks.json", &keys.stdout);
+        place.put("cpu.toml", CPU_POLICY);
         let market = ["--audience", "market.example", "--issuer", "verifier.example"];
         for (name, format, whom) in [
             ("r.jwt", "jwt", &market[..]),
@@ -37,7 +38,7 @@ fn prepared() -> &'static Place {
             ("open.jwt", "jwt", &[]),
         ] {
             let issue = [
-                "result", "issue", "e.cbor", "--keys", "keys", "--format", format, "-o", name,
+                "result", "issue", "e.cbor", "--policy", "cpu.toml", "--keys", "keys", "--format", format, "-o", name,
             ];
             let issued = place.validator(&[&issue[..], whom].concat());
             assert_eq!(code(&issued), 0, "{name}: {}", text(&issued.stderr));
