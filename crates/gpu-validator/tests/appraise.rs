@@ -30,13 +30,17 @@ fn prepared() -> &'static Place {
 fn place() -> Place {
     let place = Place::new();
     fs::copy(prepared().path("e.cbor"), place.path("e.cbor")).expect("a copy");
+    // Its Verifier is this host's own.
+    fs::create_dir(place.path("gpu-attestor")).expect("a folder");
+    let key = "gpu-attestor/verifier.pem";
+    fs::copy(prepared().path(key), place.path(key)).expect("a copy, mode and all");
+    place.put("cpu.toml", CPU_POLICY);
     place
 }
 
 #[test]
 fn each_format_goes_to_standard_output_or_a_file() {
     let place = place();
-    place.put("cpu.toml", CPU_POLICY);
     let cpu = ["--policy", "cpu.toml"];
     for (format, begins, holds) in [
         ("html", "<!doctype html>", "<h2>What this does not prove</h2>"),
@@ -58,7 +62,7 @@ fn each_format_goes_to_standard_output_or_a_file() {
         assert_eq!((code(&written), &written.stdout[..]), (0, &b""[..]), "{format}");
         assert!(place.text("report").starts_with(begins), "{format}");
     }
-    let report = json(&place.validator(&["report", "e.cbor", "--format", "json"]));
+    let report = json(&place.validator(&["report", "e.cbor", "--format", "json", "--policy", "cpu.toml"]));
     assert_eq!(
         (
             report["verdict"].as_str(),
@@ -92,7 +96,9 @@ fn the_exit_code_is_the_verdict() {
             "none: the evidence was made for \"\", not for \"others\"",
         ),
     ] {
-        place.put("policy.toml", policy);
+        // Beside what is asked: a CPU is what is wanted.
+        let device = if policy.contains("[device]") { "" } else { CPU_POLICY };
+        place.put("policy.toml", format!("{device}{policy}"));
         let reported = place.validator(&["report", "e.cbor", "--policy", "policy.toml", "--format", "md"]);
         let said = text(&reported.stderr);
         assert_eq!(code(&reported), expected, "{policy}: {said}");
@@ -148,14 +154,17 @@ fn a_warning_exits_0() {
     // Another class of CPUs makes the claim ambiguous.
     let other = "name = \"cpu-too\"\ntitle = \"another\"\nkind = \"cpu\"\nstatus = \"datasheet\"\n[source]\nnote = \"made up\"\n";
     place.put("profiles/cpu-too.toml", other);
-    let reported = place.validator(&["report", "e.cbor", "--profiles", "profiles", "--format", "json"]);
+    // T alone is bought, of whatever unit.
+    place.put("t.toml", "[device]\ngpu_must_show = false\n");
+    let bought = ["report", "e.cbor", "--profiles", "profiles", "--policy", "t.toml"];
+    let reported = place.validator(&[&bought[..], &["--format", "json"]].concat());
     assert_eq!(
         (code(&reported), json(&reported)["verdict"].as_str()),
         (0, Some("warning"))
     );
     assert!(text(&reported.stderr).contains("device 0: warning: "));
     // Unless it is to be one.
-    let strict = place.validator(&["report", "e.cbor", "--profiles", "profiles", "--strict"]);
+    let strict = place.validator(&[&bought[..], &["--strict"]].concat());
     assert_eq!(code(&strict), 1);
     assert_eq!(code(&place.validator(&["report", "e.cbor", "--strict"])), 0);
     let keys = place.validator(&["result", "keys", "keys", "--new"]);

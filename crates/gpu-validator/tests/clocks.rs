@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, code, json, text};
+use common::{CAST, Place, code, json, text};
 use protocol::bytes::{DeviceOrdinal, Nonce};
 use protocol::challenge::Challenge;
 use protocol::evidence::Evidence;
@@ -12,7 +12,7 @@ use testkit::rehearsal::{Opener, Rehearsal, seal};
 
 fn evidence(change: impl FnOnce(&mut Evidence)) -> Vec<u8> {
     let mut honest = HonestPeer::new(cast::hello(&[4]), |_: DeviceOrdinal| cast::engine());
-    let mut rehearsed = Rehearsal::new(cast::request(&[(4096, 2)], 8)).run(&mut honest);
+    let mut rehearsed = Rehearsal::new(cast::request(&[(4096, 128)], 256)).run(&mut honest);
     change(&mut rehearsed.evidence);
     seal(&rehearsed.evidence)
 }
@@ -22,7 +22,7 @@ fn evidence(change: impl FnOnce(&mut Evidence)) -> Vec<u8> {
 fn evidence_whose_clock_goes_back_is_refused() {
     let place = Place::new();
     place.put("e.cbor", evidence(|_| {}));
-    assert_eq!(code(&place.validator(&["verify", "e.cbor"])), 0);
+    assert_eq!(code(&place.validator(&[&["verify", "e.cbor"], &CAST[..]].concat())), 0);
     for at in [3, 5, 7] {
         place.put("back.cbor", evidence(|evidence| evidence.records[at].at_ns = 0));
         for arguments in [
@@ -49,7 +49,7 @@ fn evidence_from_the_future_is_none() {
         "e.cbor",
         evidence(|evidence| evidence.started_unix_ms = 4_000_000_000_000),
     );
-    let report = place.validator(&["report", "e.cbor", "--format", "json"]);
+    let report = place.validator(&[&["report", "e.cbor", "--format", "json"], &CAST[..]].concat());
     assert_eq!(code(&report), 2);
     let report = json(&report);
     assert_eq!(report["verdict"], "none");
@@ -64,7 +64,9 @@ fn evidence_from_the_future_is_none() {
 #[test]
 fn offline_evidence_received_before_its_challenge_was_issued_is_refused() {
     let place = Place::new();
-    let plan = cast::request(&[(4096, 2)], 8).plan(&cast::hello(&[4])).expect("a plan");
+    let plan = cast::request(&[(4096, 128)], 256)
+        .plan(&cast::hello(&[4]))
+        .expect("a plan");
     // 2096-10-02 to the day after.
     let (issued, expires) = (4_000_000_000_000, 4_000_086_400_000);
     let challenge = Challenge::sign(plan, Nonce([7; 32]), issued, expires, &cast::verifier_key());

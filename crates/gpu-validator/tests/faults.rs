@@ -65,7 +65,7 @@ fn prepared() -> &'static Path {
         x1::put_sessions(&place);
         place.put(
             "policy.toml",
-            "device.claim_must_fit = false\ndevice.min_tensor_ops_per_s = 1000\n",
+            "device.claim_must_fit = false\ndevice.min_tensor_ops_per_s = 1000\ndevice.gpu_must_show = false\n",
         );
         place.put("old.svg", "<svg>of old</svg>");
         // Enough samples for a claim, which results and reports want.

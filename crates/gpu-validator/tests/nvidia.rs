@@ -120,7 +120,7 @@ fn a_token_over_the_sessions_nonce_is_carried_checked_and_reported() {
         "jwks.json",
         place.validator(&["result", "keys", "keys", "--new"]).stdout,
     );
-    let issue = ["result", "issue", "e.cbor", "--keys", "keys"];
+    let issue = ["result", "issue", "e.cbor", "--policy", "cpu.toml", "--keys", "keys"];
     for (format, name) in [("jwt", "r.jwt"), ("cwt", "r.cwt")] {
         let issued = place.validator(&[&issue[..], &KEYS, &["--format", format, "-o", name]].concat());
         assert_eq!(code(&issued), 0, "{}", text(&issued.stderr));

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Place, code, json, text};
+use common::{CAST, Place, code, json, text};
 use ed25519_dalek::SigningKey;
 use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::cbor::Label;
@@ -26,7 +26,7 @@ fn session(key: u8, uuid: &str, seed: u64, is_whole: bool) -> Vec<u8> {
     hello.devices[0].labels.push(Label::new("uuid", uuid));
     let mut peer = HonestPeer::new(hello, |_: DeviceOrdinal| cast::engine());
     peer.key = if is_whole { key } else { cast::strangers_key() };
-    let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 2)], 8));
+    let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 128)], 256));
     rehearsal.seed = seed;
     rehearsal.run(&mut peer).sealed()
 }
@@ -54,6 +54,8 @@ fn findings(place: &Place, evidence: &str, more: &[&str]) -> String {
         "json",
         "--seen",
         "seen.json",
+        CAST[0],
+        CAST[1],
     ];
     let report = place.validator(&[&report[..], more].concat());
     json(&report)["devices"][0]["findings"].to_string()
@@ -99,7 +101,11 @@ fn the_policy_says_what_it_does_and_every_form_shows_it() {
         };
         place.put("policy.toml", line);
         for format in ["html", "md", "junit", "json"] {
-            let report = ["report", "b.cbor", "--profiles", "profiles", "--seen", "seen.json"];
+            let report = [
+                &["report", "b.cbor", "--profiles", "profiles", "--seen", "seen.json"],
+                &CAST[..],
+            ]
+            .concat();
             let report = place.validator(&[&report[..], &["--policy", "policy.toml", "--format", format]].concat());
             let (page, said) = (text(&report.stdout), text(&report.stderr));
             assert!(

@@ -28,13 +28,14 @@ pub(crate) fn hello(model: &str, card: u64) -> Hello {
 
 /// Sealed evidence of one X1, card `card`, that takes so long to fill and to sweep.
 pub(crate) fn session(model: &str, card: u64, seed: u64, fill_us: u64, sweep_us: u64) -> Vec<u8> {
-    let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 4)], 32));
+    let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 32)], 256));
     rehearsal.seed = seed;
     let honest = HonestPeer::new(hello(model, card), |_: DeviceOrdinal| cast::engine());
     let slow = move |turn: &mut Turn<'_>| {
         let us = match () {
             () if turn.answers(MessageType::Nonce) => fill_us,
-            () if turn.answers(MessageType::Salt) => sweep_us,
+            // 256 leaves to be sampled take 32 sweeps.
+            () if turn.answers(MessageType::Salt) => 8 * sweep_us,
             () => return,
         };
         turn.actions.insert(0, Action::Wait(us * 1_000));

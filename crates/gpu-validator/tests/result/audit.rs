@@ -22,7 +22,7 @@ fn audited(place: &Place, result: &str, more: &[&str]) -> (i32, String, Value) {
 fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     let place = place();
     for name in ["r.jwt", "r.cwt"] {
-        let (code, said, audit) = audited(&place, name, &["e.cbor"]);
+        let (code, said, audit) = audited(&place, name, &["e.cbor", "--policy", "cpu.toml"]);
         assert_eq!(code, 0, "{name}: {said}");
         assert!(
             said.contains("verdict      the same: affirming\n0 claims differ\n"),
@@ -32,7 +32,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     }
 
     // Other evidence, under the same policy.
-    let (code, said, audit) = audited(&place, "r.jwt", &["other.cbor"]);
+    let (code, said, audit) = audited(&place, "r.jwt", &["other.cbor", "--policy", "cpu.toml"]);
     assert_eq!(code, 1, "{said}");
     assert!(
         said.contains("evidence     differs: signed ") && said.contains("policy       the same: "),
@@ -74,7 +74,11 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     let other = "name = \"x1\"\ntitle = \"X1\"\nkind = \"gpu\"\nstatus = \"datasheet\"\nmodels = [\"X1\"]\n\
         [capacity]\nmemory_bytes = 1000\nbandwidth_bytes_per_s = 1000\n[source]\nnote = \"made up\"\n";
     place.put("profiles/x1.toml", other);
-    let (code, said, _) = audited(&place, "r.jwt", &["e.cbor", "--profiles", "profiles"]);
+    let (code, said, _) = audited(
+        &place,
+        "r.jwt",
+        &["e.cbor", "--policy", "cpu.toml", "--profiles", "profiles"],
+    );
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("profiles     differs: "), "{said}");
 

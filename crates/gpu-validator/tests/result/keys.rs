@@ -111,7 +111,9 @@ fn keys_are_private_and_rotate() {
 
     // What the old key signed holds under the new set, and what the new one signs does not under the old.
     place.put("new.json", &rotated.stdout);
-    let issue = ["result", "issue", "e.cbor", "--keys", "keys", "-o", "new.jwt"];
+    let issue = [
+        "result", "issue", "e.cbor", "--policy", "cpu.toml", "--keys", "keys", "-o", "new.jwt",
+    ];
     assert_eq!(code(&place.validator(&issue)), 0);
     let verify = |name, jwks| code(&place.validator(&["result", "verify", name, "--jwks", jwks]));
     assert_eq!(verify("open.jwt", "new.json"), 0);

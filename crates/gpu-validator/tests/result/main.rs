@@ -86,8 +86,8 @@ fn a_result_says_what_was_certified_in_both_forms() {
             "status       affirming\n",
             "issuer       verifier.example\n",
             "audience     market.example\n",
-            "policy       urn:gpu-attestor:policy:default:",
-            "gpu0         affirming\n             class-without-figures: ",
+            "policy       urn:gpu-attestor:policy:cpu:",
+            "gpu0         affirming\n             minima-met: ",
         ] {
             assert!(said.contains(expected), "{name}: {expected:?} in {said}");
         }
