@@ -116,22 +116,23 @@ fn attest_verify_inspect_and_a_changed_byte() {
         code(&place.validator(&["verify", "e.cbor", "--attester", &identity])),
         0
     );
+    let other = place.validator(&["verify", "e.cbor", "--verifier", &identity, "--json"]);
     assert_eq!(
-        code(&place.validator(&["verify", "e.cbor", "--verifier", &identity])),
-        2
+        (code(&other), &json(&other)["reason"]),
+        (2, &"unknown-verifier".into())
     );
     assert_eq!(code(&place.validator(&["verify", "e.cbor", "--verifier", "no key"])), 2);
 
     let inspected = json(&place.validator(&["inspect", "e.cbor", "--json"]));
     assert_eq!(inspected["checksum"], attested["checksum"]);
-    // 8 leaves in each of 8 + 2 sweeps.
-    assert_eq!(inspected["samples"].as_array().map(Vec::len), Some(80));
+    // 32 leaves in each of 8 + 2 sweeps, all of them.
+    assert_eq!(inspected["samples"].as_array().map(Vec::len), Some(320));
     assert!(inspected["samples"][0]["openings"]["fill_a"]["leaf_digest"].is_string());
     assert_eq!(code(&place.validator(&["inspect", "e.cbor"])), 0);
 
     // All of it again, and again from the file of finished jobs; another evidence's is refused.
     let full = ["verify", "e.cbor", "--full", "--resume", "e.done", "--json"];
-    for (tiles, [taken, jobs_done]) in [(192, [0, 2]), (0, [2, 0])] {
+    for (tiles, [taken, jobs_done]) in [(768, [0, 2]), (0, [2, 0])] {
         let done = &json(&place.validator(&full))["full_reexecution"];
         assert_eq!((&done["agrees"], &done["unfinished"]), (&true.into(), &Value::Null));
         assert_eq!(done["tiles"], tiles);

@@ -28,7 +28,7 @@ fn shell(folder: &Path, script: &str) -> Command {
         .env("BRIEF", "--engine cpu --cpu-path portable --seconds 0.1")
         .env(
             "X1",
-            "--class x1 --profiles profiles s0.cbor s1.cbor s2.cbor s3.cbor s4.cbor s5.cbor",
+            "--verifier 8146640f02493af4fbc54fe33388e75dc2c937ae0b7727cc2b2afb1b75199a3e --class x1 --profiles profiles s0.cbor s1.cbor s2.cbor s3.cbor s4.cbor s5.cbor",
         )
         .env("AGENT", "agent --stdio --engine cpu --cpu-memory 4MiB")
         .env("XDG_CONFIG_HOME", folder.join("config"))
@@ -206,7 +206,7 @@ fn standard_output_is_closed() {
         fault("verify", "$V verify e.cbor | true", 0, ""),
         fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
         // A session this small affirms nothing.
-        fault("report", "$V report e.cbor | head -c 10", 0, ""),
+        fault("report", "$V report e.cbor --policy policy.toml | head -c 10", 0, ""),
         fault("policy default", "$V policy default | true", 0, ""),
         fault("verify --full", "$V verify e.cbor --full | true", 0, ""),
         fault("plan", "$V plan --tile-ms 2 | true", 0, ""),
@@ -239,7 +239,7 @@ fn standard_error_is_full_or_closed() {
         fault("verify", "$V verify e.cbor 2>/dev/full", 0, ""),
         fault("a refusal by inspect", "$V inspect c.json 2>/dev/full", 2, ""),
         fault("a refusal by report", "$V report c.json 2>/dev/full", 2, ""),
-        fault("report", "$V report e.cbor 2>/dev/full", 0, ""),
+        fault("report", "$V report e.cbor --policy policy.toml 2>/dev/full", 0, ""),
         fault("an error", "$V verify missing.cbor 2>/dev/full", 2, ""),
         fault("agent", "$A $AGENT 2>/dev/full", 2, ""),
         fault("attest", "$A attest $SMALL 2>/dev/full", 0, ""),

@@ -132,6 +132,8 @@ fn a_token_over_the_sessions_nonce_is_carried_checked_and_reported() {
             "jwks.json",
             "--evidence",
             "e.cbor",
+            "--policy",
+            "cpu.toml",
             "--json",
         ];
         let same = place.validator(&[&verify[..], &KEYS].concat());

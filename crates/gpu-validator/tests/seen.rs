@@ -133,6 +133,8 @@ fn the_policy_says_what_it_does_and_every_form_shows_it() {
         "keys",
         "-o",
         "r.jwt",
+        CAST[0],
+        CAST[1],
     ];
     place.validator(&[&issue[..], &["--seen", "seen.json"]].concat());
     let shown = place.validator(&["result", "verify", "r.jwt", "--jwks", "jwks.json"]);

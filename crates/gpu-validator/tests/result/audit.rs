@@ -6,7 +6,7 @@ use appraisal::key_ring::KeyRing;
 use appraisal::result::AttestationResult;
 use serde_json::Value;
 
-use crate::common::{self, Place, code, json, text};
+use crate::common::{self, CPU_POLICY, Place, code, json, text};
 use crate::{VERIFY, issue_to, place};
 
 /// `result verify` of a result with its evidence: exit code and what it says.
@@ -48,7 +48,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     assert!(paths(&audit).contains(&"eat_nonce".to_owned()));
 
     // Another policy, with the same verdict and with another.
-    place.put("named.toml", "name = \"another\"\n");
+    place.put("named.toml", CPU_POLICY.replace("\"cpu\"\n[", "\"another\"\n["));
     let (code, said, audit) = audited(&place, "r.jwt", &["e.cbor", "--policy", "named.toml"]);
     assert_eq!(code, 1, "{said}");
     assert!(
@@ -61,7 +61,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
         "{:?}",
         paths(&audit)
     );
-    place.put("strict.toml", "[host]\ndevices = 8\n");
+    place.put("strict.toml", format!("{CPU_POLICY}[host]\ndevices = 8\n"));
     let (code, said, _) = audited(&place, "r.jwt", &["e.cbor", "--policy", "strict.toml"]);
     assert_eq!(code, 1, "{said}");
     assert!(
@@ -100,7 +100,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
 #[test]
 fn a_verdict_that_was_made_up_differs() {
     let place = place();
-    place.put("strict.toml", "[host]\ndevices = 8\n");
+    place.put("strict.toml", format!("{CPU_POLICY}[host]\ndevices = 8\n"));
     let mut issue = issue_to("r.jwt").to_vec();
     issue.extend(["--policy", "strict.toml", "--audience", "market.example"]);
     assert_eq!(code(&place.validator(&issue)), 1);

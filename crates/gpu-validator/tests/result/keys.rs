@@ -122,9 +122,11 @@ fn keys_are_private_and_rotate() {
 
     // From the environment too.
     let mut issue = Command::new(env!("CARGO_BIN_EXE_gpu-validator"));
-    issue.args(["result", "issue", "e.cbor", "--key-env", "SIGNING_KEY", "-o", "env.jwt"]);
+    issue.args(["result", "issue", "e.cbor", "--policy", "cpu.toml"]);
+    issue.args(["--key-env", "SIGNING_KEY", "-o", "env.jwt"]);
     issue
         .current_dir(place.0.path())
+        .env("XDG_CONFIG_HOME", place.0.path())
         .env("SIGNING_KEY", place.text("keys/signing.pem"));
     assert_eq!(code(&issue.output().expect("the command starts")), 0);
     assert_eq!(verify("env.jwt", "new.json"), 0);
