@@ -117,10 +117,7 @@ fn attest_verify_inspect_and_a_changed_byte() {
         0
     );
     let other = place.validator(&["verify", "e.cbor", "--verifier", &identity, "--json"]);
-    assert_eq!(
-        (code(&other), &json(&other)["reason"]),
-        (2, &"unknown-verifier".into())
-    );
+    assert_eq!((code(&other), &json(&other)["reason"]), (2, &"unknown-verifier".into()));
     assert_eq!(code(&place.validator(&["verify", "e.cbor", "--verifier", "no key"])), 2);
 
     let inspected = json(&place.validator(&["inspect", "e.cbor", "--json"]));

@@ -153,6 +153,8 @@ fn the_policy_says_what_it_does_and_every_form_shows_it() {
         "b.cbor",
         "--profiles",
         "profiles",
+        CAST[0],
+        CAST[1],
         "--json",
     ];
     let registry = place.text("seen.json");

@@ -144,6 +144,8 @@ fn keys_are_private_and_rotate() {
         "result",
         "issue",
         "e.cbor",
+        "--policy",
+        "cpu.toml",
         "--key",
         "keys/signing.pem",
         "-o",
