@@ -325,11 +325,9 @@ mod tests {
     }
 
     type Claim = fn(&Measured) -> Option<u64>;
-    const CLAIMS: [(
-        Claim,
-        fn(&HostBounds) -> Option<Bound<u128>>,
-        fn(&Bounds) -> Option<Bound>,
-    ); 4] = [
+    type OfHost = fn(&HostBounds) -> Option<Bound<u128>>;
+    type OfShare = fn(&Bounds) -> Option<Bound>;
+    const CLAIMS: [(Claim, OfHost, OfShare); 4] = [
         (|m| m.memory_bytes(&ASSUMPTIONS), |h| h.memory_bytes, |b| b.memory_bytes),
         (
             |m| m.bandwidth_bytes(&ASSUMPTIONS),

@@ -17,7 +17,7 @@ use crate::reexecute::RootMismatch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judge {
     /// Verifiers whose clock and randomness count. Evidence of any other could have been made by the host itself, at leisure
-    /// (the test `evidence_by_a_verifier_of_the_hosts_own`).
+    /// (the test `evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody`).
     pub trusted: Vec<Identity>,
     /// What claims take for granted; the evidence's own word counts only where it is more cautious, which is the caller's to
     /// have seen to.
@@ -30,7 +30,7 @@ pub struct Judge {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every check passed and something follows from it: claims online, work done offline.
-    Affirmed(Option<Claims>),
+    Affirmed(Option<Box<Claims>>),
     /// A check failed.
     Contraindicated {
         /// The reason's code.
@@ -130,7 +130,7 @@ impl Outcome {
             };
         }
         match session.claims(assumptions) {
-            Ok(claims) if !claims.host.is_empty() => Outcome::Affirmed(Some(claims)),
+            Ok(claims) if !claims.host.is_empty() => Outcome::Affirmed(Some(Box::new(claims))),
             _ if most_samples(session) < MIN_SAMPLES_FOR_CLAIM => {
                 nothing("fewer than 256 samples of every device and k")
             }
@@ -173,7 +173,7 @@ impl Outcome {
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         match self {
-            Outcome::Affirmed(claims) => claims.as_ref(),
+            Outcome::Affirmed(claims) => claims.as_deref(),
             _ => None,
         }
     }

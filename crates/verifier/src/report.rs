@@ -312,7 +312,7 @@ impl AssumptionsReport {
 }
 
 /// What an affirmed session shows. Nobody may take a CPU for a GPU: only memory that is faster than links and making bytes
-/// anew is called a GPU's (the test `a_cpu_is_never_called_a_gpu`).
+/// anew is called a GPU's (the test `a_cpu_is_never_affirmed_as_a_gpu`).
 fn shown(claims: Option<&Claims>) -> String {
     let Some(claims) = claims else {
         return "work that somebody did between issue and receipt of the challenge; no memory, rate or place of it"
