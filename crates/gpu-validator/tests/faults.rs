@@ -205,7 +205,7 @@ fn standard_output_is_closed() {
     check(&[
         fault("verify", "$V verify e.cbor | true", 0, ""),
         fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
-        // A session this small affirms nothing.
+        // By default a CPU is none.
         fault("report", "$V report e.cbor --policy policy.toml | head -c 10", 0, ""),
         fault("policy default", "$V policy default | true", 0, ""),
         fault("verify --full", "$V verify e.cbor --full | true", 0, ""),

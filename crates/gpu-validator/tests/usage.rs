@@ -271,6 +271,14 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
         ),
         ("$A devices --engine cpu > /dev/full", "cannot write to standard output"),
         ("$A attest --engine cpu --device-memory 1KiB", "which takes 262144"),
+        (
+            "$A attest --engine cpu --samples 255",
+            "--samples 255: fewer than 256 certify nothing; expected more, or --few-samples too",
+        ),
+        (
+            "$V attest --samples 255 -- false",
+            "--samples 255: fewer than 256 certify nothing; expected more, or --few-samples too",
+        ),
     ] {
         let output = script(&place, command);
         assert_eq!(code(&output), 2, "{command}: {output:?}");
@@ -282,6 +290,24 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
             let output = script(&place, &format!("{command} --audience {audience}"));
             assert_eq!(code(&output), 2, "{command}");
             assert!(said(&output).contains(expected), "{command}: {}", said(&output));
+        }
+    }
+}
+
+/// Whoever wants it all the same gets a session that is checked, and no verdict.
+#[test]
+fn few_samples_certify_nothing() {
+    let place = Place::new();
+    for (samples, expected) in [("255", 2), ("256", 0)] {
+        let attest = ["attest", "--few-samples", "--samples", samples, "--evidence", "e.cbor"];
+        let attested = place.attester(&[&attest[..], &SMALL].concat());
+        assert_eq!(code(&attested), expected, "{samples}: {}", said(&attested));
+        let verified = place.validator(&["verify", "e.cbor"]);
+        assert_eq!(code(&verified), expected, "{samples}: {}", said(&verified));
+        for output in [attested, verified] {
+            let shown = text(&output.stdout);
+            let is_none = shown.contains("verdict      none (nothing-certified)");
+            assert_eq!(is_none, expected == 2, "{samples}: {shown}");
         }
     }
 }

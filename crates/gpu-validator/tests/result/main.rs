@@ -111,11 +111,26 @@ fn a_result_says_what_was_certified_in_both_forms() {
 #[test]
 fn the_exit_code_is_the_status_and_the_policy_is_named() {
     let place = place();
-    for (policy, expected, status) in [
-        ("[host]\ndevices = 8\n", 1, "contraindicated"),
-        ("[session]\naudience = \"others\"\n", 2, "none"),
+    // By the first two the device is affirmed, so that nothing but the one reason decides; by default a CPU is none.
+    let for_cpu = |more: &str| format!("{CPU_POLICY}{more}");
+    for (policy, expected, status, of_device, reasons) in [
+        (
+            for_cpu("[host]\ndevices = 8\n"),
+            1,
+            "contraindicated",
+            "affirming",
+            &["device-count"][..],
+        ),
+        (
+            for_cpu("[session]\naudience = \"others\"\n"),
+            2,
+            "none",
+            "affirming",
+            &["wrong-audience"],
+        ),
+        (String::new(), 2, "none", "none", &["no-gpu-shown", "class-without-figures"]),
     ] {
-        place.put("policy.toml", policy);
+        place.put("policy.toml", &policy);
         let issue = [
             "result",
             "issue",
@@ -144,6 +159,11 @@ fn the_exit_code_is_the_status_and_the_policy_is_named() {
             (code(&verified), json(&verified)["result"]["ear_status"].as_str()),
             (expected, Some(status))
         );
+        let result = &json(&verified)["result"];
+        assert_eq!(result["submods"]["gpu0"]["ear_status"], of_device, "{policy}");
+        for reason in reasons {
+            assert!(result.to_string().contains(reason), "{policy}: {reason} in {result}");
+        }
         let other = place.validator(&[&verify[..], &["urn:gpu-attestor:policy:default:00"]].concat());
         assert_eq!(code(&other), 1);
         assert!(text(&other.stderr).contains("refused: ear_appraisal_policy_ids is "));
