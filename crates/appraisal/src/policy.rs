@@ -123,7 +123,7 @@ pub struct SessionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssumptionsPolicy {
-    /// η is 2^-this a device and claim.
+    /// η is 2^-this a device and group.
     pub error_bits: Option<u32>,
     /// Highest exact int8 rate of one GPU, operations/s.
     pub best_rate_ops_per_s: Option<u64>,
