@@ -128,7 +128,13 @@ fn the_exit_code_is_the_status_and_the_policy_is_named() {
             "affirming",
             &["wrong-audience"],
         ),
-        (String::new(), 2, "none", "none", &["no-gpu-shown", "class-without-figures"]),
+        (
+            String::new(),
+            2,
+            "none",
+            "none",
+            &["no-gpu-shown", "class-without-figures"],
+        ),
     ] {
         place.put("policy.toml", &policy);
         let issue = [
