@@ -11,6 +11,7 @@ use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
 use protocol::plan::Deadlines;
+use protocol::request::PlanRequest;
 use serde_json::json;
 use verifier::Settings;
 use verifier::preset::{Preset, default_assumptions};
@@ -108,11 +109,9 @@ impl SessionOptions {
         request.matrix_dim = self.matrix_dim.or(request.matrix_dim);
         request.device_bytes = self.device_memory.or(request.device_bytes);
         request.samples = self.samples.unwrap_or(request.samples);
-        anyhow::ensure!(
-            request.samples >= MIN_SAMPLES_FOR_CLAIM || self.few_samples,
-            "--samples {}: fewer than {MIN_SAMPLES_FOR_CLAIM} certify nothing; expected more, or --few-samples too",
-            request.samples
-        );
+        if !self.few_samples {
+            ensure_enough_samples(&request)?;
+        }
         if let Some(limit) = self.phase_deadline {
             let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             request.deadlines = Deadlines {
@@ -134,6 +133,34 @@ impl SessionOptions {
             key,
         })
     }
+}
+
+/// Refuses what is asked for if its samples are too few to certify anything, however large the devices are.
+///
+/// # Errors
+///
+/// Which option is to blame.
+pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        request.samples >= MIN_SAMPLES_FOR_CLAIM,
+        "--samples {}: fewer than {MIN_SAMPLES_FOR_CLAIM} certify nothing; expected more, or --few-samples too",
+        request.samples
+    );
+    let of_any = PlanRequest {
+        devices: None,
+        ..request.clone()
+    };
+    // Where no plan is possible, whoever makes the real one says why.
+    let Ok(plan) = of_any.plan_for_any(1) else {
+        return Ok(());
+    };
+    let effective = plan.most_effective_samples();
+    anyhow::ensure!(
+        effective >= MIN_SAMPLES_FOR_CLAIM,
+        "--device-memory: a device has {effective} leaves to sample in all its sweeps, and fewer than {MIN_SAMPLES_FOR_CLAIM} \
+         samples certify nothing; expected more memory, or --few-samples too"
+    );
+    Ok(())
 }
 
 /// The Verifier's key in `file` or its usual place; made on first use.

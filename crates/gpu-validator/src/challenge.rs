@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, parse_audience, parse_bytes, parse_duration, print_json, verifier_key};
-use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
+use cli::{Exit, ensure_enough_samples, parse_audience, parse_bytes, parse_duration, print_json, verifier_key};
+use protocol::bytes::{Identity, Nonce};
 use protocol::challenge::Challenge;
-use protocol::message::{DeviceOffer, Hello};
 use verifier::challenge_file::to_json;
 use verifier::preset::Preset;
 
@@ -33,9 +32,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "16MiB")]
     device_memory: u64,
 
-    /// Leaves checked a device and distinct k, 1 to 65536: more find smaller omissions [default: the preset's]
+    /// Leaves checked a device and distinct k, 256 to 65536: more find smaller omissions [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     samples: Option<u32>,
+
+    /// Allow fewer than 256 samples: they can catch a cheat, and the answer has no verdict
+    #[arg(long)]
+    few_samples: bool,
 
     /// For whom the evidence is made
     #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_audience)]
@@ -59,7 +62,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     request.audience.clone_from(&options.audience);
     request.device_bytes = Some(options.device_memory);
     request.samples = options.samples.unwrap_or(request.samples);
-    let plan = request.plan(&assumed(options.devices)).context("no such plan")?;
+    if !options.few_samples {
+        ensure_enough_samples(&request)?;
+    }
+    let plan = request.plan_for_any(options.devices).context("no such plan")?;
     let matrix_bytes = u64::from(plan.matrix_dim()).pow(2);
     for device in plan.devices() {
         let dataset_bytes = u64::from(device.num_matrices) * matrix_bytes;
@@ -78,27 +84,4 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let challenge = Challenge::sign(plan, nonce, unix_ms(issued), unix_ms(expires), &key);
     print_json(&to_json(&challenge))?;
     Ok(Exit::Affirmed)
-}
-
-/// A HELLO of devices that take whatever is asked: who will answer is not known yet.
-fn assumed(devices: u32) -> Hello {
-    let offer = |ordinal| DeviceOffer {
-        ordinal: DeviceOrdinal(ordinal),
-        engine: String::new(),
-        model: String::new(),
-        memory_bytes: u64::MAX,
-        available_bytes: u64::MAX,
-        reserve_bytes: 0,
-        operand_copies: 0,
-        operand_rows: 0,
-        labels: Vec::new(),
-    };
-    Hello {
-        versions: vec![protocol::limits::VERSION],
-        suites: vec![protocol::limits::SUITE],
-        identity: Identity([0; 32]),
-        software: String::new(),
-        labels: Vec::new(),
-        devices: (0..devices).map(offer).collect(),
-    }
 }

@@ -69,7 +69,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
     let observer = Interruptible::new(options.json, interrupt.clone());
     let since = Instant::now();
-    // Cheap checks first: evidence that is not wanted costs no tile.
+    // Cheap checks first: evidence that is not wanted, or that nobody vouches for, costs no tile (the test
+    // `evidence_of_a_verifier_that_nobody_named_costs_no_tile`).
     let (opened, sealed) = match evidence::open(&options.evidence, &recompute.budget)? {
         Ok(opened) => opened,
         Err(refusal) => return refuse(refusal),
@@ -81,6 +82,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         Ok(whose) => whose,
         Err(Refused(why)) => return refuse(Refusal::refused(why)),
     };
+    if !judge.trusts(&opened.evidence, &opened.session) {
+        let outcome = Outcome::new(&opened.evidence, &opened.session, &judge, None);
+        let report = Report::of(&opened.evidence, &opened.session, &sealed, &judge, &outcome);
+        if !options.json {
+            print_text(whose)?;
+        }
+        if options.json {
+            print_json(&serde_json::to_value(&report)?)?;
+        } else {
+            print_text(&report)?;
+        }
+        return Ok(end(&outcome));
+    }
     let mut tile_engines = engines.tiles()?;
     let verified = opened.recompute(&recompute, &mut tile_engines, &judge, &observer);
     let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
@@ -138,10 +152,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             print_text(format_args!("\n{full}\n"))?;
         }
     }
-    let exit = Exit::from(&outcome);
-    if exit == Exit::NoVerdict {
-        cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
-    }
+    let exit = end(&outcome);
     Ok(match full.map(|full| full.ended) {
         // What the samples found against it stands; what they found for it is not what was asked.
         Some(ended @ (Ended::Stopped | Ended::Failed(_))) => {
@@ -156,4 +167,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         }
         Some(Ended::Agrees | Ended::Differs(_)) | None => exit,
     })
+}
+
+/// The exit code; standard error says why wherever there is no verdict.
+fn end(outcome: &Outcome) -> Exit {
+    let exit = Exit::from(outcome);
+    if exit == Exit::NoVerdict {
+        cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
+    }
+    exit
 }

@@ -125,16 +125,7 @@ fn a_host_without_reasons_of_its_own_says_whose_they_are() {
 #[test]
 fn a_session_that_certifies_nothing_is_none() {
     let place = Place::new();
-    let tiny = [
-        "attest",
-        "--evidence",
-        "e.cbor",
-        "--device-memory",
-        "1MiB",
-        "--cpu-memory",
-        "1MiB",
-    ];
-    let attested = place.attester(&tiny);
+    let attested = place.attester(&["attest", "--evidence", "e.cbor", "--cpu-memory", "1MiB"]);
     assert_eq!(code(&attested), 2, "{}", text(&attested.stderr));
     assert!(
         text(&attested.stdout).starts_with("engine") && text(&attested.stdout).contains("none (nothing-certified)")

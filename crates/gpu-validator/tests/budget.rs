@@ -113,7 +113,8 @@ fn evidence_past_the_budget_costs_nothing() {
     let message = said["message"].as_str().expect("a message");
     let (_, wanted) = message.split_once("--max-cost ").expect("a remedy");
     let wanted = wanted.split_once(' ').expect("a figure").0;
-    let verified = place.validator(&["verify", "e.cbor", "--max-cost", wanted]);
+    let sealer = Evidence::open(&session()).expect("evidence").sealer.to_string();
+    let verified = place.validator(&["verify", "e.cbor", "--max-cost", wanted, "--verifier", &sealer]);
     assert!(
         text(&verified.stderr).contains("recomputing 8 samples"),
         "{}",

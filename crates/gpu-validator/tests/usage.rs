@@ -279,6 +279,22 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
             "$V attest --samples 255 -- false",
             "--samples 255: fewer than 256 certify nothing; expected more, or --few-samples too",
         ),
+        (
+            "$V attest --preset standard --samples 255 -- false",
+            "--samples 255: fewer than 256 certify nothing; expected more, or --few-samples too",
+        ),
+        (
+            "$V challenge --samples 255",
+            "--samples 255: fewer than 256 certify nothing; expected more, or --few-samples too",
+        ),
+        (
+            "$V challenge --device-memory 1MiB",
+            "--device-memory: a device has 64 leaves to sample in all its sweeps",
+        ),
+        (
+            "$V attest --device-memory 1MiB -- false",
+            "--device-memory: a device has 64 leaves to sample in all its sweeps",
+        ),
     ] {
         let output = script(&place, command);
         assert_eq!(code(&output), 2, "{command}: {output:?}");

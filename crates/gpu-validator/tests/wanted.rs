@@ -30,7 +30,7 @@ fn other_evidence_is_refused_before_any_tile() {
         assert_eq!(code(&refused), 1, "{arguments:?}");
         assert!(text(&refused.stdout).contains(&expected), "{}", text(&refused.stdout));
         assert!(
-            !text(&refused.stderr).contains("recomputing"),
+            !text(&refused.stderr).contains("recomputed in"),
             "{}",
             text(&refused.stderr)
         );
@@ -59,6 +59,42 @@ fn other_evidence_is_refused_before_any_tile() {
     let elsewhere = Place::new();
     std::fs::copy(place.path("e.cbor"), elsewhere.path("e.cbor")).expect("a copy");
     says(&elsewhere, &[], "which nobody named");
+}
+
+/// Nothing it could come to would count, so its samples are not recomputed for whoever sends it.
+#[test]
+fn evidence_of_a_verifier_that_nobody_named_costs_no_tile() {
+    let place = Place::new();
+    let attested = place.attester(&[&["attest", "--evidence", "e.cbor", "--json"], &SMALL[..]].concat());
+    let key = json(&attested)["verifier"].as_str().expect("a key").to_owned();
+    let elsewhere = Place::new();
+    std::fs::copy(place.path("e.cbor"), elsewhere.path("e.cbor")).expect("a copy");
+    for (named, is_counted) in [(&[][..], false), (&["--verifier", &key], true)] {
+        let verified = elsewhere.validator(&[&["verify", "e.cbor"], named].concat());
+        assert_eq!(
+            code(&verified),
+            if is_counted { 0 } else { 2 },
+            "{}",
+            text(&verified.stderr)
+        );
+        assert_eq!(
+            text(&verified.stderr).contains("samples recomputed in"),
+            is_counted,
+            "{}",
+            text(&verified.stderr)
+        );
+        let as_json = elsewhere.validator(&[&["verify", "e.cbor", "--json"], named].concat());
+        assert_eq!(
+            code(&as_json),
+            if is_counted { 0 } else { 2 },
+            "{}",
+            text(&as_json.stderr)
+        );
+        let report = json(&as_json);
+        assert_eq!(report["reason"], if is_counted { "" } else { "unknown-verifier" });
+        assert_eq!(report["verifier"], key);
+        assert_eq!(report["samples_checked"].as_u64().expect("a count") > 0, is_counted);
+    }
 }
 
 /// A host that makes its own challenge had all the time it wanted (spec §10.4).

@@ -225,6 +225,16 @@ impl Plan {
         u64::from(self.0.samples).min(self.group_leaves(device, inner_dim)) as u32
     }
 
+    /// The effective samples of the device and group that has the most: under [`MIN_SAMPLES_FOR_CLAIM`] nothing is certified.
+    ///
+    /// [`MIN_SAMPLES_FOR_CLAIM`]: crate::limits::MIN_SAMPLES_FOR_CLAIM
+    #[must_use]
+    pub fn most_effective_samples(&self) -> u32 {
+        let groups = self.groups();
+        let of_device = |device| groups.iter().map(move |k| self.effective_samples(device, *k));
+        self.devices().iter().flat_map(of_device).max().unwrap_or(0)
+    }
+
     /// The effective samples of all devices and groups: openings of a whole session (spec §3).
     #[must_use]
     pub fn total_samples(&self) -> u64 {

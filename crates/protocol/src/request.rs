@@ -1,7 +1,7 @@
 //! What a Verifier wants, before it knows the Attester; HELLO turns it into a plan (spec §3).
 
 use crate::bytes::{DeviceOrdinal, Identity};
-use crate::limits::{MATRIX_DIM_RANGE, TILE_SIDE};
+use crate::limits::{MATRIX_DIM_RANGE, SUITE, TILE_SIDE, VERSION};
 use crate::message::{DeviceOffer, Hello};
 use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 
@@ -70,6 +70,34 @@ pub enum NoPlan {
 }
 
 impl PlanRequest {
+    /// The plan for so many devices that take whatever is asked: for whom it is may not be known yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`PlanRequest::plan`].
+    pub fn plan_for_any(&self, devices: u32) -> Result<Plan, NoPlan> {
+        let offer = |ordinal| DeviceOffer {
+            ordinal: DeviceOrdinal(ordinal),
+            engine: String::new(),
+            model: String::new(),
+            memory_bytes: u64::MAX,
+            available_bytes: u64::MAX,
+            reserve_bytes: 0,
+            operand_copies: 0,
+            operand_rows: 0,
+            labels: Vec::new(),
+        };
+        let hello = Hello {
+            versions: vec![VERSION],
+            suites: vec![SUITE],
+            identity: Identity([0; 32]),
+            software: String::new(),
+            labels: Vec::new(),
+            devices: (0..devices).map(offer).collect(),
+        };
+        self.plan(&hello)
+    }
+
     /// The plan for the devices of `hello`: each gets what it offers, up to `device_bytes`.
     ///
     /// # Errors

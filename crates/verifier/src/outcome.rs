@@ -7,6 +7,7 @@ use protocol::bytes::Identity;
 use protocol::claims::Claims;
 use protocol::evidence::Evidence;
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::plan::Plan;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
 
@@ -98,7 +99,7 @@ impl Outcome {
     ///
     /// # Panics
     ///
-    /// If the session has no verdict yet.
+    /// If the session has no verdict yet, and is of a Verifier that the judge trusts.
     #[must_use]
     pub fn new(evidence: &Evidence, session: &VerifierSession, judge: &Judge, mismatch: Option<&RootMismatch>) -> Self {
         if !judge.trusts(evidence, session) {
@@ -190,10 +191,7 @@ pub fn verifier_of(evidence: &Evidence, session: &VerifierSession) -> Option<Ide
     }
 }
 
-/// Effective samples of the device and group that has the most.
+/// Effective samples of the device and group that has the most; none without a plan.
 fn most_samples(session: &VerifierSession) -> u32 {
-    let Some(plan) = session.plan() else { return 0 };
-    let groups = plan.groups();
-    let of_device = |device| groups.iter().map(move |k| plan.effective_samples(device, *k));
-    plan.devices().iter().flat_map(of_device).max().unwrap_or(0)
+    session.plan().map_or(0, Plan::most_effective_samples)
 }
