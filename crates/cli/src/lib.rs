@@ -5,7 +5,6 @@ mod interrupt;
 mod options;
 mod output;
 mod output_file;
-mod printable;
 mod progress;
 mod screen;
 mod values;
@@ -17,7 +16,6 @@ pub use options::{
 };
 pub use output::{Exit, finish, print_bytes, print_json, print_json_text, print_stopped, print_text, tell};
 pub use output_file::OutputFile;
-pub use printable::{is_printable, replace_unprintable};
 pub use progress::{SessionProgress, WorkProgress};
 pub use screen::screen_columns;
 pub use values::{

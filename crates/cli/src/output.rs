@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use protocol::printable::{printable_json, printable_lines};
 use serde_json::Value;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 
-use crate::printable::{escape_unprintable_in_json, replace_unprintable_in_lines};
 use crate::screen::write_lines;
 
 /// How a command ends.
@@ -51,7 +51,7 @@ pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
 ///
 /// Whatever a peer put into the text, a terminal is given printable characters alone.
 pub fn tell(text: impl Display) {
-    write_lines(&(replace_unprintable_in_lines(&text.to_string()) + "\n"));
+    write_lines(&(printable_lines(&text.to_string()) + "\n"));
 }
 
 /// Prints lines to standard output, printable characters alone; a reader that has gone away is no error.
@@ -60,7 +60,7 @@ pub fn tell(text: impl Display) {
 ///
 /// Those of standard output.
 pub fn print_text(text: impl Display) -> anyhow::Result<()> {
-    print_bytes(replace_unprintable_in_lines(&text.to_string()).as_bytes())
+    print_bytes(printable_lines(&text.to_string()).as_bytes())
 }
 
 /// Prints what a check that was stopped came to, and where its evidence waits.
@@ -112,5 +112,5 @@ pub fn print_json(value: &Value) -> anyhow::Result<()> {
 ///
 /// Those of standard output.
 pub fn print_json_text(json: &str) -> anyhow::Result<()> {
-    print_bytes((escape_unprintable_in_json(json) + "\n").as_bytes())
+    print_bytes((printable_json(json) + "\n").as_bytes())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytesize::ByteSize;
 use protocol::bytes::DeviceOrdinal;
 use protocol::limits::{MAX_DEVICES, MAX_TEXT_BYTES};
+use protocol::printable::is_printable;
 
 /// Most threads that may be asked for.
 const MAX_THREADS: usize = 1024;
@@ -85,8 +86,8 @@ pub fn parse_audience(text: &str) -> Result<String, String> {
             text.len()
         ));
     }
-    if text.chars().any(char::is_control) {
-        return Err("expected a text without control characters".to_owned());
+    if !text.chars().all(is_printable) {
+        return Err("expected printable characters: no control or format characters".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -154,6 +155,8 @@ mod tests {
         let longest = "a".repeat(256);
         assert_eq!(parse_audience(&longest), Ok(longest.clone()));
         assert!(parse_audience(&(longest + "a")).is_err_and(|e| e.contains("it has 257")));
-        assert!(parse_audience("a\nb").is_err_and(|e| e.contains("control characters")));
+        for unprintable in ["a\nb", "a\u{202E}b", "a\u{FFFF}"] {
+            assert!(parse_audience(unprintable).is_err_and(|e| e.contains("no control or format characters")));
+        }
     }
 }

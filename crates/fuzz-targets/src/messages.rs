@@ -8,6 +8,7 @@ use protocol::message::{
     SampleMessage, Swept,
 };
 use protocol::plan::{Iteration, Plan};
+use protocol::printable::is_printable;
 use testkit::cast;
 
 use crate::input::Input;
@@ -46,12 +47,12 @@ pub fn run(data: &[u8]) {
         }
         MessageType::Result => {
             if let Some(result) = same::<ResultMessage>(payload) {
-                assert!(result.status <= 2 && is_printable(&result.reason) && is_printable(&result.message));
+                assert!(result.status <= 2 && is_text(&result.reason) && is_text(&result.message));
             }
         }
         MessageType::Abort => {
             if let Some(abort) = same::<Abort>(payload) {
-                assert!(is_printable(&abort.message));
+                assert!(is_text(&abort.message));
             }
         }
         MessageType::Progress => drop(same::<ProgressMessage>(payload)),
@@ -64,8 +65,8 @@ fn same<T: Canonical>(payload: &[u8]) -> Option<T> {
     Some(value)
 }
 
-fn is_printable(text: &str) -> bool {
-    text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control)
+fn is_text(text: &str) -> bool {
+    text.len() <= MAX_TEXT_BYTES && text.chars().all(is_printable)
 }
 
 /// A request fitted to what an Attester says it has: a plan within it, or a reason.

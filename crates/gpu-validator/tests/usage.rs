@@ -302,7 +302,10 @@ fn values_that_mean_nothing_are_refused_with_what_was_expected() {
         assert_no_clause_twice(command, &said(&output));
     }
     for command in ["$A attest", "$V challenge"] {
-        for (audience, expected) in [(long.as_str(), "it has 257"), ("$'a\\nb'", "control characters")] {
+        for (audience, expected) in [
+            (long.as_str(), "it has 257"),
+            ("$'a\\nb'", "no control or format characters"),
+        ] {
             let output = script(&place, &format!("{command} --audience {audience}"));
             assert_eq!(code(&output), 2, "{command}");
             assert!(said(&output).contains(expected), "{command}: {}", said(&output));

@@ -4,6 +4,7 @@
 use minicbor::{Decoder, Encoder};
 
 use crate::limits::MAX_TEXT_BYTES;
+use crate::printable::{is_printable, printable};
 
 /// A value with exactly one encoding.
 pub trait Canonical: Sized {
@@ -244,11 +245,11 @@ impl<'a> Reader<'a> {
             .map_err(|_| Malformed::value(field, format!("{N} bytes"), bytes.len()))
     }
 
-    /// A text string of at most [`MAX_TEXT_BYTES`] bytes without control characters, so that printing it is harmless.
+    /// A text string of at most [`MAX_TEXT_BYTES`] bytes of printable characters (spec §8.2).
     ///
     /// # Errors
     ///
-    /// [`Malformed`] for another item, a longer text or a control character.
+    /// [`Malformed`] for another item, a longer text or a character that is not printable.
     pub fn text(&mut self, field: &'static str) -> Result<String, Malformed> {
         let text = self.item(field, Decoder::str)?;
         if text.len() > MAX_TEXT_BYTES {
@@ -258,8 +259,8 @@ impl<'a> Reader<'a> {
                 text.len(),
             ));
         }
-        if text.chars().any(char::is_control) {
-            return Err(Malformed::value(field, "no control characters", text.escape_debug()));
+        if !text.chars().all(is_printable) {
+            return Err(Malformed::value(field, "printable characters", text.escape_debug()));
         }
         Ok(text.to_owned())
     }
@@ -305,7 +306,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// A label; control characters become spaces and an over-long text is cut, so that it can always be sent.
+    /// A label; what is not printable is replaced and an over-long text is cut, so that it can always be sent.
     pub fn new(name: &str, value: &str) -> Self {
         Label {
             name: sendable_text(name),
@@ -314,10 +315,10 @@ impl Label {
     }
 }
 
-/// `text` as [`Reader::text`] accepts it: control characters become spaces, and it is cut at [`MAX_TEXT_BYTES`].
+/// `text` as [`Reader::text`] accepts it: in printable characters, and cut at [`MAX_TEXT_BYTES`].
 #[must_use]
 pub fn sendable_text(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = printable(text);
     clean[..clean.floor_char_boundary(MAX_TEXT_BYTES)].to_owned()
 }
 

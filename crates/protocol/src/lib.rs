@@ -11,6 +11,7 @@ pub mod cbor;
 pub mod limits;
 
 pub mod plan;
+pub mod printable;
 
 pub mod derive;
 pub mod operand;

@@ -10,6 +10,7 @@ pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 
+use protocol::printable::printable_char;
 use serde_json::Value;
 
 use crate::appraise::{Appraisal, DeviceAppraisal};
@@ -57,10 +58,8 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // Neither control characters, which XML has no place for, nor those that turn text around.
-            c if c.is_control() => escaped.push(' '),
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' => escaped.push('\u{FFFD}'),
-            c => escaped.push(c),
+            // XML has no place for control characters and noncharacters, and others turn text around.
+            c => escaped.push(printable_char(c)),
         }
     }
     escaped

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use cli::replace_unprintable;
+use protocol::printable::printable;
 
 /// What each row begins with.
 const PREFIX: &str = "host| ";
@@ -126,7 +126,7 @@ impl HostLines {
 /// A line as rows, each with its prefix and no wider than the screen: a terminal would go on in a row without one.
 fn fold(line: &[u8], columns: Option<usize>) -> Vec<String> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = replace_unprintable(&String::from_utf8_lossy(line).replace('\t', " "));
+    let text = printable(&String::from_utf8_lossy(line));
     // The last column stays free: some terminals wrap once it is written.
     let most = columns.map_or(usize::MAX, |columns| {
         columns.saturating_sub(PREFIX.len() + 1).max(MIN_COLUMNS)
@@ -168,7 +168,7 @@ mod tests {
         );
         assert_eq!(
             rows("\u{1B}[2Jx\u{9B}\u{202E}\u{2028}\u{FFFF}\ty\rz\n".as_bytes(), None),
-            ["host| \u{FFFD}[2Jx\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD} y\u{FFFD}z"]
+            ["host| \u{FFFD}[2Jx\u{FFFD}\u{FFFD} \u{FFFD} y z"]
         );
         // No UTF-8: the C1 controls of one byte.
         assert_eq!(rows(b"\x9b2J\n", None), ["host| \u{FFFD}2J"]);

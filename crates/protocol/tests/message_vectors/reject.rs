@@ -145,11 +145,16 @@ fn hellos(all: &mut Rejects) {
         short,
         "software: expected at most 256 bytes, got 258",
     );
-    let printable = "§8.2: a text has no control characters";
-    add("software-newline", hello(3, text("a\nb")), printable, "software: expected no control characters");
-    add("software-escape", hello(3, text("\u{1b}[2J")), printable, "software: expected no control characters");
-    add("software-delete", hello(3, text("\u{7f}")), printable, "software: expected no control characters");
-    add("software-c1-control", hello(3, text("\u{85}")), printable, "software: expected no control characters");
+    let printable = "§8.2: a text has printable characters alone";
+    add("software-newline", hello(3, text("a\nb")), printable, "software: expected printable characters");
+    add("software-escape", hello(3, text("\u{1b}[2J")), printable, "software: expected printable characters");
+    add("software-delete", hello(3, text("\u{7f}")), printable, "software: expected printable characters");
+    add("software-c1-control", hello(3, text("\u{85}")), printable, "software: expected printable characters");
+    add("software-soft-hyphen", hello(3, text("\u{AD}")), printable, "software: expected printable characters");
+    add("software-turned-around", hello(3, text("\u{202E}")), printable, "software: expected printable characters");
+    add("software-line-separator", hello(3, text("\u{2028}")), printable, "software: expected printable characters");
+    add("software-tag", hello(3, text("\u{E0041}")), printable, "software: expected printable characters");
+    add("software-noncharacter", hello(3, text("\u{1FFFE}")), printable, "software: expected printable characters");
     let invalid = [&[0x62][..], &[0xC3, 0x28]].concat();
     add("software-invalid-utf8", hello(3, invalid), "§8.2: a text is UTF-8", "software: invalid utf-8");
     let surrogate = [&[0x63][..], &[0xED, 0xA0, 0x80]].concat();
@@ -164,7 +169,7 @@ fn hellos(all: &mut Rejects) {
     let name = array(&[label(&long, "b")]);
     add("label-name-257-bytes", hello(4, name), short, "label name: expected at most 256 bytes, got 257");
     let value = array(&[label("a", "b\0")]);
-    add("label-value-nul", device(8, value), printable, "label value: expected no control characters");
+    add("label-value-nul", device(8, value), printable, "label value: expected printable characters");
 
     let count = "§8.4.1: 1 to 64 devices";
     add("no-devices", devices(&[]), count, "devices: expected 1..=64 items, got 0");
@@ -210,8 +215,8 @@ fn plans(all: &mut Rejects) {
     let verifier = "§8.4.2: the Verifier's key has 32 bytes";
     add("verifier-31-bytes", plan(3, bytes(&[1; 31])), verifier, "verifier: expected 32 bytes, got 31");
     add("verifier-33-bytes", plan(3, bytes(&[1; 33])), verifier, "verifier: expected 32 bytes, got 33");
-    let printable = "§8.2: a text has no control characters";
-    add("verifier-name-tab", plan(4, text("a\tb")), printable, "verifier_name: expected no control characters");
+    let printable = "§8.2: a text has printable characters alone";
+    add("verifier-name-tab", plan(4, text("a\tb")), printable, "verifier_name: expected printable characters");
     let long = text(&"a".repeat(257));
     let short = "§8.2: a text has at most 256 bytes";
     add("verifier-name-257-bytes", plan(4, long.clone()), short, "verifier_name: expected at most 256 bytes");
@@ -428,8 +433,8 @@ fn verifiers(all: &mut Rejects) {
     all.add("RESULT", "reason-257-bytes", result(1, long.clone()), length, "reason: expected at most 256 bytes");
     all.add("RESULT", "message-257-bytes", result(2, long), length, "message: expected at most 256 bytes");
     let bell = text("\u{7}");
-    let printable = "§8.2: a text has no control characters";
-    all.add("RESULT", "message-bell", result(2, bell), printable, "message: expected no control characters");
+    let printable = "§8.2: a text has printable characters alone";
+    all.add("RESULT", "message-bell", result(2, bell), printable, "message: expected printable characters");
 }
 
 #[rustfmt::skip]

@@ -1,10 +1,9 @@
-//! Which characters a terminal is given: nothing that moves its cursor, colours it, reorders it or is no character at all.
+//! Which characters a text may have, in messages and in every output: none that moves a terminal's cursor, colours it, reorders
+//! text, cannot be seen, or is no character at all (spec §8.2).
 
-/// What stands for a character that is not printed.
-const REPLACEMENT: char = '\u{FFFD}';
-
-/// The format characters (Cf), line separator (Zl) and paragraph separator (Zp) of Unicode 16.
-const UNSEEN: [(u32, u32); 21] = [
+/// The format characters (Cf), line separator (Zl) and paragraph separator (Zp) of Unicode 16. Later versions of Unicode change
+/// nothing: what a message may have is fixed with the protocol's version.
+const FORMAT_CHARACTERS: [(u32, u32); 21] = [
     (0xAD, 0xAD),
     (0x600, 0x605),
     (0x61C, 0x61C),
@@ -28,31 +27,39 @@ const UNSEEN: [(u32, u32); 21] = [
     (0xE0020, 0xE007F),
 ];
 
-/// Whether a character is shown as it is: no control (Cc), no format character (Cf), no separator of lines or paragraphs
+/// Whether a text may have this character: no control (Cc), no format character (Cf), no separator of lines or paragraphs
 /// (Zl, Zp), no noncharacter.
 #[must_use]
 pub fn is_printable(c: char) -> bool {
     let code = u32::from(c);
     let is_noncharacter = (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE;
-    !c.is_control() && !is_noncharacter && !UNSEEN.iter().any(|&(first, last)| (first..=last).contains(&code))
+    !c.is_control()
+        && !is_noncharacter
+        && !FORMAT_CHARACTERS
+            .iter()
+            .any(|&(first, last)| (first..=last).contains(&code))
 }
 
-/// `text` with U+FFFD in place of every character that is not printable.
+/// The character, or what stands for one that is not printable: a space for whitespace, else U+FFFD.
 #[must_use]
-pub fn replace_unprintable(text: &str) -> String {
-    let shown = |c| if is_printable(c) { c } else { REPLACEMENT };
-    text.chars().map(shown).collect()
+pub fn printable_char(c: char) -> char {
+    match c {
+        c if is_printable(c) => c,
+        c if c.is_whitespace() => ' ',
+        _ => char::REPLACEMENT_CHARACTER,
+    }
+}
+
+/// `text` in printable characters.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(printable_char).collect()
 }
 
 /// The same for a text of lines: newlines and tabs stay.
-pub(crate) fn replace_unprintable_in_lines(text: &str) -> String {
-    let shown = |c| {
-        if c == '\n' || c == '\t' || is_printable(c) {
-            c
-        } else {
-            REPLACEMENT
-        }
-    };
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    let shown = |c| if matches!(c, '\n' | '\t') { c } else { printable_char(c) };
     text.chars().map(shown).collect()
 }
 
@@ -60,7 +67,8 @@ pub(crate) fn replace_unprintable_in_lines(text: &str) -> String {
 ///
 /// Beyond ASCII JSON has characters in strings alone, and there an escape stands for each of them. Newlines between its
 /// items stay.
-pub(crate) fn escape_unprintable_in_json(json: &str) -> String {
+#[must_use]
+pub fn printable_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if c == '\n' || is_printable(c) {
@@ -111,14 +119,14 @@ mod tests {
         ] {
             assert!(!is_printable(c), "{c:?}");
         }
-        assert_eq!(replace_unprintable("a\u{1B}[2J\nb"), "a\u{FFFD}[2J\u{FFFD}b");
-        assert_eq!(replace_unprintable_in_lines("a\u{9B}\n\tb\r"), "a\u{FFFD}\n\tb\u{FFFD}");
+        assert_eq!(printable("a\u{1B}[2J\nb\u{2028}c"), "a\u{FFFD}[2J b c");
+        assert_eq!(printable_lines("a\u{9B}\n\tb\r"), "a\u{FFFD}\n\tb ");
     }
 
     #[test]
     fn escaped_json_is_the_same_value() {
         let value = serde_json::json!({ "a\u{202E}": ["\u{9B}2J", "\u{1}", "\u{1FFFE}", "é漢\u{FFFF}"] });
-        let escaped = escape_unprintable_in_json(&format!("{value:#}"));
+        let escaped = printable_json(&format!("{value:#}"));
         assert!(escaped.chars().all(|c| c == '\n' || is_printable(c)), "{escaped}");
         assert!(
             escaped.contains("\\u202e") && escaped.contains("\\ud83f\\udffe") && escaped.contains("é漢"),
