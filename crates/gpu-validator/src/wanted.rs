@@ -141,6 +141,7 @@ pub(crate) fn time(unix_ms: u64) -> String {
         .filter(|_| unix_ms < 253_402_300_800_000)
         .map_or_else(
             || format!("{unix_ms} ms"),
-            |at| humantime::format_rfc3339_seconds(at).to_string(),
+            // The millisecond may decide.
+            |at| humantime::format_rfc3339(at).to_string(),
         )
 }

@@ -125,7 +125,7 @@ fn evidence_of_another_version_is_told_as_such() {
     }
 }
 
-/// The specification's refused evidence: damage where the seal does not hold, a cheat where it does.
+/// The specification's refused evidence: damage where the seal does not hold or the format is broken, a cheat where both hold.
 #[test]
 fn what_was_altered_under_a_valid_seal_is_no_damage() {
     let place = place();
@@ -151,6 +151,10 @@ fn what_was_altered_under_a_valid_seal_is_no_damage() {
     let expected = [
         "byte-changed.json",
         "cut.json",
+        "hello-deadline-of-0-ms.json",
+        "hello-deadline-too-long.json",
+        "offline-exporter.json",
+        "offline-hello-deadline.json",
         "seal-changed.json",
         "shorter-than-a-seal.json",
     ];

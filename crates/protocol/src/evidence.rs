@@ -8,7 +8,7 @@ use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::challenge::{Challenge, ChallengeError};
 use crate::derive::derive;
 use crate::frame::MessageType;
-use crate::limits::{HELPER_GPUS_RANGE, MAX_RECORDS};
+use crate::limits::{DEADLINE_RANGE_MS, HELPER_GPUS_RANGE, MAX_RECORDS};
 use crate::message::NonceMessage;
 use crate::record::{Event, Record};
 use crate::verifier::{Inconsistent, Mode, SIGNATURE_BYTES, Step, VerifierConfig, VerifierSession};
@@ -262,6 +262,14 @@ impl Canonical for Evidence {
             hello_deadline_ms: from.uint("hello deadline")?,
             tls_exporter: from.optional(|from| from.array_of_bytes("TLS exporter"))?,
         };
+        // Offline there is neither a clock nor a connection.
+        let (deadlines_ms, expected) = match mode {
+            Mode::Online => (DEADLINE_RANGE_MS, "1 ms to 366 days"),
+            Mode::Offline => (0..=0, "0 without a clock"),
+        };
+        if !deadlines_ms.contains(&config.hello_deadline_ms) {
+            return Err(Malformed::value("hello deadline", expected, config.hello_deadline_ms));
+        }
         if mode == Mode::Offline && config.tls_exporter.is_some() {
             return Err(Malformed::value("TLS exporter", "null without a connection", "bytes"));
         }

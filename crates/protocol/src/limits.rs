@@ -27,6 +27,9 @@ pub const INNER_DIM_RANGE: std::ops::RangeInclusive<u32> = 64..=65_536;
 /// `k` is a multiple of this.
 pub const INNER_DIM_STEP: u32 = 64;
 
+/// Shortest and longest time that a phase may be given (ms): 366 days keep nanoseconds far within a u64.
+pub const DEADLINE_RANGE_MS: std::ops::RangeInclusive<u64> = 1..=366 * 24 * 3_600_000;
+
 /// Most devices of one plan.
 pub const MAX_DEVICES: usize = 64;
 

@@ -8,8 +8,8 @@ use crate::bytes::{DeviceOrdinal, Identity};
 use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::engine::Assignment;
 use crate::limits::{
-    INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, MAX_DEVICES, MAX_SAMPLES, MAX_SWEEPS, MAX_SWEEPS_PER_ITERATION,
-    SUITE, TILE_SIDE, VERSION,
+    DEADLINE_RANGE_MS, INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, MAX_DEVICES, MAX_SAMPLES, MAX_SWEEPS,
+    MAX_SWEEPS_PER_ITERATION, SUITE, TILE_SIDE, VERSION,
 };
 use crate::matching::Matching;
 
@@ -137,10 +137,8 @@ impl Plan {
             sweep_ms,
             openings_ms,
         } = fields.deadlines;
-        // A year: keeps nanoseconds far within a u64.
-        const MAX_DEADLINE_MS: u64 = 366 * 24 * 3_600_000;
         for deadline in [ready_ms, fill_ms, sweep_ms, openings_ms] {
-            if !(1..=MAX_DEADLINE_MS).contains(&deadline) {
+            if !DEADLINE_RANGE_MS.contains(&deadline) {
                 return Err(Malformed::value("deadline", "1 ms to 366 days", deadline));
             }
         }

@@ -215,6 +215,7 @@ fn fields_of_evidence_have_their_bounds() {
         for tls_exporter in [None, Some([9; 32])] {
             let mut other = evidence.clone();
             other.config.mode = mode;
+            other.config.hello_deadline_ms = (mode == Mode::Online).into();
             other.config.tls_exporter = tls_exporter;
             assert_eq!(is_read(&other), mode == Mode::Online || tls_exporter.is_none());
         }

@@ -217,7 +217,7 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ("PROGRESS frames of a session", limits::MAX_PROGRESS_FRAMES.to_string()),
         ("records of evidence", limits::MAX_RECORDS.to_string()),
         (
-            "Verifier, before it has sent PLAN | HELLO",
+            "Verifier, before it has sent PLAN | the first HELLO",
             limits::MAX_HELLO_BYTES.to_string(),
         ),
         ("Attester | PLAN", limits::MAX_PLAN_BYTES.to_string()),

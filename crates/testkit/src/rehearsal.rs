@@ -184,12 +184,13 @@ impl Rehearsal {
     }
 
     fn config(&self) -> VerifierConfig {
+        let (mode, hello_deadline_ms) = match self.opener {
+            Opener::Challenge(_) => (Mode::Offline, 0),
+            _ => (Mode::Online, self.hello_deadline_ms),
+        };
         VerifierConfig {
-            mode: match self.opener {
-                Opener::Challenge(_) => Mode::Offline,
-                _ => Mode::Online,
-            },
-            hello_deadline_ms: self.hello_deadline_ms,
+            mode,
+            hello_deadline_ms,
             tls_exporter: self.tls_exporter,
         }
     }

@@ -16,8 +16,10 @@ use protocol::challenge::Challenge;
 use protocol::claims::Claims;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
-use protocol::limits::{MAX_HELLO_BYTES, MAX_PROGRESS_FRAMES, MAX_SMALL_BYTES};
+use protocol::limits::{DEADLINE_RANGE_MS, MAX_HELLO_BYTES, MAX_PROGRESS_FRAMES, MAX_SMALL_BYTES};
 use protocol::message::{ProgressMessage, ResultMessage};
+use protocol::openings::max_payload_bytes;
+use protocol::plan::Plan;
 use protocol::record::EndCause;
 use protocol::request::PlanRequest;
 use protocol::verifier::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, VerifierSession};
@@ -170,7 +172,9 @@ pub fn attest(
     let started_unix_ms = unix_ms();
     let config = VerifierConfig {
         mode: Mode::Online,
-        hello_deadline_ms: u64::try_from(settings.hello_deadline.as_millis()).unwrap_or(u64::MAX),
+        hello_deadline_ms: u64::try_from(settings.hello_deadline.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(*DEADLINE_RANGE_MS.start(), *DEADLINE_RANGE_MS.end()),
         tls_exporter: None,
     };
     let mut link = Link::start(from, to);
@@ -282,7 +286,11 @@ fn converse(
             Step::Check | Step::Done => return Ok(session),
             Step::Send(outgoing) => {
                 let frame = match outgoing {
-                    Outgoing::Plan => plan_frame(opener, &session),
+                    Outgoing::Plan => plan(opener, &session).map(|plan| {
+                        // Before its stamp: what is taken after NONCE was then read under the plan's caps (spec §9.2).
+                        link.allow(&plan);
+                        Some(Frame::new(MessageType::Plan, plan.to_bytes()))
+                    }),
                     Outgoing::Nonce => Ok(session.due_frame(nonce(opener)?)),
                     _ => Ok(session.due_frame(random()?)),
                 };
@@ -290,7 +298,6 @@ fn converse(
                     Ok(Some(frame)) => {
                         // Stamped before the write (spec §5).
                         session.sent(time(link.now_ns()), frame.clone())?;
-                        link.allow(&session);
                         link.send(frame);
                     }
                     Ok(None) => unreachable!("a frame is due"),
@@ -316,27 +323,23 @@ fn converse(
     }
 }
 
-fn plan_frame(opener: &Opener<'_>, session: &VerifierSession) -> Result<Option<Frame>, String> {
-    let plan = match opener {
-        Opener::Request(request) => {
-            let hello = session.hello().expect("PLAN follows HELLO");
-            request.plan(hello).map_err(|e| e.to_string())?
-        }
+fn plan(opener: &Opener<'_>, session: &VerifierSession) -> Result<Plan, String> {
+    let hello = session.hello().expect("PLAN follows HELLO");
+    match opener {
+        Opener::Request(request) => request.plan(hello).map_err(|e| e.to_string()),
         Opener::Challenge(challenge) => {
-            let offers = &session.hello().expect("PLAN follows HELLO").devices;
-            for device in challenge.plan.devices() {
-                if offers.iter().all(|offer| offer.ordinal != device.ordinal) {
-                    return Err(format!(
-                        "the challenge is for {} devices, device {} of which is not here",
-                        challenge.plan.devices().len(),
-                        device.ordinal
-                    ));
-                }
+            let is_offered = |ordinal| hello.devices.iter().any(|offer| offer.ordinal == ordinal);
+            let devices = challenge.plan.devices();
+            match devices.iter().find(|device| !is_offered(device.ordinal)) {
+                Some(missing) => Err(format!(
+                    "the challenge is for {} devices, device {} of which is not here",
+                    devices.len(),
+                    missing.ordinal
+                )),
+                None => Ok(challenge.plan.clone()),
             }
-            challenge.plan.clone()
         }
-    };
-    Ok(Some(Frame::new(MessageType::Plan, plan.to_bytes())))
+    }
 }
 
 fn nonce(opener: &Opener<'_>) -> Result<Fresh, SessionError> {
@@ -462,10 +465,10 @@ impl Link {
         self.clock.now_ns()
     }
 
-    /// Raises and lowers the caps to what the session can use from here on.
-    fn allow(&self, session: &VerifierSession) {
+    /// Raises and lowers the caps to those under `plan`.
+    fn allow(&self, plan: &Plan) {
         for (cap, kind) in self.caps.0.iter().zip(MessageType::ALL) {
-            cap.store(session.max_payload_bytes(kind as u32), Ordering::Release);
+            cap.store(max_payload_bytes(plan, kind), Ordering::Release);
         }
     }
 

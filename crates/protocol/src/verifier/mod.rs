@@ -251,6 +251,9 @@ impl VerifierSession {
         if frame.message_type() == Some(MessageType::Progress) {
             return Err(Inconsistent::Event("PROGRESS, which is put aside,", step));
         }
+        if frame.payload.len() as u64 > self.caps_bytes(frame.type_number).into_iter().max().unwrap_or(0) {
+            return Err(Inconsistent::Event("a message longer than its cap", step));
+        }
         let outcome = self.take(phase, at_ns, &frame);
         self.records.push(Record {
             at_ns,
@@ -303,6 +306,14 @@ impl VerifierSession {
             } if length_bytes <= limit_bytes => {
                 return Err(Inconsistent::Event("an oversized frame within its cap", step));
             }
+            // Who records chooses no cap: a small one would invent a failed check (the vector `oversized-by-a-cap-of-its-own`).
+            EndCause::Oversized {
+                type_number,
+                limit_bytes,
+                ..
+            } if !self.caps_bytes(*type_number).contains(limit_bytes) => {
+                return Err(Inconsistent::Event("an oversized frame by another cap", step));
+            }
             &EndCause::Oversized {
                 type_number,
                 length_bytes,
@@ -343,14 +354,29 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Longest payload of a frame of this type that can be of use now (bytes): what a transport may allocate.
+    /// Longest payload of a frame of this type that can be of use now (bytes): what a transport may allocate (spec §9.2).
     #[must_use]
     pub fn max_payload_bytes(&self, type_number: u32) -> u64 {
         match (&self.plan, MessageType::from_number(type_number)) {
-            (None, Some(MessageType::Hello)) => MAX_HELLO_BYTES,
+            (None, Some(MessageType::Hello)) if self.hello.is_none() => MAX_HELLO_BYTES,
             (Some(plan), Some(message_type)) => max_payload_bytes(&plan.value, message_type),
             _ => MAX_SMALL_BYTES,
         }
+    }
+
+    /// The caps that the reader may have applied to a frame of this type that is taken now: the present one and, between
+    /// PLAN and NONCE, the one before PLAN, as its header may have been read then.
+    fn caps_bytes(&self, type_number: u32) -> [u64; 2] {
+        let now_bytes = self.max_payload_bytes(type_number);
+        let was_read_before_plan = self.plan.is_some() && !self.is_after_nonce();
+        [
+            now_bytes,
+            if was_read_before_plan {
+                MAX_SMALL_BYTES
+            } else {
+                now_bytes
+            },
+        ]
     }
 
     /// What holds for the session from its start.

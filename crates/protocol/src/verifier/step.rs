@@ -18,7 +18,7 @@ pub enum Mode {
 pub struct VerifierConfig {
     /// Online or offline.
     pub mode: Mode,
-    /// How long HELLO may take (ms).
+    /// How long HELLO may take (ms); 0 offline.
     pub hello_deadline_ms: u64,
     /// The TLS exporter value of the connection, where there is one; signed with OPENINGS.
     pub tls_exporter: Option<[u8; 32]>,

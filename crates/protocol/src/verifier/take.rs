@@ -24,8 +24,9 @@ impl VerifierSession {
         // Giving up answers nothing, so it cannot come before its question: it counts from its own stamp.
         let is_abort = message_type == MessageType::Abort;
         let is_early = is_abort && at_ns < self.phase_start_ns;
-        // OPENINGS have their timing checked after sizes and signature (spec §5).
-        if message_type != MessageType::Openings && !is_early {
+        // Where OPENINGS are due, their timing is checked after sizes and signature (spec §5.5).
+        let is_due_openings = phase == Phase::Open && message_type == MessageType::Openings;
+        if !is_due_openings && !is_early {
             self.check_time(phase, at_ns)?;
         }
         if is_abort {
@@ -43,18 +44,20 @@ impl VerifierSession {
         match (phase, message_type) {
             (Phase::Hello, MessageType::Hello) => {
                 let hello: Hello = self.parse(message_type, &frame.payload)?;
+                // Kept whatever it speaks: its identity is who must seal the evidence of an offline session (the vector
+                // `offline-foreign-sealer-without-version`).
+                let Message { value: hello, .. } = self.hello.insert(Message {
+                    value: hello,
+                    bytes: frame.payload.clone(),
+                });
                 if !hello.speaks_ours() {
                     return Err(Verdict::CouldNotRun(Obstacle::NoCommonVersion {
                         ours: VERSION,
                         suite: SUITE,
-                        versions: hello.versions,
-                        suites: hello.suites,
+                        versions: hello.versions.clone(),
+                        suites: hello.suites.clone(),
                     }));
                 }
-                self.hello = Some(Message {
-                    value: hello,
-                    bytes: frame.payload.clone(),
-                });
                 self.state = State::SendPlan;
             }
             (Phase::Prepare, MessageType::Ready) => {

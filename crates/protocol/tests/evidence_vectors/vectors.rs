@@ -1,15 +1,17 @@
 //! The vectors: evidence, and what it comes to.
 
+use ed25519_dalek::SigningKey;
+
 use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
 use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
-use protocol::message::{Abort, AbortCode};
+use protocol::message::{Abort, AbortCode, Hello};
 use protocol::record::{EndCause, Event, Record};
 use protocol::verifier::Mode;
 
-use crate::session::{MS, NONCE, attester_key, evidence, plan, seal, session, verifier_key};
+use crate::session::{MS, NONCE, attester_key, evidence, hello, plan, seal, session, verifier_key};
 
 pub(crate) enum Expected {
     /// The verdict's code; empty when affirmed.
@@ -55,13 +57,37 @@ pub(crate) fn vectors() -> Vec<Vector> {
         let frame = Frame::new(MessageType::Abort, abort.to_bytes());
         Event::Received(frame)
     };
+    let hello_of_version_2 = Record {
+        at_ns: MS,
+        event: Event::Received(Frame::new(
+            MessageType::Hello,
+            Hello {
+                versions: vec![2],
+                ..hello()
+            }
+            .to_bytes(),
+        )),
+    };
+    let no_common_version = evidence(Mode::Offline, vec![hello_of_version_2]);
+    let sealed_by = |evidence: &Evidence, key: SigningKey| {
+        let mut evidence = evidence.clone();
+        evidence.sealer = Identity(key.verifying_key().to_bytes());
+        evidence.seal(&key)
+    };
+    let oversized = |type_number, limit_bytes| EndCause::Oversized {
+        type_number,
+        length_bytes: limit_bytes + 1,
+        limit_bytes,
+    };
+    let taken = |at_ns, message_type, payload| Record {
+        at_ns,
+        event: Event::Received(Frame::new(message_type, payload)),
+    };
     let mut flipped = affirmed.clone();
     flipped[200] ^= 1;
     let mut last = affirmed.clone();
     *last.last_mut().expect("a seal") ^= 1;
-    let mut foreign = whole.clone();
-    foreign.sealer = Identity(attester_key().verifying_key().to_bytes());
-    let foreign = foreign.seal(&attester_key());
+    let foreign = sealed_by(&whole, attester_key());
     let long_challenge = Challenge::sign(plan(), Nonce([0; 32]), 1000, 2000, &verifier_key());
     let forged_challenge = Challenge::sign(plan(), Nonce(NONCE), 1000, 2000, &attester_key());
 
@@ -233,6 +259,29 @@ pub(crate) fn vectors() -> Vec<Vector> {
             Refused("the evidence is sealed by"),
         ),
         vector(
+            "foreign-sealer-of-a-failed-session",
+            "the same of a session that failed: what is refused has no verdict",
+            {
+                let mut failed = whole.clone();
+                failed.records.truncate(4);
+                failed.records.push(end(5, EndCause::Flood));
+                sealed_by(&failed, attester_key())
+            },
+            Refused("the evidence is sealed by"),
+        ),
+        vector(
+            "offline-no-common-version",
+            "offline, HELLO lacks version 1; sealed by its identity",
+            seal(&no_common_version),
+            Verdict("no-common-version"),
+        ),
+        vector(
+            "offline-foreign-sealer-without-version",
+            "the same, sealed by the Verifier: HELLO came, so its identity seals",
+            sealed_by(&no_common_version, verifier_key()),
+            Refused("the evidence is sealed by"),
+        ),
+        vector(
             "incomplete",
             "the records stop where OPENINGS are due",
             changed(Mode::Online, &|e| {
@@ -292,6 +341,138 @@ pub(crate) fn vectors() -> Vec<Vector> {
             Refused("record 4: an oversized frame within its cap where"),
         ),
         vector(
+            "oversized-by-a-cap-of-its-own",
+            "an oversized READY is recorded in Fill with a cap of 100 bytes, where §9.2 gives 65536",
+            cut_at(4, end(5, oversized(3, 100))),
+            Refused("record 4: an oversized frame by another cap where"),
+        ),
+        vector(
+            "oversized-by-a-larger-cap",
+            "the same with a cap of 80000 bytes",
+            cut_at(4, end(5, oversized(3, 80_000))),
+            Refused("record 4: an oversized frame by another cap where"),
+        ),
+        vector(
+            "oversized-by-the-cap-before-plan",
+            "while READY is due: OPENINGS whose header was read before PLAN was sent",
+            cut_at(2, end(3, oversized(9, 65_536))),
+            Verdict("not-this-protocol"),
+        ),
+        vector(
+            "oversized-by-the-cap-of-the-plan",
+            "while READY is due: OPENINGS whose header was read after PLAN was sent",
+            cut_at(2, end(3, oversized(9, 153_423))),
+            Verdict("not-this-protocol"),
+        ),
+        vector(
+            "oversized-by-the-cap-before-plan-in-fill",
+            "in Fill the cap of OPENINGS is the plan's",
+            cut_at(4, end(5, oversized(9, 65_536))),
+            Refused("record 4: an oversized frame by another cap where"),
+        ),
+        vector(
+            "second-hello-oversized",
+            "where READY is due: a second HELLO has the small cap",
+            cut_at(2, end(3, oversized(1, 65_536))),
+            Verdict("not-this-protocol"),
+        ),
+        vector(
+            "second-hello-by-the-cap-of-the-first",
+            "the same with the cap of a first HELLO",
+            cut_at(2, end(3, oversized(1, 4_194_304))),
+            Refused("record 2: an oversized frame by another cap where"),
+        ),
+        vector(
+            "taken-longer-than-its-cap",
+            "SWEPT of 101 bytes is recorded as taken in Fill, where §9.2 gives 100",
+            cut_at(4, taken(5 * MS, MessageType::Swept, vec![0; 101])),
+            Refused("record 4: a message longer than its cap where"),
+        ),
+        vector(
+            "taken-as-long-as-its-cap",
+            "the same of 100 bytes",
+            cut_at(4, taken(5 * MS, MessageType::Swept, vec![0; 100])),
+            Verdict("unexpected-message"),
+        ),
+        vector(
+            "taken-longer-than-the-cap-of-the-plan",
+            "while READY is due: SWEPT of 101 bytes, whose header was read before PLAN was sent",
+            cut_at(2, taken(3 * MS, MessageType::Swept, vec![0; 101])),
+            Verdict("not-this-protocol"),
+        ),
+        vector(
+            "late-openings-in-fill",
+            "OPENINGS in Fill 1 ns after its deadline: late, as any other message there",
+            cut_at(4, taken(1004 * MS + 1, MessageType::Openings, vec![0])),
+            Verdict("late"),
+        ),
+        vector(
+            "openings-in-fill",
+            "the same at the deadline",
+            cut_at(4, taken(1004 * MS, MessageType::Openings, vec![0])),
+            Verdict("unexpected-message"),
+        ),
+        vector(
+            "late-openings-instead-of-ready",
+            "OPENINGS 1 ns after READY's deadline",
+            cut_at(2, taken(1002 * MS + 1, MessageType::Openings, vec![0])),
+            Verdict("not-ready"),
+        ),
+        vector(
+            "late-abort",
+            "ABORT in Fill 1 ns after its deadline",
+            cut_at(
+                4,
+                Record {
+                    at_ns: 1004 * MS + 1,
+                    event: abort(),
+                },
+            ),
+            Verdict("late"),
+        ),
+        vector(
+            "malformed-abort-before-nonce-was-sent",
+            "a malformed ABORT, stamped before NONCE was sent and taken in Fill: the state that takes it decides",
+            cut_at(4, taken(4 * MS - 1, MessageType::Abort, vec![0x80])),
+            Verdict("malformed-message"),
+        ),
+        vector(
+            "fill-deadline",
+            "Fill's deadline is recorded as passed exactly when it ends",
+            cut_at(4, end(1004, EndCause::Deadline)),
+            Verdict("late"),
+        ),
+        vector(
+            "hello-deadline-of-0-ms",
+            "online, the limit of phase Hello is 0 ms",
+            changed(Mode::Online, &|e| e.config.hello_deadline_ms = 0),
+            Refused("malformed evidence: hello deadline: expected 1 ms to 366 days, got 0"),
+        ),
+        vector(
+            "hello-deadline-of-366-days",
+            "the longest limit of phase Hello",
+            changed(Mode::Online, &|e| e.config.hello_deadline_ms = 31_622_400_000),
+            Verdict(""),
+        ),
+        vector(
+            "hello-deadline-too-long",
+            "1 ms longer",
+            changed(Mode::Online, &|e| e.config.hello_deadline_ms = 31_622_400_001),
+            Refused("malformed evidence: hello deadline: expected 1 ms to 366 days, got 31622400001"),
+        ),
+        vector(
+            "offline-hello-deadline",
+            "offline, phase Hello has a limit",
+            changed(Mode::Offline, &|e| e.config.hello_deadline_ms = 1),
+            Refused("malformed evidence: hello deadline: expected 0 without a clock, got 1"),
+        ),
+        vector(
+            "offline-exporter",
+            "offline, with the exporter value of a connection",
+            changed(Mode::Offline, &|e| e.config.tls_exporter = Some([7; 32])),
+            Refused("malformed evidence: TLS exporter: expected null without a connection"),
+        ),
+        vector(
             "salt-skipped",
             "SALT w is sent where SALT v is due",
             changed(Mode::Online, &|e| e.records[6].event = e.records[9].event.clone()),
@@ -315,6 +496,16 @@ pub(crate) fn vectors() -> Vec<Vector> {
             "offline-forged-challenge",
             "the challenge is not signed by the Verifier that its plan names",
             changed(Mode::Offline, &|e| e.challenge = Some(forged_challenge.clone())),
+            Refused("the challenge does not belong to this evidence: the challenge is not signed"),
+        ),
+        vector(
+            "offline-forged-challenge-before-plan",
+            "the same where the session ended before PLAN",
+            changed(Mode::Offline, &|e| {
+                e.challenge = Some(forged_challenge.clone());
+                e.records.truncate(1);
+                e.records.push(end(2, EndCause::Stopped));
+            }),
             Refused("the challenge does not belong to this evidence: the challenge is not signed"),
         ),
         vector(
