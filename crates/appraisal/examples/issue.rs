@@ -5,12 +5,12 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use appraisal::key::{Algorithm, JwkSet, SigningKey};
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
 use appraisal::report::{html, json, junit, markdown};
-use appraisal::result::{AttestationResult, Issuance};
 use appraisal::{Subject, appraise};
+use attestation_result::Issuance;
+use attestation_result::key::{Algorithm, JwkSet, SigningKey};
 use integration_tests::{attester, cpu, run, settings};
 use verifier::Unobserved;
 
@@ -37,13 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         keys.insert(key.public());
         for audience in [Some("market.example".to_owned()), None] {
             let form = if audience.is_some() { "aud" } else { "open" };
-            let result = AttestationResult::new(
-                &appraisal,
-                &Issuance {
-                    audience,
-                    ..Issuance::default()
-                },
-            );
+            let result = appraisal.to_result(&Issuance {
+                audience,
+                ..Issuance::default()
+            });
             fs::write(folder.join(format!("{name}-{form}.jwt")), result.to_jwt(&key))?;
             fs::write(folder.join(format!("{name}-{form}.cwt")), result.to_cwt(&key)?)?;
             fs::write(folder.join(format!("{form}.json")), serde_json::to_vec(&result)?)?;

@@ -1,11 +1,9 @@
 //! A signed result held against what its evidence comes to when it is appraised again.
 
+use attestation_result::{AttestationResult, Difference, Issuance, Tier};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::appraise::Appraisal;
-use crate::reason::Tier;
-use crate::result::{AttestationResult, Difference, Issuance, PRIVATE_CLAIM};
 
 /// What an auditor finds. Evidence, policy and profiles say whether the same was appraised; only if they agree does a
 /// verdict that differs speak against the issuer.
@@ -44,7 +42,7 @@ impl Audit {
     /// Holds a signed result against an appraisal made as of the time it was issued.
     #[must_use]
     pub fn new(signed: &AttestationResult, appraisal: &Appraisal) -> Self {
-        let appraised = AttestationResult::new(appraisal, &Issuance::default());
+        let appraised = appraisal.to_result(&Issuance::default());
         let pair = |of: &dyn Fn(&AttestationResult) -> String| Pair {
             signed: of(signed),
             appraised: of(&appraised),
@@ -66,9 +64,8 @@ impl Audit {
 }
 
 fn host_claim(result: &AttestationResult, name: &str) -> String {
-    let host = result.submods.get("host");
-    let claim = host.and_then(|host| host.ear_verifier_claims.get(PRIVATE_CLAIM)?.get(name));
-    claim.and_then(Value::as_str).unwrap_or_default().to_owned()
+    let claim = result.submods.get("host").and_then(|host| host.claim(name).as_str());
+    claim.unwrap_or_default().to_owned()
 }
 
 /// The policies of all submodules: one, in a result of ours.

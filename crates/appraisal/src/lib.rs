@@ -22,14 +22,8 @@ pub mod telemetry;
 mod appraise;
 
 pub mod audit;
-pub mod chain;
-pub mod cwt;
-pub mod key;
-pub mod key_ring;
-pub mod result;
-pub mod token;
-
-pub mod nvidia;
+mod issue;
+mod nvidia;
 
 pub mod report;
 
@@ -37,3 +31,4 @@ pub mod calibrate;
 
 pub use appraise::{Appraisal, DeviceAppraisal, HeldAgainst, PhaseSpan, Subject, appraise, nonce};
 pub use document::InputError;
+pub use nvidia::Carried;

@@ -4,8 +4,9 @@ mod common;
 
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
-use appraisal::reason::{Reason, Tier};
+use appraisal::reason::Reason;
 use appraisal::{Appraisal, Subject};
+use attestation_result::Tier;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::verdict::Verdict;
 use verifier::{Attestation, Unobserved};

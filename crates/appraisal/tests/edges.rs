@@ -5,7 +5,8 @@ mod common;
 use appraisal::claim::{Tested, judge};
 use appraisal::classify::{Certified, ClassFit, Classification, Figure, Relation, Shares, needed, stand_ins};
 use appraisal::profile::{Kind, MeasuredFigures, Profile, Profiles, Status};
-use appraisal::reason::{Reason, Tier, Untested};
+use appraisal::reason::{Reason, Untested};
+use attestation_result::Tier;
 use protocol::bounds::Assumptions;
 use verifier::preset::default_assumptions;
 

@@ -6,10 +6,11 @@ use appraisal::classify::Certified;
 use appraisal::expected::own_links;
 use appraisal::policy::Policy;
 use appraisal::profile::{Profile, Profiles};
-use appraisal::reason::{Reason, Tier, Untested};
+use appraisal::reason::{Reason, Untested};
 use appraisal::report::{html, junit, markdown};
-use appraisal::result::{AttestationResult, Issuance};
 use appraisal::{Appraisal, DeviceAppraisal, Subject};
+use attestation_result::Issuance;
+use attestation_result::Tier;
 use common::appraise;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::bytes::DeviceOrdinal;
@@ -275,7 +276,7 @@ fn a_failed_session_is_contraindicated_and_one_that_could_not_run_is_none() {
                 .iter()
                 .all(|device| device.certified == Certified::default() && device.verdict == tier)
         );
-        let result = AttestationResult::new(&appraisal, &Issuance::default());
+        let result = appraisal.to_result(&Issuance::default());
         assert_eq!((result.ear_status, result.eat_nonce.is_some()), (tier, has_nonce));
         for report in [html(&appraisal), markdown(&appraisal)] {
             assert!(report.contains(tier.name()) && report.contains(code));

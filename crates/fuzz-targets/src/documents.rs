@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use appraisal::key::JwkSet;
 use appraisal::policy::Policy;
 use appraisal::profile::{Profile, Profiles};
+use attestation_result::key::JwkSet;
 
 use crate::tokens::keys;
 

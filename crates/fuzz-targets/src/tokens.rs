@@ -1,9 +1,8 @@
 //! Signed results and NVIDIA's tokens, as they come, and signed here so that what is behind the signature is reached.
 
-use appraisal::key::{JwkSet, SigningKey};
-use appraisal::nvidia::{self, NvidiaKeys};
-use appraisal::reason::Tier;
-use appraisal::result::{AttestationResult, EAR_PROFILE, Expectations, Submodule, VerifierId, verify_result};
+use attestation_result::key::{JwkSet, SigningKey};
+use attestation_result::nvidia::{self, NvidiaKeys};
+use attestation_result::{AttestationResult, EAR_PROFILE, Expectations, Submodule, Tier, VerifierId, verify_result};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use coset::{CborSerializable, CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
 use protocol::bytes::hex;
@@ -47,7 +46,7 @@ fn verify_jwt(jwt: &str) -> Option<AttestationResult> {
 }
 
 fn verify_cwt(cwt: &[u8]) -> Option<AttestationResult> {
-    appraisal::cwt::verify_cwt(cwt, &keys(), NOW_S, &Expectations::default()).ok()
+    attestation_result::verify_cwt(cwt, &keys(), NOW_S, &Expectations::default()).ok()
 }
 
 /// Reads bytes as a result's JWT, and as the claims of one.

@@ -11,7 +11,7 @@ use appraisal::classify::Classification;
 use appraisal::expected::{Expected, broken_by};
 use appraisal::policy::Policy;
 use appraisal::profile::Profiles;
-use appraisal::reason::Tier;
+use attestation_result::Tier;
 use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use verifier::preset::default_assumptions;
 

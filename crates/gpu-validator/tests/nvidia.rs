@@ -6,7 +6,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use appraisal::key::{JwkSet, PublicKey};
+use attestation_result::key::{JwkSet, PublicKey};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use common::{CPU_POLICY, Place, SMALL, attester, code, json, text};
 use p384::ecdsa::signature::Signer;
@@ -184,13 +184,13 @@ fn what_does_not_hold_is_said_and_changes_no_verdict() {
     }
 }
 
-/// Certificates of the key of 0x53 bytes: `crates/appraisal/src/chain.rs` says how they came about.
+/// Certificates of the key of 0x53 bytes: `crates/attestation-result/src/chain.rs` says how they came about.
 #[test]
 fn with_roots_only_keys_with_a_chain_to_one_count() {
     let key = signing_key(0x53);
     let place = session(|nonce| eat(nonce, &signing_key(0x53)));
     let pem = |name: &str| {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../appraisal/tests/certificates");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../attestation-result/tests/certificates");
         fs::read_to_string(format!("{folder}/{name}.pem")).expect("a certificate")
     };
     let base64 = |name: &str| -> String { pem(name).lines().filter(|line| !line.starts_with('-')).collect() };

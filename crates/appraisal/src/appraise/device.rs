@@ -1,5 +1,6 @@
 //! What one device comes to: its claim against its figures, its labels against its class, its pace against the others'.
 
+use attestation_result::Tier;
 use protocol::bounds::{Assumptions, Measured};
 use protocol::bytes::DeviceOrdinal;
 use protocol::claims::DeviceClaims;
@@ -18,7 +19,7 @@ use crate::classify::{Certified, Classification};
 use crate::finding::{FindingKind, Findings};
 use crate::policy::Policy;
 use crate::profile::{Kind, Profile, Profiles};
-use crate::reason::{Met, Reason, Tier, Untested};
+use crate::reason::{Met, Reason, Untested};
 use crate::telemetry::Telemetry;
 
 /// In shorter windows differences between devices are noise, ns.

@@ -5,6 +5,8 @@ mod device;
 mod phases;
 mod session;
 
+use attestation_result::Tier;
+use attestation_result::nvidia::NvidiaKeys;
 use protocol::bytes::hex;
 use protocol::evidence::Evidence;
 use protocol::verifier::VerifierSession;
@@ -19,10 +21,10 @@ use self::device::devices;
 use self::session::{host_fits, host_reasons, session_reasons};
 use crate::classify::{Certified, Classification, stand_ins};
 use crate::finding::{Finding, FindingKind, Findings};
-use crate::nvidia::{Carried, NvidiaKeys};
+use crate::nvidia::Carried;
 use crate::policy::Policy;
 use crate::profile::{Basis, Profile, Profiles};
-use crate::reason::{Reason, Tier};
+use crate::reason::Reason;
 use crate::telemetry::Telemetry;
 
 /// What is appraised: a finished session, live or from verified evidence.

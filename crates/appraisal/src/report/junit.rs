@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use attestation_result::Tier;
+
 use super::{escape, parts, without_reasons};
 use crate::appraise::Appraisal;
-use crate::reason::{Reason, Tier};
+use crate::reason::Reason;
 
 /// The appraisal as JUnit XML: contraindicated fails, none is skipped, a warning passes and says so.
 #[must_use]

@@ -3,7 +3,8 @@
 use appraisal::Appraisal;
 use appraisal::classify::{Figure, Margin, Relation};
 use appraisal::profile::Profiles;
-use appraisal::reason::{Reason, Tier};
+use appraisal::reason::Reason;
+use attestation_result::Tier;
 use protocol::bytes::DeviceOrdinal;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;

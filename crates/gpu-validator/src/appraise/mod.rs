@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use appraisal::chain::Roots;
-use appraisal::key::JwkSet;
-use appraisal::nvidia::NvidiaKeys;
 use appraisal::policy::{Effect, Policy};
 use appraisal::profile::Profiles;
-use appraisal::reason::Tier;
 use appraisal::seen::Seen;
 use appraisal::{Appraisal, Subject, appraise};
+use attestation_result::Tier;
+use attestation_result::chain::Roots;
+use attestation_result::key::JwkSet;
+use attestation_result::nvidia::NvidiaKeys;
 use clap::Args;
 use cli::{Exit, OutputFile, RecomputeOptions, SessionProgress, print_bytes};
 use protocol::evidence::Evidence;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use appraisal::key_ring::KeyRing;
-use appraisal::result::AttestationResult;
+use attestation_result::AttestationResult;
+use attestation_result::key_ring::KeyRing;
 use serde_json::Value;
 
 use crate::common::{self, CPU_POLICY, Place, code, json, text};
@@ -107,9 +107,9 @@ fn a_verdict_that_was_made_up_differs() {
     let verified = place.validator(&[&VERIFY[..], &["r.jwt", "--json"]].concat());
     let mut result: AttestationResult = serde_json::from_value(json(&verified)["result"].clone()).expect("a result");
     for submod in result.submods.values_mut() {
-        submod.ear_status = appraisal::reason::Tier::Affirming;
+        submod.ear_status = attestation_result::Tier::Affirming;
     }
-    result.ear_status = appraisal::reason::Tier::Affirming;
+    result.ear_status = attestation_result::Tier::Affirming;
     let keys = KeyRing::load(&place.path("keys")).expect("keys");
     place.put("r.jwt", result.to_jwt(keys.signing()));
     let alone = place.validator(&[&VERIFY[..], &["r.jwt"]].concat());

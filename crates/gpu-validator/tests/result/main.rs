@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use appraisal::key::{Algorithm, SigningKey};
-use appraisal::key_ring::KeyRing;
-use appraisal::result::AttestationResult;
+use attestation_result::AttestationResult;
+use attestation_result::key::{Algorithm, SigningKey};
+use attestation_result::key_ring::KeyRing;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use serde_json::Value;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use appraisal::key_ring::KeyRing;
-use appraisal::result::{AttestationResult, Issuance};
+use attestation_result::Issuance;
+use attestation_result::key_ring::KeyRing;
 use clap::{ArgGroup, Args, ValueEnum};
 use cli::Exit;
 
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         ..Issuance::default()
     };
     options.judge.judge("a result", |appraisal| {
-        let result = AttestationResult::new(appraisal, &issuance);
+        let result = appraisal.to_result(&issuance);
         match options.format {
             Format::Jwt => Ok((result.to_jwt(keys.signing()) + "\n").into_bytes()),
             Format::Cwt => result.to_cwt(keys.signing()).context("no CWT could be made"),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use appraisal::key::Algorithm;
-use appraisal::key_ring::{KeyRing, KeyRingError};
+use attestation_result::key::Algorithm;
+use attestation_result::key_ring::{KeyRing, KeyRingError};
 use clap::{ArgGroup, Args, ValueEnum};
 use cli::{Exit, print_json_text};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use appraisal::audit::{Audit, Pair};
 use appraisal::profile::Basis;
-use appraisal::result::{AttestationResult, PRIVATE_CLAIM, Submodule};
+use attestation_result::{AttestationResult, Submodule};
 use protocol::cbor::sendable_text;
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ impl fmt::Display for ResultText<'_> {
                 ("recorded by", "recorded_by"),
                 ("attester", "attester_key"),
             ] {
-                if let Some(value) = claims(host).get(claim).and_then(Value::as_str) {
+                if let Some(value) = host.claim(claim).as_str() {
                     line(name, value)?;
                 }
             }
@@ -60,12 +60,10 @@ impl fmt::Display for ResultText<'_> {
                     line("", &format!("  remedy: {}", of("remedy")))?;
                 }
             }
-            if let Some(held) = claims(submod).get("held_against") {
-                let basis = serde_json::from_value::<Basis>(held["basis"].clone());
-                let class = held["class"].as_str().unwrap_or_default();
-                if let Ok(basis) = basis {
-                    line("", &format!("held against {class}: {basis}"))?;
-                }
+            let held = submod.claim("held_against");
+            let class = held["class"].as_str().unwrap_or_default();
+            if let Ok(basis) = serde_json::from_value::<Basis>(held["basis"].clone()) {
+                line("", &format!("held against {class}: {basis}"))?;
             }
         }
         Ok(())
@@ -73,15 +71,7 @@ impl fmt::Display for ResultText<'_> {
 }
 
 fn list<'a>(submod: &'a Submodule, claim: &str) -> impl Iterator<Item = &'a Value> {
-    claims(submod)
-        .get(claim)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-}
-
-fn claims(submod: &Submodule) -> &Value {
-    submod.ear_verifier_claims.get(PRIVATE_CLAIM).unwrap_or(&Value::Null)
+    submod.claim(claim).as_array().into_iter().flatten()
 }
 
 /// What an audit found, for people.

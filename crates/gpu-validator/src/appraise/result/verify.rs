@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use appraisal::Subject;
 use appraisal::audit::Audit;
-use appraisal::cwt::verify_cwt;
-use appraisal::key::JwkSet;
-use appraisal::result::{AttestationResult, Expectations, verify_result};
-use appraisal::token::TokenError;
+use attestation_result::key::JwkSet;
+use attestation_result::{AttestationResult, Expectations, TokenError, verify_cwt, verify_result};
 use clap::Args;
 use cli::{Exit, RecomputeOptions, print_json, print_text};
 use protocol::bytes::unhex;

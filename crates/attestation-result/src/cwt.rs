@@ -8,8 +8,8 @@ use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, Regist
 use coset::{TaggedCborSerializable, iana};
 
 use crate::key::{Algorithm, JwkSet, SigningKey};
-use crate::reason::Tier;
 use crate::result::{AttestationResult, Expectations, Submodule, VerifierId};
+use crate::tier::Tier;
 use crate::token::{MAX_TOKEN_BYTES, TokenError};
 
 const ISS: i64 = 1;
@@ -97,7 +97,7 @@ impl AttestationResult {
     }
 }
 
-/// Checks a result in CWT form for a Relying Party, as [`crate::result::verify_result`] does a JWT.
+/// Checks a result in CWT form for a Relying Party, as [`crate::verify_result`] does a JWT.
 ///
 /// # Errors
 ///

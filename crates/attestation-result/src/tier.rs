@@ -1,0 +1,53 @@
+//! The four verdicts of a result (AR4SI, draft-ietf-rats-ar4si).
+
+use serde::{Deserialize, Serialize};
+
+/// A verdict after AR4SI; also `ear_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Nothing can be said: neither a pass nor a ban.
+    None,
+    /// What was asked for is certified.
+    Affirming,
+    /// There is doubt.
+    Warning,
+    /// What was asked for does not hold.
+    Contraindicated,
+}
+
+impl Tier {
+    /// The tier's name in AR4SI.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::None => "none",
+            Tier::Affirming => "affirming",
+            Tier::Warning => "warning",
+            Tier::Contraindicated => "contraindicated",
+        }
+    }
+
+    /// The tier's number in AR4SI.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Tier::None => 0,
+            Tier::Affirming => 2,
+            Tier::Warning => 32,
+            Tier::Contraindicated => 96,
+        }
+    }
+
+    /// Two tiers as one: what does not hold outweighs what can't be said, and that a doubt.
+    #[must_use]
+    pub fn and(self, other: Tier) -> Tier {
+        let weight = |tier: Tier| match tier {
+            Tier::Affirming => 0,
+            Tier::Warning => 1,
+            Tier::None => 2,
+            Tier::Contraindicated => 3,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
+}
