@@ -73,7 +73,7 @@ static BASES: LazyLock<[Base; 3]> = LazyLock::new(|| {
     ]
 });
 
-fn challenge(plan: Plan) -> Challenge {
+pub(crate) fn challenge(plan: Plan) -> Challenge {
     Challenge::sign(plan, Nonce([0xC4; 32]), 1_000, 2_000, &cast::verifier_key())
 }
 

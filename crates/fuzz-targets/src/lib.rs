@@ -7,6 +7,7 @@
 pub mod challenge;
 pub mod checksum;
 pub mod documents;
+pub mod driver;
 pub mod evidence;
 pub mod frames;
 mod input;
@@ -29,7 +30,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const ALL: [Target; 15] = [
+pub const ALL: [Target; 16] = [
     Target {
         name: "frames",
         run: frames::run,
@@ -64,6 +65,11 @@ pub const ALL: [Target; 15] = [
         name: "verifier_session",
         run: session::run_verifier,
         seeds: session::seeds,
+    },
+    Target {
+        name: "driver",
+        run: driver::run,
+        seeds: driver::seeds,
     },
     Target {
         name: "attester_session",

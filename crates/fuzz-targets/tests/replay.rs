@@ -114,6 +114,7 @@ replay!(
     evidence_records,
     challenge,
     verifier_session,
+    driver,
     attester_session,
     checksum,
     policy,

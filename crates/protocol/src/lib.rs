@@ -9,9 +9,9 @@
 pub mod bytes;
 pub mod cbor;
 pub mod limits;
+pub mod printable;
 
 pub mod plan;
-pub mod printable;
 
 pub mod derive;
 pub mod operand;
@@ -36,6 +36,8 @@ pub mod transcript;
 pub mod attester;
 pub mod verdict;
 pub mod verifier;
+
+pub mod driver;
 
 pub mod bounds;
 pub mod claims;

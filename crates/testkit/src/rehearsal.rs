@@ -5,37 +5,21 @@
 use std::collections::VecDeque;
 
 use protocol::bytes::Fresh;
-use protocol::cbor::{Canonical, sendable_text};
-use protocol::challenge::Challenge;
 use protocol::derive::derive;
+use protocol::driver::{Need, VerifierDriver};
 use protocol::evidence::Evidence;
-use protocol::frame::{Frame, MessageType};
-use protocol::limits::MAX_PROGRESS_FRAMES;
-use protocol::message::Hello;
-use protocol::plan::Plan;
-use protocol::record::EndCause;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
-use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
-use transport::{FrameError, read_frame};
+use protocol::verifier::{Mode, Outgoing, Step, VerifierSession};
 use verifier::recompute::{Recompute, Recomputed, Unwatched};
+
+pub use protocol::driver::Opener;
 
 use crate::cast;
 use crate::peer::{Action, Peer};
 
 /// How long a message is on its way (ns).
 pub const TRAVEL_NS: u64 = 1_000_000;
-
-/// Where PLAN comes from.
-#[derive(Clone, Debug)]
-pub enum Opener {
-    /// A request that is fitted to HELLO.
-    Request(PlanRequest),
-    /// This plan, whatever HELLO says.
-    Plan(Plan),
-    /// A challenge; the session is offline then.
-    Challenge(Challenge),
-}
 
 /// The Verifier's side of a session to come.
 #[derive(Clone, Debug)]
@@ -108,62 +92,37 @@ impl Rehearsal {
     /// If the state machine contradicts itself.
     #[must_use]
     pub fn run_to_check(&self, peer: &mut dyn Peer) -> Rehearsed {
-        let config = self.config();
-        let mut session = VerifierSession::new(config);
-        let mut wire = Wire::new(config.mode);
-        let (mut drawn, mut progress_frames) = (0, 0);
+        let mut driver = VerifierDriver::new(self.opener.clone(), self.hello_deadline_ms, self.tls_exporter);
+        let mut wire = Wire::new();
+        let mut drawn = 0;
         wire.act(peer.greet());
         loop {
-            match session.step() {
-                Step::Check | Step::Done => break,
-                Step::Send(outgoing) if self.stop_before == Some(outgoing) => {
-                    session
-                        .ended(wire.now_ns(), EndCause::Stopped)
-                        .expect("a session under way");
-                }
-                Step::Send(outgoing) => {
-                    let frame = match outgoing {
-                        Outgoing::Plan => self.plan(session.hello().expect("PLAN follows HELLO")),
-                        Outgoing::Nonce if let Opener::Challenge(challenge) = &self.opener => {
-                            Ok(session.due_frame(Fresh(challenge.nonce.0)).expect("NONCE is due"))
-                        }
-                        _ => {
-                            drawn += 1;
-                            Ok(session.due_frame(self.fresh(drawn)).expect("a frame is due"))
-                        }
-                    };
-                    match frame {
-                        Ok(frame) => {
-                            session.sent(wire.tick(), frame.clone()).expect("the frame is due");
-                            wire.act(peer.answer(&frame));
-                        }
-                        Err(why) => session
-                            .ended(wire.now_ns(), EndCause::NoPlan(sendable_text(&why)))
-                            .expect("PLAN is due"),
+            match driver.need() {
+                Need::Check | Need::Nothing => break,
+                Need::Release(outgoing) if self.stop_before == Some(outgoing) => driver.stop(wire.now_ns),
+                Need::Release(outgoing) => {
+                    drawn += u64::from(outgoing != Outgoing::Plan);
+                    if let Some(frame) = driver.release(wire.tick(), self.fresh(drawn)) {
+                        wire.act(peer.answer(&frame));
                     }
                 }
-                Step::Receive { deadline_ns, .. } => match wire.receive(&session) {
-                    Some((at_ns, Ok(frame))) if frame.message_type() == Some(MessageType::Progress) => {
-                        progress_frames += 1;
-                        if deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns) {
-                            session
-                                .ended(at_ns, EndCause::Deadline)
-                                .expect("the deadline has passed");
-                        } else if progress_frames > MAX_PROGRESS_FRAMES {
-                            session.ended(at_ns, EndCause::Flood).expect("a session under way");
+                Need::Bytes { until_ns } => match wire.arriving.pop_front() {
+                    Some((at_ns, arrival)) => {
+                        wire.now_ns = wire.now_ns.max(at_ns);
+                        match arrival {
+                            Some(bytes) => driver.received(at_ns, bytes),
+                            None => driver.closed(at_ns, None),
                         }
                     }
-                    Some((at_ns, Ok(frame))) => session.received(at_ns, frame).expect("a message is waited for"),
-                    Some((at_ns, Err(cause))) => session.ended(at_ns, cause).expect("a session under way"),
                     None => {
-                        let at_ns = deadline_ns.expect("offline peers do not hang");
-                        session
-                            .ended(at_ns, EndCause::Deadline)
-                            .expect("the deadline has passed");
+                        wire.now_ns = until_ns.expect("offline peers do not hang");
+                        driver.time(wire.now_ns);
                     }
                 },
             }
         }
+        let session = driver.into_session();
+        let config = *session.config();
         let challenge = match &self.opener {
             Opener::Challenge(challenge) => Some(challenge.clone()),
             _ => None,
@@ -181,27 +140,6 @@ impl Rehearsal {
             records: session.records().to_vec(),
         };
         Rehearsed { session, evidence }
-    }
-
-    fn config(&self) -> VerifierConfig {
-        let (mode, hello_deadline_ms) = match self.opener {
-            Opener::Challenge(_) => (Mode::Offline, 0),
-            _ => (Mode::Online, self.hello_deadline_ms),
-        };
-        VerifierConfig {
-            mode,
-            hello_deadline_ms,
-            tls_exporter: self.tls_exporter,
-        }
-    }
-
-    fn plan(&self, hello: &Hello) -> Result<Frame, String> {
-        let plan = match &self.opener {
-            Opener::Request(request) => request.plan(hello).map_err(|e| e.to_string())?,
-            Opener::Plan(plan) => plan.clone(),
-            Opener::Challenge(challenge) => challenge.plan.clone(),
-        };
-        Ok(Frame::new(MessageType::Plan, plan.to_bytes()))
     }
 }
 
@@ -252,26 +190,19 @@ pub fn seal(evidence: &Evidence) -> Vec<u8> {
 
 /// What is on its way to the Verifier, and the Verifier's clock.
 struct Wire {
-    mode: Mode,
     /// The Verifier's time (ns).
     now_ns: u64,
     /// When the peer does what it does next (ns).
     peer_ns: u64,
     /// Whether the peer has hung: it does nothing any more.
     has_hung: bool,
-    arriving: VecDeque<(u64, Arrival)>,
-}
-
-enum Arrival {
-    /// Bytes, and how many of them have been read.
-    Bytes(Vec<u8>, usize),
-    Close,
+    /// Bytes and when they arrive (ns); `None` for the end of the connection.
+    arriving: VecDeque<(u64, Option<Vec<u8>>)>,
 }
 
 impl Wire {
-    fn new(mode: Mode) -> Self {
+    fn new() -> Self {
         Wire {
-            mode,
             now_ns: 0,
             peer_ns: 0,
             has_hung: false,
@@ -279,16 +210,11 @@ impl Wire {
         }
     }
 
-    /// The Verifier's time; offline there is none.
-    fn now_ns(&self) -> u64 {
-        if self.mode == Mode::Online { self.now_ns } else { 0 }
-    }
-
     /// The time of a sending, later than all before.
     fn tick(&mut self) -> u64 {
         self.now_ns += 1_000;
         self.peer_ns = self.peer_ns.max(self.now_ns);
-        self.now_ns()
+        self.now_ns
     }
 
     /// Puts on its way what the peer does.
@@ -298,11 +224,11 @@ impl Wire {
                 return;
             }
             let arrival = match action {
-                Action::Frame(frame) => Arrival::Bytes([&frame.header()[..], &frame.payload].concat(), 0),
-                Action::Bytes(bytes) => Arrival::Bytes(bytes, 0),
+                Action::Frame(frame) => Some([&frame.header()[..], &frame.payload].concat()),
+                Action::Bytes(bytes) => Some(bytes),
                 Action::Close => {
                     self.has_hung = true;
-                    Arrival::Close
+                    None
                 }
                 Action::Wait(ns) => {
                     self.peer_ns = self.peer_ns.saturating_add(ns);
@@ -316,57 +242,5 @@ impl Wire {
             self.peer_ns = self.peer_ns.saturating_add(TRAVEL_NS);
             self.arriving.push_back((self.peer_ns, arrival));
         }
-    }
-
-    /// The next frame or end with the time of its last byte; `None` if nothing more comes.
-    ///
-    /// Bytes pass through the transport's own reader under the session's caps.
-    fn receive(&mut self, session: &VerifierSession) -> Option<(u64, Result<Frame, EndCause>)> {
-        let limit_bytes = |type_number| session.max_payload_bytes(type_number);
-        // The part of a frame that has come.
-        let mut part = Vec::new();
-        while let Some((at_ns, arrival)) = self.arriving.front_mut() {
-            self.now_ns = self.now_ns.max(*at_ns);
-            let at_ns = if self.mode == Mode::Online { *at_ns } else { 0 };
-            let is_closed = matches!(arrival, Arrival::Close);
-            let outcome = match arrival {
-                Arrival::Bytes(bytes, read) if part.is_empty() => {
-                    let mut unread = &bytes[*read..];
-                    let outcome = read_frame(&mut unread, limit_bytes);
-                    let more = bytes.len() - unread.len();
-                    if outcome.is_ok() && !unread.is_empty() {
-                        *read = more;
-                        return outcome.ok().map(|frame| (at_ns, Ok(frame)));
-                    }
-                    part.extend_from_slice(&bytes[*read..]);
-                    outcome
-                }
-                Arrival::Bytes(bytes, read) => {
-                    // What begins within a frame ends with it: no peer here sends half of one and more behind it.
-                    part.extend_from_slice(&bytes[*read..]);
-                    read_frame(&mut &part[..], limit_bytes)
-                }
-                Arrival::Close => read_frame(&mut &part[..], limit_bytes),
-            };
-            self.arriving.pop_front();
-            let cause = match outcome {
-                Ok(frame) => return Some((at_ns, Ok(frame))),
-                Err(FrameError::Oversized {
-                    type_number,
-                    length_bytes,
-                    limit_bytes,
-                }) => EndCause::Oversized {
-                    type_number,
-                    length_bytes,
-                    limit_bytes,
-                },
-                Err(FrameError::Closed) if is_closed => EndCause::Closed(String::new()),
-                Err(error) if is_closed => EndCause::Closed(sendable_text(&error.to_string())),
-                // The rest may still come.
-                Err(_) => continue,
-            };
-            return Some((at_ns, Err(cause)));
-        }
-        None
     }
 }

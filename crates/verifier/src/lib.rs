@@ -18,5 +18,5 @@ pub mod report;
 mod session;
 mod verify;
 
-pub use session::{Attestation, Observer, Opener, SessionError, Settings, Unobserved, attest, fill_random, prove};
+pub use session::{Attestation, Observer, SessionError, Settings, Unobserved, attest, fill_random, prove};
 pub use verify::{Opened, Stopped, Verified, VerifyError, open, open_within, verify};

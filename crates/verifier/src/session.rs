@@ -1,8 +1,6 @@
 //! One session over a pair of byte streams, from HELLO to sealed evidence.
 
-use std::io::{Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,19 +9,17 @@ use ed25519_dalek::SigningKey;
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::{Fresh, Identity};
-use protocol::cbor::{Canonical, sendable_text};
+use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
 use protocol::claims::Claims;
+use protocol::driver::{Need, Opener, VerifierDriver};
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
-use protocol::limits::{DEADLINE_RANGE_MS, MAX_HELLO_BYTES, MAX_PROGRESS_FRAMES, MAX_SMALL_BYTES};
+use protocol::limits::DEADLINE_RANGE_MS;
 use protocol::message::{ProgressMessage, ResultMessage};
-use protocol::openings::max_payload_bytes;
-use protocol::plan::Plan;
-use protocol::record::EndCause;
 use protocol::request::PlanRequest;
-use protocol::verifier::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, VerifierSession};
-use transport::{FrameError, read_frame, write_frame};
+use protocol::verifier::{Inconsistent, Step, VerifierSession};
+use transport::write_frame;
 
 use crate::clock::Clock;
 use crate::outcome::Judge;
@@ -33,6 +29,12 @@ use crate::verify::Observed;
 
 /// How often a waiting session asks whether it is still wanted.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// Reads that may wait for the session.
+const READS_AHEAD: usize = 16;
 
 /// How long RESULT may take to leave before the connection is dropped.
 const RESULT_WITHIN: Duration = Duration::from_secs(2);
@@ -146,14 +148,6 @@ impl From<Inconsistent> for SessionError {
     }
 }
 
-/// Where PLAN and NONCE come from.
-pub enum Opener<'a> {
-    /// From what is asked for and the system's randomness.
-    Request(&'a PlanRequest),
-    /// From a challenge; the session is offline then.
-    Challenge(&'a Challenge),
-}
-
 /// Attests whoever is at the other end of the streams: HELLO to RESULT, evidence sealed.
 ///
 /// Whatever the Attester does ends in a verdict.
@@ -170,15 +164,14 @@ pub fn attest(
     // What fails on this side fails before the Attester has worked for it.
     settings.recompute.check()?;
     let started_unix_ms = unix_ms();
-    let config = VerifierConfig {
-        mode: Mode::Online,
-        hello_deadline_ms: u64::try_from(settings.hello_deadline.as_millis())
-            .unwrap_or(u64::MAX)
-            .clamp(*DEADLINE_RANGE_MS.start(), *DEADLINE_RANGE_MS.end()),
-        tls_exporter: None,
-    };
+    let hello_deadline_ms = u64::try_from(settings.hello_deadline.as_millis())
+        .unwrap_or(u64::MAX)
+        .clamp(*DEADLINE_RANGE_MS.start(), *DEADLINE_RANGE_MS.end());
+    let opener = Opener::Request(settings.request.clone());
+    let mut driver = VerifierDriver::new(opener, hello_deadline_ms, None);
     let mut link = Link::start(from, to);
-    let mut session = converse(config, &Opener::Request(&settings.request), &mut link, observer)?;
+    converse(&mut driver, &mut link, observer)?;
+    let mut session = driver.into_session();
     let mut stopped = None;
     if session.step() == Step::Check {
         let watch = Observed {
@@ -203,7 +196,7 @@ pub fn attest(
     };
     link.finish(Frame::new(MessageType::Result, result.to_bytes()));
     let evidence = Evidence {
-        config,
+        config: *session.config(),
         started_unix_ms,
         assumptions: settings.assumptions,
         challenge: None,
@@ -236,13 +229,10 @@ pub fn prove(
     observer: &dyn Observer,
 ) -> Result<Attestation, SessionError> {
     let started_unix_ms = unix_ms();
-    let config = VerifierConfig {
-        mode: Mode::Offline,
-        hello_deadline_ms: 0,
-        tls_exporter: None,
-    };
+    let mut driver = VerifierDriver::new(Opener::Challenge(challenge.clone()), 0, None);
     let mut link = Link::start(from, to);
-    let session = converse(config, &Opener::Challenge(challenge), &mut link, observer)?;
+    converse(&mut driver, &mut link, observer)?;
+    let session = driver.into_session();
     link.finish(Frame::new(
         MessageType::Result,
         ResultMessage {
@@ -253,7 +243,7 @@ pub fn prove(
         .to_bytes(),
     ));
     let evidence = Evidence {
-        config,
+        config: *session.config(),
         started_unix_ms,
         assumptions: *assumptions,
         challenge: Some(challenge.clone()),
@@ -270,89 +260,30 @@ pub fn prove(
 }
 
 /// Talks until tiles are to be recomputed or there is a verdict.
-fn converse(
-    config: VerifierConfig,
-    opener: &Opener<'_>,
-    link: &mut Link,
-    observer: &dyn Observer,
-) -> Result<VerifierSession, SessionError> {
-    let mut session = VerifierSession::new(config);
-    let mut progress_frames = 0;
-    // Offline there is no clock: every time is 0.
-    let time = |at_ns: u64| if config.mode == Mode::Online { at_ns } else { 0 };
+fn converse(driver: &mut VerifierDriver, link: &mut Link, observer: &dyn Observer) -> Result<(), SessionError> {
     loop {
-        observer.moved(&session);
-        match session.step() {
-            Step::Check | Step::Done => return Ok(session),
-            Step::Send(outgoing) => {
-                let frame = match outgoing {
-                    Outgoing::Plan => plan(opener, &session).map(|plan| {
-                        // Before its stamp: what is taken after NONCE was then read under the plan's caps (spec §9.2).
-                        link.allow(&plan);
-                        Some(Frame::new(MessageType::Plan, plan.to_bytes()))
-                    }),
-                    Outgoing::Nonce => Ok(session.due_frame(nonce(opener)?)),
-                    _ => Ok(session.due_frame(random()?)),
-                };
-                match frame {
-                    Ok(Some(frame)) => {
-                        // Stamped before the write (spec §5).
-                        session.sent(time(link.now_ns()), frame.clone())?;
-                        link.send(frame);
-                    }
-                    Ok(None) => unreachable!("a frame is due"),
-                    Err(why) => session.ended(time(link.now_ns()), EndCause::NoPlan(sendable_text(&why)))?,
+        observer.moved(driver.session());
+        driver
+            .take_progress()
+            .for_each(|progress| observer.progressed(&progress));
+        match driver.need() {
+            Need::Check | Need::Nothing => return Ok(()),
+            Need::Release(_) => {
+                let mut fresh = [0; 32];
+                fill_random(&mut fresh)?;
+                // Stamped before the write (spec §5).
+                if let Some(frame) = driver.release(link.now_ns(), Fresh(fresh)) {
+                    link.send(frame);
                 }
             }
-            Step::Receive { deadline_ns, .. } => match link.receive(deadline_ns, observer) {
-                Incoming::Frame(at_ns, frame) if frame.message_type() == Some(MessageType::Progress) => {
-                    progress_frames += 1;
-                    if deadline_ns.is_some_and(|deadline_ns| at_ns > deadline_ns) {
-                        // Frames come in the order of their stamps: what is still to come is later still.
-                        session.ended(time(link.now_ns()), EndCause::Deadline)?;
-                    } else if progress_frames > MAX_PROGRESS_FRAMES {
-                        session.ended(time(link.now_ns()), EndCause::Flood)?;
-                    } else if let Ok(progress) = ProgressMessage::from_bytes(&frame.payload) {
-                        observer.progressed(&progress);
-                    }
-                }
-                Incoming::Frame(at_ns, frame) => session.received(time(at_ns), frame)?,
-                Incoming::Ended(cause) => session.ended(time(link.now_ns()), cause)?,
+            Need::Bytes { until_ns } => match link.receive(until_ns, observer) {
+                Incoming::Bytes(at_ns, bytes) => driver.received(at_ns, bytes),
+                Incoming::Closed(at_ns, why) => driver.closed(at_ns, why.as_deref()),
+                Incoming::Stopped => driver.stop(link.now_ns()),
+                Incoming::Nothing(now_ns) => driver.time(now_ns),
             },
         }
     }
-}
-
-fn plan(opener: &Opener<'_>, session: &VerifierSession) -> Result<Plan, String> {
-    let hello = session.hello().expect("PLAN follows HELLO");
-    match opener {
-        Opener::Request(request) => request.plan(hello).map_err(|e| e.to_string()),
-        Opener::Challenge(challenge) => {
-            let is_offered = |ordinal| hello.devices.iter().any(|offer| offer.ordinal == ordinal);
-            let devices = challenge.plan.devices();
-            match devices.iter().find(|device| !is_offered(device.ordinal)) {
-                Some(missing) => Err(format!(
-                    "the challenge is for {} devices, device {} of which is not here",
-                    devices.len(),
-                    missing.ordinal
-                )),
-                None => Ok(challenge.plan.clone()),
-            }
-        }
-    }
-}
-
-fn nonce(opener: &Opener<'_>) -> Result<Fresh, SessionError> {
-    match opener {
-        Opener::Request(_) => random(),
-        Opener::Challenge(challenge) => Ok(Fresh(challenge.nonce.0)),
-    }
-}
-
-fn random() -> Result<Fresh, SessionError> {
-    let mut bytes = [0; 32];
-    fill_random(&mut bytes)?;
-    Ok(Fresh(bytes))
 }
 
 /// Fills `bytes` from the system's randomness.
@@ -370,10 +301,16 @@ fn unix_ms() -> u64 {
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// What a session waited for.
 enum Incoming {
-    /// A frame, stamped at its last byte.
-    Frame(u64, Frame),
-    Ended(EndCause),
+    /// Bytes, stamped when the last of them had been read.
+    Bytes(u64, Vec<u8>),
+    /// The end of the connection, and what the transport said of it.
+    Closed(u64, Option<String>),
+    /// The session is no longer wanted.
+    Stopped,
+    /// Nothing until this time (ns).
+    Nothing(u64),
 }
 
 /// The connection: a thread that reads and stamps, one that writes, so that a peer which does neither hangs nobody.
@@ -383,60 +320,27 @@ struct Link {
     clock: Clock,
     incoming: Receiver<Incoming>,
     outgoing: Sender<(Frame, Option<Sender<()>>)>,
-    caps: Arc<Caps>,
-}
-
-/// Cap of each message type's payload, in the order of [`MessageType::ALL`].
-struct Caps([AtomicU64; MessageType::ALL.len()]);
-
-impl Caps {
-    fn limit_bytes(&self, type_number: u32) -> u64 {
-        MessageType::ALL
-            .into_iter()
-            .position(|kind| kind as u32 == type_number)
-            .map_or(MAX_SMALL_BYTES, |i| self.0[i].load(Ordering::Acquire))
-    }
-
-    /// HELLO and OPENINGS, which alone may be long, come once: a second one is not read ahead of the verdict on the
-    /// first, so that what waits to be taken stays small.
-    fn spend(&self, frame: &Frame) {
-        if let Some(kind @ (MessageType::Hello | MessageType::Openings)) = frame.message_type() {
-            let own = self.0.iter().zip(MessageType::ALL).filter(|&(_, other)| other == kind);
-            own.for_each(|(cap, _)| {
-                cap.fetch_min(MAX_SMALL_BYTES, Ordering::AcqRel);
-            });
-        }
-    }
 }
 
 impl Link {
     fn start(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> Self {
         let clock = Clock::start();
-        let caps = Arc::new(Caps(MessageType::ALL.map(|kind| {
-            AtomicU64::new(if kind == MessageType::Hello {
-                MAX_HELLO_BYTES
-            } else {
-                MAX_SMALL_BYTES
-            })
-        })));
         // Bounded: an Attester that floods waits, and its own times suffer.
-        let (received, incoming) = sync_channel(64);
-        thread::spawn({
-            let caps = Arc::clone(&caps);
-            move || {
-                loop {
-                    let frame = read_frame(&mut from, |type_number| caps.limit_bytes(type_number));
-                    let at_ns = clock.now_ns();
-                    let (event, is_last) = match frame {
-                        Ok(frame) => {
-                            caps.spend(&frame);
-                            (Incoming::Frame(at_ns, frame), false)
-                        }
-                        Err(error) => (Incoming::Ended(cause(&error)), true),
-                    };
-                    if received.send(event).is_err() || is_last {
-                        return;
-                    }
+        let (received, incoming) = sync_channel(READS_AHEAD);
+        thread::spawn(move || {
+            let mut buffer = vec![0; READ_BYTES];
+            loop {
+                let read = from.read(&mut buffer);
+                let at_ns = clock.now_ns();
+                let event = match read {
+                    Ok(0) => Incoming::Closed(at_ns, None),
+                    Ok(count) => Incoming::Bytes(at_ns, buffer[..count].to_vec()),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(e) => Incoming::Closed(at_ns, Some(e.to_string())),
+                };
+                let is_last = matches!(event, Incoming::Closed(..));
+                if received.send(event).is_err() || is_last {
+                    return;
                 }
             }
         });
@@ -457,19 +361,11 @@ impl Link {
             clock,
             incoming,
             outgoing,
-            caps,
         }
     }
 
     fn now_ns(&self) -> u64 {
         self.clock.now_ns()
-    }
-
-    /// Raises and lowers the caps to those under `plan`.
-    fn allow(&self, plan: &Plan) {
-        for (cap, kind) in self.caps.0.iter().zip(MessageType::ALL) {
-            cap.store(max_payload_bytes(plan, kind), Ordering::Release);
-        }
     }
 
     fn send(&self, frame: Frame) {
@@ -486,44 +382,24 @@ impl Link {
         }
     }
 
-    fn receive(&self, deadline_ns: Option<u64>, observer: &dyn Observer) -> Incoming {
-        loop {
-            // Asked first: a peer that never pauses could not be left otherwise.
-            if observer.is_stopped() {
-                return Incoming::Ended(EndCause::Stopped);
-            }
-            // What has come is taken before any deadline is looked at: its own stamp counts.
-            if let Ok(incoming) = self.incoming.try_recv() {
-                return incoming;
-            }
-            let left = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(self.now_ns()));
-            if left == Some(0) {
-                return Incoming::Ended(EndCause::Deadline);
-            }
-            let wait = left.map_or(ASK_EVERY, |ns| Duration::from_nanos(ns).min(ASK_EVERY));
-            match self.incoming.recv_timeout(wait) {
-                // Ctrl-C at a terminal ends the command of an Attester too: that it is gone is no fault of its own.
-                Ok(Incoming::Ended(_)) if observer.is_stopped() => return Incoming::Ended(EndCause::Stopped),
-                Ok(incoming) => return incoming,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Incoming::Ended(EndCause::Closed(String::new())),
-            }
+    /// What comes next, if anything does until the deadline or for a moment.
+    fn receive(&self, until_ns: Option<u64>, observer: &dyn Observer) -> Incoming {
+        // Asked first: a peer that never pauses could not be left otherwise.
+        if observer.is_stopped() {
+            return Incoming::Stopped;
         }
-    }
-}
-
-fn cause(error: &FrameError) -> EndCause {
-    match error {
-        FrameError::Closed => EndCause::Closed(String::new()),
-        &FrameError::Oversized {
-            type_number,
-            length_bytes,
-            limit_bytes,
-        } => EndCause::Oversized {
-            type_number,
-            length_bytes,
-            limit_bytes,
-        },
-        other => EndCause::Closed(sendable_text(&other.to_string())),
+        // What has come is taken before any deadline is looked at: its own stamp counts.
+        let now_ns = self.now_ns();
+        if let Ok(incoming) = self.incoming.try_recv() {
+            return incoming;
+        }
+        let left = until_ns.map(|until_ns| Duration::from_nanos(until_ns.saturating_sub(now_ns)));
+        match self.incoming.recv_timeout(left.unwrap_or(ASK_EVERY).min(ASK_EVERY)) {
+            // Ctrl-C at a terminal ends the command of an Attester too: that it is gone is no fault of its own.
+            Ok(Incoming::Closed(..)) if observer.is_stopped() => Incoming::Stopped,
+            Ok(incoming) => incoming,
+            Err(RecvTimeoutError::Timeout) => Incoming::Nothing(now_ns),
+            Err(RecvTimeoutError::Disconnected) => Incoming::Closed(self.now_ns(), None),
+        }
     }
 }

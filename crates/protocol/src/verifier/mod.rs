@@ -231,12 +231,14 @@ impl VerifierSession {
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] where no message is waited for, and for PROGRESS.
+    /// [`Inconsistent`] where no message is waited for, and for PROGRESS. ABORT is waited for until the session is over.
     pub fn received(&mut self, at_ns: u64, frame: Frame) -> Result<(), Inconsistent> {
         let step = self.step();
-        let Step::Receive { phase, .. } = step else {
-            return Err(Inconsistent::Event("a message", step));
-        };
+        match step {
+            Step::Receive { .. } => {}
+            Step::Send(_) if frame.message_type() == Some(MessageType::Abort) => {}
+            Step::Send(_) | Step::Check | Step::Done => return Err(Inconsistent::Event("a message", step)),
+        }
         if let Some(Record {
             at_ns: before_ns,
             event: Event::Received(_),
@@ -254,7 +256,7 @@ impl VerifierSession {
         if frame.payload.len() as u64 > self.caps_bytes(frame.type_number).into_iter().max().unwrap_or(0) {
             return Err(Inconsistent::Event("a message longer than its cap", step));
         }
-        let outcome = self.take(phase, at_ns, &frame);
+        let outcome = self.take(self.phase(), at_ns, &frame);
         self.records.push(Record {
             at_ns,
             event: Event::Received(frame),

@@ -2,7 +2,7 @@
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{Message, State, VerifierSession};
+use super::{Message, State, Step, VerifierSession};
 use crate::cbor::Canonical;
 use crate::frame::{Frame, MessageType};
 use crate::limits::{SUITE, VERSION};
@@ -26,7 +26,9 @@ impl VerifierSession {
         let is_early = is_abort && at_ns < self.phase_start_ns;
         // Where OPENINGS are due, their timing is checked after sizes and signature (spec §5.5).
         let is_due_openings = phase == Phase::Open && message_type == MessageType::Openings;
-        if !is_due_openings && !is_early {
+        // Once a phase has its last answer, its limit is over.
+        let is_answered = matches!(self.step(), Step::Send(_));
+        if !is_due_openings && !is_early && !is_answered {
             self.check_time(phase, at_ns)?;
         }
         if is_abort {

@@ -223,6 +223,36 @@ pub(crate) fn vectors() -> Vec<Vector> {
             Verdict("unopened"),
         ),
         vector(
+            "abort-where-salt-is-due",
+            "ABORT came after the last FILLED, long after its deadline, and SALT v was not sent",
+            cut_at(
+                6,
+                Record {
+                    at_ns: 5000 * MS,
+                    event: abort(),
+                },
+            ),
+            Verdict("out-of-memory"),
+        ),
+        vector(
+            "malformed-abort-where-salt-is-due",
+            "the same, malformed",
+            cut_at(6, taken(5000 * MS, MessageType::Abort, vec![0x80])),
+            Verdict("malformed-message"),
+        ),
+        vector(
+            "message-where-salt-is-due",
+            "FILLED is recorded as taken where SALT v is due",
+            cut_at(
+                6,
+                Record {
+                    at_ns: 7 * MS,
+                    event: online.records()[4].event.clone(),
+                },
+            ),
+            Refused("record 6: a message where"),
+        ),
+        vector(
             "no-ready",
             "READY does not come in time",
             cut_at(2, end(1002, EndCause::Deadline)),
