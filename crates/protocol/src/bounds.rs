@@ -109,6 +109,27 @@ impl Measured {
         positive(right.checked_sub(supplied.div_ceil(self.sweeps().into()))?)
     }
 
+    /// V where this device's sweeps and those that it is added to do not go in step: sessions of a joint record (spec §6.5).
+    ///
+    /// What is made or comes in at any time within a sweep window may answer all sweeps that are still to come (the test
+    /// `sessions_in_turn_within_a_window_stay_below_the_truth`).
+    #[must_use]
+    pub fn joint_memory_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
+        if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || self.sweep_ns() == 0 || self.sweeps() == 0 {
+            return None;
+        }
+        let obtained = self.regeneration_and_link(assumptions);
+        let mut kept: u128 = 0;
+        for iteration in &self.iterations {
+            let in_window = per_window(obtained, iteration.sweep_ns)?;
+            kept = kept.checked_add(in_window.checked_mul(iteration.sweeps.into())?)?;
+        }
+        let answered = per_window(assumptions.answered_elsewhere_bytes(self.inner_dim), self.sweep_ns())?;
+        let sweeps = u128::from(self.sweeps());
+        let right = u128::from(self.dataset_bytes).checked_sub(self.wrong(assumptions, 1, 1)?)?;
+        positive(right.checked_sub(kept.checked_add(answered)?.div_ceil(sweeps))?)
+    }
+
     /// B: bytes/s the dataset was read with; `None` where no claim is made or nothing is left to claim.
     #[must_use]
     pub fn bandwidth_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
@@ -161,6 +182,11 @@ impl Measured {
         let filled = u128::from(self.dataset_bytes) * self.iterations.len() as u128;
         let fewest = self.iterations.iter().map(|i| i.sweeps).min()?;
         filled.checked_sub(self.wrong(assumptions, self.sweeps().into(), fewest.into())?)
+    }
+
+    /// G + W_in, bytes/s: what can be had within a window and kept.
+    fn regeneration_and_link(&self, assumptions: &Assumptions) -> u128 {
+        assumptions.regeneration_bytes(self.inner_dim) + u128::from(assumptions.link_in_bytes)
     }
 
     fn operations_of(&self, bytes: u128) -> u128 {
@@ -283,6 +309,10 @@ mod tests {
                         let (m, a) = theirs(&measured, assumptions);
                         let close = |ours, theirs| close(ours, theirs, dataset_bytes);
                         close(measured.memory_bytes(assumptions), reference::bound_v(&m, &a));
+                        close(
+                            measured.joint_memory_bytes(assumptions),
+                            reference::bound_v_joint(&m, &a),
+                        );
                         close(measured.bandwidth_bytes(assumptions), reference::bound_b(&m, &a));
                         close(measured.tensor_ops(assumptions), reference::bound_t(&m));
                         let local = reference::bound_t_local(&m, &a);

@@ -156,24 +156,38 @@ impl<T> Bounds<T> {
 /// Arithmetic on figures from anywhere: what it gives is a claim only of an affirmed session.
 #[must_use]
 pub fn system_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (HostBounds, Vec<Bounds>) {
+    bounds_with(devices, assumptions, Measured::memory_bytes)
+}
+
+/// The same of devices of several sessions, measured by their common windows: they do not sweep in step (spec §6.5).
+#[must_use]
+pub fn joint_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (HostBounds, Vec<Bounds>) {
+    bounds_with(devices, assumptions, Measured::joint_memory_bytes)
+}
+
+fn bounds_with(
+    devices: &[Vec<Measured>],
+    assumptions: &Assumptions,
+    memory_bytes: impl Fn(&Measured, &Assumptions) -> Option<u64>,
+) -> (HostBounds, Vec<Bounds>) {
     let mut shares = vec![Bounds::default(); devices.len()];
     let host = Bounds {
-        memory_bytes: joint(
+        memory_bytes: summed(
             devices,
-            |m| m.memory_bytes(assumptions),
+            |m| memory_bytes(m, assumptions),
             |at, share| shares[at].memory_bytes = share,
         ),
-        bandwidth_bytes: joint(
+        bandwidth_bytes: summed(
             devices,
             |m| m.bandwidth_bytes(assumptions),
             |at, share| shares[at].bandwidth_bytes = share,
         ),
-        tensor_ops: joint(
+        tensor_ops: summed(
             devices,
             |m| m.tensor_ops(assumptions),
             |at, share| shares[at].tensor_ops = share,
         ),
-        local_tensor_ops: joint(
+        local_tensor_ops: summed(
             devices,
             |m| m.local_tensor_ops(assumptions),
             |at, share| shares[at].local_tensor_ops = share,
@@ -184,7 +198,7 @@ pub fn system_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (H
 
 /// The sum of a claim over all devices in the group where it is largest, and each device's part. Groups are not mixed: sums
 /// are of one time (spec §6.4; the test `bounds_of_different_groups_are_not_added`).
-fn joint(
+fn summed(
     devices: &[Vec<Measured>],
     claim: impl Fn(&Measured) -> Option<u64>,
     mut set_share: impl FnMut(usize, Option<Bound>),

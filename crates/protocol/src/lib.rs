@@ -44,3 +44,4 @@ pub mod claims;
 
 pub mod challenge;
 pub mod evidence;
+pub mod joint;

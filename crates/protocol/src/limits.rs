@@ -33,6 +33,9 @@ pub const DEADLINE_RANGE_MS: std::ops::RangeInclusive<u64> = 1..=366 * 24 * 3_60
 /// Most devices of one plan.
 pub const MAX_DEVICES: usize = 64;
 
+/// Most sessions of a joint record.
+pub const MAX_JOINT_SESSIONS: usize = 65_536;
+
 /// Most sweeps of one iteration.
 pub const MAX_SWEEPS_PER_ITERATION: u32 = 4_096;
 

@@ -718,6 +718,16 @@ pub fn bound_v(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     claims.then(|| measured.dataset - wrong_bytes(measured) - supplied)
 }
 
+/// V of a device whose sweeps are not in step with those it is added to, or no claim (spec §6.5).
+pub fn bound_v_joint(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
+    let regenerated = regenerated_rate(assumptions, measured.k);
+    let mean_window = measured.iterations.iter().map(|i| i.sweeps * i.sweep).sum::<f64>() / measured.sweeps();
+    let kept = (regenerated + assumptions.link_in) * mean_window;
+    let answered = (regenerated + assumptions.link_out + assumptions.helper_read) * measured.tau();
+    let claims = measured.k >= 4096 && measured.samples >= 256;
+    claims.then(|| measured.dataset - wrong_bytes(measured) - kept - answered)
+}
+
 /// B: bytes/s read at least, or no claim (spec §6).
 pub fn bound_b(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let claims = measured.k >= 4096 && measured.samples >= 256 && measured.dataset >= 16.0 * assumptions.on_chip;

@@ -2,8 +2,8 @@
 //!
 //! An adversary is the honest Attester with one thing changed. What it computes is changed in its engine
 //! ([`engine`], named in [`adversary`]), what it says in its [`peer`]. A [`rehearsal`] runs it against the Verifier's
-//! state machine with made-up times and fixed fresh bytes, so that every run gives the same evidence; [`wire`] runs it
-//! at the end of a real byte stream. [`model`] is a GPU on the made-up clock. [`odds`] says how often a cheat must be caught.
+//! driver with made-up times and fixed fresh bytes, so that every run gives the same evidence; [`together`] runs several at
+//! once, and [`wire`] one at the end of a real byte stream. [`model`] is a GPU on the made-up clock. [`odds`] says how often a cheat must be caught.
 
 pub mod adversary;
 pub mod cast;
@@ -13,4 +13,5 @@ pub mod odds;
 pub mod peer;
 pub mod reasons;
 pub mod rehearsal;
+pub mod together;
 pub mod wire;

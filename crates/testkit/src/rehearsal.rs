@@ -2,24 +2,20 @@
 //!
 //! Nothing sleeps and nothing is drawn, so the same peer gives the same evidence byte for byte.
 
-use std::collections::VecDeque;
-
 use protocol::bytes::Fresh;
 use protocol::derive::derive;
-use protocol::driver::{Need, VerifierDriver};
 use protocol::evidence::Evidence;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, Outgoing, Step, VerifierSession};
 use verifier::recompute::{Recompute, Recomputed, Unwatched};
 
+pub use crate::together::TRAVEL_NS;
 pub use protocol::driver::Opener;
 
 use crate::cast;
-use crate::peer::{Action, Peer};
-
-/// How long a message is on its way (ns).
-pub const TRAVEL_NS: u64 = 1_000_000;
+use crate::peer::Peer;
+use crate::together::{Party, run_to_check};
 
 /// The Verifier's side of a session to come.
 #[derive(Clone, Debug)]
@@ -92,36 +88,17 @@ impl Rehearsal {
     /// If the state machine contradicts itself.
     #[must_use]
     pub fn run_to_check(&self, peer: &mut dyn Peer) -> Rehearsed {
-        let mut driver = VerifierDriver::new(self.opener.clone(), self.hello_deadline_ms, self.tls_exporter);
-        let mut wire = Wire::new();
-        let mut drawn = 0;
-        wire.act(peer.greet());
-        loop {
-            match driver.need() {
-                Need::Check | Need::Nothing => break,
-                Need::Release(outgoing) if self.stop_before == Some(outgoing) => driver.stop(wire.now_ns),
-                Need::Release(outgoing) => {
-                    drawn += u64::from(outgoing != Outgoing::Plan);
-                    if let Some(frame) = driver.release(wire.tick(), self.fresh(drawn)) {
-                        wire.act(peer.answer(&frame));
-                    }
-                }
-                Need::Bytes { until_ns } => match wire.arriving.pop_front() {
-                    Some((at_ns, arrival)) => {
-                        wire.now_ns = wire.now_ns.max(at_ns);
-                        match arrival {
-                            Some(bytes) => driver.received(at_ns, bytes),
-                            None => driver.closed(at_ns, None),
-                        }
-                    }
-                    None => {
-                        wire.now_ns = until_ns.expect("offline peers do not hang");
-                        driver.time(wire.now_ns);
-                    }
-                },
-            }
-        }
-        let session = driver.into_session();
+        let party = Party {
+            rehearsal: self,
+            peer,
+            began_ns: 0,
+        };
+        let session = run_to_check(&mut [party]).pop().expect("one party, one session");
+        self.recorded(session)
+    }
+
+    /// The session and its evidence.
+    pub(crate) fn recorded(&self, session: VerifierSession) -> Rehearsed {
         let config = *session.config();
         let challenge = match &self.opener {
             Opener::Challenge(challenge) => Some(challenge.clone()),
@@ -155,7 +132,7 @@ impl Rehearsed {
     }
 
     /// Recomputes the tiles that are due, if any are.
-    fn check(&mut self, recompute: &Recompute) {
+    pub(crate) fn check(&mut self, recompute: &Recompute) {
         if self.session.step() == Step::Check {
             let recomputed = recompute.run(self.session.tile_checks(), &Unwatched);
             let outcome = match recomputed.expect("the best path runs here") {
@@ -186,61 +163,4 @@ pub fn seal(evidence: &Evidence) -> Vec<u8> {
         .find(|key| cast::identity(key) == evidence.sealer)
         .expect("the sealer is one of the cast");
     evidence.seal(&key)
-}
-
-/// What is on its way to the Verifier, and the Verifier's clock.
-struct Wire {
-    /// The Verifier's time (ns).
-    now_ns: u64,
-    /// When the peer does what it does next (ns).
-    peer_ns: u64,
-    /// Whether the peer has hung: it does nothing any more.
-    has_hung: bool,
-    /// Bytes and when they arrive (ns); `None` for the end of the connection.
-    arriving: VecDeque<(u64, Option<Vec<u8>>)>,
-}
-
-impl Wire {
-    fn new() -> Self {
-        Wire {
-            now_ns: 0,
-            peer_ns: 0,
-            has_hung: false,
-            arriving: VecDeque::new(),
-        }
-    }
-
-    /// The time of a sending, later than all before.
-    fn tick(&mut self) -> u64 {
-        self.now_ns += 1_000;
-        self.peer_ns = self.peer_ns.max(self.now_ns);
-        self.now_ns
-    }
-
-    /// Puts on its way what the peer does.
-    fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            if self.has_hung {
-                return;
-            }
-            let arrival = match action {
-                Action::Frame(frame) => Some([&frame.header()[..], &frame.payload].concat()),
-                Action::Bytes(bytes) => Some(bytes),
-                Action::Close => {
-                    self.has_hung = true;
-                    None
-                }
-                Action::Wait(ns) => {
-                    self.peer_ns = self.peer_ns.saturating_add(ns);
-                    continue;
-                }
-                Action::Hang => {
-                    self.has_hung = true;
-                    return;
-                }
-            };
-            self.peer_ns = self.peer_ns.saturating_add(TRAVEL_NS);
-            self.arriving.push_back((self.peer_ns, arrival));
-        }
-    }
 }

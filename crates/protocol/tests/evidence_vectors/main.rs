@@ -1,6 +1,7 @@
-//! Whole sessions as evidence: `spec/vectors/evidence`, made here from fixed keys, times and random bytes, with the
+//! Whole sessions as evidence: `spec/vectors/evidence` and `spec/vectors/joint`, made here from fixed keys, times and random bytes, with the
 //! one-file reference as the device. `UPDATE_VECTORS=1` rewrites the files.
 
+mod joint;
 mod session;
 mod vectors;
 
@@ -35,23 +36,24 @@ fn file(vector: &Vector) -> Value {
     file
 }
 
-#[test]
-fn the_files_are_what_is_made_here() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/evidence");
-    let made: BTreeMap<String, String> = (vectors().iter())
-        .map(|v| {
-            let text = serde_json::to_string_pretty(&file(v)).expect("a value is JSON");
-            (format!("{}.json", v.name), text + "\n")
-        })
+/// Compares `spec/vectors/FOLDER` with what is made here, or writes it.
+fn compare(folder: &str, files: impl IntoIterator<Item = (&'static str, Value)>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../spec/vectors")
+        .join(folder);
+    let text = |value: &Value| serde_json::to_string_pretty(value).expect("a value is JSON") + "\n";
+    let made: BTreeMap<String, String> = files
+        .into_iter()
+        .map(|(name, value)| (format!("{name}.json"), text(&value)))
         .collect();
     if std::env::var_os("UPDATE_VECTORS").is_some_and(|value| value == "1") {
-        fs::create_dir_all(&folder).expect("the folder can be made");
+        fs::create_dir_all(&path).expect("the folder can be made");
         for (file, text) in &made {
-            fs::write(folder.join(file), text).expect("the file can be written");
+            fs::write(path.join(file), text).expect("the file can be written");
         }
     }
     let mut there = BTreeMap::new();
-    for entry in fs::read_dir(&folder).expect("spec/vectors/evidence is there") {
+    for entry in fs::read_dir(&path).expect("the folder is there") {
         let path = entry.expect("a readable folder").path();
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         there.insert(name, fs::read_to_string(&path).expect("a text file"));
@@ -63,8 +65,14 @@ fn the_files_are_what_is_made_here() {
         made.keys()
     );
     for (file, text) in &made {
-        assert_eq!(&there[file], text, "evidence/{file}; UPDATE_VECTORS=1 rewrites it");
+        assert_eq!(&there[file], text, "{folder}/{file}; UPDATE_VECTORS=1 rewrites it");
     }
+}
+
+#[test]
+fn the_files_are_what_is_made_here() {
+    compare("evidence", vectors().iter().map(|v| (v.name, file(v))));
+    compare("joint", joint::vectors().iter().map(|v| (v.name, v.file())));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const NONCE: [u8; 32] = [0x4E; 32];
-const ASSUMPTIONS: Assumptions = Assumptions {
+pub(crate) const ASSUMPTIONS: Assumptions = Assumptions {
     best_rate_ops: 1_360_000_000_000_000,
     helper_gpus: 1,
     link_in_bytes: 64_000_000_000,
@@ -211,6 +211,11 @@ impl Devices {
 
 /// A session from HELLO to where tiles are recomputed: every message takes a millisecond. Random bytes count up.
 pub(crate) fn session(mode: Mode, invents: bool) -> VerifierSession {
+    session_with(mode, invents, NONCE)
+}
+
+/// The same with a nonce of its own.
+pub(crate) fn session_with(mode: Mode, invents: bool, nonce: [u8; 32]) -> VerifierSession {
     let mut verifier = VerifierSession::new(config(mode));
     let (mut attester, hello) = AttesterSession::new(hello());
     let mut devices = Devices {
@@ -231,7 +236,7 @@ pub(crate) fn session(mode: Mode, invents: bool) -> VerifierSession {
                 draws += 1;
                 let frame = match outgoing {
                     Outgoing::Plan => Frame::new(MessageType::Plan, plan().to_bytes()),
-                    Outgoing::Nonce => verifier.due_frame(Fresh(NONCE)).expect("due"),
+                    Outgoing::Nonce => verifier.due_frame(Fresh(nonce)).expect("due"),
                     _ => verifier.due_frame(Fresh([draws; 32])).expect("due"),
                 };
                 verifier.sent(now_ns, frame.clone()).expect("due");

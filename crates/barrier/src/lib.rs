@@ -1,0 +1,158 @@
+//! Sessions whose phases begin together (spec §5.2): which message may be released, and to whom.
+//!
+//! No IO and no clock: a shell drives each session and tells [`Barrier`] what it needs. A session that is over has left, so a
+//! member that misses a phase's limit, which its own driver notes, holds nobody up any longer than that.
+
+use std::collections::BTreeMap;
+
+use protocol::driver::Need;
+use protocol::message::Stage;
+use protocol::verifier::Outgoing;
+
+/// Sessions that wait for each other, each named by whoever runs them.
+#[derive(Clone, Debug, Default)]
+pub struct Barrier<Member: Ord> {
+    members: BTreeMap<Member, Need>,
+}
+
+/// A message, and the members that it is to be released to: all at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release<Member> {
+    /// The message.
+    pub outgoing: Outgoing,
+    /// To whom, in order.
+    pub members: Vec<Member>,
+}
+
+impl<Member: Ord + Copy> Barrier<Member> {
+    /// A barrier of these sessions, none of which has begun.
+    #[must_use]
+    pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
+        let waits = |member| (member, Need::Bytes { until_ns: None });
+        Barrier {
+            members: members.into_iter().map(waits).collect(),
+        }
+    }
+
+    /// Takes note of what a session needs. One that is over, or whose tiles are to be recomputed, leaves for good: nothing that
+    /// the others wait for is still to come from it.
+    pub fn update(&mut self, member: Member, need: Need) {
+        match need {
+            Need::Check | Need::Nothing => {
+                self.members.remove(&member);
+            }
+            Need::Release(_) | Need::Bytes { .. } => {
+                if let Some(known) = self.members.get_mut(&member) {
+                    *known = need;
+                }
+            }
+        }
+    }
+
+    /// The sessions that remain.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        self.members.keys().copied()
+    }
+
+    /// What may be released now. PLAN goes to each session as soon as it is due; anything else waits until all that remain
+    /// wait too. Sessions of different plans are released in the order of their phases.
+    #[must_use]
+    pub fn release(&self) -> Option<Release<Member>> {
+        let waiting = |(member, need): (&Member, &Need)| match need {
+            Need::Release(outgoing) => Some((*member, *outgoing)),
+            _ => None,
+        };
+        let ready: Vec<(Member, Outgoing)> = self.members.iter().filter_map(waiting).collect();
+        let to = |outgoing: Outgoing| Release {
+            outgoing,
+            members: ready
+                .iter()
+                .filter(|(_, due)| *due == outgoing)
+                .map(|(member, _)| *member)
+                .collect(),
+        };
+        if ready.iter().any(|(_, due)| *due == Outgoing::Plan) {
+            return Some(to(Outgoing::Plan));
+        }
+        if ready.len() < self.members.len() {
+            return None;
+        }
+        let first = ready.iter().map(|(_, due)| *due).min_by_key(|due| order(*due))?;
+        Some(to(first))
+    }
+}
+
+/// Which message comes first in a session.
+fn order(outgoing: Outgoing) -> (u8, u32, u8) {
+    match outgoing {
+        Outgoing::Plan => (0, 0, 0),
+        Outgoing::Nonce => (1, 0, 0),
+        Outgoing::Salt(Stage::V, iteration) => (2, iteration, 0),
+        Outgoing::Salt(Stage::W, iteration) => (2, iteration, 1),
+        Outgoing::Sample => (3, 0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: Need = Need::Bytes { until_ns: Some(7) };
+    const V: Outgoing = Outgoing::Salt(Stage::V, 0);
+    const W: Outgoing = Outgoing::Salt(Stage::W, 0);
+
+    fn release(outgoing: Outgoing, members: &[u32]) -> Option<Release<u32>> {
+        Some(Release {
+            outgoing,
+            members: members.to_vec(),
+        })
+    }
+
+    #[test]
+    fn a_message_waits_for_all_that_remain() {
+        let mut barrier = Barrier::new([1, 2, 3]);
+        assert_eq!(barrier.release(), None);
+        barrier.update(1, Need::Release(Outgoing::Plan));
+        assert_eq!(
+            barrier.release(),
+            release(Outgoing::Plan, &[1]),
+            "PLAN waits for nobody"
+        );
+        barrier.update(1, Need::Release(V));
+        barrier.update(2, Need::Release(V));
+        assert_eq!(barrier.release(), None);
+        barrier.update(3, Need::Release(V));
+        assert_eq!(barrier.release(), release(V, &[1, 2, 3]));
+        barrier.update(2, BYTES);
+        assert_eq!(barrier.release(), None, "released to one of them, it is not due again");
+    }
+
+    #[test]
+    fn a_session_that_is_over_holds_nobody_up() {
+        let mut barrier = Barrier::new([1, 2, 3]);
+        barrier.update(1, Need::Release(W));
+        barrier.update(3, Need::Release(W));
+        barrier.update(2, Need::Nothing);
+        assert_eq!(barrier.release(), release(W, &[1, 3]));
+        // It does not come back.
+        barrier.update(2, BYTES);
+        assert_eq!(barrier.release(), release(W, &[1, 3]));
+        assert_eq!(barrier.members().collect::<Vec<_>>(), [1, 3]);
+        barrier.update(1, Need::Check);
+        barrier.update(3, Need::Check);
+        assert_eq!((barrier.release(), barrier.members().count()), (None, 0));
+    }
+
+    /// Plans that differ cannot certify anything together, but no session waits for ever.
+    #[test]
+    fn sessions_of_other_plans_go_on_in_order() {
+        let mut barrier = Barrier::new([1, 2]);
+        barrier.update(1, Need::Release(Outgoing::Sample));
+        barrier.update(2, Need::Release(Outgoing::Salt(Stage::V, 1)));
+        assert_eq!(barrier.release(), release(Outgoing::Salt(Stage::V, 1), &[2]));
+        barrier.update(2, Need::Release(Outgoing::Salt(Stage::W, 1)));
+        assert_eq!(barrier.release(), release(Outgoing::Salt(Stage::W, 1), &[2]));
+        barrier.update(2, Need::Release(Outgoing::Sample));
+        assert_eq!(barrier.release(), release(Outgoing::Sample, &[1, 2]));
+    }
+}
