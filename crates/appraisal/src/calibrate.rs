@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use report::Report;
 use verifier::outcome::Judge;
-use verifier::report::Report;
 
 use crate::appraise::Subject;
 use crate::finding::label;
@@ -69,7 +69,7 @@ pub fn observations(subject: &Subject<'_>, judge: &Judge) -> Vec<Observation> {
     let Some(hello) = subject.session.hello() else {
         return Vec::new();
     };
-    let observe = |device: &verifier::report::DeviceReport| {
+    let observe = |device: &report::DeviceReport| {
         let eligible = device
             .measured
             .iter()

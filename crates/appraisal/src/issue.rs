@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use attestation_result::{AttestationResult, CLAIMS_VERSION, EAR_PROFILE, Issuance, PRIVATE_CLAIM, Submodule};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use protocol::bytes::unhex;
+use report::Claim;
 use serde_json::{Map, Value, json};
-use verifier::report::Claim;
 
 use crate::appraise::{Appraisal, DeviceAppraisal};
 use crate::classify::{Certified, ClassFit};

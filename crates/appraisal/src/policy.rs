@@ -9,13 +9,13 @@ use protocol::bytes::{Identity, hex, unhex};
 use protocol::limits::{HELPER_GPUS_RANGE, MAX_DEVICES, MAX_SAMPLES};
 use verifier::outcome::Judge;
 use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
+use verifier::units;
 
 use crate::classify::Shares;
 use crate::document::{Document, InputError};
 use crate::expected::own_links;
 use crate::finding::FindingKind;
 use crate::profile::{Kind, Profile, Profiles};
-use crate::reason::with_unit;
 
 /// What is asked for; every part has a default, and unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,7 +277,7 @@ impl Policy {
         own.filter(|(key, value)| default.get(key) != Some(value) && key != "name")
             .map(
                 |(key, value)| match value.as_integer().and_then(|value| u64::try_from(value).ok()) {
-                    Some(figure) => format!("{key} = {}", with_unit(&key, figure)),
+                    Some(figure) => format!("{key} = {}", units::by_name(&key, figure)),
                     None => format!("{key} = {value}"),
                 },
             )

@@ -5,7 +5,7 @@ use std::fmt;
 pub(crate) use attestation_result::Tier;
 use serde::{Deserialize, Serialize};
 
-use verifier::report::{bytes, bytes_per_s, ops_per_s};
+use verifier::units::{self, bytes, bytes_per_s, ops_per_s};
 
 use crate::classify::{Figure, Margin};
 use crate::finding::{Finding, FindingKind};
@@ -470,13 +470,13 @@ impl fmt::Display for Reason {
             }
             Reason::NotTested { cause } => write!(f, "the claim was not tested: {cause}"),
             Reason::BelowMinimum { key, certified, least } => {
-                let certified = certified.map_or("nothing".to_owned(), |value| with_unit(key, value));
-                write!(f, "{certified} certified; {key} asks for {}", with_unit(key, *least))
+                let certified = certified.map_or("nothing".to_owned(), |value| units::by_name(key, value));
+                write!(f, "{certified} certified; {key} asks for {}", units::by_name(key, *least))
             }
             Reason::MinimaMet { met } => {
                 f.write_str("certified is what the policy asks for: ")?;
                 let one = |met: &Met| {
-                    let (certified, least) = (with_unit(&met.key, met.certified), with_unit(&met.key, met.least));
+                    let (certified, least) = (units::by_name(&met.key, met.certified), units::by_name(&met.key, met.least));
                     format!("{certified} ({} asks for {least})", met.key)
                 };
                 f.write_str(&met.iter().map(one).collect::<Vec<_>>().join(", "))
@@ -501,16 +501,6 @@ impl fmt::Display for Margins<'_> {
             write!(f, "{separator}{name} {certified} (needed {needed}, at most {capacity})")?;
         }
         Ok(())
-    }
-}
-
-/// A value of this key of a policy with its unit, as far as the key's name has one.
-pub(crate) fn with_unit(key: &str, value: u64) -> String {
-    match key {
-        key if key.ends_with("ops_per_s") => ops_per_s(value.into()),
-        key if key.ends_with("bytes_per_s") => bytes_per_s(value.into()),
-        key if key.ends_with("bytes") => bytes(value.into()),
-        _ => value.to_string(),
     }
 }
 

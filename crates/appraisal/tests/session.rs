@@ -23,7 +23,7 @@ use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Tampered, Turn};
 use testkit::rehearsal::{Rehearsal, Rehearsed};
 use verifier::recompute::Recompute;
-use verifier::report::ops_per_s;
+use verifier::units::ops_per_s;
 use verifier::{Attestation, Unobserved, verify};
 
 #[test]

@@ -11,11 +11,11 @@ use protocol::openings::TileCheck;
 use protocol::plan::Plan;
 use protocol::record::{EndCause, Event, Record};
 use protocol::verifier::{Mode, Step, VerifierSession};
+use report::Report;
 use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, seal};
 use verifier::inspect;
-use verifier::report::Report;
 
 use crate::input::Input;
 use crate::stand_in::StandIn;

@@ -9,8 +9,8 @@ use attester::{Attester, Limits, serve};
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_json_text, print_text};
 use keystore::SigningKey;
+use report::Report;
 use verifier::outcome::Outcome;
-use verifier::report::Report;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};

@@ -10,7 +10,7 @@ use engine_cuda::CudaEngineConfig;
 use engine_cuda::bench as cuda;
 use protocol::bytes::DeviceOrdinal;
 use serde_json::{Value, json};
-use verifier::report::bytes;
+use verifier::units::bytes;
 
 use crate::devices::{DeviceOptions, Measured, OrdinalOptions};
 

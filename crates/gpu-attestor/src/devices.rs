@@ -13,7 +13,7 @@ use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
 use protocol::message::DeviceOffer;
 use serde_json::json;
-use verifier::report::bytes;
+use verifier::units::bytes;
 
 /// Dataset that an emulated device offers unless another is asked for (bytes).
 const CPU_MEMORY_BYTES: u64 = 256 << 20;

@@ -15,9 +15,9 @@ use cli::{
     print_json_text, print_text,
 };
 use protocol::bytes::DeviceOrdinal;
+use report::Report;
 use started::Started;
 use verifier::outcome::Outcome;
-use verifier::report::Report;
 
 use crate::judge::PolicyOptions;
 

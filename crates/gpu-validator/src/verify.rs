@@ -6,10 +6,10 @@ use std::time::Instant;
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, print_json, print_text};
 use protocol::bytes::Identity;
+use report::Report;
 use verifier::VerifyError;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
-use verifier::report::Report;
 
 use crate::engines::EngineOptions;
 use crate::evidence::{self, BudgetOptions};

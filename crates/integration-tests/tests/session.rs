@@ -9,8 +9,8 @@ use engine_cpu::{Path, TileComputerError};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::claims::Claims;
 use protocol::verdict::Verdict;
+use report::Report;
 use verifier::recompute::{Recompute, RecomputeError};
-use verifier::report::Report;
 use verifier::{Observer, SessionError, Settings, Unobserved, VerifyError, attest, verify};
 
 #[test]

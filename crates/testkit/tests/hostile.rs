@@ -14,11 +14,11 @@ use protocol::frame::{Frame, MessageType};
 use protocol::record::{EndCause, Event, Record};
 use protocol::verdict::Verdict;
 use protocol::verifier::{Step, VerifierSession};
+use report::Report;
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer};
 use testkit::rehearsal::{Rehearsal, seal};
 use transport::read_frame;
-use verifier::report::Report;
 
 /// An affirmed session of two devices and two iterations.
 static HONEST: LazyLock<Evidence> = LazyLock::new(|| {

@@ -13,13 +13,13 @@ use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::frame::MessageType;
 use protocol::verdict::Verdict;
+use report::Report;
 use testkit::cast;
 use testkit::model::{
     DATASET_BYTES, FILL_NS, INNER_DIM, READ_BYTES_PER_S, SWEEPS_NS, TILES, claims, delayed, operations, rehearsal,
 };
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::Rehearsed;
-use verifier::report::Report;
 use verifier::{Settings, Unobserved, attest};
 
 /// What the GPU holds for each of its users, and in how many bytes.

@@ -13,6 +13,7 @@ use protocol::frame::MessageType;
 use protocol::openings::Digest;
 use protocol::verdict::{Failure, Verdict};
 use protocol::verifier::Windows;
+use report::Report;
 use testkit::adversary::Adversary;
 use testkit::cast;
 use testkit::engine::{AbsentEngine, Place};
@@ -23,7 +24,6 @@ use testkit::model::{
 use testkit::odds::{caught_odds, is_binomial};
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, Rehearsed};
-use verifier::report::Report;
 
 /// A session at k with devices of so many tiles, whose answers are right and come after these times (ns), device by
 /// device.

@@ -18,12 +18,12 @@ use protocol::message::{Abort, AbortCode, NonceMessage, ResultMessage, SaltMessa
 use protocol::plan::{Plan, PlanFields};
 use protocol::trace::Misplaced;
 use protocol::verdict::{Failure, Obstacle, Verdict};
+use report::Report;
 use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::Rehearsal;
 use transport::{FrameError, read_frame, write_frame};
 use verifier::recompute::Recompute;
-use verifier::report::Report;
 use verifier::{Attestation, Observer, Unobserved, prove, verify};
 
 fn attester() -> Attester {

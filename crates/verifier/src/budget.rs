@@ -11,7 +11,7 @@ use protocol::limits::{MAX_RECORDS, TILE_BYTES};
 use protocol::plan::Plan;
 use protocol::record::Event;
 
-use crate::report::bytes;
+use crate::units::bytes;
 
 /// Multiply-adds in a Tmac.
 pub const TMAC: u128 = 1_000_000_000_000;

@@ -14,8 +14,8 @@ pub mod partial;
 pub mod preset;
 pub mod recompute;
 pub mod reexecute;
-pub mod report;
 mod session;
+pub mod units;
 mod verify;
 
 pub use session::{Attestation, Observer, SessionError, Settings, Unobserved, attest, fill_random, prove};

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::outcome::Judge;
 use crate::recompute::SoFar;
-use crate::report::{bytes, bytes_per_s, ops_per_s};
+use crate::units::{bytes, bytes_per_s, ops_per_s};
 
 /// No verdict, but how many samples agree and what they certify.
 #[derive(Clone, Debug, Serialize)]

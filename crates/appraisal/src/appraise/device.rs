@@ -10,7 +10,7 @@ use protocol::plan::{DevicePlan, Plan};
 use protocol::verifier::VerifierSession;
 use verifier::hardware::ON_SALE;
 use verifier::outcome::Outcome;
-use verifier::report::bytes_per_s;
+use verifier::units::bytes_per_s;
 
 use super::phases::{PhaseSpan, phases};
 use super::{DeviceAppraisal, HeldAgainst, acting, blame, is_unvouched};

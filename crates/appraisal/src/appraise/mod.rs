@@ -10,9 +10,9 @@ use attestation_result::nvidia::NvidiaKeys;
 use protocol::bytes::hex;
 use protocol::evidence::Evidence;
 use protocol::verifier::VerifierSession;
+use report::Report;
 use serde::Serialize;
 use verifier::outcome::{Judge, NoVerdict, Outcome};
-use verifier::report::Report;
 
 pub use self::phases::PhaseSpan;
 pub use self::session::nonce;

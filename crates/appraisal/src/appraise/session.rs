@@ -9,8 +9,8 @@ use protocol::message::NonceMessage;
 use protocol::plan::Plan;
 use protocol::record::Event;
 use protocol::verifier::{Mode, VerifierSession};
+use report::Report;
 use verifier::outcome::{NoVerdict, Outcome};
-use verifier::report::Report;
 
 use super::{DeviceAppraisal, Subject};
 use crate::classify::{Figure, Margin, Relation, Shares, needed};

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
-use verifier::report::bytes;
+use verifier::units::bytes;
 
 use crate::classify::Figure;
 

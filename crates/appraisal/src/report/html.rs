@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use verifier::report::{Claim, DeviceReport, bytes, bytes_per_s, ops_per_s};
+use report::{Claim, DeviceReport};
+use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
 use super::{escape, limits, meaning, parts, svg, without_reasons};
 use crate::appraise::{Appraisal, DeviceAppraisal};

@@ -173,7 +173,7 @@ fn without_reasons(tier: Tier) -> &'static str {
 /// What the protocol's limits would cost a cheat (spec §7), row by row.
 fn limits(appraisal: &Appraisal) -> Vec<(String, String)> {
     let a = &appraisal.report.assumptions;
-    let rate = |value: u64| verifier::report::bytes_per_s(value.into());
+    let rate = |value: u64| verifier::units::bytes_per_s(value.into());
     let mut rows = vec![
         (
             "Relay to equal GPUs elsewhere".to_owned(),

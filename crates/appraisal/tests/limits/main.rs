@@ -23,7 +23,7 @@ use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, Rehearsed};
 use verifier::hardware::ON_SALE;
-use verifier::report::bytes_per_s;
+use verifier::units::bytes_per_s;
 
 /// One tile, and so one matrix here.
 const TILE: u64 = 65_536;

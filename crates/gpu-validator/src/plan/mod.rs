@@ -17,7 +17,7 @@ use verifier::calibrate::calibrate;
 use verifier::cost::{DeviceFigures, LOCAL_INNER_DIM, Proposal, Row, VerifierFigures, Wanted, propose};
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
-use verifier::report::bytes_per_s;
+use verifier::units::bytes_per_s;
 
 use crate::judge::ProfileOptions;
 

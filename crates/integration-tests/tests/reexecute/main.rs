@@ -19,10 +19,10 @@ use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, 
 use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::verdict::Verdict;
 use protocol::verifier::VerifierSession;
+use report::Report;
 use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, ReexecuteError, check_memory, jobs, reexecute, tiles_left};
-use verifier::report::Report;
 use verifier::{Unobserved, verify};
 
 const EVIDENCE: &str = "the evidence's BLAKE3";

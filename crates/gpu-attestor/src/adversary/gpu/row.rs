@@ -11,7 +11,7 @@ use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 use protocol::verifier::Windows;
 use serde::{Deserialize, Serialize};
 use testkit::odds::caught_odds;
-use verifier::report::{bytes, bytes_per_s, ops_per_s};
+use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
 /// Samples of a `standard` session.
 pub(super) const SAMPLES: u32 = 1024;

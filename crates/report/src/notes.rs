@@ -7,7 +7,7 @@ use protocol::plan::Plan;
 use protocol::verifier::VerifierSession;
 
 /// The notes on a session, which is affirmed or has none.
-pub(super) fn of(
+pub(crate) fn of(
     session: &VerifierSession,
     is_online: bool,
     is_affirmed: bool,

@@ -1,0 +1,181 @@
+//! A session's report as text, for terminals.
+
+use std::fmt::{self, Write};
+
+use verifier::units::{bytes, bytes_per_s, ops_per_s};
+
+use crate::session::{AssumptionsReport, BoundsReport, Claim, Report};
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.message.is_empty() {
+            self.verdict.to_owned()
+        } else {
+            format!("{} ({}): {}", self.verdict, self.reason, self.message)
+        };
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| writeln!(f, "{name:<12} {value}");
+        line(f, "verdict", &verdict)?;
+        if !self.shown.is_empty() {
+            line(f, "shown", &self.shown)?;
+        }
+        if let Some(id) = &self.session_id {
+            line(f, "session", &format!("{id} ({})", self.mode))?;
+        }
+        if let (Some(attester), Some(software)) = (&self.attester, &self.software) {
+            line(f, "attester", &format!("{attester} ({software})"))?;
+        }
+        if let Some(checksum) = &self.checksum {
+            line(f, "checksum", checksum)?;
+        }
+        line(f, "evidence", &format!("BLAKE3 {}", self.evidence_blake3))?;
+        if let Some(plan) = &self.plan {
+            line(
+                f,
+                "plan",
+                &format!(
+                    "{} matrices of n = {}, {} samples a device and k",
+                    plan.matrices, plan.matrix_dim, plan.samples
+                ),
+            )?;
+        }
+        for window in &self.windows {
+            line(
+                f,
+                &format!("k = {}", window.inner_dim),
+                &format!(
+                    "fill {}, {} sweep{} {}",
+                    seconds(window.fill_ns),
+                    window.sweeps,
+                    if window.sweeps == 1 { "" } else { "s" },
+                    seconds(window.sweep_ns)
+                ),
+            )?;
+        }
+        if let Some(host) = &self.host {
+            self.write_claims(f, host)?;
+        } else {
+            for device in &self.devices {
+                line(
+                    f,
+                    &format!("device {}", device.ordinal),
+                    &format!(
+                        "{}, {} ({})",
+                        bytes(device.dataset_bytes.into()),
+                        device.model,
+                        device.engine
+                    ),
+                )?;
+            }
+        }
+        if !self.notes.is_empty() {
+            writeln!(f)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "- {note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn write_claims(&self, f: &mut fmt::Formatter<'_>, host: &BoundsReport<u128>) -> fmt::Result {
+        writeln!(f, "\ncertified lower bounds, all at once")?;
+        let mut rows = vec![["", "memory V", "bandwidth B", "tensor T", "local T_local"].map(str::to_owned)];
+        rows.push(host.cells("host".to_owned()));
+        for device in &self.devices {
+            if let Some(share) = device.share.as_ref().filter(|_| self.devices.len() > 1) {
+                rows.push(share.cells(format!("device {}, its share", device.ordinal)));
+            }
+        }
+        write_table(f, &rows)?;
+
+        writeln!(f, "\nmeasured, not certified")?;
+        let mut rows = vec![["device", "dataset", "k", "samples", "fill", "sweep", "says it is"].map(str::to_owned)];
+        for device in &self.devices {
+            for m in &device.measured {
+                rows.push([
+                    device.ordinal.to_string(),
+                    bytes(device.dataset_bytes.into()),
+                    m.inner_dim.to_string(),
+                    m.samples.to_string(),
+                    ops_per_s(m.fill_ops_per_s.into()),
+                    bytes_per_s(m.sweep_bytes_per_s.into()),
+                    format!("{} ({})", device.model, device.engine),
+                ]);
+            }
+        }
+        write_table(f, &rows)?;
+        writeln!(f, "\n{}", self.assumptions)?;
+        let mut reasons: Vec<(String, &str)> = Vec::new();
+        for (name, claim) in [
+            ("V", &host.memory_bytes),
+            ("B", &host.bandwidth_bytes_per_s),
+            ("T", &host.tensor_ops_per_s),
+            ("T_local", &host.local_tensor_ops_per_s),
+        ] {
+            if let Some(reason) = &claim.no_claim {
+                reasons.push((reason.clone(), name));
+            }
+        }
+        for (reason, name) in reasons {
+            writeln!(f, "no claim     {name}: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: Copy + Into<u128>> BoundsReport<T> {
+    fn cells(&self, name: String) -> [String; 5] {
+        let cell = |claim: &Claim<T>, print: fn(u128) -> String| {
+            claim
+                .at_least
+                .map_or("no claim".to_owned(), |value| print(value.into()))
+        };
+        [
+            name,
+            cell(&self.memory_bytes, bytes),
+            cell(&self.bandwidth_bytes_per_s, bytes_per_s),
+            cell(&self.tensor_ops_per_s, ops_per_s),
+            cell(&self.local_tensor_ops_per_s, ops_per_s),
+        ]
+    }
+}
+
+impl fmt::Display for AssumptionsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "assumed      {} of {}", self.hardware_table, self.hardware_date)?;
+        if let Some(policy) = &self.narrowed_by {
+            write!(f, ", narrowed by policy {policy}")?;
+        }
+        let gpus = match self.helper_gpus {
+            1 => "1 GPU makes".to_owned(),
+            count => format!("{count} GPUs make"),
+        };
+        write!(
+            f,
+            ": for each device {gpus} bytes anew\n             at {} and 15 % more; links to it {} in and {} out;\n             tiles held elsewhere are read at {}; on-chip memory {}",
+            ops_per_s(self.best_rate_ops_per_s.into()),
+            bytes_per_s(self.link_in_bytes_per_s.into()),
+            bytes_per_s(self.link_out_bytes_per_s.into()),
+            bytes_per_s(self.helper_bytes_per_s.into()),
+            bytes(self.on_chip_bytes.into()),
+        )
+    }
+}
+
+/// Left-aligned columns, two spaces apart.
+fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+    let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            write!(line, "{cell:<width$}  ")?;
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn seconds(ns: u64) -> String {
+    format!("{:.3} s", ns as f64 / 1e9)
+}
