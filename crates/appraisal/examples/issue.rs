@@ -6,12 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use appraisal::policy::Policy;
-use appraisal::profile::Profiles;
-use appraisal::report::{html, json, junit, markdown};
+use appraisal::profiles::Profiles;
 use appraisal::{Subject, appraise};
 use attestation_result::Issuance;
 use attestation_result::key::{Algorithm, JwkSet, SigningKey};
 use integration_tests::{attester, cpu, run, settings};
+use report::{html, junit, markdown};
 use verifier::Unobserved;
 
 /// A CPU is not affirmed by default: whoever wants one asks for it, and for some figure.
@@ -47,9 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     fs::write(folder.join("jwks.json"), keys.to_json())?;
-    fs::write(folder.join("report.html"), html(&appraisal))?;
-    fs::write(folder.join("report.md"), markdown(&appraisal))?;
-    fs::write(folder.join("report.json"), json(&appraisal))?;
-    fs::write(folder.join("report.xml"), junit(&appraisal))?;
+    fs::write(folder.join("report.html"), html(&appraisal.document()))?;
+    fs::write(folder.join("report.md"), markdown(&appraisal.document()))?;
+    fs::write(folder.join("report.json"), appraisal.to_json())?;
+    fs::write(folder.join("report.xml"), junit(&appraisal.document()))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use attestation_result::{AttestationResult, Difference, Issuance, Tier};
 use serde::Serialize;
 
-use crate::appraise::Appraisal;
+use crate::appraisal::Appraisal;
 
 /// What an auditor finds. Evidence, policy and profiles say whether the same was appraised; only if they agree does a
 /// verdict that differs speak against the issuer.

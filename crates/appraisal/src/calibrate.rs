@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
-use report::Report;
+use report::date::date;
+use report::telemetry::label;
+use report::{DeviceReport, Report};
 use verifier::outcome::Judge;
 
-use crate::appraise::Subject;
-use crate::finding::label;
 use crate::profile::{MeasuredFigures, Profile, Status};
-use crate::report::date;
+use crate::subject::Subject;
 
 /// Fewest observations that limits are made from.
 pub const MIN_OBSERVATIONS: usize = 5;
@@ -69,7 +69,7 @@ pub fn observations(subject: &Subject<'_>, judge: &Judge) -> Vec<Observation> {
     let Some(hello) = subject.session.hello() else {
         return Vec::new();
     };
-    let observe = |device: &report::DeviceReport| {
+    let observe = |device: &DeviceReport| {
         let eligible = device
             .measured
             .iter()
@@ -247,7 +247,7 @@ fn normal_distribution(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Profiles;
+    use crate::profiles::Profiles;
 
     #[test]
     fn factors_are_those_of_the_tables() {

@@ -2,10 +2,12 @@
 
 use protocol::bounds::Assumptions;
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use report::figure::{Certified, Figure, Margin, Relation};
 
-use crate::classify::{Certified, ClassFit, Classification, Figure, Margin, Relation, Shares, needed};
+use crate::classify::{ClassFit, Classification, Shares, needed};
 use crate::expected::is_showable;
-use crate::profile::{Profile, Profiles};
+use crate::profile::Profile;
+use crate::profiles::Profiles;
 use crate::reason::{Reason, Untested};
 
 /// What was asked of a device, beside what it was certified for.
@@ -110,7 +112,7 @@ pub fn judge(
 /// memory. It offers less than the claimed class needs, so they are lesser ones.
 fn classes_of_about(tested: &Tested, certified: &Certified, profiles: &Profiles, shares: &Shares) -> Vec<String> {
     let is_one = |other: &&Profile| {
-        let memory = |profile: &Profile| Figure::Memory.capacity(profile).unwrap_or(0) as f64;
+        let memory = |profile: &Profile| profile.most(Figure::Memory).unwrap_or(0) as f64;
         let offered = tested.offered_bytes as f64;
         let is_near = offered >= memory(other) * shares.memory && offered <= memory(other) * shares.ceiling;
         let fit = ClassFit::new(certified, other, shares);
@@ -133,7 +135,7 @@ fn lesser_classes(
 ) -> Vec<String> {
     let is_lesser = |fit: &&ClassFit| {
         profiles.named(&fit.class).is_some_and(|other| {
-            let has = |figure: Figure| (figure.capacity(other), figure.capacity(claimed));
+            let has = |figure: Figure| (other.most(figure), claimed.most(figure));
             fit.margins
                 .iter()
                 .all(|margin| is_explained(margin, other, tested, shares))

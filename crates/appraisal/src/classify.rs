@@ -2,91 +2,11 @@
 //!
 //! Bounds are lower bounds: more than a class has excludes it, less than it needs leaves it unshown.
 
+use report::figure::{Certified, Figure, Margin, Relation};
 use serde::{Deserialize, Serialize};
 
-use protocol::claims::Bounds;
-
-use crate::profile::{Profile, Profiles, Status};
-
-/// Certified figures of one device; `None` where no claim is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certified {
-    /// V, bytes.
-    pub memory_bytes: Option<u64>,
-    /// B, bytes/s.
-    pub bandwidth_bytes_per_s: Option<u64>,
-    /// T, operations/s.
-    pub tensor_ops_per_s: Option<u64>,
-    /// T_local, operations/s.
-    pub local_tensor_ops_per_s: Option<u64>,
-}
-
-impl Certified {
-    /// Whether memory is certified that is faster than links and making bytes anew: a GPU's, and no CPU's.
-    #[must_use]
-    pub fn shows_gpu_memory(&self) -> bool {
-        self.memory_bytes.is_some() && self.bandwidth_bytes_per_s.is_some()
-    }
-}
-
-impl From<&Bounds> for Certified {
-    fn from(bounds: &Bounds) -> Self {
-        Certified {
-            memory_bytes: bounds.memory_bytes.map(|bound| bound.value),
-            bandwidth_bytes_per_s: bounds.bandwidth_bytes.map(|bound| bound.value),
-            tensor_ops_per_s: bounds.tensor_ops.map(|bound| bound.value),
-            local_tensor_ops_per_s: bounds.local_tensor_ops.map(|bound| bound.value),
-        }
-    }
-}
-
-/// The figures that a class is held against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Figure {
-    /// V.
-    Memory,
-    /// B.
-    Bandwidth,
-    /// T.
-    Tensor,
-}
-
-impl Figure {
-    /// Every figure.
-    pub const ALL: [Figure; 3] = [Figure::Memory, Figure::Bandwidth, Figure::Tensor];
-
-    /// The figure's name for people.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Figure::Memory => "memory V",
-            Figure::Bandwidth => "bandwidth B",
-            Figure::Tensor => "tensor rate T",
-        }
-    }
-
-    /// Its value among the certified.
-    #[must_use]
-    pub fn of(self, certified: &Certified) -> Option<u64> {
-        match self {
-            Figure::Memory => certified.memory_bytes,
-            Figure::Bandwidth => certified.bandwidth_bytes_per_s,
-            Figure::Tensor => certified.tensor_ops_per_s,
-        }
-    }
-
-    /// What a device of the class has of it at most.
-    #[must_use]
-    pub fn capacity(self, profile: &Profile) -> Option<u64> {
-        let capacity = profile.capacity.as_ref()?;
-        match self {
-            Figure::Memory => Some(capacity.memory_bytes),
-            Figure::Bandwidth => Some(capacity.bandwidth_bytes_per_s),
-            Figure::Tensor => capacity.int8_ops_per_s,
-        }
-    }
-}
+use crate::profile::{Profile, Status};
+use crate::profiles::Profiles;
 
 /// What share of a class must be certified, and how far above it excludes; keys of `[shares]` in a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,41 +34,6 @@ impl Default for Shares {
             doubt: 0.25,
         }
     }
-}
-
-/// How one certified figure stands to a class.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Margin {
-    /// Which figure.
-    pub figure: Figure,
-    /// What is certified.
-    pub certified: Option<u64>,
-    /// Least that a device of the class must be certified for.
-    pub needed: u64,
-    /// Most that one device of it has.
-    pub capacity: u64,
-    /// How it stands.
-    pub relation: Relation,
-}
-
-impl Margin {
-    /// Certified / needed; 0 where nothing is certified.
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        self.certified.unwrap_or(0) as f64 / self.needed as f64
-    }
-}
-
-/// How certified figures stand to a class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Relation {
-    /// Enough for the class, and no more than it has.
-    Fits,
-    /// Less than the class needs: not shown. A class that is larger than what was certified is never disproved.
-    Short,
-    /// More than one device of the class has: excluded.
-    Exceeds,
 }
 
 /// How a device's certified figures stand to one class.
@@ -194,7 +79,7 @@ impl ClassFit {
 /// Least of `figure` that a device of the class must be certified for.
 #[must_use]
 pub fn needed(profile: &Profile, shares: &Shares, figure: Figure) -> Option<u64> {
-    let capacity = figure.capacity(profile)? as f64;
+    let capacity = profile.most(figure)? as f64;
     let needed = match (figure, &profile.measured) {
         (Figure::Memory, _) => capacity * shares.memory,
         (Figure::Bandwidth, Some(m)) => m.sweep_low_bytes_per_s as f64 * (1.0 - m.sweep_tolerance),
@@ -206,7 +91,7 @@ pub fn needed(profile: &Profile, shares: &Shares, figure: Figure) -> Option<u64>
 }
 
 fn margin(certified: &Certified, profile: &Profile, shares: &Shares, figure: Figure) -> Option<Margin> {
-    let (capacity, needed) = (figure.capacity(profile)?, needed(profile, shares, figure)?);
+    let (capacity, needed) = (profile.most(figure)?, needed(profile, shares, figure)?);
     let certified = figure.of(certified);
     let relation = match certified {
         Some(value) if value as f64 > capacity as f64 * shares.ceiling => Relation::Exceeds,
@@ -281,7 +166,7 @@ pub fn stand_ins(devices: &[Certified], profiles: &Profiles) -> Vec<String> {
     let holds = |profile: &&Profile| {
         Figure::ALL
             .iter()
-            .all(|figure| match (figure.capacity(profile), sum(*figure)) {
+            .all(|figure| match (profile.most(*figure), sum(*figure)) {
                 (Some(capacity), Some(sum)) => sum <= u128::from(capacity),
                 // A rate without a known peak excludes nothing.
                 _ => true,

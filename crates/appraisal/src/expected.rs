@@ -6,10 +6,10 @@
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::claims::system_bounds;
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
+use report::figure::{Certified, Figure};
 use verifier::preset::LONG_INNER_DIM;
 
-use crate::classify::{Certified, Figure, Shares, needed};
-use crate::policy::AssumptionsPolicy;
+use crate::classify::{Shares, needed};
 use crate::profile::Profile;
 
 /// Share of a class's memory that a session's dataset takes.
@@ -175,16 +175,4 @@ pub enum Assumed {
     LinkOut,
     /// What G follows from.
     BestRate,
-}
-
-/// The links of the class's hosts as assumptions. What makes bytes anew, and what a chip holds, stay
-/// the worst on sale: whatever a host puts in place of the class has them too.
-#[must_use]
-pub fn own_links(profile: &Profile) -> AssumptionsPolicy {
-    let capacity = profile.capacity.as_ref();
-    AssumptionsPolicy {
-        link_in_bytes_per_s: capacity.and_then(|c| c.link_in_bytes_per_s),
-        link_out_bytes_per_s: capacity.and_then(|c| c.link_out_bytes_per_s),
-        ..AssumptionsPolicy::default()
-    }
 }

@@ -6,10 +6,11 @@ use attestation_result::{AttestationResult, CLAIMS_VERSION, EAR_PROFILE, Issuanc
 use base64ct::{Base64UrlUnpadded, Encoding};
 use protocol::bytes::unhex;
 use report::Claim;
+use report::figure::Certified;
 use serde_json::{Map, Value, json};
 
-use crate::appraise::{Appraisal, DeviceAppraisal};
-use crate::classify::{Certified, ClassFit};
+use crate::appraisal::{Appraisal, DeviceAppraisal};
+use crate::classify::ClassFit;
 use crate::finding::Finding;
 use crate::reason::Reason;
 

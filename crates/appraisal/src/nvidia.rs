@@ -3,7 +3,7 @@
 use attestation_result::nvidia::{NvidiaAttestation, NvidiaKeys, check};
 use serde::Serialize;
 
-use crate::appraise::{Subject, nonce};
+use crate::subject::{Subject, nonce};
 
 /// What came of an attestation that the evidence carries.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -8,14 +8,14 @@ use protocol::bounds::Assumptions;
 use protocol::bytes::{Identity, hex, unhex};
 use protocol::limits::{HELPER_GPUS_RANGE, MAX_DEVICES, MAX_SAMPLES};
 use verifier::outcome::Judge;
-use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 use verifier::units;
 
+use crate::assumptions::{AssumptionsPolicy, own_links};
 use crate::classify::Shares;
 use crate::document::{Document, InputError};
-use crate::expected::own_links;
-use crate::finding::FindingKind;
-use crate::profile::{Kind, Profile, Profiles};
+use crate::finding::{Effect, FindingKind};
+use crate::profile::{Kind, Profile};
+use crate::profiles::Profiles;
 
 /// What is asked for; every part has a default, and unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,61 +118,6 @@ pub struct SessionPolicy {
     pub min_samples: Option<u32>,
 }
 
-/// Assumptions that the policy sets. What is absent is the worst on sale, or what the evidence was recorded with if that is
-/// worse: evidence cannot weaken what its judge takes for granted (spec §6.2).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AssumptionsPolicy {
-    /// η is 2^-this a device and group.
-    pub error_bits: Option<u32>,
-    /// Highest exact int8 rate of one GPU, operations/s.
-    pub best_rate_ops_per_s: Option<u64>,
-    /// GPUs that may make bytes anew for one device, itself among them.
-    pub helper_gpus: Option<u64>,
-    /// W_in, bytes/s.
-    pub link_in_bytes_per_s: Option<u64>,
-    /// W_out, bytes/s.
-    pub link_out_bytes_per_s: Option<u64>,
-    /// R: rate at which what holds tiles elsewhere is assumed to read them, bytes/s.
-    pub helper_bytes_per_s: Option<u64>,
-    /// C, bytes.
-    pub on_chip_bytes: Option<u64>,
-}
-
-impl AssumptionsPolicy {
-    /// What bounds on evidence that was recorded with these assumptions take for granted.
-    #[must_use]
-    pub fn applied_to(&self, recorded: &Assumptions) -> Assumptions {
-        let default = default_assumptions(DEFAULT_ERROR_BITS);
-        let of = |own: Option<u64>, default: u64, recorded: u64| own.unwrap_or(default.max(recorded));
-        Assumptions {
-            best_rate_ops: of(self.best_rate_ops_per_s, default.best_rate_ops, recorded.best_rate_ops),
-            helper_gpus: of(self.helper_gpus, default.helper_gpus, recorded.helper_gpus),
-            link_in_bytes: of(self.link_in_bytes_per_s, default.link_in_bytes, recorded.link_in_bytes),
-            link_out_bytes: of(
-                self.link_out_bytes_per_s,
-                default.link_out_bytes,
-                recorded.link_out_bytes,
-            ),
-            helper_bytes: of(self.helper_bytes_per_s, default.helper_bytes, recorded.helper_bytes),
-            on_chip_bytes: of(self.on_chip_bytes, default.on_chip_bytes, recorded.on_chip_bytes),
-            error_bits: self.error_bits.unwrap_or(default.error_bits.max(recorded.error_bits)),
-        }
-    }
-}
-
-/// What a finding does to a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Effect {
-    /// Said, and nothing else.
-    Note,
-    /// The verdict is a warning at best.
-    Warn,
-    /// The verdict is contraindicated.
-    Contraindicate,
-}
-
 /// Keys with their tables, and values.
 fn entries(policy: &Policy) -> BTreeMap<String, toml::Value> {
     let mut entries = BTreeMap::new();
@@ -185,18 +130,6 @@ fn entries(policy: &Policy) -> BTreeMap<String, toml::Value> {
         }
     }
     entries
-}
-
-impl Effect {
-    /// Its name in policies and results.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Effect::Note => "note",
-            Effect::Warn => "warn",
-            Effect::Contraindicate => "contraindicate",
-        }
-    }
 }
 
 impl Default for Policy {

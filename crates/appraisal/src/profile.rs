@@ -3,15 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
+use report::figure::Figure;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, InputError};
-
-pub(crate) use self::set::is_cpu;
-use self::set::words_of;
-pub use self::set::{EMBEDDED, Profiles, ProfilesError};
-
-mod set;
 
 /// One class of devices.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -166,6 +161,17 @@ impl Profile {
         })
     }
 
+    /// What one device of the class has of a figure at most; `None` for a class without a number for it.
+    #[must_use]
+    pub fn most(&self, figure: Figure) -> Option<u64> {
+        let capacity = self.capacity.as_ref()?;
+        match figure {
+            Figure::Memory => Some(capacity.memory_bytes),
+            Figure::Bandwidth => Some(capacity.bandwidth_bytes_per_s),
+            Figure::Tensor => capacity.int8_ops_per_s,
+        }
+    }
+
     /// The profile in `text`; `file` names it in errors, and its stem must be the profile's name.
     ///
     /// # Errors
@@ -315,6 +321,14 @@ impl MeasuredFigures {
         }
         Ok(())
     }
+}
+
+/// Letters and digits in runs, upper-case: `A100-SXM4-80GB` is A100, SXM4, 80GB.
+pub(crate) fn words_of(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_uppercase)
+        .collect()
 }
 
 fn is_date(text: &str) -> bool {

@@ -2,14 +2,12 @@
 
 use std::fmt;
 
-pub(crate) use attestation_result::Tier;
+use attestation_result::Tier;
+use report::figure::Margin;
 use serde::{Deserialize, Serialize};
+use verifier::units::{self, bytes};
 
-use verifier::units::{self, bytes, bytes_per_s, ops_per_s};
-
-use crate::classify::{Figure, Margin};
-use crate::finding::{Finding, FindingKind};
-use crate::policy::Effect;
+use crate::finding::{Effect, Finding, FindingKind};
 use crate::profile::Basis;
 
 pub use self::untested::Untested;
@@ -494,21 +492,12 @@ impl fmt::Display for Margins<'_> {
             let separator = if at == 0 { "" } else { ", " };
             let certified = margin
                 .certified
-                .map_or("nothing".to_owned(), |value| figure(margin.figure, value));
-            let needed = figure(margin.figure, margin.needed);
-            let capacity = figure(margin.figure, margin.capacity);
+                .map_or("nothing".to_owned(), |value| margin.figure.with_unit(value));
+            let needed = margin.figure.with_unit(margin.needed);
+            let capacity = margin.figure.with_unit(margin.capacity);
             let name = margin.figure.name();
             write!(f, "{separator}{name} {certified} (needed {needed}, at most {capacity})")?;
         }
         Ok(())
-    }
-}
-
-/// A figure's value with its unit.
-pub(crate) fn figure(figure: Figure, value: u64) -> String {
-    match figure {
-        Figure::Memory => bytes(value.into()),
-        Figure::Bandwidth => bytes_per_s(value.into()),
-        Figure::Tensor => ops_per_s(value.into()),
     }
 }

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use report::telemetry::label;
 use serde::{Deserialize, Serialize};
 
-use crate::appraise::{Appraisal, Subject};
-use crate::finding::{Finding, FindingKind, label};
+use crate::appraisal::Appraisal;
+use crate::finding::{Finding, FindingKind};
 use crate::policy::Policy;
 use crate::reason::Reason;
+use crate::subject::Subject;
 
 /// Version of the registry's form.
 const VERSION: u32 = 1;

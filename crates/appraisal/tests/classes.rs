@@ -1,13 +1,16 @@
 //! Certified figures of every class, and of those that pose as one: right ones in, wrong ones out.
 
+use appraisal::assumptions::own_links;
 use appraisal::claim::{Tested, judge};
-use appraisal::classify::{Certified, ClassFit, Classification, Shares, stand_ins};
-use appraisal::expected::{Expected, broken_by, highest_rate, own_links};
-use appraisal::profile::{Capacity, Profile, Profiles};
+use appraisal::classify::{ClassFit, Classification, Shares, stand_ins};
+use appraisal::expected::{Expected, broken_by, highest_rate};
+use appraisal::profile::{Capacity, Profile};
+use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
 use attestation_result::Tier;
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::bytes::Identity;
+use report::figure::Certified;
 use verifier::hardware::ON_SALE;
 use verifier::preset::{Preset, default_assumptions};
 
@@ -573,8 +576,8 @@ proptest::proptest! {
         let half = Certified { bandwidth_bytes_per_s: Some(bandwidth / 2), ..full };
         let relation = |c: &Certified| ClassFit::new(c, profile, &shares).expect("figures").relation;
         // Whoever is certified for less never fits a class that more was too little for.
-        if relation(&full) == appraisal::classify::Relation::Short {
-            proptest::prop_assert_ne!(relation(&half), appraisal::classify::Relation::Fits);
+        if relation(&full) == report::figure::Relation::Short {
+            proptest::prop_assert_ne!(relation(&half), report::figure::Relation::Fits);
         }
         let all = Classification::new(&full, &profiles, &shares);
         proptest::prop_assert_eq!(all.fits.len() + all.excluded.len() + all.unshown.len(), 18);

@@ -3,7 +3,7 @@
 mod common;
 
 use appraisal::policy::Policy;
-use appraisal::profile::Profiles;
+use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
 use appraisal::{Appraisal, Subject};
 use attestation_result::Tier;

@@ -3,11 +3,13 @@
 mod common;
 
 use appraisal::claim::{Tested, judge};
-use appraisal::classify::{Certified, ClassFit, Classification, Figure, Relation, Shares, needed, stand_ins};
-use appraisal::profile::{Kind, MeasuredFigures, Profile, Profiles, Status};
+use appraisal::classify::{ClassFit, Classification, Shares, needed, stand_ins};
+use appraisal::profile::{Kind, MeasuredFigures, Profile, Status};
+use appraisal::profiles::Profiles;
 use appraisal::reason::{Reason, Untested};
 use attestation_result::Tier;
 use protocol::bounds::Assumptions;
+use report::figure::{Certified, Figure, Relation};
 use verifier::preset::default_assumptions;
 
 const G: u64 = 1_000_000_000;
@@ -141,7 +143,7 @@ fn a_class_stands_as_the_worst_of_its_figures_does() {
     assert_eq!(standing(Relation::Exceeds), [Figure::Memory]);
     assert_eq!(standing(Relation::Fits), [Figure::Bandwidth]);
     assert_eq!(standing(Relation::Short), [Figure::Tensor]);
-    let shares: Vec<f64> = fit.margins.iter().map(appraisal::classify::Margin::share).collect();
+    let shares: Vec<f64> = fit.margins.iter().map(report::figure::Margin::share).collect();
     assert_eq!(shares, [200.0 / 75.0, 1.5, 0.0025]);
 }
 

@@ -1,9 +1,11 @@
 //! Policies that are wrong are refused with the line and the key that say where.
 
+use appraisal::assumptions::AssumptionsPolicy;
 use appraisal::expected::broken_by;
+use appraisal::finding::Effect;
 use appraisal::finding::FindingKind;
-use appraisal::policy::{AssumptionsPolicy, Effect, Policy};
-use appraisal::profile::Profiles;
+use appraisal::policy::Policy;
+use appraisal::profiles::Profiles;
 use protocol::bounds::Assumptions;
 use protocol::bytes::Identity;
 use verifier::preset::default_assumptions;

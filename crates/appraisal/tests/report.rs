@@ -2,17 +2,18 @@
 
 mod common;
 
-use appraisal::classify::{Certified, Classification, Shares};
+use appraisal::classify::{Classification, Shares};
 use appraisal::policy::Policy;
-use appraisal::profile::Profiles;
-use appraisal::report::{html, json, junit, markdown};
-use appraisal::telemetry::Telemetry;
+use appraisal::profiles::Profiles;
 use appraisal::{Appraisal, HeldAgainst, Subject};
 use integration_tests::{attester, cpu, run, settings};
 use protocol::bytes::Nonce;
 use protocol::cbor::Label;
 use protocol::challenge::Challenge;
 use protocol::frame::MessageType;
+use report::figure::Certified;
+use report::telemetry::Telemetry;
+use report::{html, junit, markdown};
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Tampered, Turn};
 use testkit::rehearsal::{Opener, Rehearsal};
@@ -40,7 +41,7 @@ fn cpu_as_asked_for() -> Appraisal {
 #[test]
 fn reports_hold_what_a_reader_needs_and_load_nothing() {
     let appraisal = cpu_as_asked_for();
-    let page = html(&appraisal);
+    let page = html(&appraisal.document());
     for part in [
         "affirming",
         "Timeline",
@@ -55,17 +56,17 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
         assert!(!page.contains(outside), "{outside}");
     }
     // Under the default it is no GPU, and what to do about it is said.
-    assert!(html(&appraised(&Subject::from(common::session(2)))).contains("Remedy"));
-    let parsed: serde_json::Value = serde_json::from_str(&json(&appraisal)).expect("JSON");
+    assert!(html(&appraised(&Subject::from(common::session(2))).document()).contains("Remedy"));
+    let parsed: serde_json::Value = serde_json::from_str(&appraisal.to_json()).expect("JSON");
     assert_eq!(parsed["verdict"], "affirming");
-    assert!(markdown(&appraisal).contains("# GPU attestation: affirming"));
-    assert!(junit(&appraisal).contains("failures=\"0\""));
+    assert!(markdown(&appraisal.document()).contains("# GPU attestation: affirming"));
+    assert!(junit(&appraisal.document()).contains("failures=\"0\""));
     // For whoever wants to look at them.
     if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
         let folder = std::path::PathBuf::from(folder);
         std::fs::write(folder.join("cpu.html"), &page).expect("a write");
-        std::fs::write(folder.join("cpu.md"), markdown(&appraisal)).expect("a write");
-        std::fs::write(folder.join("cpu.xml"), junit(&appraisal)).expect("a write");
+        std::fs::write(folder.join("cpu.md"), markdown(&appraisal.document())).expect("a write");
+        std::fs::write(folder.join("cpu.xml"), junit(&appraisal.document())).expect("a write");
     }
 }
 
@@ -100,7 +101,7 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
             ],
         );
     }
-    let page = html(&appraisal);
+    let page = html(&appraisal.document());
     for part in [
         "NVIDIA H200 SXM 141 GB",
         "the class&#39;s limits rest on 44 sessions with 8 cards, measured until 2026-11-28",
@@ -137,7 +138,11 @@ fn what_a_hostile_peer_says_stays_text() {
     peer.software = Label::new("software", HOSTILE).value;
     let (attestation, _) = run(peer, &settings(), &Unobserved);
     let appraisal = appraised(&Subject::from(&attestation));
-    let (page, xml, text) = (html(&appraisal), junit(&appraisal), markdown(&appraisal));
+    let (page, xml, text) = (
+        html(&appraisal.document()),
+        junit(&appraisal.document()),
+        markdown(&appraisal.document()),
+    );
     for report in [&page, &xml, &text] {
         assert!(!report.contains("<script") && !report.contains('\u{202E}'), "{report}");
         assert!(report.contains("&lt;script&gt;"), "shown as text");
@@ -162,7 +167,7 @@ fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
     let appraisal = cpu_as_asked_for();
     let certified = appraisal.devices[0].certified;
     assert!(certified.tensor_ops_per_s.is_some() && certified.memory_bytes.is_none());
-    for page in [html(&appraisal), markdown(&appraisal)] {
+    for page in [html(&appraisal.document()), markdown(&appraisal.document())] {
         assert!(page.contains("each device did the work at least as below"), "{page}");
         assert!(
             page.contains("nothing is certified of memory V or bandwidth B"),
@@ -170,11 +175,11 @@ fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
         );
         assert!(!page.contains("held the memory"), "{page}");
     }
-    let page = html(&appraisal);
+    let page = html(&appraisal.document());
     assert!(page.contains("no claim: "), "the reason is given: {page}");
     // Without a class there is nothing that a bar could be measured by.
     assert!(!page.contains("class=\"bar\""), "{page}");
-    let page = html(&appraised(&Subject::from(common::session(2))));
+    let page = html(&appraised(&Subject::from(common::session(2))).document());
     assert!(
         page.contains("<th>The policy asks for</th><td>what the default does</td>"),
         "{page}"
@@ -186,12 +191,8 @@ fn what_a_policy_asks_for_is_on_the_page_with_units() {
     let text = "[device]\nmin_memory_bytes = 64_424_509_440\n[assumptions]\nlink_in_bytes_per_s = 32_000_000_000\n[session]\nmin_samples = 300";
     let policy = Policy::parse("p.toml", text, &Profiles::embedded()).expect("a policy");
     let subject = Subject::from(common::session(2));
-    let page = html(&common::appraise(
-        &subject,
-        &policy,
-        &Profiles::embedded(),
-        subject.evidence.started_unix_ms,
-    ));
+    let now = subject.evidence.started_unix_ms;
+    let page = html(&common::appraise(&subject, &policy, &Profiles::embedded(), now).document());
     for part in [
         "device.min_memory_bytes = 60.00 GiB",
         "assumptions.link_in_bytes_per_s = 32.00 GB/s",
@@ -232,7 +233,7 @@ fn a_timeline_goes_as_far_as_the_session_did() {
     // One of them had filled, the other was at it until the end.
     let filled: Vec<bool> = spans.iter().map(|span| span.filled_ns < ended).collect();
     assert_eq!(filled, [true, false], "{spans:?}");
-    let page = html(&appraisal);
+    let page = html(&appraisal.document());
     assert!(page.contains("fill, iteration 0, k = 256: 0.35"), "{page}");
     assert!(
         page.contains("ended by the session&#39;s end") || page.contains("ended by the session's end"),
@@ -255,5 +256,5 @@ fn a_timeline_goes_as_far_as_the_session_did() {
         session: &offline.session,
         sealed: &sealed,
     };
-    assert!(!html(&appraised(&subject)).contains("Timeline"));
+    assert!(!html(&appraised(&subject).document()).contains("Timeline"));
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use appraisal::policy::Policy;
-use appraisal::profile::Profiles;
+use appraisal::profiles::Profiles;
 use appraisal::{Appraisal, Subject};
 use attestation_result::key::{Algorithm, JwkSet, SigningKey};
 use attestation_result::{Expectations, Issuance, Tier, verify_cwt, verify_result};

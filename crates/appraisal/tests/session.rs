@@ -2,12 +2,11 @@
 
 mod common;
 
-use appraisal::classify::Certified;
-use appraisal::expected::own_links;
+use appraisal::assumptions::own_links;
 use appraisal::policy::Policy;
-use appraisal::profile::{Profile, Profiles};
+use appraisal::profile::Profile;
+use appraisal::profiles::Profiles;
 use appraisal::reason::{Reason, Untested};
-use appraisal::report::{html, junit, markdown};
 use appraisal::{Appraisal, DeviceAppraisal, Subject};
 use attestation_result::Issuance;
 use attestation_result::Tier;
@@ -18,6 +17,8 @@ use protocol::cbor::{Canonical, Label};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, AbortCode, Filled, Swept};
 use protocol::verdict::{Failure, Verdict};
+use report::figure::Certified;
+use report::{html, junit, markdown};
 use testkit::adversary::Adversary;
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Tampered, Turn};
@@ -278,11 +279,11 @@ fn a_failed_session_is_contraindicated_and_one_that_could_not_run_is_none() {
         );
         let result = appraisal.to_result(&Issuance::default());
         assert_eq!((result.ear_status, result.eat_nonce.is_some()), (tier, has_nonce));
-        for report in [html(&appraisal), markdown(&appraisal)] {
+        for report in [html(&appraisal.document()), markdown(&appraisal.document())] {
             assert!(report.contains(tier.name()) && report.contains(code));
         }
         let (failures, skipped) = if tier == Tier::None { (0, 1) } else { (2, 0) };
-        assert!(junit(&appraisal).contains(&format!("failures=\"{failures}\" skipped=\"{skipped}\"")));
+        assert!(junit(&appraisal.document()).contains(&format!("failures=\"{failures}\" skipped=\"{skipped}\"")));
     }
 }
 

@@ -3,15 +3,16 @@
 
 mod common;
 
+use appraisal::finding::Effect;
 use appraisal::finding::FindingKind;
-use appraisal::policy::{Effect, Policy};
-use appraisal::profile::Profiles;
+use appraisal::policy::Policy;
+use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
-use appraisal::telemetry::Telemetry;
 use appraisal::{Appraisal, Subject, appraise};
 use attestation_result::Tier;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::cbor::Label;
+use report::telemetry::Telemetry;
 use verifier::Unobserved;
 
 /// Two devices of 10 GiB of a card of 80 GiB, with these labels more.

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use appraisal::policy::Policy;
-use appraisal::profile::{Profile, Profiles};
+use appraisal::profile::Profile;
+use appraisal::profiles::Profiles;
 use attestation_result::key::JwkSet;
 
 use crate::tokens::keys;

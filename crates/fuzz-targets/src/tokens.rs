@@ -212,7 +212,7 @@ mod tests {
         let eat = String::from_utf8(seeds_of_nvidia_eats()[1].clone()).expect("text");
         let read = nvidia::check(&eat, &nvidia_keys(), &NONCE, NOW_S).expect("an attestation");
         assert_eq!(read.gpus["GPU-0"]["hwmodel"], "GH100");
-        let profiles = appraisal::profile::Profiles::embedded();
+        let profiles = appraisal::profiles::Profiles::embedded();
         for policy in crate::documents::seeds_of_policies() {
             let policy = String::from_utf8(policy).expect("text");
             appraisal::policy::Policy::parse("policy.toml", &policy, &profiles).expect("a policy");

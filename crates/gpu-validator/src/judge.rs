@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use appraisal::policy::Policy;
-use appraisal::profile::{Kind, Profiles};
+use appraisal::profile::Kind;
+use appraisal::profiles::Profiles;
 use clap::Args;
 use cli::known_verifier;
 use protocol::bytes::{Identity, unhex};

@@ -10,7 +10,7 @@ use appraisal::claim::{Tested, judge};
 use appraisal::classify::Classification;
 use appraisal::expected::{Expected, broken_by};
 use appraisal::policy::Policy;
-use appraisal::profile::Profiles;
+use appraisal::profiles::Profiles;
 use attestation_result::Tier;
 use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use verifier::preset::default_assumptions;

@@ -1,8 +1,8 @@
 //! What a GPU's engine says of power, clocks and temperature is what appraisal reads.
 
-use appraisal::telemetry::Telemetry;
 use engine_cuda::{Series, TelemetrySummary};
 use protocol::cbor::Label;
+use report::telemetry::Telemetry;
 
 #[test]
 fn curves_are_read_with_their_seconds() {

@@ -1,11 +1,27 @@
 //! Reports: what sessions and appraisals come to, as people and other programs read it.
+//!
+//! A [`Report`] is what a session came to, as text or JSON. A [`document::Document`] is what an appraisal adds to it:
+//! [`html`], [`markdown`] and [`junit`] show it.
 
 #![forbid(unsafe_code)]
 
+pub mod date;
+pub mod document;
+mod escape;
+pub mod figure;
+mod html;
+mod junit;
+mod markdown;
 mod notes;
+pub mod phases;
 mod session;
+mod svg;
+pub mod telemetry;
 mod text;
 
+pub use html::html;
+pub use junit::junit;
+pub use markdown::markdown;
 pub use session::{
     AssumptionsReport, BoundsReport, Claim, DeviceReport, MeasuredReport, PlanReport, Report, WindowReport,
 };

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
-use crate::session::{AssumptionsReport, BoundsReport, Claim, Report};
+use crate::session::{AssumptionsReport, BoundsReport, Claim, PlanReport, Report};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,14 +29,7 @@ impl fmt::Display for Report {
         }
         line(f, "evidence", &format!("BLAKE3 {}", self.evidence_blake3))?;
         if let Some(plan) = &self.plan {
-            line(
-                f,
-                "plan",
-                &format!(
-                    "{} matrices of n = {}, {} samples a device and k",
-                    plan.matrices, plan.matrix_dim, plan.samples
-                ),
-            )?;
+            line(f, "plan", &plan.to_string())?;
         }
         for window in &self.windows {
             line(
@@ -138,6 +131,16 @@ impl<T: Copy + Into<u128>> BoundsReport<T> {
             cell(&self.tensor_ops_per_s, ops_per_s),
             cell(&self.local_tensor_ops_per_s, ops_per_s),
         ]
+    }
+}
+
+impl fmt::Display for PlanReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} matrices of n = {}, {} samples a device and k",
+            self.matrices, self.matrix_dim, self.samples
+        )
     }
 }
 

@@ -170,6 +170,12 @@ impl Outcome {
         }
     }
 
+    /// Whether nobody named the Verifier whose evidence it is.
+    #[must_use]
+    pub fn is_unvouched(&self) -> bool {
+        matches!(self, Outcome::None(NoVerdict::UnknownVerifier(_)))
+    }
+
     /// What is certified.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {

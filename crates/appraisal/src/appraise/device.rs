@@ -8,19 +8,23 @@ use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
 use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
 use protocol::verifier::VerifierSession;
+use report::figure::Certified;
+use report::phases::{PhaseSpan, phases};
+use report::telemetry::Telemetry;
 use verifier::hardware::ON_SALE;
 use verifier::outcome::Outcome;
 use verifier::units::bytes_per_s;
 
-use super::phases::{PhaseSpan, phases};
-use super::{DeviceAppraisal, HeldAgainst, acting, blame, is_unvouched};
+use super::blame;
+use crate::appraisal::{DeviceAppraisal, HeldAgainst};
 use crate::claim::{Tested, judge};
-use crate::classify::{Certified, Classification};
-use crate::finding::{FindingKind, Findings};
+use crate::classify::Classification;
+use crate::finding::FindingKind;
+use crate::findings::Findings;
 use crate::policy::Policy;
-use crate::profile::{Kind, Profile, Profiles};
+use crate::profile::{Kind, Profile};
+use crate::profiles::Profiles;
 use crate::reason::{Met, Reason, Untested};
-use crate::telemetry::Telemetry;
 
 /// In shorter windows differences between devices are noise, ns.
 const UNEVEN_FROM_NS: u64 = 500_000_000;
@@ -109,8 +113,8 @@ impl Context<'_> {
             None => vec![self.without_claims(device.ordinal)],
             Some(claims) => self.claim_reasons(device, offer, claims, &certified, &claimed, &classification),
         };
-        if !is_unvouched(self.outcome) {
-            reasons.extend(acting(&findings.list));
+        if !self.outcome.is_unvouched() {
+            reasons.extend(findings.list.iter().filter_map(Reason::acting));
         }
         let verdict = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
         DeviceAppraisal {
@@ -133,7 +137,7 @@ impl Context<'_> {
 
     /// Why nothing is said of a device. Evidence that nobody vouches for accuses nobody.
     fn without_claims(&self, device: DeviceOrdinal) -> Reason {
-        match is_unvouched(self.outcome) {
+        match self.outcome.is_unvouched() {
             true => Reason::NotJudged {
                 why: "nobody vouches for the evidence".to_owned(),
             },

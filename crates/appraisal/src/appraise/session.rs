@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use protocol::bytes::Nonce;
-use protocol::cbor::Canonical;
-use protocol::frame::MessageType;
-use protocol::message::NonceMessage;
 use protocol::plan::Plan;
-use protocol::record::Event;
 use protocol::verifier::{Mode, VerifierSession};
 use report::Report;
+use report::figure::{Figure, Margin, Relation};
 use verifier::outcome::{NoVerdict, Outcome};
 
-use super::{DeviceAppraisal, Subject};
-use crate::classify::{Figure, Margin, Relation, Shares, needed};
+use crate::appraisal::DeviceAppraisal;
+use crate::classify::{Shares, needed};
 use crate::policy::Policy;
-use crate::profile::{Profile, Profiles};
+use crate::profile::Profile;
+use crate::profiles::Profiles;
 use crate::reason::Reason;
+use crate::subject::Subject;
 
 /// A clock of the Verifier's host and one here may differ by this much, s.
 const CLOCK_LEEWAY_S: u64 = 60;
@@ -156,7 +154,7 @@ pub(super) fn host_fits(
         };
         let (Some(needed), Some(capacity)) = (
             sum(&|profile| needed(profile, shares, figure)),
-            sum(&|profile| figure.capacity(profile)),
+            sum(&|profile| profile.most(figure)),
         ) else {
             continue;
         };
@@ -183,16 +181,5 @@ pub(super) fn host_fits(
     fits.then(|| Reason::HostFits {
         classes: classes.collect::<Vec<_>>().join(" and "),
         margins,
-    })
-}
-
-/// The nonce of a session, once sent.
-#[must_use]
-pub fn nonce(session: &VerifierSession) -> Option<Nonce> {
-    session.records().iter().find_map(|record| match &record.event {
-        Event::Sent(frame) if frame.message_type() == Some(MessageType::Nonce) => {
-            NonceMessage::from_bytes(&frame.payload).ok().map(|message| message.0)
-        }
-        _ => None,
     })
 }

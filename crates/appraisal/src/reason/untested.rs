@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use report::figure::Figure;
+use serde::{Deserialize, Serialize};
 use verifier::units::bytes;
-
-use crate::classify::Figure;
 
 /// What was missing for a claim to be tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

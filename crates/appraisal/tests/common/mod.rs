@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use appraisal::policy::Policy;
-use appraisal::profile::{Capacity, Kind, Profile, Profiles, Source, Status};
+use appraisal::profile::{Capacity, Kind, Profile, Source, Status};
+use appraisal::profiles::Profiles;
 use appraisal::{Appraisal, Subject};
 use attester::Telemetry;
 use integration_tests::{attester, cpu, run, settings};

@@ -1,13 +1,13 @@
 //! What is said of the host as a whole: devices that were left out, and totals that fit its classes.
 
 use appraisal::Appraisal;
-use appraisal::classify::{Figure, Margin, Relation};
-use appraisal::profile::Profiles;
+use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
 use attestation_result::Tier;
 use protocol::bytes::DeviceOrdinal;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
+use report::figure::{Figure, Margin, Relation};
 use testkit::rehearsal::{Rehearsal, Rehearsed};
 
 use crate::{CERTIFYING, appraised, certifying, class, figures, found, hello, peer, policy, profiles, request, two};

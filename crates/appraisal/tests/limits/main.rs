@@ -8,9 +8,10 @@ mod verifiers;
 
 use std::sync::OnceLock;
 
-use appraisal::classify::Certified;
-use appraisal::policy::{AssumptionsPolicy, Policy};
-use appraisal::profile::{Kind, Profile, Profiles};
+use appraisal::assumptions::AssumptionsPolicy;
+use appraisal::policy::Policy;
+use appraisal::profile::{Kind, Profile};
+use appraisal::profiles::Profiles;
 use appraisal::reason::{Reason, Untested};
 use appraisal::{Appraisal, Subject};
 use attestation_result::Tier;
@@ -19,6 +20,7 @@ use protocol::challenge::Challenge;
 use protocol::message::Hello;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
+use report::figure::Certified;
 use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, Rehearsed};

@@ -1,8 +1,6 @@
 //! Ages, windows, paces and phases.
 
-use appraisal::PhaseSpan;
-use appraisal::classify::Certified;
-use appraisal::profile::Profiles;
+use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Canonical;
@@ -10,6 +8,8 @@ use protocol::frame::MessageType;
 use protocol::message::{Filled, Swept};
 use protocol::record::Event;
 use protocol::verdict::Verdict;
+use report::figure::Certified;
+use report::phases::PhaseSpan;
 use testkit::cast;
 use testkit::peer::{Action, Peer, Tampered, Turn};
 use testkit::rehearsal::{Rehearsal, Rehearsed, TRAVEL_NS};

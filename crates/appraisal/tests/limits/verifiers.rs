@@ -1,9 +1,9 @@
 //! Whose evidence counts, and that evidence cannot weaken what its judge takes for granted.
 
-use appraisal::classify::Certified;
+use appraisal::finding::Effect;
 use appraisal::finding::FindingKind;
-use appraisal::policy::{Effect, Policy};
-use appraisal::profile::Profiles;
+use appraisal::policy::Policy;
+use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
 use appraisal::{Appraisal, Subject, appraise};
 use attestation_result::Tier;
@@ -13,6 +13,7 @@ use protocol::cbor::Label;
 use protocol::evidence::Evidence;
 use protocol::frame::MessageType;
 use protocol::verdict::Verdict;
+use report::figure::Certified;
 use testkit::cast;
 use testkit::peer::{Action, Tampered, Turn};
 use testkit::rehearsal::{Rehearsal, Rehearsed};

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use appraisal::policy::{Effect, Policy};
-use appraisal::profile::Profiles;
+use appraisal::finding::Effect;
+use appraisal::policy::Policy;
+use appraisal::profiles::Profiles;
 use appraisal::seen::Seen;
 use appraisal::{Appraisal, Subject, appraise};
 use attestation_result::Tier;

@@ -4,12 +4,12 @@ use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use appraisal::classify::Figure;
 use appraisal::expected::is_showable;
 use appraisal::policy::Policy;
 use appraisal::profile::{Kind, Profile};
 use clap::Subcommand;
 use cli::{Exit, print_json, print_text};
+use report::figure::Figure;
 use serde_json::json;
 use verifier::hardware::ON_SALE;
 use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};

@@ -1,6 +1,5 @@
 //! `gpu-validator report`: evidence under a policy, as a page, a text or a file for programs.
 
-use appraisal::report;
 use clap::{Args, ValueEnum};
 use cli::Exit;
 
@@ -33,11 +32,12 @@ enum Format {
 
 pub(crate) fn run(options: &ReportOptions) -> anyhow::Result<Exit> {
     options.judge.judge("a report", |appraisal| {
+        let document = appraisal.document();
         let text = match options.format {
-            Format::Html => report::html(appraisal),
-            Format::Md => report::markdown(appraisal),
-            Format::Json => report::json(appraisal) + "\n",
-            Format::Junit => report::junit(appraisal),
+            Format::Html => report::html(&document),
+            Format::Md => report::markdown(&document),
+            Format::Json => appraisal.to_json() + "\n",
+            Format::Junit => report::junit(&document),
         };
         Ok(text.into_bytes())
     })

@@ -1,7 +1,8 @@
 //! What a device of a class does: as its profile has it measured, or estimated from its datasheet.
 
 use anyhow::Context;
-use appraisal::profile::{Profile, Profiles, Status};
+use appraisal::profile::{Profile, Status};
+use appraisal::profiles::Profiles;
 
 /// Of a device's memory, what a session's dataset takes: 99 % of an H200 (docs/performance.md).
 const DATASET_SHARE: f64 = 0.99;

@@ -27,7 +27,8 @@ pub struct PhaseSpan {
 }
 
 /// The spans of one device, one for each iteration that began.
-pub(super) fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<PhaseSpan> {
+#[must_use]
+pub fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<PhaseSpan> {
     let Some(plan) = session.plan() else { return Vec::new() };
     let ended_ns = session.records().last().map_or(0, |record| record.at_ns);
     let span = |(at, (iteration, windows)): (usize, (&Iteration, &Windows))| {

@@ -4,11 +4,8 @@
 //! `min_sm_clock_mhz`, `mean_sm_clock_mhz`, `max_sm_clock_mhz`, `max_temperature_c` and `throttle_reasons`; series are `power_w`,
 //! `sm_clock_mhz` and `temperature_c`, samples `s:value` with blanks between: seconds since READY.
 
-use serde::Serialize;
-
 use protocol::cbor::Label;
-
-use crate::finding::label;
+use serde::Serialize;
 
 /// What one device says of itself during a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -80,6 +77,15 @@ impl Telemetry {
     }
 }
 
+/// The value of the first label of this name.
+#[must_use]
+pub fn label<'a>(labels: &'a [Label], name: &str) -> Option<&'a str> {
+    labels
+        .iter()
+        .find(|label| label.name == name)
+        .map(|label| label.value.as_str())
+}
+
 fn parse(text: &str) -> Vec<(f64, f64)> {
     let sample = |pair: &str| -> Option<(f64, f64)> {
         let (seconds, value) = pair.split_once(':')?;
@@ -96,7 +102,8 @@ fn is_figure(value: f64) -> bool {
 }
 
 /// Whether it is what NVML says where it has no figure: all 32 bits set, or as many thousandths, rounded or not.
-pub(crate) fn is_sentinel(value: f64) -> bool {
+#[must_use]
+pub fn is_sentinel(value: f64) -> bool {
     let sentinel = f64::from(u32::MAX);
     value == sentinel || (value - sentinel / 1000.0).abs() <= 0.5
 }

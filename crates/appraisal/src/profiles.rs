@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Kind, Profile};
 use crate::document::InputError;
+use crate::profile::{Kind, Profile, words_of};
 
 /// The classes that are known.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub enum ProfilesError {
 
 macro_rules! embedded {
     ($($name:literal),* $(,)?) => {
-        [$(($name, include_str!(concat!("../../profiles/", $name)))),*]
+        [$(($name, include_str!(concat!("../profiles/", $name)))),*]
     };
 }
 
@@ -166,14 +166,6 @@ impl Profiles {
 /// Whether HELLO says that the device is worked by the CPU engine.
 pub(crate) fn is_cpu(engine: &str) -> bool {
     engine.eq_ignore_ascii_case("cpu")
-}
-
-/// Letters and digits in runs, upper-case: `A100-SXM4-80GB` is A100, SXM4, 80GB.
-pub(super) fn words_of(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_ascii_uppercase)
-        .collect()
 }
 
 #[cfg(test)]

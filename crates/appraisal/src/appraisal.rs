@@ -1,0 +1,114 @@
+//! What evidence comes to under a policy: verdicts, reasons, findings.
+
+use attestation_result::Tier;
+use attestation_result::nvidia::NvidiaKeys;
+use report::Report;
+use report::figure::Certified;
+use report::phases::PhaseSpan;
+use report::telemetry::Telemetry;
+use serde::Serialize;
+
+use crate::classify::Classification;
+use crate::finding::Finding;
+use crate::nvidia::Carried;
+use crate::profile::{Basis, Profile};
+use crate::reason::Reason;
+use crate::subject::Subject;
+
+/// What evidence comes to under a policy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Appraisal {
+    /// The host's verdict: its own reasons and the worst of its devices.
+    pub verdict: Tier,
+    /// Reasons of the host and the session.
+    pub reasons: Vec<Reason>,
+    /// Findings about the host.
+    pub findings: Vec<Finding>,
+    /// Devices of the plan.
+    pub devices: Vec<DeviceAppraisal>,
+    /// When it was appraised, ms since the Unix epoch.
+    pub appraised_unix_ms: u64,
+    /// The policy's name.
+    pub policy_name: String,
+    /// The policy's identifier, with its digest.
+    pub policy_id: String,
+    /// What the policy asks for beyond the default, for people.
+    pub asked: Vec<String>,
+    /// Digest of the profiles, hex.
+    pub profiles_blake3: String,
+    /// The session's nonce, hex, once sent.
+    pub nonce: Option<String>,
+    /// Classes one device of which could stand for all of these together (spec §7).
+    pub host_indistinguishable_from: Vec<String>,
+    /// NVIDIA's own attestation, if the evidence carries one: a complement, no part of the verdict.
+    pub nvidia: Option<Carried>,
+    /// The session's report, its bounds under the policy's assumptions.
+    pub report: Report,
+}
+
+/// What one device comes to.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceAppraisal {
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// Its verdict.
+    pub verdict: Tier,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// What labels say.
+    pub findings: Vec<Finding>,
+    /// The model it says it is.
+    pub model: String,
+    /// The class of that model, if it is of one.
+    pub claimed_class: Option<String>,
+    /// The class that its figures are held against: the one asked for, else the claimed, if it has figures.
+    pub held_against: Option<HeldAgainst>,
+    /// Its share of what is certified for the host: in which of the system's GPUs it was is not shown (spec §6.3).
+    pub certified: Certified,
+    /// What that says of the known classes.
+    pub classification: Classification,
+    /// When it was at work, one entry an iteration.
+    pub phases: Vec<PhaseSpan>,
+    /// What it says of power, clocks and temperature.
+    pub telemetry: Telemetry,
+}
+
+/// A class that figures are held against, and what its limits rest on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldAgainst {
+    /// The class.
+    pub class: String,
+    /// What its limits rest on.
+    pub basis: Basis,
+}
+
+impl From<&Profile> for HeldAgainst {
+    fn from(profile: &Profile) -> Self {
+        HeldAgainst {
+            class: profile.name.clone(),
+            basis: profile.basis(),
+        }
+    }
+}
+
+impl Appraisal {
+    /// Findings about the host and about each device, in order, with where they were seen.
+    pub fn all_findings(&self) -> impl Iterator<Item = (String, &Finding)> {
+        let of_devices = self.devices.iter().flat_map(|device| &device.findings);
+        self.findings.iter().chain(of_devices).map(|finding| {
+            let place = finding
+                .device
+                .map_or("host".to_owned(), |device| format!("device {device}"));
+            (place, finding)
+        })
+    }
+
+    /// With NVIDIA's own attestation checked by these keys, if the evidence carries one; the verdict stays as it is.
+    #[must_use]
+    pub fn with_nvidia_keys(self, subject: &Subject<'_>, keys: &NvidiaKeys) -> Self {
+        Appraisal {
+            nvidia: Carried::of(subject, Some(keys)),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Assumptions that narrow the table of hardware on sale; bounds follow from them (spec §6.2).
+
+use protocol::bounds::Assumptions;
+use serde::{Deserialize, Serialize};
+use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
+
+use crate::profile::Profile;
+
+/// Assumptions that the policy sets. What is absent is the worst on sale, or what the evidence was recorded with if that is
+/// worse: evidence cannot weaken what its judge takes for granted (spec §6.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AssumptionsPolicy {
+    /// η is 2^-this a device and group.
+    pub error_bits: Option<u32>,
+    /// Highest exact int8 rate of one GPU, operations/s.
+    pub best_rate_ops_per_s: Option<u64>,
+    /// GPUs that may make bytes anew for one device, itself among them.
+    pub helper_gpus: Option<u64>,
+    /// W_in, bytes/s.
+    pub link_in_bytes_per_s: Option<u64>,
+    /// W_out, bytes/s.
+    pub link_out_bytes_per_s: Option<u64>,
+    /// R: rate at which what holds tiles elsewhere is assumed to read them, bytes/s.
+    pub helper_bytes_per_s: Option<u64>,
+    /// C, bytes.
+    pub on_chip_bytes: Option<u64>,
+}
+
+impl AssumptionsPolicy {
+    /// What bounds on evidence that was recorded with these assumptions take for granted.
+    #[must_use]
+    pub fn applied_to(&self, recorded: &Assumptions) -> Assumptions {
+        let default = default_assumptions(DEFAULT_ERROR_BITS);
+        let of = |own: Option<u64>, default: u64, recorded: u64| own.unwrap_or(default.max(recorded));
+        Assumptions {
+            best_rate_ops: of(self.best_rate_ops_per_s, default.best_rate_ops, recorded.best_rate_ops),
+            helper_gpus: of(self.helper_gpus, default.helper_gpus, recorded.helper_gpus),
+            link_in_bytes: of(self.link_in_bytes_per_s, default.link_in_bytes, recorded.link_in_bytes),
+            link_out_bytes: of(
+                self.link_out_bytes_per_s,
+                default.link_out_bytes,
+                recorded.link_out_bytes,
+            ),
+            helper_bytes: of(self.helper_bytes_per_s, default.helper_bytes, recorded.helper_bytes),
+            on_chip_bytes: of(self.on_chip_bytes, default.on_chip_bytes, recorded.on_chip_bytes),
+            error_bits: self.error_bits.unwrap_or(default.error_bits.max(recorded.error_bits)),
+        }
+    }
+}
+
+/// The links of the class's hosts as assumptions. What makes bytes anew, and what a chip holds, stay
+/// the worst on sale: whatever a host puts in place of the class has them too.
+#[must_use]
+pub fn own_links(profile: &Profile) -> AssumptionsPolicy {
+    let capacity = profile.capacity.as_ref();
+    AssumptionsPolicy {
+        link_in_bytes_per_s: capacity.and_then(|c| c.link_in_bytes_per_s),
+        link_out_bytes_per_s: capacity.and_then(|c| c.link_out_bytes_per_s),
+        ..AssumptionsPolicy::default()
+    }
+}

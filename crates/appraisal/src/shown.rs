@@ -1,0 +1,219 @@
+//! An appraisal as it is shown: what reports are made of, and JSON.
+
+use attestation_result::Tier;
+use report::date::date;
+use report::document::{Class, Device, Document, Finding, Part, Remark, Test, Verdict};
+use report::figure::Figure;
+use serde_json::Value;
+
+use crate::appraisal::{Appraisal, DeviceAppraisal};
+use crate::classify::ClassFit;
+use crate::finding;
+use crate::nvidia::Carried;
+use crate::reason::Reason;
+
+impl Appraisal {
+    /// What [`report::html`], [`report::markdown`] and [`report::junit`] show.
+    #[must_use]
+    pub fn document(&self) -> Document<'_> {
+        let host = part("Host and session".to_owned(), self.verdict, &self.reasons);
+        let devices = self.devices.iter().map(|device| {
+            let title = format!("Device {}: {}", device.ordinal, device.model);
+            part(title, device.verdict, &device.reasons)
+        });
+        let findings = self.all_findings().map(|(place, finding)| Finding {
+            place,
+            kind: finding.kind.name(),
+            effect: finding.effect.name(),
+            detail: &finding.detail,
+            cause: finding.kind.cause(),
+            remedy: finding.kind.remedy(),
+        });
+        Document {
+            verdict: verdict(self.verdict),
+            meaning: meaning(self),
+            parts: std::iter::once(host).chain(devices).collect(),
+            devices: self.devices.iter().map(device).collect(),
+            findings: findings.collect(),
+            nvidia: nvidia(self.nvidia.as_ref()),
+            policy_name: &self.policy_name,
+            policy_id: &self.policy_id,
+            asked: &self.asked,
+            profiles_blake3: &self.profiles_blake3,
+            appraised_unix_ms: self.appraised_unix_ms,
+            nonce: self.nonce.as_deref(),
+            session: &self.report,
+        }
+    }
+
+    /// The appraisal as JSON, indented; reasons with their tier, text and remedy, findings with their cause and remedy.
+    ///
+    /// # Panics
+    ///
+    /// Never: an appraisal has only strings, numbers and lists.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut value = serde_json::to_value(self).expect("strings, numbers and lists");
+        explain(&mut value, &self.reasons, &self.findings);
+        for (at, device) in self.devices.iter().enumerate() {
+            explain(&mut value["devices"][at], &device.reasons, &device.findings);
+        }
+        serde_json::to_string_pretty(&value).expect("strings, numbers and lists")
+    }
+}
+
+fn explain(part: &mut Value, reasons: &[Reason], findings: &[finding::Finding]) {
+    for (at, reason) in reasons.iter().enumerate() {
+        let entry = &mut part["reasons"][at];
+        entry["tier"] = reason.tier().name().into();
+        entry["text"] = reason.to_string().into();
+        entry["remedy"] = reason.remedy().into();
+    }
+    for (at, finding) in findings.iter().enumerate() {
+        let entry = &mut part["findings"][at];
+        entry["cause"] = finding.kind.cause().into();
+        entry["remedy"] = finding.kind.remedy().into();
+    }
+}
+
+fn verdict(tier: Tier) -> Verdict {
+    Verdict {
+        name: tier.name(),
+        test: match tier {
+            Tier::Affirming | Tier::Warning => Test::Passed,
+            Tier::Contraindicated => Test::Failed,
+            Tier::None => Test::Skipped,
+        },
+    }
+}
+
+fn part(title: String, tier: Tier, reasons: &[Reason]) -> Part {
+    let remark = |reason: &Reason| Remark {
+        code: reason.code(),
+        text: reason.to_string(),
+        remedy: reason.remedy(),
+    };
+    Part {
+        title,
+        verdict: verdict(tier),
+        reasons: reasons.iter().map(remark).collect(),
+        otherwise: match tier {
+            Tier::Affirming => "Nothing speaks against it",
+            // The host's verdict is then that of its devices.
+            _ => "Nothing of its own: the worst of its devices decides",
+        },
+    }
+}
+
+fn device(device: &DeviceAppraisal) -> Device<'_> {
+    let class = device.held_against.as_ref().and_then(|held| {
+        let fit = device.classification.fit(&held.class)?;
+        Some(Class {
+            name: &held.class,
+            title: &fit.title,
+            is_claimed: device.claimed_class.as_ref() == Some(&held.class),
+            basis: held.basis.to_string(),
+            margins: &fit.margins,
+        })
+    });
+    Device {
+        ordinal: device.ordinal,
+        model: &device.model,
+        class,
+        certified: device.certified,
+        fits: titles(&device.classification.fits),
+        excluded: titles(&device.classification.excluded),
+        phases: &device.phases,
+        telemetry: &device.telemetry,
+    }
+}
+
+fn titles(fits: &[ClassFit]) -> Vec<&str> {
+    fits.iter().map(|fit| &fit.title[..]).collect()
+}
+
+/// What a verdict means, in plain words; of an affirming one, what is certified and no more.
+fn meaning(appraisal: &Appraisal) -> String {
+    let text = match appraisal.verdict {
+        Tier::Affirming => {
+            return format!(
+                "What was asked for is certified: in a timed session {}. Only its answers and the Verifier's clock count, nothing \
+                 it says of itself.",
+                certified(appraisal)
+            );
+        }
+        Tier::Warning => {
+            "The session held, but there is doubt whether the system is what it says. The reasons below say what is short and what honest causes look like. Certified figures stand."
+        }
+        Tier::Contraindicated => {
+            "What was asked for does not hold: a check failed, or the certified figures contradict the claim or the policy. The reasons below tell which."
+        }
+        Tier::None => {
+            "Nothing can be said: the session could not run, or was not enough to tell. This is neither a pass nor a ban; the reasons below say what stood in the way."
+        }
+    };
+    text.to_owned()
+}
+
+/// What every device of an affirmed session is certified for, as a clause.
+fn certified(appraisal: &Appraisal) -> String {
+    let parts = [
+        (Figure::Tensor, "did the work"),
+        (Figure::Memory, "held the memory"),
+        (Figure::Bandwidth, "read it"),
+    ];
+    let is_certified = |figure: Figure| {
+        appraisal
+            .devices
+            .iter()
+            .all(|device| figure.of(&device.certified).is_some())
+    };
+    let (are, are_not): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(figure, _)| is_certified(*figure));
+    let list = |words: Vec<&str>, last: &str| match words.split_last() {
+        Some((end, rest)) if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
+        _ => words.concat(),
+    };
+    let did = format!(
+        "each device {} at least as below",
+        list(are.iter().map(|part| part.1).collect(), "and")
+    );
+    match are_not.is_empty() {
+        true => did,
+        false => {
+            let names = are_not.iter().map(|part| part.0.name()).collect();
+            format!("{did}; nothing is certified of {}", list(names, "or"))
+        }
+    }
+}
+
+/// What came of NVIDIA's own attestation, row by row; nothing where the evidence carries none.
+fn nvidia(carried: Option<&Carried>) -> Vec<(String, String)> {
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    match carried {
+        None => Vec::new(),
+        Some(Carried::Unchecked { bytes }) => vec![row("Not checked", format!("{bytes} bytes; no keys were given"))],
+        Some(Carried::Refused { why }) => vec![row("Refused", why.clone())],
+        Some(Carried::Checked(checked)) => {
+            let mut rows = vec![
+                row(
+                    "Checked",
+                    "signatures and times hold, and the nonce is this session's".to_owned(),
+                ),
+                row("Issuer", checked.issuer.clone()),
+                row("Overall", checked.overall.to_string()),
+                row(
+                    "Issued",
+                    format!("{} (UTC)", date(checked.issued_s.saturating_mul(1000))),
+                ),
+            ];
+            for (gpu, claims) in &checked.gpus {
+                rows.extend(
+                    claims
+                        .iter()
+                        .map(|(claim, value)| (format!("{gpu}: {claim}"), value.to_string())),
+                );
+            }
+            rows
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What is shown of an appraised session, in whatever form. Texts are as their authors wrote them: each form escapes them.
+
+use verifier::units::bytes_per_s;
+
+use crate::figure::{Certified, Margin};
+use crate::phases::PhaseSpan;
+use crate::session::Report;
+use crate::telemetry::Telemetry;
+
+/// An appraised session.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    /// The host's verdict.
+    pub verdict: Verdict,
+    /// What that means, in plain words.
+    pub meaning: String,
+    /// The host with its session, then each device: why their verdicts are what they are.
+    pub parts: Vec<Part>,
+    /// Each device's figures.
+    pub devices: Vec<Device<'a>>,
+    /// What was found beside the evidence, about the host and each device.
+    pub findings: Vec<Finding<'a>>,
+    /// What came of NVIDIA's own attestation, row by row; empty where the evidence carries none.
+    pub nvidia: Vec<(String, String)>,
+    /// The policy's name.
+    pub policy_name: &'a str,
+    /// The policy's identifier, with its digest.
+    pub policy_id: &'a str,
+    /// What the policy asks for beyond the default.
+    pub asked: &'a [String],
+    /// Digest of the profiles, hex.
+    pub profiles_blake3: &'a str,
+    /// When it was appraised, ms since the Unix epoch.
+    pub appraised_unix_ms: u64,
+    /// The session's nonce, hex, once sent.
+    pub nonce: Option<&'a str>,
+    /// The session itself.
+    pub session: &'a Report,
+}
+
+/// A verdict as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is where tests pass, fail or are skipped.
+    pub test: Test,
+}
+
+/// How a test ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// It held.
+    Passed,
+    /// It did not hold.
+    Failed,
+    /// Nothing can be said.
+    Skipped,
+}
+
+/// The host or a device, with its reasons.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Whose verdict it is.
+    pub title: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reasons: Vec<Remark>,
+    /// What is said where there is no reason.
+    pub otherwise: &'static str,
+}
+
+/// One reason.
+#[derive(Clone, Debug)]
+pub struct Remark {
+    /// Its code.
+    pub code: &'static str,
+    /// What it is.
+    pub text: String,
+    /// What to do about it; empty if nothing.
+    pub remedy: &'static str,
+}
+
+/// One finding.
+#[derive(Clone, Debug)]
+pub struct Finding<'a> {
+    /// Where: the host or a device.
+    pub place: String,
+    /// Which.
+    pub kind: &'static str,
+    /// What it does to the verdict.
+    pub effect: &'static str,
+    /// What was seen.
+    pub detail: &'a str,
+    /// What brings it about.
+    pub cause: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+/// One device's figures.
+#[derive(Clone, Debug)]
+pub struct Device<'a> {
+    /// Its ordinal.
+    pub ordinal: u32,
+    /// The model it says it is.
+    pub model: &'a str,
+    /// The class that its figures are held against, if there is one with figures.
+    pub class: Option<Class<'a>>,
+    /// Its share of what is certified for the host.
+    pub certified: Certified,
+    /// Titles of classes that the figures fit.
+    pub fits: Vec<&'a str>,
+    /// Titles of classes that have less than is certified.
+    pub excluded: Vec<&'a str>,
+    /// When it was at work, one entry an iteration.
+    pub phases: &'a [PhaseSpan],
+    /// What it says of power, clocks and temperature.
+    pub telemetry: &'a Telemetry,
+}
+
+/// A class that a device's figures are held against.
+#[derive(Clone, Debug)]
+pub struct Class<'a> {
+    /// Its short name.
+    pub name: &'a str,
+    /// Its name for people.
+    pub title: &'a str,
+    /// Whether it is the class that the device says it is of; else it is asked to be.
+    pub is_claimed: bool,
+    /// What the class's limits rest on.
+    pub basis: String,
+    /// Figure by figure.
+    pub margins: &'a [Margin],
+}
+
+/// What the protocol's limits would cost a cheat (spec §7), row by row.
+pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
+    let a = &session.assumptions;
+    [
+        (
+            "Relay to equal GPUs elsewhere",
+            "as many real GPUs as are claimed, idle for the session; answers are small, so a network is enough"
+                .to_owned(),
+        ),
+        (
+            "Tiles held elsewhere",
+            format!(
+                "memory there that is read as fast, the host's own included; the bounds assume {}",
+                bytes_per_s(a.helper_bytes_per_s.into())
+            ),
+        ),
+        (
+            "Helpers that hold nothing",
+            format!(
+                "{} GPU{} that make bytes anew for each device are taken off the bounds; more are not",
+                a.helper_gpus,
+                if a.helper_gpus == 1 { "" } else { "s" }
+            ),
+        ),
+        (
+            "Work done elsewhere",
+            "other GPUs with that rate; a tile's digest has eight bytes, so any network carries T: it is the system's, T_local its \
+             devices'"
+                .to_owned(),
+        ),
+        (
+            "Two GPUs joined as one, partial copies",
+            "each missing a share u moves at least u² N/2 a direction in each sweep".to_owned(),
+        ),
+        (
+            "A larger GPU, or its slices, for smaller ones",
+            "a larger GPU: figures can't tell, and the findings name the classes".to_owned(),
+        ),
+        (
+            "Model, firmware, anything before or after the session",
+            "not covered: hardware attestation complements this".to_owned(),
+        ),
+    ]
+}

@@ -1,0 +1,120 @@
+//! The figures that a session certifies of a device, and how they stand to those of a class.
+
+use protocol::claims::Bounds;
+use serde::{Deserialize, Serialize};
+use verifier::units::{bytes, bytes_per_s, ops_per_s};
+
+/// Certified figures of one device; `None` where no claim is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certified {
+    /// V, bytes.
+    pub memory_bytes: Option<u64>,
+    /// B, bytes/s.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    /// T, operations/s.
+    pub tensor_ops_per_s: Option<u64>,
+    /// T_local, operations/s.
+    pub local_tensor_ops_per_s: Option<u64>,
+}
+
+impl Certified {
+    /// Whether memory is certified that is faster than links and making bytes anew: a GPU's, and no CPU's.
+    #[must_use]
+    pub fn shows_gpu_memory(&self) -> bool {
+        self.memory_bytes.is_some() && self.bandwidth_bytes_per_s.is_some()
+    }
+}
+
+impl From<&Bounds> for Certified {
+    fn from(bounds: &Bounds) -> Self {
+        Certified {
+            memory_bytes: bounds.memory_bytes.map(|bound| bound.value),
+            bandwidth_bytes_per_s: bounds.bandwidth_bytes.map(|bound| bound.value),
+            tensor_ops_per_s: bounds.tensor_ops.map(|bound| bound.value),
+            local_tensor_ops_per_s: bounds.local_tensor_ops.map(|bound| bound.value),
+        }
+    }
+}
+
+/// The figures that a class is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figure {
+    /// V.
+    Memory,
+    /// B.
+    Bandwidth,
+    /// T.
+    Tensor,
+}
+
+impl Figure {
+    /// Every figure.
+    pub const ALL: [Figure; 3] = [Figure::Memory, Figure::Bandwidth, Figure::Tensor];
+
+    /// The figure's name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Figure::Memory => "memory V",
+            Figure::Bandwidth => "bandwidth B",
+            Figure::Tensor => "tensor rate T",
+        }
+    }
+
+    /// Its value among the certified.
+    #[must_use]
+    pub fn of(self, certified: &Certified) -> Option<u64> {
+        match self {
+            Figure::Memory => certified.memory_bytes,
+            Figure::Bandwidth => certified.bandwidth_bytes_per_s,
+            Figure::Tensor => certified.tensor_ops_per_s,
+        }
+    }
+
+    /// A value of it with its unit.
+    #[must_use]
+    pub fn with_unit(self, value: u64) -> String {
+        let value = value.into();
+        match self {
+            Figure::Memory => bytes(value),
+            Figure::Bandwidth => bytes_per_s(value),
+            Figure::Tensor => ops_per_s(value),
+        }
+    }
+}
+
+/// How one certified figure stands to a class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Margin {
+    /// Which figure.
+    pub figure: Figure,
+    /// What is certified.
+    pub certified: Option<u64>,
+    /// Least that a device of the class must be certified for.
+    pub needed: u64,
+    /// Most that one device of it has.
+    pub capacity: u64,
+    /// How it stands.
+    pub relation: Relation,
+}
+
+impl Margin {
+    /// Certified / needed; 0 where nothing is certified.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.certified.unwrap_or(0) as f64 / self.needed as f64
+    }
+}
+
+/// How certified figures stand to a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Relation {
+    /// Enough for the class, and no more than it has.
+    Fits,
+    /// Less than the class needs: not shown. A class that is larger than what was certified is never disproved.
+    Short,
+    /// More than one device of the class has: excluded.
+    Exceeds,
+}
