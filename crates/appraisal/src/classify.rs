@@ -92,19 +92,13 @@ pub fn needed(profile: &Profile, shares: &Shares, figure: Figure) -> Option<u64>
 
 fn margin(certified: &Certified, profile: &Profile, shares: &Shares, figure: Figure) -> Option<Margin> {
     let (capacity, needed) = (profile.most(figure)?, needed(profile, shares, figure)?);
-    let certified = figure.of(certified);
-    let relation = match certified {
-        Some(value) if value as f64 > capacity as f64 * shares.ceiling => Relation::Exceeds,
-        Some(value) if value >= needed => Relation::Fits,
-        _ => Relation::Short,
-    };
-    Some(Margin {
+    Some(Margin::new(
         figure,
-        certified,
+        figure.of(certified),
         needed,
         capacity,
-        relation,
-    })
+        shares.ceiling,
+    ))
 }
 
 /// What certified figures say of every known class.

@@ -12,7 +12,7 @@ use verifier::preset::LONG_INNER_DIM;
 use crate::classify::{Shares, needed};
 use crate::profile::Profile;
 
-/// Share of a class's memory that a session's dataset takes.
+/// Share of a class's memory that a session's dataset takes (docs/performance.md).
 const DATASET_SHARE: f64 = 0.99;
 /// Sweep, as a share of the datasheet's bandwidth.
 const SWEEP_SHARE: f64 = 0.94;
@@ -25,7 +25,7 @@ const LONG: (u32, u32) = (LONG_INNER_DIM, 32);
 /// k of the standard preset's two iterations for T_local, and the sweeps of each.
 const SHORT: (u32, u32) = (2_048, 2);
 /// The standard preset's samples a device and distinct k.
-const SAMPLES: u32 = 1_280;
+pub const SAMPLES: u32 = 1_280;
 
 /// A flawless device of a class, at work in a standard session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,4 +175,26 @@ pub enum Assumed {
     LinkOut,
     /// What G follows from.
     BestRate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profiles::Profiles;
+
+    /// The shares are those of the measured class, rounded.
+    #[test]
+    fn what_is_estimated_stands_as_an_h200_does() {
+        let profiles = Profiles::embedded();
+        let h200 = profiles.named("h200").expect("the class");
+        let capacity = h200.capacity.as_ref().expect("its capacity");
+        let measured = h200.measured.as_ref().expect("measured");
+        let peak = capacity.int8_ops_per_s.expect("its peak") as f64;
+        let fill = measured.fill_low_ops_per_s as f64 / peak;
+        let sweep = measured.sweep_low_bytes_per_s as f64 / capacity.bandwidth_bytes_per_s as f64;
+        assert!(
+            (fill - FILL_SHARES.0).abs() < 0.002 && (sweep - SWEEP_SHARE).abs() < 0.001,
+            "{fill} {sweep}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! Findings: what labels and circumstances say beside the evidence. They raise doubt, and never prove anything (spec §1).
 
+use attestation_result::Tier;
 use serde::{Deserialize, Serialize};
 
 /// What a finding does to a verdict.
@@ -15,6 +16,15 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// The verdict that a finding with this effect leads to.
+    pub(crate) fn tier(self) -> Tier {
+        match self {
+            Effect::Note => Tier::Affirming,
+            Effect::Warn => Tier::Warning,
+            Effect::Contraindicate => Tier::Contraindicated,
+        }
+    }
+
     /// Its name in policies and results.
     #[must_use]
     pub fn name(self) -> &'static str {

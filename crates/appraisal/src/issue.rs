@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use attestation_result::{AttestationResult, CLAIMS_VERSION, EAR_PROFILE, Issuance, PRIVATE_CLAIM, Submodule};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use protocol::bytes::unhex;
-use report::Claim;
 use report::figure::Certified;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::appraisal::{Appraisal, DeviceAppraisal};
 use crate::classify::ClassFit;
@@ -38,58 +37,40 @@ impl Appraisal {
     }
 }
 
-fn private(claims: Map<String, Value>) -> BTreeMap<String, Value> {
-    BTreeMap::from([(PRIVATE_CLAIM.to_owned(), Value::Object(claims))])
+fn private(claims: Value) -> BTreeMap<String, Value> {
+    let mut claims = claims;
+    // Absent members, not nulls: CBOR readers of EAR know none.
+    if let Some(members) = claims.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    BTreeMap::from([(PRIVATE_CLAIM.to_owned(), claims)])
 }
 
 fn host(appraisal: &Appraisal) -> Submodule {
     let report = &appraisal.report;
-    let mut claims = Map::new();
-    let mut put = |key: &str, value: Value| {
-        // Absent members, not nulls: CBOR readers of EAR know none.
-        if !value.is_null() {
-            claims.insert(key.to_owned(), value);
-        }
-    };
-    put("version", json!(CLAIMS_VERSION));
-    put("session_id", json!(report.session_id));
-    put("mode", json!(report.mode));
-    put("started_unix_ms", json!(report.started_unix_ms));
-    put("evidence_blake3", json!(report.evidence_blake3));
-    put("evidence_audience", json!(report.audience));
-    put("recorded_by", json!(report.verifier));
-    put("attester_key", json!(report.attester));
-    put("checksum", json!(report.checksum));
-    put("samples_checked", json!(report.samples_checked));
-    put("session_verdict", json!(report.verdict));
-    put("policy_name", json!(appraisal.policy_name));
-    put("profiles_blake3", json!(appraisal.profiles_blake3));
-    put("error_bits", json!(report.error_bits));
-    put("assumptions", json!(report.assumptions));
-    if let Some(host) = &report.host {
-        let clamp = |claim: &Claim<u128>| claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
-        let certified = Certified {
-            memory_bytes: clamp(&host.memory_bytes),
-            bandwidth_bytes_per_s: clamp(&host.bandwidth_bytes_per_s),
-            tensor_ops_per_s: clamp(&host.tensor_ops_per_s),
-            local_tensor_ops_per_s: clamp(&host.local_tensor_ops_per_s),
-        };
-        put("certified", figures(&certified));
-    }
-    put("indistinguishable_from", json!(appraisal.host_indistinguishable_from));
-    put(
-        "nvidia",
-        appraisal
-            .nvidia
-            .as_ref()
-            .map_or(Value::Null, |nvidia| without_nulls(json!(nvidia))),
-    );
-    put("reasons", reasons(&appraisal.reasons));
-    put("findings", findings(&appraisal.findings));
-    let says = report
-        .software
-        .as_ref()
-        .map(|software| Map::from_iter([("software".to_owned(), json!(software))]));
+    let claims = json!({
+        "version": CLAIMS_VERSION,
+        "session_id": report.session_id,
+        "mode": report.mode,
+        "started_unix_ms": report.started_unix_ms,
+        "evidence_blake3": report.evidence_blake3,
+        "evidence_audience": report.audience,
+        "recorded_by": report.verifier,
+        "attester_key": report.attester,
+        "checksum": report.checksum,
+        "samples_checked": report.samples_checked,
+        "session_verdict": report.verdict,
+        "policy_name": appraisal.policy_name,
+        "profiles_blake3": appraisal.profiles_blake3,
+        "error_bits": report.error_bits,
+        "assumptions": report.assumptions,
+        "certified": report.host.as_ref().map(|host| figures(&Certified::from(host))),
+        "indistinguishable_from": appraisal.host_indistinguishable_from,
+        "nvidia": appraisal.nvidia.as_ref().map(|nvidia| without_nulls(json!(nvidia))),
+        "reasons": reasons(&appraisal.reasons),
+        "findings": findings(&appraisal.findings),
+    });
+    let says = report.software.as_ref().map(|software| json!({ "software": software }));
     // The host's own verdict is the whole's: its devices speak for themselves beside it.
     Submodule {
         ear_status: appraisal.verdict,
@@ -102,40 +83,27 @@ fn host(appraisal: &Appraisal) -> Submodule {
 fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {
     let classification = &device.classification;
     let names = |fits: &[ClassFit]| json!(fits.iter().map(|fit| fit.class.as_str()).collect::<Vec<_>>());
-    let mut claims = Map::from_iter([
-        ("version".to_owned(), json!(CLAIMS_VERSION)),
-        ("certified".to_owned(), figures(&device.certified)),
-        (
-            "shows_gpu_memory".to_owned(),
-            json!(device.certified.shows_gpu_memory()),
-        ),
-        ("fits".to_owned(), names(&classification.fits)),
-        ("excluded".to_owned(), names(&classification.excluded)),
-        (
-            "indistinguishable_from".to_owned(),
-            json!(classification.indistinguishable_from),
-        ),
-        ("reasons".to_owned(), reasons(&device.reasons)),
-        ("findings".to_owned(), findings(&device.findings)),
-    ]);
-    if let Some(class) = &device.claimed_class {
-        claims.insert("claimed_class".to_owned(), json!(class));
-    }
-    if let Some(held) = &device.held_against {
-        claims.insert("held_against".to_owned(), json!(held));
-    }
-    let report = appraisal
-        .report
-        .devices
-        .iter()
-        .find(|report| report.ordinal == device.ordinal);
-    let mut says = Map::from_iter([("model".to_owned(), json!(device.model))]);
-    if let Some(report) = report {
-        claims.insert("dataset_bytes".to_owned(), json!(report.dataset_bytes));
-        claims.insert("measured".to_owned(), json!(report.measured));
-        says.insert("engine".to_owned(), json!(report.engine));
-        says.insert("memory_bytes".to_owned(), json!(report.memory_bytes));
-    }
+    let mut reports = appraisal.report.devices.iter();
+    let report = reports.find(|report| report.ordinal == device.ordinal);
+    let claims = json!({
+        "version": CLAIMS_VERSION,
+        "certified": figures(&device.certified),
+        "shows_gpu_memory": device.certified.shows_gpu_memory(),
+        "fits": names(&classification.fits),
+        "excluded": names(&classification.excluded),
+        "indistinguishable_from": classification.indistinguishable_from,
+        "reasons": reasons(&device.reasons),
+        "findings": findings(&device.findings),
+        "claimed_class": device.claimed_class,
+        "held_against": device.held_against,
+        "dataset_bytes": report.map(|report| report.dataset_bytes),
+        "measured": report.map(|report| &report.measured),
+    });
+    let says = json!({
+        "model": device.model,
+        "engine": report.map(|report| &report.engine),
+        "memory_bytes": report.map(|report| report.memory_bytes),
+    });
     Submodule {
         ear_status: device.verdict,
         ear_appraisal_policy_ids: vec![appraisal.policy_id.clone()],
@@ -156,17 +124,9 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
+/// The figures that are certified.
 fn figures(certified: &Certified) -> Value {
-    let members = [
-        ("memory_bytes", certified.memory_bytes),
-        ("bandwidth_bytes_per_s", certified.bandwidth_bytes_per_s),
-        ("tensor_ops_per_s", certified.tensor_ops_per_s),
-        ("local_tensor_ops_per_s", certified.local_tensor_ops_per_s),
-    ];
-    let present = members
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
-    Value::Object(present.collect())
+    without_nulls(json!(certified))
 }
 
 fn reasons(reasons: &[Reason]) -> Value {

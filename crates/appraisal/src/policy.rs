@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use report::figure::Figure;
 use serde::{Deserialize, Serialize};
 
 use protocol::bounds::Assumptions;
@@ -58,15 +59,18 @@ pub struct DevicePolicy {
 }
 
 impl DevicePolicy {
-    /// Whether a least figure is asked for.
+    /// The least figures: keys and values of V, B, T and T_local.
+    pub(crate) fn minima(&self) -> [(&'static str, Option<u64>); 4] {
+        [
+            ("device.min_memory_bytes", self.min_memory_bytes),
+            ("device.min_bandwidth_bytes_per_s", self.min_bandwidth_bytes_per_s),
+            ("device.min_tensor_ops_per_s", self.min_tensor_ops_per_s),
+            ("device.min_local_tensor_ops_per_s", self.min_local_tensor_ops_per_s),
+        ]
+    }
+
     fn has_minimum(&self) -> bool {
-        let least = [
-            self.min_memory_bytes,
-            self.min_bandwidth_bytes_per_s,
-            self.min_tensor_ops_per_s,
-            self.min_local_tensor_ops_per_s,
-        ];
-        least.iter().any(Option::is_some)
+        self.minima().iter().any(|(_, least)| least.is_some())
     }
 }
 
@@ -98,6 +102,17 @@ pub struct HostPolicy {
     pub min_bandwidth_bytes_per_s: Option<u64>,
     /// Least T of the host, operations/s.
     pub min_tensor_ops_per_s: Option<u64>,
+}
+
+impl HostPolicy {
+    /// The least figures: keys and values of V, B and T.
+    pub(crate) fn minima(&self) -> [(&'static str, Option<u64>); 3] {
+        [
+            ("host.min_memory_bytes", self.min_memory_bytes),
+            ("host.min_bandwidth_bytes_per_s", self.min_bandwidth_bytes_per_s),
+            ("host.min_tensor_ops_per_s", self.min_tensor_ops_per_s),
+        ]
+    }
 }
 
 /// What the session must have been.
@@ -253,43 +268,16 @@ impl Policy {
                     "false, but device.class asks for a class: contradiction".to_owned(),
                 );
             }
-            let capacity = profile.capacity.as_ref();
-            let peak = capacity.and_then(|c| c.int8_ops_per_s);
             let devices = self.host.devices.unwrap_or(MAX_DEVICES as u32);
-            let limits = [
-                (
-                    "device.min_memory_bytes",
-                    self.device.min_memory_bytes,
-                    capacity.map(|c| c.memory_bytes),
-                ),
-                (
-                    "device.min_bandwidth_bytes_per_s",
-                    self.device.min_bandwidth_bytes_per_s,
-                    capacity.map(|c| c.bandwidth_bytes_per_s),
-                ),
-                ("device.min_tensor_ops_per_s", self.device.min_tensor_ops_per_s, peak),
-                (
-                    "device.min_local_tensor_ops_per_s",
-                    self.device.min_local_tensor_ops_per_s,
-                    peak,
-                ),
-                (
-                    "host.min_memory_bytes",
-                    self.host.min_memory_bytes,
-                    capacity.map(|c| c.memory_bytes.saturating_mul(devices.into())),
-                ),
-                (
-                    "host.min_bandwidth_bytes_per_s",
-                    self.host.min_bandwidth_bytes_per_s,
-                    capacity.map(|c| c.bandwidth_bytes_per_s.saturating_mul(devices.into())),
-                ),
-                (
-                    "host.min_tensor_ops_per_s",
-                    self.host.min_tensor_ops_per_s,
-                    peak.map(|peak| peak.saturating_mul(devices.into())),
-                ),
-            ];
-            for (key, least, most) in limits {
+            let [memory, bandwidth, tensor] = Figure::ALL.map(|figure| profile.most(figure));
+            let all = |most: Option<u64>| most.map(|most| most.saturating_mul(devices.into()));
+            let of_device = self
+                .device
+                .minima()
+                .into_iter()
+                .zip([memory, bandwidth, tensor, tensor]);
+            let of_host = self.host.minima().into_iter().zip([memory, bandwidth, tensor].map(all));
+            for ((key, least), most) in of_device.chain(of_host) {
                 if let (Some(least), Some(most)) = (least, most)
                     && least > most
                 {
@@ -358,23 +346,17 @@ impl Policy {
                 return Err(document.error(&format!("assumptions.{key}"), format!("{value}; out of range")));
             }
         }
-        let (device, host, session) = (&self.device, &self.host, &self.session);
+        let (host, session) = (&self.host, &self.session);
         let positive = [
-            ("device.min_memory_bytes", device.min_memory_bytes),
-            ("device.min_bandwidth_bytes_per_s", device.min_bandwidth_bytes_per_s),
-            ("device.min_tensor_ops_per_s", device.min_tensor_ops_per_s),
-            ("device.min_local_tensor_ops_per_s", device.min_local_tensor_ops_per_s),
             ("host.devices", host.devices.map(u64::from)),
             ("host.min_devices", host.min_devices.map(u64::from)),
-            ("host.min_memory_bytes", host.min_memory_bytes),
-            ("host.min_bandwidth_bytes_per_s", host.min_bandwidth_bytes_per_s),
-            ("host.min_tensor_ops_per_s", host.min_tensor_ops_per_s),
             ("session.max_age_s", session.max_age_s),
             ("session.max_fill_ms", session.max_fill_ms),
             ("session.max_sweep_ms", session.max_sweep_ms),
             ("session.min_samples", session.min_samples.map(u64::from)),
         ];
-        match positive.iter().find(|(_, value)| *value == Some(0)) {
+        let minima = self.device.minima().into_iter().chain(host.minima());
+        match minima.chain(positive).find(|(_, value)| *value == Some(0)) {
             Some((key, _)) => Err(document.error(key, "0; leave it out to ask for nothing")),
             None => Ok(()),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use report::date::is_day;
 use report::figure::Figure;
 use serde::{Deserialize, Serialize};
 
@@ -272,7 +273,7 @@ impl Capacity {
 impl MeasuredFigures {
     fn check(&self, document: &Document<'_>, capacity: Option<&Capacity>) -> Result<(), InputError> {
         let fail = |key: &str, problem: String| Err(document.error(&format!("measured.{key}"), problem));
-        if !is_date(&self.date) {
+        if !is_day(&self.date) {
             return fail("date", format!("{:?}; expected YYYY-MM-DD", self.date));
         }
         for (key, count) in [
@@ -329,26 +330,6 @@ pub(crate) fn words_of(text: &str) -> Vec<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_ascii_uppercase)
         .collect()
-}
-
-fn is_date(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let number = |part: &str| {
-        part.parse::<u32>()
-            .ok()
-            .filter(|_| part.bytes().all(|b| b.is_ascii_digit()))
-    };
-    match parts[..] {
-        [year, month, day] => {
-            year.len() == 4
-                && number(year).is_some()
-                && month.len() == 2
-                && number(month).is_some_and(|m| (1..=12).contains(&m))
-                && day.len() == 2
-                && number(day).is_some_and(|d| (1..=31).contains(&d))
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

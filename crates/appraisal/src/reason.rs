@@ -240,128 +240,88 @@ impl Reason {
     /// The verdict this reason alone leads to.
     #[must_use]
     pub fn tier(&self) -> Tier {
-        match self {
-            Reason::CouldNotRun { .. }
-            | Reason::Offline
-            | Reason::UnknownVerifier { .. }
-            | Reason::NothingCertified { .. }
-            | Reason::NoGpuShown
-            | Reason::ClassWithoutFigures { .. }
-            | Reason::WrongAudience { .. }
-            | Reason::TooOld { .. }
-            | Reason::FromTheFuture { .. }
-            | Reason::TooFewSamples { .. }
-            | Reason::NotJudged { .. }
-            | Reason::NoFigures
-            | Reason::NotTested { .. } => Tier::None,
-            Reason::SessionFailed { .. }
-            | Reason::DeviceFailed { .. }
-            | Reason::TooSlow { .. }
-            | Reason::DeviceCount { .. }
-            | Reason::WrongClass { .. }
-            | Reason::ClaimShort { .. }
-            | Reason::BelowMinimum { .. } => Tier::Contraindicated,
-            Reason::ClaimUnknown { .. }
-            | Reason::ClaimAmbiguous { .. }
-            | Reason::ClaimExceeded { .. }
-            | Reason::ClaimDoubtful { .. }
-            | Reason::MemoryWithheld { .. } => Tier::Warning,
-            Reason::ClaimFits { .. } | Reason::HostFits { .. } | Reason::MinimaMet { .. } => Tier::Affirming,
-            Reason::Finding { effect, .. } => match effect {
-                Effect::Note => Tier::Affirming,
-                Effect::Warn => Tier::Warning,
-                Effect::Contraindicate => Tier::Contraindicated,
-            },
-        }
+        self.entry().1
     }
 
     /// The reason's code, its key in `docs/results.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Reason::SessionFailed { .. } => "session-failed",
-            Reason::CouldNotRun { .. } => "could-not-run",
-            Reason::Offline => "offline",
-            Reason::UnknownVerifier { .. } => "unknown-verifier",
-            Reason::NothingCertified { .. } => "nothing-certified",
-            Reason::NoGpuShown => "no-gpu-shown",
-            Reason::HostFits { .. } => "host-fits",
-            Reason::WrongAudience { .. } => "wrong-audience",
-            Reason::TooOld { .. } => "too-old",
-            Reason::FromTheFuture { .. } => "from-the-future",
-            Reason::TooFewSamples { .. } => "too-few-samples",
-            Reason::TooSlow { .. } => "too-slow",
-            Reason::DeviceCount { .. } => "device-count",
-            Reason::DeviceFailed { .. } => "device-failed",
-            Reason::NotJudged { .. } => "not-judged",
-            Reason::NoFigures => "no-figures",
-            Reason::ClaimUnknown { .. } => "claim-unknown",
-            Reason::ClaimAmbiguous { .. } => "claim-ambiguous",
-            Reason::WrongClass { .. } => "wrong-class",
-            Reason::ClaimFits { .. } => "claim-fits",
-            Reason::ClassWithoutFigures { .. } => "class-without-figures",
-            Reason::ClaimExceeded { .. } => "claim-exceeded",
-            Reason::ClaimShort { .. } => "claim-short",
-            Reason::ClaimDoubtful { .. } => "claim-doubtful",
-            Reason::MemoryWithheld { .. } => "memory-withheld",
-            Reason::NotTested { .. } => "not-tested",
-            Reason::BelowMinimum { .. } => "below-minimum",
-            Reason::MinimaMet { .. } => "minima-met",
-            Reason::Finding { kind, .. } => kind.name(),
-        }
+        self.entry().0
     }
 
     /// What brings it about, and what to do; for people.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
-        match self {
-            Reason::SessionFailed { .. } => {
-                "an answer was wrong, late or malformed: update the Attester, test the device's memory, and run again; if it stays, do not trust the device"
-            }
-            Reason::CouldNotRun { .. } => "see the obstacle; neither a pass nor a ban: run again once it is removed",
-            Reason::Offline => "run a session with a Verifier's clock to certify rates",
-            Reason::UnknownVerifier { .. } => {
-                "if you trust this Verifier's clock and randomness, name it: --verifier KEY, or session.verifiers in the policy"
-            }
-            Reason::NothingCertified { .. } => {
-                "run a session of 256 samples or more over all memory: the standard preset; narrow what is assumed by a policy for the hosts at hand"
-            }
-            Reason::NoGpuShown => {
-                "run the standard preset, and narrow the assumed links by a policy for the hosts at hand; whoever buys T alone, of whatever unit, says so with device.gpu_must_show = false"
-            }
-            Reason::WrongAudience { .. } => "run a session for this audience",
-            Reason::TooOld { .. } => "run a new session",
-            Reason::FromTheFuture { .. } => "set the clocks of the Verifier and of this machine, then appraise again",
-            Reason::TooFewSamples { .. } => "run a session with more samples",
-            Reason::TooSlow { .. } => "free the device of other work, check power and cooling, run again",
-            Reason::DeviceCount { .. } => "run a session with all devices of the host",
-            Reason::DeviceFailed { .. } => {
-                "this device's answer was wrong, late or malformed: test its memory, run again without it; if it stays, do not trust it"
-            }
-            Reason::NotJudged { .. } => {
-                "run again without what ended the session: this device is neither passed nor blamed"
-            }
-            Reason::NoFigures => "run a whole session with this device",
-            Reason::ClaimUnknown { .. } => {
-                "add a profile for the model, or set device.claim_must_fit = false with least figures"
-            }
-            Reason::ClaimAmbiguous { .. } => "make the profiles' models distinct",
-            Reason::WrongClass { .. } => "offer the class that is asked for",
-            Reason::ClaimFits { .. } | Reason::HostFits { .. } | Reason::MinimaMet { .. } => "",
-            Reason::ClassWithoutFigures { .. } => "ask for least figures in the policy",
-            Reason::ClaimExceeded { .. } => "the device is more than it says: correct its claim, or the profile",
-            Reason::ClaimShort { .. } => {
-                "if the device is what it says: free it of other work, check power limit, cooling and links, and run again; a device that stays short is not what it says"
-            }
-            Reason::ClaimDoubtful { .. } => {
-                "busy, throttled or power-capped devices look like this: free it, check power and cooling, run again"
-            }
-            Reason::MemoryWithheld { .. } => "something else holds the device's memory: free it and run again",
-            Reason::NotTested { cause } => cause.remedy(),
-            Reason::BelowMinimum { .. } => "offer a device with more, or ask for less",
-            Reason::Finding { kind, .. } => kind.remedy(),
-        }
+        self.entry().2
     }
+}
+
+macro_rules! entries {
+    ($($variant:ident $code:literal $tier:ident $remedy:literal;)*) => {
+        impl Reason {
+            /// Every code but those of findings.
+            pub const CODES: &[&str] = &[$($code,)* "not-tested"];
+
+            /// Code, tier, remedy.
+            fn entry(&self) -> (&'static str, Tier, &'static str) {
+                match self {
+                    $(Reason::$variant { .. } => ($code, Tier::$tier, $remedy),)*
+                    Reason::NotTested { cause } => ("not-tested", Tier::None, cause.remedy()),
+                    Reason::Finding { kind, effect, .. } => (kind.name(), effect.tier(), kind.remedy()),
+                }
+            }
+        }
+    };
+}
+
+entries! {
+    SessionFailed "session-failed" Contraindicated
+        "an answer was wrong, late or malformed: update the Attester, test the device's memory, and run \
+        again; if it stays, do not trust the device";
+    CouldNotRun "could-not-run" None
+        "see the obstacle; neither a pass nor a ban: run again once it is removed";
+    Offline "offline" None "run a session with a Verifier's clock to certify rates";
+    UnknownVerifier "unknown-verifier" None
+        "if you trust this Verifier's clock and randomness, name it: --verifier KEY, or session.verifiers \
+        in the policy";
+    NothingCertified "nothing-certified" None
+        "run a session of 256 samples or more over all memory: the standard preset; narrow what is assumed \
+        by a policy for the hosts at hand";
+    NoGpuShown "no-gpu-shown" None
+        "run the standard preset, and narrow the assumed links by a policy for the hosts at hand; whoever \
+        buys T alone, of whatever unit, says so with device.gpu_must_show = false";
+    HostFits "host-fits" Affirming "";
+    WrongAudience "wrong-audience" None "run a session for this audience";
+    TooOld "too-old" None "run a new session";
+    FromTheFuture "from-the-future" None
+        "set the clocks of the Verifier and of this machine, then appraise again";
+    TooFewSamples "too-few-samples" None "run a session with more samples";
+    TooSlow "too-slow" Contraindicated "free the device of other work, check power and cooling, run again";
+    DeviceCount "device-count" Contraindicated "run a session with all devices of the host";
+    DeviceFailed "device-failed" Contraindicated
+        "this device's answer was wrong, late or malformed: test its memory, run again without it; if it \
+        stays, do not trust it";
+    NotJudged "not-judged" None
+        "run again without what ended the session: this device is neither passed nor blamed";
+    NoFigures "no-figures" None "run a whole session with this device";
+    ClaimUnknown "claim-unknown" Warning
+        "add a profile for the model, or set device.claim_must_fit = false with least figures";
+    ClaimAmbiguous "claim-ambiguous" Warning "make the profiles' models distinct";
+    WrongClass "wrong-class" Contraindicated "offer the class that is asked for";
+    ClaimFits "claim-fits" Affirming "";
+    ClassWithoutFigures "class-without-figures" None "ask for least figures in the policy";
+    ClaimExceeded "claim-exceeded" Warning
+        "the device is more than it says: correct its claim, or the profile";
+    ClaimShort "claim-short" Contraindicated
+        "if the device is what it says: free it of other work, check power limit, cooling and links, and \
+        run again; a device that stays short is not what it says";
+    ClaimDoubtful "claim-doubtful" Warning
+        "busy, throttled or power-capped devices look like this: free it, check power and cooling, run \
+        again";
+    MemoryWithheld "memory-withheld" Warning
+        "something else holds the device's memory: free it and run again";
+    BelowMinimum "below-minimum" Contraindicated "offer a device with more, or ask for less";
+    MinimaMet "minima-met" Affirming "";
 }
 
 impl fmt::Display for Reason {

@@ -6,6 +6,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use coset::cbor::Value;
 use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, RegisteredLabelWithPrivate};
 use coset::{TaggedCborSerializable, iana};
+use serde_json::Value as Json;
 
 use crate::key::{Algorithm, JwkSet, SigningKey};
 use crate::result::{AttestationResult, Expectations, Submodule, VerifierId};
@@ -57,11 +58,9 @@ impl AttestationResult {
             put(NONCE, Value::Bytes(nonce));
         }
         put(PROFILE, self.eat_profile.clone().into());
-        let submods = self
-            .submods
-            .iter()
-            .map(|(name, submod)| (name.clone().into(), submod_to_cbor(submod)));
-        put(SUBMODS, Value::Map(submods.collect()));
+        let submods = self.submods.iter();
+        let submods = submods.map(|(name, submod)| Ok((name.clone().into(), submod_to_cbor(submod)?)));
+        put(SUBMODS, Value::Map(submods.collect::<Result<_, TokenError>>()?));
         put(STATUS, self.ear_status.number().into());
         let id = &self.ear_verifier_id;
         let id = vec![
@@ -147,40 +146,30 @@ fn cose_algorithm(algorithm: Algorithm) -> iana::Algorithm {
     }
 }
 
-fn submod_to_cbor(submod: &Submodule) -> Value {
-    let named = |claims: &BTreeMap<String, serde_json::Value>| {
-        Value::Map(
-            claims
-                .iter()
-                .map(|(name, value)| (name.clone().into(), to_cbor(value)))
-                .collect(),
-        )
-    };
+fn submod_to_cbor(submod: &Submodule) -> Result<Value, TokenError> {
+    let named = |claims: &BTreeMap<String, Json>| Value::serialized(claims).map_err(|e| malformed(e.to_string()));
     let ids = submod.ear_appraisal_policy_ids.iter().map(|id| id.clone().into());
     let mut claims = vec![
         (STATUS.into(), submod.ear_status.number().into()),
         (POLICY_IDS.into(), Value::Array(ids.collect())),
     ];
     if let Some(says) = &submod.ear_attester_claims {
-        claims.push((ATTESTER_CLAIMS.into(), named(says)));
+        claims.push((ATTESTER_CLAIMS.into(), named(says)?));
     }
-    claims.push((VERIFIER_CLAIMS.into(), named(&submod.ear_verifier_claims)));
-    Value::Map(claims)
+    claims.push((VERIFIER_CLAIMS.into(), named(&submod.ear_verifier_claims)?));
+    Ok(Value::Map(claims))
 }
 
 fn submod_from_cbor(value: Value) -> Result<Submodule, TokenError> {
     let mut claims = Claims::new(value, "submod")?;
-    let named = |value: Value| -> Result<BTreeMap<String, serde_json::Value>, TokenError> {
-        let entries = value.into_map().map_err(|_| malformed("claims"))?;
-        entries
-            .into_iter()
-            .map(|(name, value)| Ok((text(name, "claims")?, from_cbor(value)?)))
-            .collect()
+    // What JSON has no form for is refused.
+    let named = |value: Value| {
+        value
+            .deserialized::<BTreeMap<String, Json>>()
+            .map_err(|e| malformed(e.to_string()))
     };
-    let ids = claims
-        .required(POLICY_IDS)?
-        .into_array()
-        .map_err(|_| malformed("ear_appraisal_policy_ids"))?;
+    let ids = claims.required(POLICY_IDS)?.into_array();
+    let ids = ids.map_err(|_| malformed("ear_appraisal_policy_ids"))?;
     Ok(Submodule {
         ear_status: tier(claims.required(STATUS)?)?,
         ear_appraisal_policy_ids: ids
@@ -242,48 +231,4 @@ fn tier(value: Value) -> Result<Tier, TokenError> {
     let number = number(value, "ear_status")?;
     let tier = tiers.into_iter().find(|tier| u64::from(tier.number()) == number);
     tier.ok_or_else(|| malformed(format!("ear_status {number}")))
-}
-
-fn to_cbor(value: &serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(value) => Value::Bool(*value),
-        serde_json::Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(value), _) => value.into(),
-            (None, Some(value)) => value.into(),
-            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        serde_json::Value::String(value) => Value::Text(value.clone()),
-        serde_json::Value::Array(values) => Value::Array(values.iter().map(to_cbor).collect()),
-        serde_json::Value::Object(entries) => Value::Map(
-            entries
-                .iter()
-                .map(|(key, value)| (key.clone().into(), to_cbor(value)))
-                .collect(),
-        ),
-    }
-}
-
-fn from_cbor(value: Value) -> Result<serde_json::Value, TokenError> {
-    Ok(match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Bool(value) => value.into(),
-        Value::Integer(integer) => match (u64::try_from(integer), i64::try_from(integer)) {
-            (Ok(value), _) => value.into(),
-            (_, Ok(value)) => value.into(),
-            _ => return Err(malformed("an integer of more than 64 bits")),
-        },
-        Value::Float(value) => value.into(),
-        Value::Text(value) => value.into(),
-        Value::Array(values) => values.into_iter().map(from_cbor).collect::<Result<Vec<_>, _>>()?.into(),
-        Value::Map(entries) => {
-            let entry = |(key, value): (Value, Value)| Ok((text(key, "a key")?, from_cbor(value)?));
-            let entries = entries
-                .into_iter()
-                .map(entry)
-                .collect::<Result<serde_json::Map<_, _>, TokenError>>()?;
-            entries.into()
-        }
-        _ => return Err(malformed("a value that JSON has no form for")),
-    })
 }

@@ -16,6 +16,12 @@ pub fn date(unix_ms: u64) -> String {
     text.replace('T', " ").replace('Z', "")
 }
 
+/// Whether `text` is a day of the calendar, `YYYY-MM-DD`.
+#[must_use]
+pub fn is_day(text: &str) -> bool {
+    humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +36,18 @@ mod tests {
             (4_107_542_400, "2100-03-01 00:00:00"),
         ] {
             assert_eq!(date(unix_s * 1000), expected);
+        }
+        for (text, expected) in [
+            ("2026-11-28", true),
+            ("2026-02-29", false),
+            ("2026-1-28", false),
+            ("26-11-28", false),
+            ("+026-11-28", false),
+            ("2026-11-28 ", false),
+            ("2026-11-28T00:00:00Z", false),
+            ("", false),
+        ] {
+            assert_eq!(is_day(text), expected, "{text:?}");
         }
         assert_eq!(date(END_OF_DATES_MS - 1), "9999-12-31 23:59:59");
         assert_eq!(date(u64::MAX), "18446744073709551615 ms since the Unix epoch");

@@ -4,6 +4,8 @@ use protocol::claims::Bounds;
 use serde::{Deserialize, Serialize};
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
+use crate::session::{BoundsReport, Claim};
+
 /// Certified figures of one device; `None` where no claim is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {
@@ -32,6 +34,19 @@ impl From<&Bounds> for Certified {
             bandwidth_bytes_per_s: bounds.bandwidth_bytes.map(|bound| bound.value),
             tensor_ops_per_s: bounds.tensor_ops.map(|bound| bound.value),
             local_tensor_ops_per_s: bounds.local_tensor_ops.map(|bound| bound.value),
+        }
+    }
+}
+
+impl From<&BoundsReport<u128>> for Certified {
+    /// A host's figures; what has more than 64 bits is as large as they can say.
+    fn from(bounds: &BoundsReport<u128>) -> Self {
+        let value = |claim: &Claim<u128>| claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
+        Certified {
+            memory_bytes: value(&bounds.memory_bytes),
+            bandwidth_bytes_per_s: value(&bounds.bandwidth_bytes_per_s),
+            tensor_ops_per_s: value(&bounds.tensor_ops_per_s),
+            local_tensor_ops_per_s: value(&bounds.local_tensor_ops_per_s),
         }
     }
 }
@@ -100,6 +115,23 @@ pub struct Margin {
 }
 
 impl Margin {
+    /// How `certified` stands to what is needed at least, and to `ceiling` times the capacity at most.
+    #[must_use]
+    pub fn new(figure: Figure, certified: Option<u64>, needed: u64, capacity: u64, ceiling: f64) -> Self {
+        let relation = match certified {
+            Some(value) if value as f64 > capacity as f64 * ceiling => Relation::Exceeds,
+            Some(value) if value >= needed => Relation::Fits,
+            _ => Relation::Short,
+        };
+        Margin {
+            figure,
+            certified,
+            needed,
+            capacity,
+            relation,
+        }
+    }
+
     /// Certified / needed; 0 where nothing is certified.
     #[must_use]
     pub fn share(&self) -> f64 {

@@ -8,7 +8,7 @@ use crate::date::date;
 use crate::document::{Device, Document, limits};
 use crate::escape::escape;
 use crate::figure::{Certified, Figure, Relation};
-use crate::session::{Claim, Report};
+use crate::session::{BoundsReport, Claim, Report};
 use crate::svg;
 use crate::telemetry::Telemetry;
 
@@ -106,32 +106,27 @@ fn host(session: &Report) -> Markup {
 }
 
 fn device_section(device: &Device<'_>, session: &Report) -> Markup {
-    let reported = session
-        .devices
-        .iter()
-        .find(|reported| reported.ordinal == device.ordinal);
+    let mut reported = session.devices.iter();
+    let reported = reported.find(|reported| reported.ordinal == device.ordinal);
     let share = reported.and_then(|reported| reported.share.as_ref());
-    let why = |claim: Option<&Claim>| match claim {
-        Some(claim) => format!(
-            "no claim: {}",
-            claim.no_claim.as_deref().unwrap_or("no reason is given")
-        ),
-        None => "no claim: the session was not affirmed, or had no clock".to_owned(),
+    let value = |figure: Figure, value: Option<u64>, claim: fn(&BoundsReport) -> &Claim| match (value, share) {
+        (Some(value), _) => figure.with_unit(value),
+        (None, Some(share)) => {
+            let why = claim(share).no_claim.as_deref();
+            format!("no claim: {}", why.unwrap_or("no reason is given"))
+        }
+        (None, None) => "no claim: the session was not affirmed, or had no clock".to_owned(),
     };
     let certified = |figure: Figure| {
-        let claim = share.map(|share| match figure {
-            Figure::Memory => &share.memory_bytes,
-            Figure::Bandwidth => &share.bandwidth_bytes_per_s,
-            Figure::Tensor => &share.tensor_ops_per_s,
-        });
-        figure
-            .of(&device.certified)
-            .map_or_else(|| why(claim), |value| figure.with_unit(value))
+        let claim: fn(&BoundsReport) -> &Claim = match figure {
+            Figure::Memory => |share| &share.memory_bytes,
+            Figure::Bandwidth => |share| &share.bandwidth_bytes_per_s,
+            Figure::Tensor => |share| &share.tensor_ops_per_s,
+        };
+        value(figure, figure.of(&device.certified), claim)
     };
-    let local = device.certified.local_tensor_ops_per_s.map_or_else(
-        || why(share.map(|share| &share.local_tensor_ops_per_s)),
-        |value| ops_per_s(value.into()),
-    );
+    let local = device.certified.local_tensor_ops_per_s;
+    let local = value(Figure::Tensor, local, |share| &share.local_tensor_ops_per_s);
     let list = |titles: &[&str]| match titles.is_empty() {
         true => "none".to_owned(),
         false => titles.join(", "),

@@ -180,30 +180,14 @@ impl Context<'_> {
                 reasons.extend(self.profiles.named(required).map(judge));
             }
         }
-        let least = [
-            (
-                "device.min_memory_bytes",
-                asked.min_memory_bytes,
-                certified.memory_bytes,
-            ),
-            (
-                "device.min_bandwidth_bytes_per_s",
-                asked.min_bandwidth_bytes_per_s,
-                certified.bandwidth_bytes_per_s,
-            ),
-            (
-                "device.min_tensor_ops_per_s",
-                asked.min_tensor_ops_per_s,
-                certified.tensor_ops_per_s,
-            ),
-            (
-                "device.min_local_tensor_ops_per_s",
-                asked.min_local_tensor_ops_per_s,
-                certified.local_tensor_ops_per_s,
-            ),
+        let figures = [
+            certified.memory_bytes,
+            certified.bandwidth_bytes_per_s,
+            certified.tensor_ops_per_s,
+            certified.local_tensor_ops_per_s,
         ];
         let mut met = Vec::new();
-        for (key, least, certified) in least {
+        for ((key, least), certified) in asked.minima().into_iter().zip(figures) {
             let (Some(least), key) = (least, key.to_owned()) else {
                 continue;
             };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::plan::Plan;
 use protocol::verifier::{Mode, VerifierSession};
 use report::Report;
-use report::figure::{Figure, Margin, Relation};
+use report::figure::{Certified, Figure, Margin, Relation};
 use verifier::outcome::{NoVerdict, Outcome};
 
 use crate::appraisal::DeviceAppraisal;
@@ -107,21 +107,9 @@ pub(super) fn host_reasons(session: &VerifierSession, policy: &Policy, report: &
     }
     // Where nothing could be certified, that is said already.
     if let Some(host) = &report.host {
-        let asked = &policy.host;
-        for (key, least, claim) in [
-            ("host.min_memory_bytes", asked.min_memory_bytes, &host.memory_bytes),
-            (
-                "host.min_bandwidth_bytes_per_s",
-                asked.min_bandwidth_bytes_per_s,
-                &host.bandwidth_bytes_per_s,
-            ),
-            (
-                "host.min_tensor_ops_per_s",
-                asked.min_tensor_ops_per_s,
-                &host.tensor_ops_per_s,
-            ),
-        ] {
-            let certified = claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
+        let host = Certified::from(host);
+        for ((key, least), figure) in policy.host.minima().into_iter().zip(Figure::ALL) {
+            let certified = figure.of(&host);
             if let Some(least) = least.filter(|least| certified.unwrap_or(0) < *least) {
                 let key = key.to_owned();
                 reasons.push(Reason::BelowMinimum { key, certified, least });
@@ -139,7 +127,7 @@ pub(super) fn host_fits(
     profiles: &Profiles,
     shares: &Shares,
 ) -> Option<Reason> {
-    let host = report.host.as_ref()?;
+    let host = Certified::from(report.host.as_ref()?);
     let mut counts: BTreeMap<&str, (&Profile, u32)> = BTreeMap::new();
     for device in devices {
         let profile = profiles.named(device.claimed_class.as_deref()?)?;
@@ -158,23 +146,7 @@ pub(super) fn host_fits(
         ) else {
             continue;
         };
-        let claim = match figure {
-            Figure::Memory => &host.memory_bytes,
-            Figure::Bandwidth => &host.bandwidth_bytes_per_s,
-            Figure::Tensor => &host.tensor_ops_per_s,
-        };
-        let certified = claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
-        margins.push(Margin {
-            figure,
-            certified,
-            needed,
-            capacity,
-            relation: match certified {
-                Some(certified) if certified as f64 > capacity as f64 * shares.ceiling => Relation::Exceeds,
-                Some(certified) if certified >= needed => Relation::Fits,
-                _ => Relation::Short,
-            },
-        });
+        margins.push(Margin::new(figure, figure.of(&host), needed, capacity, shares.ceiling));
     }
     let fits = !margins.is_empty() && margins.iter().all(|margin| margin.relation == Relation::Fits);
     let classes = counts.iter().map(|(name, (_, count))| format!("{count} x {name}"));

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use appraisal::expected::is_showable;
+use appraisal::expected::{SAMPLES, is_showable};
 use appraisal::policy::Policy;
 use appraisal::profile::{Kind, Profile};
 use clap::Subcommand;
@@ -16,9 +16,6 @@ use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 
 use super::read_text;
 use crate::judge::ProfileOptions;
-
-/// The standard session's samples: what the comment on a class's policy is computed with.
-const STANDARD_SAMPLES: u32 = 1_280;
 
 /// What can be done with policies.
 #[derive(Subcommand)]
@@ -113,7 +110,7 @@ impl fmt::Display for ClassPolicy<'_> {
         );
         let unshown: Vec<&str> = Figure::ALL
             .into_iter()
-            .filter(|figure| !is_showable(profile, *figure, &policy.shares, &assumptions, STANDARD_SAMPLES))
+            .filter(|figure| !is_showable(profile, *figure, &policy.shares, &assumptions, SAMPLES))
             .map(Figure::name)
             .collect();
         let _ = match unshown.is_empty() {

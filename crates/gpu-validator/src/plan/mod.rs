@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use appraisal::expected::Expected;
 use appraisal::policy::Policy;
 use appraisal::profile::Profile;
 use clap::Args;
@@ -156,18 +157,21 @@ impl PlanOptions {
         };
         let scaled = |value: Option<f64>, unit: f64| value.map(|value| value * unit);
         let fill_ops = scaled(positive("--fill-tops", self.fill_tops)?, 1e12);
-        let fill_ops = fill_ops.or_else(|| class::fill_ops(class));
+        let expected = Expected::of(class);
+        let fill_ops = fill_ops.or(expected
+            .and_then(|expected| expected.fill_ops_per_s)
+            .map(|rate| rate as f64));
         let fill_ops = fill_ops.with_context(|| lacks("int8 rate", "--fill-tops"))?;
         let local_fill_ops = scaled(positive("--local-fill-tops", self.local_fill_tops)?, 1e12);
         let sweep = scaled(positive("--sweep-gbs", self.sweep_gbs)?, 1e9);
-        let dataset_bytes = self.memory.or_else(|| class::dataset_bytes(class));
+        let dataset_bytes = self.memory.or(expected.map(|expected| expected.dataset_bytes));
         anyhow::ensure!(self.memory != Some(0), "--memory is 0");
         Ok(DeviceFigures {
             dataset_bytes: dataset_bytes.with_context(|| lacks("memory", "--memory"))?,
             fill_ops,
             local_fill_ops: local_fill_ops.unwrap_or(LOCAL_FILL_SHARE * fill_ops),
             sweep_bytes_per_s: sweep
-                .or_else(|| class::sweep_bytes_per_s(class))
+                .or(expected.map(|expected| expected.sweep_bytes_per_s as f64))
                 .with_context(|| lacks("bandwidth", "--sweep-gbs"))?,
             round_trip_s: self.round_trip.as_secs_f64(),
         })
