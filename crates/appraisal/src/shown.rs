@@ -189,31 +189,28 @@ fn certified(appraisal: &Appraisal) -> String {
 /// What came of NVIDIA's own attestation, row by row; nothing where the evidence carries none.
 fn nvidia(carried: Option<&Carried>) -> Vec<(String, String)> {
     let row = |name: &str, value: String| (name.to_owned(), value);
-    match carried {
-        None => Vec::new(),
-        Some(Carried::Unchecked { bytes }) => vec![row("Not checked", format!("{bytes} bytes; no keys were given"))],
-        Some(Carried::Refused { why }) => vec![row("Refused", why.clone())],
-        Some(Carried::Checked(checked)) => {
-            let mut rows = vec![
-                row(
-                    "Checked",
-                    "signatures and times hold, and the nonce is this session's".to_owned(),
-                ),
-                row("Issuer", checked.issuer.clone()),
-                row("Overall", checked.overall.to_string()),
-                row(
-                    "Issued",
-                    format!("{} (UTC)", date(checked.issued_s.saturating_mul(1000))),
-                ),
-            ];
-            for (gpu, claims) in &checked.gpus {
-                rows.extend(
-                    claims
-                        .iter()
-                        .map(|(claim, value)| (format!("{gpu}: {claim}"), value.to_string())),
-                );
-            }
-            rows
+    let checked = match carried {
+        None => return Vec::new(),
+        Some(Carried::Unchecked { bytes }) => {
+            return vec![row("Not checked", format!("{bytes} bytes; no keys were given"))];
         }
+        Some(Carried::Refused { why }) => return vec![row("Refused", why.clone())],
+        Some(Carried::Checked(checked)) => checked,
+    };
+    let holds = "signatures and times hold, and the nonce is this session's";
+    let issued = date(checked.issued_s.saturating_mul(1000));
+    let mut rows = vec![
+        row("Checked", holds.to_owned()),
+        row("Issuer", checked.issuer.clone()),
+        row("Overall", checked.overall.to_string()),
+        row("Issued", format!("{issued} (UTC)")),
+    ];
+    for (gpu, claims) in &checked.gpus {
+        rows.extend(
+            claims
+                .iter()
+                .map(|(claim, value)| (format!("{gpu}: {claim}"), value.to_string())),
+        );
     }
+    rows
 }

@@ -78,9 +78,7 @@ impl KeyRing {
     ///
     /// [`KeyRingError`]; a private key that others can read is refused.
     pub fn load(folder: &Path) -> Result<Self, KeyRingError> {
-        let path = folder.join(CURRENT);
-        let pem = private_file::read(&path)?;
-        let signing = SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key { path, error })?;
+        let signing = read_key(&folder.join(CURRENT))?;
         let path = folder.join(RETIRED);
         let retired = match fs::read_to_string(&path) {
             Ok(json) => JwkSet::parse(&json).map_err(|error| KeyRingError::Key { path, error })?,
@@ -105,11 +103,7 @@ impl KeyRing {
             Err(VarError::NotPresent) => return Err(KeyRingError::Unset(variable.to_owned())),
             Err(VarError::NotUnicode(_)) => return Err(wrong(KeyError::NoPrivateKey)),
         };
-        let signing = SigningKey::from_pem(&pem).map_err(wrong)?;
-        Ok(KeyRing {
-            signing,
-            retired: JwkSet::default(),
-        })
+        SigningKey::from_pem(&pem).map(KeyRing::of).map_err(wrong)
     }
 
     /// The ring of one key, PKCS #8 PEM in a file.
@@ -118,15 +112,14 @@ impl KeyRing {
     ///
     /// [`KeyRingError`]; a private key that others can read is refused.
     pub fn from_file(path: &Path) -> Result<Self, KeyRingError> {
-        let pem = private_file::read(path)?;
-        let signing = SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key {
-            path: path.to_owned(),
-            error,
-        })?;
-        Ok(KeyRing {
+        read_key(path).map(KeyRing::of)
+    }
+
+    fn of(signing: SigningKey) -> Self {
+        KeyRing {
             signing,
             retired: JwkSet::default(),
-        })
+        }
     }
 
     /// A new ring in `folder`, its private key of mode 0600; never over an old one.
@@ -136,12 +129,7 @@ impl KeyRing {
     /// [`KeyRingError`], of kind [`io::ErrorKind::AlreadyExists`] where there is a key.
     pub fn create(folder: &Path, algorithm: Algorithm) -> Result<Self, KeyRingError> {
         let path = folder.join(CURRENT);
-        let key = |error| KeyRingError::Key {
-            path: path.clone(),
-            error,
-        };
-        let signing = SigningKey::generate(algorithm).map_err(key)?;
-        let pem = signing.to_pem().map_err(key)?;
+        let pem = new_key(&path, algorithm)?;
         private_file::write(&path, pem.as_bytes(), false)?;
         KeyRing::load(folder)
     }
@@ -154,12 +142,7 @@ impl KeyRing {
     pub fn rotate(folder: &Path, algorithm: Algorithm) -> Result<Self, KeyRingError> {
         let mut ring = KeyRing::load(folder)?;
         let path = folder.join(CURRENT);
-        let key = |error| KeyRingError::Key {
-            path: path.clone(),
-            error,
-        };
-        let signing = SigningKey::generate(algorithm).map_err(key)?;
-        let pem = signing.to_pem().map_err(key)?;
+        let pem = new_key(&path, algorithm)?;
         // In this order no signature is ever without its public key.
         ring.retired.insert(ring.signing.public());
         private_file::write(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
@@ -205,6 +188,23 @@ impl KeyRing {
         }
         set
     }
+}
+
+fn read_key(path: &Path) -> Result<SigningKey, KeyRingError> {
+    let pem = private_file::read(path)?;
+    SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// A new key for this file, as PEM.
+fn new_key(path: &Path, algorithm: Algorithm) -> Result<Zeroizing<String>, KeyRingError> {
+    let pem = SigningKey::generate(algorithm).and_then(|key| key.to_pem());
+    pem.map_err(|error| KeyRingError::Key {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 #[cfg(test)]

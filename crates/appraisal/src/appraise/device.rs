@@ -40,25 +40,18 @@ pub(super) fn devices(
     let (Some(hello), Some(plan)) = (session.hello(), session.plan()) else {
         return Vec::new();
     };
-    let claims = outcome.claims();
-    let labels = session
-        .openings()
-        .map(|openings| &openings.labels[..])
-        .unwrap_or_default();
-    let appraise_device = |device: &DevicePlan| {
-        let offer = hello.devices.iter().find(|offer| offer.ordinal == device.ordinal);
-        let claims = claims.and_then(|c| c.devices.iter().find(|c| c.device == device.ordinal));
-        let telemetry = Telemetry::of(device.ordinal.0, labels);
-        let context = Context {
-            session,
-            policy,
-            profiles,
-            assumptions,
-            outcome,
-        };
-        context.device(device, offer, claims, telemetry)
+    let context = Context {
+        session,
+        policy,
+        profiles,
+        assumptions,
+        outcome,
     };
-    plan.devices().iter().map(appraise_device).collect()
+    let device = |device: &DevicePlan| {
+        let offer = hello.devices.iter().find(|offer| offer.ordinal == device.ordinal);
+        context.device(device, offer)
+    };
+    plan.devices().iter().map(device).collect()
 }
 
 struct Context<'a> {
@@ -70,14 +63,12 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn device(
-        &self,
-        device: &DevicePlan,
-        offer: Option<&DeviceOffer>,
-        claims: Option<&DeviceClaims>,
-        telemetry: Telemetry,
-    ) -> DeviceAppraisal {
+    fn device(&self, device: &DevicePlan, offer: Option<&DeviceOffer>) -> DeviceAppraisal {
         let ordinal = device.ordinal.0;
+        let claims = self.outcome.claims();
+        let claims = claims.and_then(|claims| claims.devices.iter().find(|own| own.device == device.ordinal));
+        let labels = self.session.openings().map(|openings| &openings.labels[..]);
+        let telemetry = Telemetry::of(ordinal, labels.unwrap_or_default());
         let certified = claims.map(|claims| Certified::from(&claims.share)).unwrap_or_default();
         let classification = Classification::new(&certified, self.profiles, &self.policy.shares);
         let (engine, model) = offer.map_or(("", ""), |offer| (&offer.engine, &offer.model));
