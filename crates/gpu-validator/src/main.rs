@@ -9,6 +9,7 @@ mod evidence;
 mod full;
 mod identity;
 mod inspect;
+mod joint;
 mod judge;
 mod plan;
 mod refusal;

@@ -71,7 +71,8 @@ impl Refusal {
         Refusal { kind, why }
     }
 
-    fn damaged(why: String) -> Self {
+    /// Cut or damaged on its way, or something else.
+    pub(crate) fn damaged(why: String) -> Self {
         Refusal {
             kind: Kind::Damaged,
             why: format!(

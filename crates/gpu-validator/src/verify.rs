@@ -1,8 +1,9 @@
 //! `gpu-validator verify`: evidence checked again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use appraisal::policy::Policy;
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, print_json, print_text};
 use protocol::bytes::Identity;
@@ -10,10 +11,12 @@ use report::Report;
 use verifier::VerifyError;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
+use verifier::recompute::Recompute;
 
 use crate::engines::EngineOptions;
 use crate::evidence::{self, BudgetOptions};
 use crate::full::{Ended, FullOptions};
+use crate::joint;
 use crate::judge::{PolicyOptions, VouchOptions};
 use crate::refusal::{Form, Refusal};
 use crate::wanted::{Refused, WantedOptions};
@@ -27,11 +30,17 @@ use crate::wanted::{Refused, WantedOptions};
     gpu-validator verify e.cbor\n  \
     gpu-validator verify e.cbor --json --verifier $(gpu-validator identity)\n  \
     gpu-validator verify e.cbor --full --resume e.done --engine auto\n  \
-    gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z"
+    gpu-validator verify e.cbor --challenge c.json --received 2026-11-24T12:00:00Z\n  \
+    gpu-validator verify --joint joint.cbor a.cbor b.cbor"
 )]
 pub(crate) struct Options {
-    /// The evidence
-    evidence: PathBuf,
+    /// The evidence; several files with --joint
+    #[arg(required = true)]
+    evidence: Vec<PathBuf>,
+
+    /// Check sessions that ran at once: this record names them, and what all of them certify together is shown
+    #[arg(long, value_name = "RECORD", conflicts_with_all = ["attester", "challenge", "received", "full"])]
+    joint: Option<PathBuf>,
 
     #[command(flatten)]
     wanted: WantedOptions,
@@ -64,14 +73,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let (policy, _) = options.policy.read()?;
     let recompute = options.budget.recompute(&options.recompute);
     let form = if options.json { Form::Json } else { Form::Text };
-    let refuse = |refusal: Refusal| refusal.tell(&options.evidence, form);
+    let path = match (&options.joint, &options.evidence[..]) {
+        (None, [path]) => path,
+        (Some(record), _) => return run_joint(options, record, &policy, &recompute, form),
+        (None, several) => anyhow::bail!("{} evidence files; several at once need --joint RECORD", several.len()),
+    };
+    let refuse = |refusal: Refusal| refusal.tell(path, form);
     let engines = options.engine.find()?;
     let interrupt = Interrupt::listen()?;
     let observer = Interruptible::new(options.json, interrupt.clone());
     let since = Instant::now();
     // Cheap checks first: evidence that is not wanted, or that nobody vouches for, costs no tile (the test
     // `evidence_of_a_verifier_that_nobody_named_costs_no_tile`).
-    let (opened, sealed) = match evidence::open(&options.evidence, &recompute.budget)? {
+    let (opened, sealed) = match evidence::open(path, &recompute.budget)? {
         Ok(opened) => opened,
         Err(refusal) => return refuse(refusal),
     };
@@ -167,6 +181,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         }
         Some(Ended::Agrees | Ended::Differs(_)) | None => exit,
     })
+}
+
+/// The sessions of a joint record.
+fn run_joint(
+    options: &Options,
+    record: &Path,
+    policy: &Policy,
+    recompute: &Recompute,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let check = joint::Check {
+        vouch: &options.vouch,
+        policy,
+        recompute,
+        engines: &options.engine.find()?,
+        observer: &Interruptible::new(options.json, Interrupt::listen()?),
+        form,
+    };
+    joint::run(record, &options.evidence, &check)
 }
 
 /// The exit code; standard error says why wherever there is no verdict.

@@ -59,6 +59,20 @@ impl Assumptions {
         (u128::from(self.best_rate_ops) * u128::from(self.helper_gpus) * 115).div_ceil(200 * u128::from(inner_dim))
     }
 
+    /// The more cautious of both, one by one: no bound under these is more than under either.
+    #[must_use]
+    pub fn worst(self, other: Assumptions) -> Self {
+        Assumptions {
+            best_rate_ops: self.best_rate_ops.max(other.best_rate_ops),
+            helper_gpus: self.helper_gpus.max(other.helper_gpus),
+            link_in_bytes: self.link_in_bytes.max(other.link_in_bytes),
+            link_out_bytes: self.link_out_bytes.max(other.link_out_bytes),
+            helper_bytes: self.helper_bytes.max(other.helper_bytes),
+            on_chip_bytes: self.on_chip_bytes.max(other.on_chip_bytes),
+            error_bits: self.error_bits.max(other.error_bits),
+        }
+    }
+
     /// G + W_out + R, bytes/s: whole pairs, or one tile of a pair, answered elsewhere.
     fn answered_elsewhere_bytes(&self, inner_dim: u32) -> u128 {
         self.regeneration_bytes(inner_dim) + u128::from(self.link_out_bytes) + u128::from(self.helper_bytes)

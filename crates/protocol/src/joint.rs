@@ -157,6 +157,12 @@ impl JointRecord {
         self.verifier
     }
 
+    /// Sessions that were sent SAMPLE, its own among them.
+    #[must_use]
+    pub fn sampled(&self) -> u32 {
+        self.sampled
+    }
+
     /// Its sessions, in ascending order of their evidence.
     #[must_use]
     pub fn members(&self) -> &[JointMember] {

@@ -1,0 +1,271 @@
+//! `gpu-validator verify --joint`: the evidence of several sessions at once, and what all of it certifies (spec §6.5).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use cli::{Exit, Interruptible, print_json, print_text};
+use protocol::claims::{Bound, HostBounds};
+use protocol::joint::{EvidenceHash, JointClaims, JointError, JointRecord};
+use protocol::verifier::VerifierSession;
+use serde_json::{Value, json};
+use verifier::outcome::{Judge, NoVerdict, Outcome};
+use verifier::recompute::Recompute;
+use verifier::units::{bytes, bytes_per_s, ops_per_s};
+
+use appraisal::policy::Policy;
+
+use crate::engines::Engines;
+use crate::evidence;
+use crate::judge::VouchOptions;
+use crate::refusal::{Form, Refusal};
+
+/// Longest sealed record: its sessions have 44 bytes each at most.
+const MAX_RECORD_BYTES: u64 = 4 << 20;
+
+/// What checking takes.
+pub(crate) struct Check<'a> {
+    pub(crate) vouch: &'a VouchOptions,
+    pub(crate) policy: &'a Policy,
+    pub(crate) recompute: &'a Recompute,
+    pub(crate) engines: &'a Engines,
+    pub(crate) observer: &'a Interruptible,
+    pub(crate) form: Form,
+}
+
+/// Evidence that was checked by itself.
+struct Member {
+    path: PathBuf,
+    hash: EvidenceHash,
+    session: VerifierSession,
+    judge: Judge,
+    outcome: Outcome,
+}
+
+/// Checks the joint record in `path` and the evidence of its sessions.
+pub(crate) fn run(path: &Path, evidence: &[PathBuf], check: &Check<'_>) -> anyhow::Result<Exit> {
+    let record = match read(path)? {
+        Ok(record) => record,
+        Err(refusal) => return refusal.tell(path, check.form),
+    };
+    let mut members = Vec::new();
+    for path in evidence {
+        match check.member(path)? {
+            Ok(member) => members.push(member),
+            Err(refusal) => return refusal.tell(path, check.form),
+        }
+    }
+    // A session that has no verdict, or one against it, decides before anything is added up.
+    if let Some(member) = members.iter().find(|member| !counts(&member.outcome)) {
+        let (code, message) = (member.outcome.code(), member.outcome.message());
+        let message = format!("{}: {message}", member.path.display());
+        return tell(check.form, &member.outcome, code, &message, None);
+    }
+    let Some(assumptions) = members
+        .iter()
+        .map(|member| member.judge.assumptions)
+        .reduce(|a, b| a.worst(b))
+    else {
+        anyhow::bail!("no evidence is given");
+    };
+    let sessions: Vec<_> = members.iter().map(|member| (member.hash, &member.session)).collect();
+    match record.claims(&sessions, &assumptions) {
+        Ok(claims) => {
+            let shown = Shown {
+                record: &record,
+                members: &members,
+                claims: &claims,
+            };
+            let outcome = if claims.system.is_empty() {
+                Outcome::None(NoVerdict::NothingCertified(
+                    "what is assumed of links and helpers explains all that was measured in the common windows",
+                ))
+            } else {
+                Outcome::Affirmed(None)
+            };
+            tell(check.form, &outcome, outcome.code(), &outcome.message(), Some(&shown))
+        }
+        Err(error) => Refusal::refused(error.to_string()).tell(path, check.form),
+    }
+}
+
+/// Whether a session can be one of several: alone it may certify nothing.
+fn counts(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Affirmed(_) | Outcome::None(NoVerdict::NothingCertified(_))
+    )
+}
+
+fn read(path: &Path) -> anyhow::Result<Result<JointRecord, Refusal>> {
+    let context = || format!("joint record {}", path.display());
+    let metadata = fs::metadata(path).with_context(context)?;
+    if metadata.is_dir() {
+        return Ok(Err(Refusal::folder()));
+    }
+    if metadata.len() > MAX_RECORD_BYTES {
+        return Ok(Err(Refusal::damaged(format!(
+            "{} bytes, more than a joint record has",
+            metadata.len()
+        ))));
+    }
+    let sealed = fs::read(path).with_context(context)?;
+    Ok(JointRecord::open(&sealed).map_err(|error| match error {
+        JointError::Malformed(_) | JointError::TooShort(_) | JointError::Seal(_) => Refusal::damaged(error.to_string()),
+        other => Refusal::refused(other.to_string()),
+    }))
+}
+
+impl Check<'_> {
+    fn member(&self, path: &Path) -> anyhow::Result<Result<Member, Refusal>> {
+        let (opened, sealed) = match evidence::open(path, &self.recompute.budget)? {
+            Ok(opened) => opened,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let judge = self.vouch.judge(self.policy, &[], &opened.evidence)?;
+        let (evidence, session) = if judge.trusts(&opened.evidence, &opened.session) {
+            let mut tiles = self.engines.tiles()?;
+            match opened.recompute(self.recompute, &mut tiles, &judge, self.observer) {
+                Ok(verified) => (verified.evidence, verified.session),
+                Err(error) => return Ok(Err(Refusal::of(error)?)),
+            }
+        } else {
+            (opened.evidence, opened.session)
+        };
+        let outcome = Outcome::new(&evidence, &session, &judge, None);
+        Ok(Ok(Member {
+            path: path.to_owned(),
+            hash: EvidenceHash::of(&sealed),
+            session,
+            judge,
+            outcome,
+        }))
+    }
+}
+
+/// What is told of sessions that belong together.
+struct Shown<'a> {
+    record: &'a JointRecord,
+    members: &'a [Member],
+    claims: &'a JointClaims,
+}
+
+fn tell(form: Form, outcome: &Outcome, code: &str, message: &str, shown: Option<&Shown<'_>>) -> anyhow::Result<Exit> {
+    let exit = Exit::from(outcome);
+    let name = outcome.name();
+    match form {
+        Form::Json => {
+            let mut value = json!({ "verdict": name, "reason": code, "message": message });
+            if let Some(shown) = shown {
+                value["joint"] = shown.to_json();
+            }
+            print_json(&value)?;
+        }
+        Form::Text | Form::Nothing => {
+            let why = if code.is_empty() {
+                String::new()
+            } else {
+                format!(" ({code}): {message}")
+            };
+            print_text(format_args!("verdict      {name}{why}\n"))?;
+            if let Some(shown) = shown {
+                print_text(shown.to_text())?;
+            }
+        }
+    }
+    if exit == Exit::NoVerdict {
+        cli::tell(format_args!("{name}: {message}"));
+    }
+    Ok(exit)
+}
+
+impl Shown<'_> {
+    /// Each session with its path and its share, in the record's order.
+    fn shares(&self) -> impl Iterator<Item = (&Member, &HostBounds)> {
+        let member = |hash| self.members.iter().find(move |member| member.hash == hash);
+        let members = self.record.members().iter().filter_map(move |one| member(one.evidence));
+        members.zip(&self.claims.shares)
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "verifier     {}\nat once      {} sessions, {} in all were sampled\n",
+            self.record.verifier(),
+            self.members.len(),
+            self.record.sampled()
+        );
+        text += &format!("certified    {}\n", line(&self.claims.system));
+        for (member, share) in self.shares() {
+            text += &format!("  {}  {}\n", member.path.display(), line(share));
+        }
+        text += &format!(
+            "error        together false with probability at most {} * 2^-{}\n",
+            self.claims.sampled_groups, self.claims.assumptions.error_bits
+        );
+        text + "not proven   that no GPU outside these sessions helps; what docs/threat-model.md lists for one session\n"
+    }
+
+    fn to_json(&self) -> Value {
+        let shares: Vec<Value> = self
+            .shares()
+            .map(|(member, share)| {
+                json!({
+                    "file": member.path.display().to_string(),
+                    "evidence": member.hash.to_string(),
+                    "attester": member.session.hello().map(|hello| hello.identity.to_string()),
+                    "share": figures(share),
+                })
+            })
+            .collect();
+        let windows: Vec<Value> = self
+            .claims
+            .windows
+            .iter()
+            .map(|window| json!({ "fill_ns": window.fill_ns, "sweep_ns": window.sweep_ns }))
+            .collect();
+        let assumptions = &self.claims.assumptions;
+        json!({
+            "verifier": self.record.verifier().to_string(),
+            "sampled": self.record.sampled(),
+            "sessions": shares,
+            "windows": windows,
+            "certified": figures(&self.claims.system),
+            "error": { "groups": self.claims.sampled_groups, "error_bits": assumptions.error_bits },
+            "assumptions": {
+                "best_rate_ops": assumptions.best_rate_ops,
+                "helper_gpus": assumptions.helper_gpus,
+                "link_in_bytes_per_s": assumptions.link_in_bytes,
+                "link_out_bytes_per_s": assumptions.link_out_bytes,
+                "helper_bytes_per_s": assumptions.helper_bytes,
+                "on_chip_bytes": assumptions.on_chip_bytes,
+            },
+        })
+    }
+}
+
+fn line(bounds: &HostBounds) -> String {
+    let figure = |bound: Option<Bound<u128>>, unit: fn(u128) -> String| {
+        bound.map_or_else(
+            || "not certified".to_owned(),
+            |bound| format!(">= {}", unit(bound.value)),
+        )
+    };
+    format!(
+        "V {}, B {}, T {}, T_local {}",
+        figure(bounds.memory_bytes, bytes),
+        figure(bounds.bandwidth_bytes, bytes_per_s),
+        figure(bounds.tensor_ops, ops_per_s),
+        figure(bounds.local_tensor_ops, ops_per_s)
+    )
+}
+
+/// Figures may be beyond what a JSON number of most readers holds exactly: they are counts, and stay numbers below 2^64.
+fn figures(bounds: &HostBounds) -> Value {
+    let figure = |bound: Option<Bound<u128>>| bound.map(|bound| u64::try_from(bound.value).unwrap_or(u64::MAX));
+    json!({
+        "memory_bytes": figure(bounds.memory_bytes),
+        "bandwidth_bytes_per_s": figure(bounds.bandwidth_bytes),
+        "tensor_ops_per_s": figure(bounds.tensor_ops),
+        "local_tensor_ops_per_s": figure(bounds.local_tensor_ops),
+    })
+}
