@@ -131,7 +131,7 @@ kinds! {
         "measure the clock outside the host, and challenge all hosts of the operator at once";
     /// One device ended long after the others.
     Uneven = "uneven", Note,
-        "a device needed more than one and a half times as long as the fastest of the same class: busy, throttled, or on a slower link",
+        "a device needed more than one and a half times as long as the fastest of the session: busy, throttled, or on a slower link",
         "look at what else uses the device";
     /// An assumption is below what a device of the claimed class has.
     AssumptionBelowClass = "assumption-below-class", Warn,

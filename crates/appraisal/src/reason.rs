@@ -358,7 +358,7 @@ impl fmt::Display for Reason {
                     "the {phase} of iteration {iteration} took {actual_ms} ms; the policy allows {limit_ms} ms"
                 )
             }
-            Reason::DeviceCount { actual, expected } => write!(f, "{actual} devices; the policy asks for {expected}"),
+            Reason::DeviceCount { actual, expected } => write!(f, "number of devices: {actual}; the policy asks for {expected}"),
             Reason::DeviceFailed { failure, message } => write!(f, "its answer failed ({failure}): {message}"),
             Reason::NotJudged { why } => write!(f, "not judged: {why}"),
             Reason::NoFigures => f.write_str("nothing is certified for this device"),

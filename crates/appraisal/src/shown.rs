@@ -155,7 +155,7 @@ fn meaning(appraisal: &Appraisal) -> String {
     text.to_owned()
 }
 
-/// What every device of an affirmed session is certified for, as a clause.
+/// What an affirmed session certifies of the system behind it, as a clause: no bound is of a device by itself.
 fn certified(appraisal: &Appraisal) -> String {
     let parts = [
         (Figure::Tensor, "did the work"),
@@ -174,7 +174,7 @@ fn certified(appraisal: &Appraisal) -> String {
         _ => words.concat(),
     };
     let did = format!(
-        "each device {} at least as below",
+        "the system behind the session {} at least as below",
         list(are.iter().map(|part| part.1).collect(), "and")
     );
     match are_not.is_empty() {

@@ -20,7 +20,7 @@ use verifier::preset::Preset;
         gpu-validator challenge --devices 2 --device-memory 8GiB --expires 2h > c.json"
 )]
 pub(crate) struct Options {
-    /// How much work: smoke, standard or soak
+    /// How much work: smoke (16 MiB a device, seconds), standard, strict or soak (all memory offered)
     #[arg(long, value_name = "PRESET", default_value = "smoke")]
     preset: Preset,
 

@@ -17,7 +17,8 @@ use crate::appraise::read_text;
 /// Whose evidence counts.
 #[derive(Args)]
 pub(crate) struct VouchOptions {
-    /// Verifiers whose evidence counts (public keys, hex; may be repeated) [default: those of the policy, else this host's own]
+    /// Verifiers whose evidence counts, beside those of the policy (public keys, hex; may be repeated) [default: this host's own, if
+    /// none is named in either way]
     #[arg(long, value_name = "KEY", value_parser = parse_identity)]
     verifier: Vec<Identity>,
 }
@@ -71,8 +72,9 @@ impl ProfileOptions {
 /// The policy that evidence is judged by.
 #[derive(Args)]
 pub(crate) struct PolicyOptions {
-    /// The policy: a file in TOML, or a class, say h200, for what `policy default --class` prints [default: the worst hardware
-    /// on sale is assumed; the claim in HELLO must be consistent with its class]
+    /// The policy: a file in TOML, or a class, say h200, for what `policy default --class` prints; of it `attest` and `verify` take
+    /// the assumptions and the Verifiers [default: the worst hardware on sale is assumed; in reports and results HELLO's claim must
+    /// be consistent with its class]
     #[arg(long, value_name = "FILE|CLASS")]
     policy: Option<PathBuf>,
 

@@ -142,6 +142,9 @@ pub(crate) fn time(unix_ms: u64) -> String {
         .map_or_else(
             || format!("{unix_ms} ms"),
             // The millisecond may decide.
-            |at| humantime::format_rfc3339(at).to_string(),
+            |at| match unix_ms % 1000 {
+                0 => humantime::format_rfc3339_seconds(at).to_string(),
+                _ => humantime::format_rfc3339_millis(at).to_string(),
+            },
         )
 }

@@ -83,7 +83,7 @@ fn the_exit_code_is_the_verdict() {
         (
             "[host]\ndevices = 8",
             1,
-            "contraindicated: 1 devices; the policy asks for 8",
+            "contraindicated: number of devices: 1; the policy asks for 8",
         ),
         (
             "[device]\nclass = \"h200\"",

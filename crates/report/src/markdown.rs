@@ -72,8 +72,8 @@ pub fn markdown(document: &Document<'_>) -> String {
     }
     let _ = writeln!(
         text,
-        "\nPolicy `{}`; evidence BLAKE3 `{}`; error 2^-{} a device and claim.",
-        document.policy_id, session.evidence_blake3, session.error_bits
+        "\nPolicy `{}`; evidence BLAKE3 `{}`; all claims together are false with probability at most {} x 2^-{}.",
+        document.policy_id, session.evidence_blake3, session.error_terms, session.error_bits
     );
     text
 }

@@ -249,7 +249,7 @@ impl Context<'_> {
             .filter(|name| **name != profile.name);
         let others: Vec<&str> = others.map(String::as_str).collect();
         if !others.is_empty() {
-            let detail = format!("a {} could have done the same as a {}", others.join(", "), profile.name);
+            let detail = format!("{} could have done the same as {}", others.join(", "), profile.name);
             findings.add(FindingKind::Indistinguishable, Some(ordinal), detail);
         }
         let Some(bandwidth) = certified.bandwidth_bytes_per_s else {

@@ -303,7 +303,7 @@ fn larger_classes_and_joined_devices_that_could_do_the_same_are_told() {
     let appraisal = of(&known);
     assert_eq!(
         found(&appraisal, "indistinguishable"),
-        [(Some(0), "a as-large could have done the same as a mine".to_owned())]
+        [(Some(0), "as-large could have done the same as mine".to_owned())]
     );
     assert_eq!(
         found(&of(&profiles(std::slice::from_ref(&mine))), "indistinguishable"),

@@ -5,7 +5,7 @@ use std::fmt;
 use appraisal::audit::{Audit, Pair};
 use appraisal::profile::Basis;
 use attestation_result::{AttestationResult, Submodule};
-use protocol::cbor::sendable_text;
+use protocol::printable::printable;
 use serde_json::Value;
 
 use crate::wanted::time;
@@ -19,7 +19,7 @@ pub(super) struct ResultText<'a>(pub(super) &'a AttestationResult);
 impl fmt::Display for ResultText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let result = self.0;
-        let mut line = |name: &str, value: &str| writeln!(f, "{name:<12} {}", sendable_text(value));
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<12} {}", printable(value));
         line("status", result.ear_status.name())?;
         line("issuer", result.iss.as_deref().unwrap_or("not named"))?;
         line("audience", result.aud.as_deref().unwrap_or("nobody in particular"))?;
@@ -82,12 +82,12 @@ impl fmt::Display for AuditText<'_> {
         let audit = self.0;
         writeln!(f, "\nappraised again")?;
         let mut line = |name: &str, pair: &Pair| match pair.agrees() {
-            true => writeln!(f, "{name:<12} the same: {}", sendable_text(&pair.appraised)),
+            true => writeln!(f, "{name:<12} the same: {}", printable(&pair.appraised)),
             false => writeln!(
                 f,
                 "{name:<12} differs: signed {}, here {}",
-                sendable_text(&pair.signed),
-                sendable_text(&pair.appraised)
+                printable(&pair.signed),
+                printable(&pair.appraised)
             ),
         };
         line("evidence", &audit.evidence)?;
@@ -102,7 +102,7 @@ impl fmt::Display for AuditText<'_> {
                 shown(&difference.signed),
                 shown(&difference.appraised)
             );
-            writeln!(f, "- {}", sendable_text(&text))?;
+            writeln!(f, "- {}", printable(&text))?;
         }
         let more = audit.differences.len().saturating_sub(MAX_SHOWN);
         if more > 0 {
