@@ -38,7 +38,7 @@ def main(path):
             continue
         played += 1
         dataset, sweep_s = figures["dataset_bytes"], figures["sweep_ns"] / 1e9
-        held, read = figures["memory_bytes"]["truth"], figures["bandwidth_bytes"]["truth"]
+        held, read = figures["memory_bytes"]["truth"], figures["bandwidth_bytes_per_s"]["truth"]
         print(
             f"{row['attack']}, {row['parameter']} elsewhere: a sweep {sweep_s * 1e3:.2f} ms, {figures['sweep_ns'] / figures['honest_sweep_ns']:.2f}"
             f" of an honest one; {(dataset - held) / sweep_s / 1e9:.0f} GB/s of bytes elsewhere; roots right: {figures['same_roots']}"

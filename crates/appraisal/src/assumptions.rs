@@ -34,15 +34,27 @@ impl AssumptionsPolicy {
         let default = default_assumptions(DEFAULT_ERROR_BITS);
         let of = |own: Option<u64>, default: u64, recorded: u64| own.unwrap_or(default.max(recorded));
         Assumptions {
-            best_rate_ops: of(self.best_rate_ops_per_s, default.best_rate_ops, recorded.best_rate_ops),
-            helper_gpus: of(self.helper_gpus, default.helper_gpus, recorded.helper_gpus),
-            link_in_bytes: of(self.link_in_bytes_per_s, default.link_in_bytes, recorded.link_in_bytes),
-            link_out_bytes: of(
-                self.link_out_bytes_per_s,
-                default.link_out_bytes,
-                recorded.link_out_bytes,
+            best_rate_ops_per_s: of(
+                self.best_rate_ops_per_s,
+                default.best_rate_ops_per_s,
+                recorded.best_rate_ops_per_s,
             ),
-            helper_bytes: of(self.helper_bytes_per_s, default.helper_bytes, recorded.helper_bytes),
+            helper_gpus: of(self.helper_gpus, default.helper_gpus, recorded.helper_gpus),
+            link_in_bytes_per_s: of(
+                self.link_in_bytes_per_s,
+                default.link_in_bytes_per_s,
+                recorded.link_in_bytes_per_s,
+            ),
+            link_out_bytes_per_s: of(
+                self.link_out_bytes_per_s,
+                default.link_out_bytes_per_s,
+                recorded.link_out_bytes_per_s,
+            ),
+            helper_bytes_per_s: of(
+                self.helper_bytes_per_s,
+                default.helper_bytes_per_s,
+                recorded.helper_bytes_per_s,
+            ),
             on_chip_bytes: of(self.on_chip_bytes, default.on_chip_bytes, recorded.on_chip_bytes),
             error_bits: self.error_bits.unwrap_or(default.error_bits.max(recorded.error_bits)),
         }

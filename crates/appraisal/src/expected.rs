@@ -151,13 +151,21 @@ pub fn broken_by(profile: &Profile, assumptions: &Assumptions) -> Vec<(Assumed, 
     };
     let all = [
         (Assumed::OnChip, assumptions.on_chip_bytes, capacity.on_chip_bytes),
-        (Assumed::LinkIn, assumptions.link_in_bytes, capacity.link_in_bytes_per_s),
+        (
+            Assumed::LinkIn,
+            assumptions.link_in_bytes_per_s,
+            capacity.link_in_bytes_per_s,
+        ),
         (
             Assumed::LinkOut,
-            assumptions.link_out_bytes,
+            assumptions.link_out_bytes_per_s,
             capacity.link_out_bytes_per_s,
         ),
-        (Assumed::BestRate, assumptions.best_rate_ops, highest_rate(profile)),
+        (
+            Assumed::BestRate,
+            assumptions.best_rate_ops_per_s,
+            highest_rate(profile),
+        ),
     ];
     all.into_iter()
         .filter_map(|(which, assumed, has)| Some((which, assumed, has.filter(|has| *has > assumed)?)))

@@ -323,7 +323,7 @@ mod tests {
         );
         // Without short iterations nobody can show anything local.
         let long = claims(139 << 30, 4.6e12, &[(20_480, 32, 1_340e12)], &a);
-        assert_eq!(long.share.local_tensor_ops, None);
+        assert_eq!(long.share.local_tensor_ops_per_s, None);
         assert!(!is_found("h200", &long, &a));
         // Nor can a class that reads too slowly for such links, or whose rate is not known.
         let groups = [(20_480, 32, 410e12), (2_048, 2, 360e12)];

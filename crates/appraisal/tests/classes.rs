@@ -42,11 +42,11 @@ fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64,
     );
     Certified {
         memory_bytes: long.memory_bytes(assumptions),
-        bandwidth_bytes_per_s: long.bandwidth_bytes(assumptions),
-        tensor_ops_per_s: long.tensor_ops(assumptions),
+        bandwidth_bytes_per_s: long.bandwidth_bytes_per_s(assumptions),
+        tensor_ops_per_s: long.tensor_ops_per_s(assumptions),
         local_tensor_ops_per_s: long
-            .local_tensor_ops(assumptions)
-            .max(short.local_tensor_ops(assumptions)),
+            .local_tensor_ops_per_s(assumptions)
+            .max(short.local_tensor_ops_per_s(assumptions)),
     }
 }
 
@@ -130,7 +130,7 @@ fn own(profile: &Profile) -> Assumptions {
 fn no_faster_helper(profile: &Profile) -> Assumptions {
     let peak = profile.capacity.as_ref().and_then(|capacity| capacity.int8_ops_per_s);
     Assumptions {
-        best_rate_ops: peak.expect("a known peak"),
+        best_rate_ops_per_s: peak.expect("a known peak"),
         ..own(profile)
     }
 }
@@ -144,12 +144,12 @@ fn honest(profile: &Profile, assumptions: &Assumptions) -> (Reason, bool) {
 }
 
 /// The most that W_in and W_out can be together for a healthy device to fit, GB/s, at this rate of the fastest helper.
-fn most_link(profile: &Profile, best_rate_ops: u64) -> Option<u64> {
+fn most_link(profile: &Profile, best_rate_ops_per_s: u64) -> Option<u64> {
     let fits = |gb_per_s: u64| {
         let assumptions = Assumptions {
-            best_rate_ops,
-            link_in_bytes: gb_per_s * G,
-            link_out_bytes: 0,
+            best_rate_ops_per_s,
+            link_in_bytes_per_s: gb_per_s * G,
+            link_out_bytes_per_s: 0,
             ..own(profile)
         };
         matches!(honest(profile, &assumptions).0, Reason::ClaimFits { .. })
@@ -235,7 +235,7 @@ fn honest_devices_come_to_what_the_guide_says() {
             profile.name,
             verdict(&default),
             verdict(&own(&profile)),
-            links(own(&profile).best_rate_ops),
+            links(own(&profile).best_rate_ops_per_s),
             match capacity.int8_ops_per_s {
                 Some(rate) => links(rate),
                 None => "not known".to_owned(),
@@ -551,9 +551,9 @@ fn a_class_that_the_assumptions_cannot_show_is_not_blamed() {
         samples: 1280,
         inner_dim: 20_480,
         assumptions: Assumptions {
-            best_rate_ops: 250 * T,
-            link_in_bytes: 4 * G,
-            link_out_bytes: 4 * G,
+            best_rate_ops_per_s: 250 * T,
+            link_in_bytes_per_s: 4 * G,
+            link_out_bytes_per_s: 4 * G,
             ..default_assumptions(20)
         },
     };

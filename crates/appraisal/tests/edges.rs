@@ -63,8 +63,8 @@ fn figures(memory: u64, bandwidth: u64, tensor: u64) -> Certified {
 /// Links of PCIe 5.0 x16, as a policy for such hosts assumes: a `full` can be certified for what it needs then.
 fn pcie() -> Assumptions {
     Assumptions {
-        link_in_bytes: 64 * G,
-        link_out_bytes: 64 * G,
+        link_in_bytes_per_s: 64 * G,
+        link_out_bytes_per_s: 64 * G,
         ..default_assumptions(20)
     }
 }
@@ -381,8 +381,8 @@ fn a_class_without_figures_says_what_is_missing() {
 #[test]
 fn only_what_could_be_shown_is_missed() {
     let fast_links = Assumptions {
-        link_in_bytes: 4_000 * G,
-        link_out_bytes: 4_000 * G,
+        link_in_bytes_per_s: 4_000 * G,
+        link_out_bytes_per_s: 4_000 * G,
         ..default_assumptions(20)
     };
     let of = |certified: Certified| {

@@ -190,12 +190,12 @@ fn a_policy_for_a_class_narrows_its_links_alone() {
         let assumed = policy.assumptions.applied_to(&default);
         let capacity = profile.capacity.as_ref();
         let expected = Assumptions {
-            link_in_bytes: capacity
+            link_in_bytes_per_s: capacity
                 .and_then(|c| c.link_in_bytes_per_s)
-                .unwrap_or(default.link_in_bytes),
-            link_out_bytes: capacity
+                .unwrap_or(default.link_in_bytes_per_s),
+            link_out_bytes_per_s: capacity
                 .and_then(|c| c.link_out_bytes_per_s)
-                .unwrap_or(default.link_out_bytes),
+                .unwrap_or(default.link_out_bytes_per_s),
             ..default
         };
         assert_eq!(assumed, expected, "{}", profile.name);
@@ -214,20 +214,20 @@ fn a_policy_for_a_class_narrows_its_links_alone() {
 fn the_worst_of_default_and_record_is_assumed_where_the_policy_is_silent() {
     let default = default_assumptions(20);
     let weak = Assumptions {
-        best_rate_ops: 1,
+        best_rate_ops_per_s: 1,
         helper_gpus: 1,
-        link_in_bytes: 1,
-        link_out_bytes: 1,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 1,
+        link_out_bytes_per_s: 1,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 1,
         error_bits: 1,
     };
     let strong = Assumptions {
-        best_rate_ops: default.best_rate_ops + 1,
+        best_rate_ops_per_s: default.best_rate_ops_per_s + 1,
         helper_gpus: 8,
-        link_in_bytes: default.link_in_bytes + 1,
-        link_out_bytes: default.link_out_bytes + 1,
-        helper_bytes: 1,
+        link_in_bytes_per_s: default.link_in_bytes_per_s + 1,
+        link_out_bytes_per_s: default.link_out_bytes_per_s + 1,
+        helper_bytes_per_s: 1,
         on_chip_bytes: default.on_chip_bytes + 1,
         error_bits: 21,
     };
@@ -244,11 +244,11 @@ fn the_worst_of_default_and_record_is_assumed_where_the_policy_is_silent() {
         on_chip_bytes: Some(5),
     };
     let said = Assumptions {
-        best_rate_ops: 2,
+        best_rate_ops_per_s: 2,
         helper_gpus: 2,
-        link_in_bytes: 3,
-        link_out_bytes: 4,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 3,
+        link_out_bytes_per_s: 4,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 5,
         error_bits: 19,
     };

@@ -137,7 +137,7 @@ impl Observer for SessionProgress {
         if shown.is_none_or(|at| at.elapsed() >= BOUNDS_EVERY) {
             *shown = Some(Instant::now());
             drop(shown);
-            if let Some(claims) = claims().filter(|claims| claims.host.tensor_ops.is_some()) {
+            if let Some(claims) = claims().filter(|claims| claims.host.tensor_ops_per_s.is_some()) {
                 bar.set_message(format!("so far {}", bounds_line(&claims)));
             }
         }

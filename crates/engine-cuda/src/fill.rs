@@ -50,7 +50,7 @@ impl FillPath {
 
     /// Operations (two a multiply-add) of a launch: 0.3 s on the chip each path is the best of, so that cancelling and
     /// progress need not wait for a whole fill. Launches end at whole matrices; a cut costs some 0.1 ms.
-    fn operations_a_launch(self) -> u128 {
+    fn operations_per_launch(self) -> u128 {
         match self {
             FillPath::Sm90a => 400_000_000_000_000,
             FillPath::Mma => 100_000_000_000_000,
@@ -75,7 +75,7 @@ pub(crate) fn launches(assignment: &Assignment, inner_dim: u32, path: FillPath) 
     let matrices = assignment.num_matrices;
     let operations = 2 * n * n * u128::from(inner_dim) * u128::from(matrices);
     let count = operations
-        .div_ceil(path.operations_a_launch())
+        .div_ceil(path.operations_per_launch())
         .clamp(1, matrices.into()) as u64;
     let start = |launch: u64| (u64::from(matrices) * launch / count) as u32;
     (0..count).map(|launch| start(launch)..start(launch + 1)).collect()
@@ -201,14 +201,14 @@ impl Fill<'_> {
         self.assignment.matrix_dim
     }
 
-    fn tiles_a_matrix(&self) -> u64 {
+    fn tiles_per_matrix(&self) -> u64 {
         let columns = u64::from(self.n() / TILE_SIDE as u32);
         columns * columns
     }
 
     /// Where a matrix's tiles and its digests begin.
     fn outputs(&self, matrix: u32) -> (sys::CUdeviceptr, sys::CUdeviceptr) {
-        let first_tile = u64::from(matrix) * self.tiles_a_matrix();
+        let first_tile = u64::from(matrix) * self.tiles_per_matrix();
         (
             self.memory.at(self.layout.dataset + first_tile * TILE_BYTES as u64),
             self.memory.at(self.layout.leaves + first_tile * 8),

@@ -33,7 +33,7 @@ pub(crate) struct Layout {
     /// All fill digests, or the leaves of two sweeps in halves.
     pub(crate) leaves: u64,
     /// Leaves from one half to the other.
-    pub(crate) leaves_a_half: u64,
+    pub(crate) leaves_per_half: u64,
     pub(crate) key: u64,
     pub(crate) subtrees: u64,
     pub(crate) progress: u64,
@@ -81,15 +81,15 @@ impl Layout {
             ),
         };
         // An even number, so that the second half is aligned for 16-byte loads.
-        let leaves_a_half = tiles.div_ceil(2).next_multiple_of(2);
+        let leaves_per_half = tiles.div_ceil(2).next_multiple_of(2);
         let batches = panels(assignment).div_ceil(u64::from(batch_panels(assignment, assignment.max_inner_dim)));
         Layout {
             dataset: take(tiles * TILE_BYTES as u64),
             right: take(matrix_bytes),
             left: take(left_bytes),
             left_bytes,
-            leaves: take(2 * leaves_a_half * 8),
-            leaves_a_half,
+            leaves: take(2 * leaves_per_half * 8),
+            leaves_per_half,
             key: take(KEY_BYTES),
             subtrees: take(tiles.div_ceil(LEAVES_A_COMMIT_CTA.into()) * 32),
             progress: take(batches * 8),

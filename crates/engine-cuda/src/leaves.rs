@@ -26,7 +26,7 @@ pub(crate) struct Leaves {
     /// All leaves of a fill, then two halves for sweeps.
     staging: Pinned<u64>,
     halves_at: usize,
-    leaves_a_half: usize,
+    leaves_per_half: usize,
     room: Room,
 }
 
@@ -69,16 +69,16 @@ struct InFlight {
 impl Leaves {
     pub(crate) fn new(context: &Arc<Context>, assignment: &Assignment, layout: &Layout) -> Result<Self, EngineError> {
         let tiles = assignment.tiles() as usize;
-        let leaves_a_half = layout.leaves_a_half as usize;
+        let leaves_per_half = layout.leaves_per_half as usize;
         Ok(Leaves {
             fills: Vec::new(),
             sweeps: Vec::new(),
             in_flight: None,
             copied: Event::new(context)?,
             stream: Stream::new(context)?,
-            staging: Pinned::new(context, tiles + 2 * leaves_a_half)?,
+            staging: Pinned::new(context, tiles + 2 * leaves_per_half)?,
             halves_at: tiles,
-            leaves_a_half,
+            leaves_per_half,
             room: Room::default(),
         })
     }
@@ -89,7 +89,7 @@ impl Leaves {
         let sweeps = (sweeps as usize).min(MOST_ROOM) * queued / launches;
         for (place, count, leaves) in [
             (Place::Fill, 1, self.halves_at),
-            (Place::Half(0), sweeps, self.leaves_a_half),
+            (Place::Half(0), sweeps, self.leaves_per_half),
         ] {
             let room = self.room.of(place);
             while room.len() < count {
@@ -205,7 +205,7 @@ impl Leaves {
     fn first(&self, place: Place) -> usize {
         match place {
             Place::Fill => 0,
-            Place::Half(half) => self.halves_at + half * self.leaves_a_half,
+            Place::Half(half) => self.halves_at + half * self.leaves_per_half,
         }
     }
 }

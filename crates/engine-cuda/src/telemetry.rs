@@ -87,8 +87,8 @@ impl Series {
     /// The samples as text for a label: `0.3:412 0.9:690`, seconds and value, each point the mean of as many samples.
     #[must_use]
     pub fn curve(&self) -> String {
-        let samples_a_point = self.0.len().div_ceil(Self::CURVE_POINTS).max(1);
-        let points = self.0.chunks(samples_a_point).map(|samples| {
+        let samples_per_point = self.0.len().div_ceil(Self::CURVE_POINTS).max(1);
+        let points = self.0.chunks(samples_per_point).map(|samples| {
             let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / samples.len() as f64;
             format!("{:.1}:{:.0}", mean(|sample| sample.0), mean(|sample| sample.1))
         });

@@ -191,13 +191,13 @@ impl CudaTiles {
             let out = self.memory.at(TILES + first * TILE_BYTES as u64);
             let digests = self.memory.at(DIGESTS + first * 8);
             let n = TILE_SIDE as u32;
-            let (ctas_a_tile, shared_bytes) = match self.path {
+            let (ctas_per_tile, shared_bytes) = match self.path {
                 FillPath::Mma => (2, MMA_SHARED_BYTES),
                 _ => (4, 0),
             };
             let shape = Shape {
                 shared_bytes,
-                ..Shape::plain(run.len() as u32 * ctas_a_tile, 256)
+                ..Shape::plain(run.len() as u32 * ctas_per_tile, 256)
             };
             // SAFETY: parameters in the order of the kernels' headers, with n = 256 and a matrix a tile; operands were just
             // queued, tiles and digests of the run lie within the allocation.

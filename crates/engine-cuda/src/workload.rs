@@ -150,7 +150,7 @@ impl Workload {
             memory: &self.memory,
             task,
         };
-        let tiles_a_matrix = u64::from(tiles / self.assignment.num_matrices);
+        let tiles_per_matrix = u64::from(tiles / self.assignment.num_matrices);
         let launches = launches(&self.assignment, task.inner_dim, kernels.fill.path());
         let mut is_cancelled = false;
         let mut queued = 0;
@@ -164,7 +164,7 @@ impl Workload {
                 self.leaves.settle(self.limit)?;
             } else {
                 self.wait(&self.ends[(i - 1) % 2], &kernels.fill)?;
-                progress.advance(tiles_a_matrix * launches[i - 1].len() as u64);
+                progress.advance(tiles_per_matrix * launches[i - 1].len() as u64);
             }
             is_cancelled = progress.is_cancelled();
             if is_cancelled {
@@ -176,7 +176,7 @@ impl Workload {
             return Err(EngineError::Cancelled);
         }
         let root = self.commit(kernels, leaves, tiles, queued)?;
-        progress.advance(tiles_a_matrix * launches[queued - 1].len() as u64);
+        progress.advance(tiles_per_matrix * launches[queued - 1].len() as u64);
         if progress.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
@@ -201,7 +201,7 @@ impl Workload {
         }
         let tiles = self.assignment.tiles();
         let half = self.leaves.next_half();
-        let leaves = self.layout.leaves + half as u64 * self.layout.leaves_a_half * 8;
+        let leaves = self.layout.leaves + half as u64 * self.layout.leaves_per_half * 8;
         self.leaves.hold_back(&self.stream, Place::Half(half))?;
         self.queue_key(&kernels.sweep, salt)?;
         // SAFETY: the dataset has all tiles, the half room for the leaves; the key was just queued, and the copy that may be in

@@ -138,11 +138,11 @@ fn change(evidence: &mut Evidence, input: &mut Input<'_>) {
             let value = input.u64() >> (input.u8() % 64);
             let assumptions = &mut evidence.assumptions;
             match input.u8() % 7 {
-                0 => assumptions.best_rate_ops = value,
+                0 => assumptions.best_rate_ops_per_s = value,
                 6 => assumptions.helper_gpus = value,
-                1 => assumptions.link_in_bytes = value,
-                2 => assumptions.link_out_bytes = value,
-                3 => assumptions.helper_bytes = value,
+                1 => assumptions.link_in_bytes_per_s = value,
+                2 => assumptions.link_out_bytes_per_s = value,
+                3 => assumptions.helper_bytes_per_s = value,
                 4 => assumptions.on_chip_bytes = value,
                 _ => assumptions.error_bits = value as u32,
             }

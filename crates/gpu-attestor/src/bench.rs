@@ -336,12 +336,12 @@ impl Row {
             "repeats": self.repeats,
             "ceilings": ceilings,
         });
-        if let Some((load, tops_a_watt)) = &self.load {
+        if let Some((load, tops_per_watt)) = &self.load {
             row["power_w"] = load.power_w.into();
             row["mean_sm_clock_mhz"] = load.mean_sm_clock_mhz.into();
             row["max_temperature_c"] = load.max_temperature_c.into();
             row["throttle_reasons"] = load.throttle_reasons.clone().into();
-            row["tops_per_w"] = (*tops_a_watt).into();
+            row["tops_per_w"] = (*tops_per_watt).into();
         }
         row
     }
@@ -372,10 +372,10 @@ impl Row {
             self.repeats,
             shares.join(", ")
         );
-        if let Some((load, tops_a_watt)) = &self.load {
+        if let Some((load, tops_per_watt)) = &self.load {
             let mut seen = Vec::new();
             seen.extend(load.power_w.map(|power| format!("{power:.0} W")));
-            seen.extend(tops_a_watt.map(|ratio| format!("{ratio:.3} Tops/W")));
+            seen.extend(tops_per_watt.map(|ratio| format!("{ratio:.3} Tops/W")));
             seen.extend(load.mean_sm_clock_mhz.map(|mhz| format!("{mhz:.0} MHz")));
             seen.extend(load.max_temperature_c.map(|celsius| format!("{celsius} C")));
             seen.extend((!load.throttle_reasons.is_empty()).then(|| load.throttle_reasons.join(" ")));

@@ -232,11 +232,11 @@ impl Shown<'_> {
             "certified": figures(&self.claims.system),
             "error": { "groups": self.claims.sampled_groups, "error_bits": assumptions.error_bits },
             "assumptions": {
-                "best_rate_ops": assumptions.best_rate_ops,
+                "best_rate_ops_per_s": assumptions.best_rate_ops_per_s,
                 "helper_gpus": assumptions.helper_gpus,
-                "link_in_bytes_per_s": assumptions.link_in_bytes,
-                "link_out_bytes_per_s": assumptions.link_out_bytes,
-                "helper_bytes_per_s": assumptions.helper_bytes,
+                "link_in_bytes_per_s": assumptions.link_in_bytes_per_s,
+                "link_out_bytes_per_s": assumptions.link_out_bytes_per_s,
+                "helper_bytes_per_s": assumptions.helper_bytes_per_s,
                 "on_chip_bytes": assumptions.on_chip_bytes,
             },
         })
@@ -253,9 +253,9 @@ fn line(bounds: &HostBounds) -> String {
     format!(
         "V {}, B {}, T {}, T_local {}",
         figure(bounds.memory_bytes, bytes),
-        figure(bounds.bandwidth_bytes, bytes_per_s),
-        figure(bounds.tensor_ops, ops_per_s),
-        figure(bounds.local_tensor_ops, ops_per_s)
+        figure(bounds.bandwidth_bytes_per_s, bytes_per_s),
+        figure(bounds.tensor_ops_per_s, ops_per_s),
+        figure(bounds.local_tensor_ops_per_s, ops_per_s)
     )
 }
 
@@ -264,8 +264,8 @@ fn figures(bounds: &HostBounds) -> Value {
     let figure = |bound: Option<Bound<u128>>| bound.map(|bound| u64::try_from(bound.value).unwrap_or(u64::MAX));
     json!({
         "memory_bytes": figure(bounds.memory_bytes),
-        "bandwidth_bytes_per_s": figure(bounds.bandwidth_bytes),
-        "tensor_ops_per_s": figure(bounds.tensor_ops),
-        "local_tensor_ops_per_s": figure(bounds.local_tensor_ops),
+        "bandwidth_bytes_per_s": figure(bounds.bandwidth_bytes_per_s),
+        "tensor_ops_per_s": figure(bounds.tensor_ops_per_s),
+        "local_tensor_ops_per_s": figure(bounds.local_tensor_ops_per_s),
     })
 }

@@ -134,7 +134,7 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
     assert!(
         certified
             .iter()
-            .all(|claims| claims.as_ref().is_some_and(|c| c.host.tensor_ops.is_none()))
+            .all(|claims| claims.as_ref().is_some_and(|c| c.host.tensor_ops_per_s.is_none()))
     );
 
     let observer = StopsAfter {
@@ -148,14 +148,17 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
         .into_inner()
         .expect("no panic")
         .into_iter()
-        .filter_map(|claims| Some(claims?.host.tensor_ops?.value))
+        .filter_map(|claims| Some(claims?.host.tensor_ops_per_s?.value))
         .collect();
     assert!(bounds.is_sorted() && bounds.len() > 1, "a bound only grows: {bounds:?}");
     let whole = all
         .session
         .claims(&all.evidence.assumptions)
         .expect("an affirmed session");
-    assert_eq!(bounds.last().copied(), whole.host.tensor_ops.map(|bound| bound.value));
+    assert_eq!(
+        bounds.last().copied(),
+        whole.host.tensor_ops_per_s.map(|bound| bound.value)
+    );
 }
 
 #[test]

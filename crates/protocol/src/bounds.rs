@@ -6,15 +6,15 @@ use crate::limits::{LEAF_BYTES, MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assumptions {
     /// Highest exact int8 rate of one GPU, operations/s; G is this / 2k and 15 % more, for each of `helper_gpus`.
-    pub best_rate_ops: u64,
-    /// GPUs that may make bytes anew for one device, itself among them, each at `best_rate_ops`.
+    pub best_rate_ops_per_s: u64,
+    /// GPUs that may make bytes anew for one device, itself among them, each at `best_rate_ops_per_s`.
     pub helper_gpus: u64,
     /// W_in: fastest link inwards for each device of the plan, from all that is no GPU behind the session, bytes/s.
-    pub link_in_bytes: u64,
+    pub link_in_bytes_per_s: u64,
     /// W_out: the same outwards, bytes/s.
-    pub link_out_bytes: u64,
+    pub link_out_bytes_per_s: u64,
     /// R: rate at which what holds tiles elsewhere reads them, bytes/s.
-    pub helper_bytes: u64,
+    pub helper_bytes_per_s: u64,
     /// C: largest known on-chip memory, bytes.
     pub on_chip_bytes: u64,
     /// The soundness error of a device and group is 2^-this.
@@ -55,32 +55,35 @@ const LN_2: u128 = 693_147_185;
 impl Assumptions {
     /// G: bytes/s that can be made anew at k by all that may help, rounded up.
     #[must_use]
-    pub fn regeneration_bytes(&self, inner_dim: u32) -> u128 {
-        (u128::from(self.best_rate_ops) * u128::from(self.helper_gpus) * 115).div_ceil(200 * u128::from(inner_dim))
+    pub fn regeneration_bytes_per_s(&self, inner_dim: u32) -> u128 {
+        (u128::from(self.best_rate_ops_per_s) * u128::from(self.helper_gpus) * 115)
+            .div_ceil(200 * u128::from(inner_dim))
     }
 
     /// The more cautious of both, one by one: no bound under these is more than under either.
     #[must_use]
     pub fn worst(self, other: Assumptions) -> Self {
         Assumptions {
-            best_rate_ops: self.best_rate_ops.max(other.best_rate_ops),
+            best_rate_ops_per_s: self.best_rate_ops_per_s.max(other.best_rate_ops_per_s),
             helper_gpus: self.helper_gpus.max(other.helper_gpus),
-            link_in_bytes: self.link_in_bytes.max(other.link_in_bytes),
-            link_out_bytes: self.link_out_bytes.max(other.link_out_bytes),
-            helper_bytes: self.helper_bytes.max(other.helper_bytes),
+            link_in_bytes_per_s: self.link_in_bytes_per_s.max(other.link_in_bytes_per_s),
+            link_out_bytes_per_s: self.link_out_bytes_per_s.max(other.link_out_bytes_per_s),
+            helper_bytes_per_s: self.helper_bytes_per_s.max(other.helper_bytes_per_s),
             on_chip_bytes: self.on_chip_bytes.max(other.on_chip_bytes),
             error_bits: self.error_bits.max(other.error_bits),
         }
     }
 
     /// G + W_out + R, bytes/s: whole pairs, or one tile of a pair, answered elsewhere.
-    fn answered_elsewhere_bytes(&self, inner_dim: u32) -> u128 {
-        self.regeneration_bytes(inner_dim) + u128::from(self.link_out_bytes) + u128::from(self.helper_bytes)
+    fn answered_elsewhere_bytes_per_s(&self, inner_dim: u32) -> u128 {
+        self.regeneration_bytes_per_s(inner_dim)
+            + u128::from(self.link_out_bytes_per_s)
+            + u128::from(self.helper_bytes_per_s)
     }
 
     /// E = G + W_in + W_out + R, bytes/s.
-    fn elsewhere_bytes(&self, inner_dim: u32) -> u128 {
-        self.answered_elsewhere_bytes(inner_dim) + u128::from(self.link_in_bytes)
+    fn elsewhere_bytes_per_s(&self, inner_dim: u32) -> u128 {
+        self.answered_elsewhere_bytes_per_s(inner_dim) + u128::from(self.link_in_bytes_per_s)
     }
 }
 
@@ -118,7 +121,7 @@ impl Measured {
         if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || self.sweep_ns() == 0 || self.sweeps() == 0 {
             return None;
         }
-        let supplied = per_window(assumptions.elsewhere_bytes(self.inner_dim), self.sweep_ns())?;
+        let supplied = per_window(assumptions.elsewhere_bytes_per_s(self.inner_dim), self.sweep_ns())?;
         let right = u128::from(self.dataset_bytes).checked_sub(self.wrong(assumptions, 1, 1)?)?;
         positive(right.checked_sub(supplied.div_ceil(self.sweeps().into()))?)
     }
@@ -138,7 +141,10 @@ impl Measured {
             let in_window = per_window(obtained, iteration.sweep_ns)?;
             kept = kept.checked_add(in_window.checked_mul(iteration.sweeps.into())?)?;
         }
-        let answered = per_window(assumptions.answered_elsewhere_bytes(self.inner_dim), self.sweep_ns())?;
+        let answered = per_window(
+            assumptions.answered_elsewhere_bytes_per_s(self.inner_dim),
+            self.sweep_ns(),
+        )?;
         let sweeps = u128::from(self.sweeps());
         let right = u128::from(self.dataset_bytes).checked_sub(self.wrong(assumptions, 1, 1)?)?;
         positive(right.checked_sub(kept.checked_add(answered)?.div_ceil(sweeps))?)
@@ -146,7 +152,7 @@ impl Measured {
 
     /// B: bytes/s the dataset was read with; `None` where no claim is made or nothing is left to claim.
     #[must_use]
-    pub fn bandwidth_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
+    pub fn bandwidth_bytes_per_s(&self, assumptions: &Assumptions) -> Option<u64> {
         let on_chip = u128::from(assumptions.on_chip_bytes);
         let dataset = u128::from(self.dataset_bytes);
         if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || dataset < 16 * on_chip {
@@ -157,12 +163,12 @@ impl Measured {
             .checked_sub(on_chip)?;
         let read = read.checked_mul(u128::from(self.sweeps()) * NS_PER_S)?;
         let rate = read.checked_div(self.sweep_ns().into())?;
-        positive(rate.checked_sub(assumptions.elsewhere_bytes(self.inner_dim))?)
+        positive(rate.checked_sub(assumptions.elsewhere_bytes_per_s(self.inner_dim))?)
     }
 
     /// T: operations/s of the system behind the device; `None` where no claim is made.
     #[must_use]
-    pub fn tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
+    pub fn tensor_ops_per_s(&self, assumptions: &Assumptions) -> Option<u64> {
         let operations = self.operations_of(self.right_fills(assumptions)?);
         positive(operations.checked_mul(NS_PER_S)?.checked_div(self.fill_ns().into())?)
     }
@@ -173,14 +179,14 @@ impl Measured {
     /// Of each iteration some sweep is no worse than their mean. What it needed and was not computed here came in since the fill
     /// began, or was answered elsewhere in that sweep (rationale 2.5; the test `t_local_stays_below_what_was_computed_here`).
     #[must_use]
-    pub fn local_tensor_ops(&self, assumptions: &Assumptions) -> Option<u64> {
+    pub fn local_tensor_ops_per_s(&self, assumptions: &Assumptions) -> Option<u64> {
         let is_empty = |i: &MeasuredIteration| i.sweeps == 0 || i.sweep_ns == 0;
         if self.fill_ns() == 0 || self.iterations.iter().any(is_empty) {
             return None;
         }
         let window_ns = self.fill_ns().checked_add(self.sweep_ns())?;
-        let came_in = per_window(assumptions.link_in_bytes.into(), window_ns)?;
-        let answered = assumptions.answered_elsewhere_bytes(self.inner_dim);
+        let came_in = per_window(assumptions.link_in_bytes_per_s.into(), window_ns)?;
+        let answered = assumptions.answered_elsewhere_bytes_per_s(self.inner_dim);
         let mut elsewhere = came_in;
         for iteration in &self.iterations {
             elsewhere += per_window(answered, iteration.sweep_ns)?.div_ceil(iteration.sweeps.into());
@@ -200,7 +206,7 @@ impl Measured {
 
     /// G + W_in, bytes/s: what can be had within a window and kept.
     fn regeneration_and_link(&self, assumptions: &Assumptions) -> u128 {
-        assumptions.regeneration_bytes(self.inner_dim) + u128::from(assumptions.link_in_bytes)
+        assumptions.regeneration_bytes_per_s(self.inner_dim) + u128::from(assumptions.link_in_bytes_per_s)
     }
 
     fn operations_of(&self, bytes: u128) -> u128 {
@@ -235,11 +241,11 @@ mod tests {
     use super::*;
 
     const H200: Assumptions = Assumptions {
-        best_rate_ops: 1_360_000_000_000_000,
+        best_rate_ops_per_s: 1_360_000_000_000_000,
         helper_gpus: 1,
-        link_in_bytes: 64_000_000_000,
-        link_out_bytes: 64_000_000_000,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 64_000_000_000,
+        link_out_bytes_per_s: 64_000_000_000,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 128_000_000,
         error_bits: 20,
     };
@@ -247,7 +253,7 @@ mod tests {
     /// The same with a helper that holds copies, and two that make bytes anew.
     const HELPED: Assumptions = Assumptions {
         helper_gpus: 3,
-        helper_bytes: 90_000_000_000,
+        helper_bytes_per_s: 90_000_000_000,
         ..H200
     };
 
@@ -280,11 +286,11 @@ mod tests {
             iterations: m.iterations.iter().map(iteration).collect(),
         };
         let assumptions = reference::Assumptions {
-            best_rate: a.best_rate_ops as f64,
-            link_in: a.link_in_bytes as f64,
-            link_out: a.link_out_bytes as f64,
+            best_rate: a.best_rate_ops_per_s as f64,
+            link_in: a.link_in_bytes_per_s as f64,
+            link_out: a.link_out_bytes_per_s as f64,
             helper_gpus: a.helper_gpus as f64,
-            helper_read: a.helper_bytes as f64,
+            helper_read: a.helper_bytes_per_s as f64,
             on_chip: a.on_chip_bytes as f64,
         };
         (measured, assumptions)
@@ -327,10 +333,10 @@ mod tests {
                             measured.joint_memory_bytes(assumptions),
                             reference::bound_v_joint(&m, &a),
                         );
-                        close(measured.bandwidth_bytes(assumptions), reference::bound_b(&m, &a));
-                        close(measured.tensor_ops(assumptions), reference::bound_t(&m));
+                        close(measured.bandwidth_bytes_per_s(assumptions), reference::bound_b(&m, &a));
+                        close(measured.tensor_ops_per_s(assumptions), reference::bound_t(&m));
                         let local = reference::bound_t_local(&m, &a);
-                        close(measured.local_tensor_ops(assumptions), local);
+                        close(measured.local_tensor_ops_per_s(assumptions), local);
                     }
                 }
             }
@@ -348,9 +354,9 @@ mod tests {
             dataset_bytes,
             ..session(16_384, 1024, &[32])
         };
-        assert!(with(128 << 30).bandwidth_bytes(&large_chip).is_some());
-        assert_eq!(with((128 << 30) - 1).bandwidth_bytes(&large_chip), None);
-        assert_eq!(with(100 << 30).bandwidth_bytes(&large_chip), None);
+        assert!(with(128 << 30).bandwidth_bytes_per_s(&large_chip).is_some());
+        assert_eq!(with((128 << 30) - 1).bandwidth_bytes_per_s(&large_chip), None);
+        assert_eq!(with(100 << 30).bandwidth_bytes_per_s(&large_chip), None);
     }
 
     #[test]
@@ -366,9 +372,9 @@ mod tests {
         let claims = |m: Measured| {
             [
                 m.memory_bytes(&H200),
-                m.bandwidth_bytes(&H200),
-                m.tensor_ops(&H200),
-                m.local_tensor_ops(&H200),
+                m.bandwidth_bytes_per_s(&H200),
+                m.tensor_ops_per_s(&H200),
+                m.local_tensor_ops_per_s(&H200),
             ]
             .map(|claim| claim.is_some())
         };
@@ -412,10 +418,10 @@ mod tests {
                 let done = honest.operations() / sweeps.len() as u128 * (sweeps.len() as u128 - 1);
                 let truth = done * NS_PER_S / u128::from(honest.fill_ns());
                 let claimed = |claim: Option<u64>| claim.map_or(0, u128::from);
-                assert!(claimed(honest.tensor_ops(&H200)) <= truth, "{sweeps:?}");
-                assert!(claimed(honest.local_tensor_ops(&H200)) <= truth, "{sweeps:?}");
+                assert!(claimed(honest.tensor_ops_per_s(&H200)) <= truth, "{sweeps:?}");
+                assert!(claimed(honest.local_tensor_ops_per_s(&H200)) <= truth, "{sweeps:?}");
             } else {
-                assert!(honest.tensor_ops(&H200).is_some(), "{sweeps:?}");
+                assert!(honest.tensor_ops_per_s(&H200).is_some(), "{sweeps:?}");
             }
         }
     }

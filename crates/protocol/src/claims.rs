@@ -23,11 +23,11 @@ pub struct Bounds<T = u64> {
     /// V: memory held, bytes.
     pub memory_bytes: Option<Bound<T>>,
     /// B: bandwidth it was read with, bytes/s.
-    pub bandwidth_bytes: Option<Bound<T>>,
+    pub bandwidth_bytes_per_s: Option<Bound<T>>,
     /// T: int8 operations/s of the system.
-    pub tensor_ops: Option<Bound<T>>,
+    pub tensor_ops_per_s: Option<Bound<T>>,
     /// T_local: the part that cannot have come in over a link, operations/s.
-    pub local_tensor_ops: Option<Bound<T>>,
+    pub local_tensor_ops_per_s: Option<Bound<T>>,
 }
 
 /// Sums over all devices, each of one group: what the system behind the session had at the same time.
@@ -140,14 +140,14 @@ impl<T> Bounds<T> {
     /// Whether no claim is made at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let none = self.memory_bytes.is_none() && self.bandwidth_bytes.is_none();
-        none && self.tensor_ops.is_none() && self.local_tensor_ops.is_none()
+        let none = self.memory_bytes.is_none() && self.bandwidth_bytes_per_s.is_none();
+        none && self.tensor_ops_per_s.is_none() && self.local_tensor_ops_per_s.is_none()
     }
 
     /// Whether memory is certified that is faster than links and regeneration: a GPU's, and no CPU's.
     #[must_use]
     pub fn shows_gpu_memory(&self) -> bool {
-        self.memory_bytes.is_some() && self.bandwidth_bytes.is_some()
+        self.memory_bytes.is_some() && self.bandwidth_bytes_per_s.is_some()
     }
 }
 
@@ -177,20 +177,20 @@ fn bounds_with(
             |m| memory_bytes(m, assumptions),
             |at, share| shares[at].memory_bytes = share,
         ),
-        bandwidth_bytes: summed(
+        bandwidth_bytes_per_s: summed(
             devices,
-            |m| m.bandwidth_bytes(assumptions),
-            |at, share| shares[at].bandwidth_bytes = share,
+            |m| m.bandwidth_bytes_per_s(assumptions),
+            |at, share| shares[at].bandwidth_bytes_per_s = share,
         ),
-        tensor_ops: summed(
+        tensor_ops_per_s: summed(
             devices,
-            |m| m.tensor_ops(assumptions),
-            |at, share| shares[at].tensor_ops = share,
+            |m| m.tensor_ops_per_s(assumptions),
+            |at, share| shares[at].tensor_ops_per_s = share,
         ),
-        local_tensor_ops: summed(
+        local_tensor_ops_per_s: summed(
             devices,
-            |m| m.local_tensor_ops(assumptions),
-            |at, share| shares[at].local_tensor_ops = share,
+            |m| m.local_tensor_ops_per_s(assumptions),
+            |at, share| shares[at].local_tensor_ops_per_s = share,
         ),
     };
     (host, shares)
@@ -250,11 +250,11 @@ mod tests {
     use crate::plan::{Deadlines, Iteration, PlanFields};
 
     const ASSUMPTIONS: Assumptions = Assumptions {
-        best_rate_ops: 1_360_000_000_000_000,
+        best_rate_ops_per_s: 1_360_000_000_000_000,
         helper_gpus: 1,
-        link_in_bytes: 6_400_000_000,
-        link_out_bytes: 6_400_000_000,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 6_400_000_000,
+        link_out_bytes_per_s: 6_400_000_000,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 128_000_000,
         error_bits: 20,
     };
@@ -344,15 +344,19 @@ mod tests {
     const CLAIMS: [(Claim, OfHost, OfShare); 4] = [
         (|m| m.memory_bytes(&ASSUMPTIONS), |h| h.memory_bytes, |b| b.memory_bytes),
         (
-            |m| m.bandwidth_bytes(&ASSUMPTIONS),
-            |h| h.bandwidth_bytes,
-            |b| b.bandwidth_bytes,
+            |m| m.bandwidth_bytes_per_s(&ASSUMPTIONS),
+            |h| h.bandwidth_bytes_per_s,
+            |b| b.bandwidth_bytes_per_s,
         ),
-        (|m| m.tensor_ops(&ASSUMPTIONS), |h| h.tensor_ops, |b| b.tensor_ops),
         (
-            |m| m.local_tensor_ops(&ASSUMPTIONS),
-            |h| h.local_tensor_ops,
-            |b| b.local_tensor_ops,
+            |m| m.tensor_ops_per_s(&ASSUMPTIONS),
+            |h| h.tensor_ops_per_s,
+            |b| b.tensor_ops_per_s,
+        ),
+        (
+            |m| m.local_tensor_ops_per_s(&ASSUMPTIONS),
+            |h| h.local_tensor_ops_per_s,
+            |b| b.local_tensor_ops_per_s,
         ),
     ];
 

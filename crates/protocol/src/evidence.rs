@@ -287,11 +287,11 @@ impl Canonical for Evidence {
 impl Canonical for Assumptions {
     fn write(&self, to: &mut Writer) {
         to.array(7);
-        to.uint(self.best_rate_ops);
+        to.uint(self.best_rate_ops_per_s);
         to.uint(self.helper_gpus);
-        to.uint(self.link_in_bytes);
-        to.uint(self.link_out_bytes);
-        to.uint(self.helper_bytes);
+        to.uint(self.link_in_bytes_per_s);
+        to.uint(self.link_out_bytes_per_s);
+        to.uint(self.helper_bytes_per_s);
         to.uint(self.on_chip_bytes);
         to.uint(self.error_bits.into());
     }
@@ -299,20 +299,20 @@ impl Canonical for Assumptions {
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         from.array("assumptions", 7)?;
         let assumptions = Assumptions {
-            best_rate_ops: from.uint("best rate")?,
+            best_rate_ops_per_s: from.uint("best rate")?,
             helper_gpus: from.uint("helper GPUs")?,
-            link_in_bytes: from.uint("link in")?,
-            link_out_bytes: from.uint("link out")?,
-            helper_bytes: from.uint("helper rate")?,
+            link_in_bytes_per_s: from.uint("link in")?,
+            link_out_bytes_per_s: from.uint("link out")?,
+            helper_bytes_per_s: from.uint("helper rate")?,
             on_chip_bytes: from.uint("on-chip memory")?,
             error_bits: from.uint32("error bits")?,
         };
         // Keeps sums and products of the bounds far within a u128.
         let largest = [
-            assumptions.best_rate_ops,
-            assumptions.link_in_bytes,
-            assumptions.link_out_bytes,
-            assumptions.helper_bytes,
+            assumptions.best_rate_ops_per_s,
+            assumptions.link_in_bytes_per_s,
+            assumptions.link_out_bytes_per_s,
+            assumptions.helper_bytes_per_s,
             assumptions.on_chip_bytes,
         ]
         .into_iter()

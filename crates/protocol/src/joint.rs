@@ -339,9 +339,9 @@ fn sum(devices: &[Bounds]) -> HostBounds {
     };
     Bounds {
         memory_bytes: add(|b| b.memory_bytes),
-        bandwidth_bytes: add(|b| b.bandwidth_bytes),
-        tensor_ops: add(|b| b.tensor_ops),
-        local_tensor_ops: add(|b| b.local_tensor_ops),
+        bandwidth_bytes_per_s: add(|b| b.bandwidth_bytes_per_s),
+        tensor_ops_per_s: add(|b| b.tensor_ops_per_s),
+        local_tensor_ops_per_s: add(|b| b.local_tensor_ops_per_s),
     }
 }
 

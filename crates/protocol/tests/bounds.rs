@@ -13,9 +13,9 @@ const NS_PER_S: u128 = 1_000_000_000;
 fn bounds(measured: &Measured, assumptions: &Assumptions) -> [Option<u64>; 4] {
     [
         measured.memory_bytes(assumptions),
-        measured.bandwidth_bytes(assumptions),
-        measured.tensor_ops(assumptions),
-        measured.local_tensor_ops(assumptions),
+        measured.bandwidth_bytes_per_s(assumptions),
+        measured.tensor_ops_per_s(assumptions),
+        measured.local_tensor_ops_per_s(assumptions),
     ]
 }
 
@@ -38,13 +38,18 @@ fn any_size(bits: u32) -> impl Strategy<Value = u64> {
 fn assumptions() -> impl Strategy<Value = Assumptions> {
     let rates = (any_size(52), any_size(40), any_size(40), any_size(40));
     (rates, HELPER_GPUS_RANGE, any_size(36), 1u32..=80).prop_map(
-        |((best_rate_ops, link_in_bytes, link_out_bytes, helper_bytes), gpus, on_chip_bytes, error_bits)| Assumptions {
-            best_rate_ops,
+        |(
+            (best_rate_ops_per_s, link_in_bytes_per_s, link_out_bytes_per_s, helper_bytes_per_s),
+            gpus,
+            on_chip_bytes,
+            error_bits,
+        )| Assumptions {
+            best_rate_ops_per_s,
             // Most often few.
             helper_gpus: 1 + gpus % (1 << (gpus % 17)),
-            link_in_bytes,
-            link_out_bytes,
-            helper_bytes,
+            link_in_bytes_per_s,
+            link_out_bytes_per_s,
+            helper_bytes_per_s,
             on_chip_bytes,
             error_bits,
         },
@@ -110,11 +115,11 @@ fn worse(measured: &Measured, assumptions: &Assumptions, by: u64) -> Vec<(&'stat
     };
     vec![
         assume("error_bits", &|a| a.error_bits += 1 + by as u32 % 40),
-        assume("G", &|a| a.best_rate_ops += by),
+        assume("G", &|a| a.best_rate_ops_per_s += by),
         assume("helpers", &|a| a.helper_gpus += by % 100),
-        assume("W_in", &|a| a.link_in_bytes += by),
-        assume("W_out", &|a| a.link_out_bytes += by),
-        assume("R", &|a| a.helper_bytes += by),
+        assume("W_in", &|a| a.link_in_bytes_per_s += by),
+        assume("W_out", &|a| a.link_out_bytes_per_s += by),
+        assume("R", &|a| a.helper_bytes_per_s += by),
         assume("C", &|a| a.on_chip_bytes += by),
         measure("samples", &|m| m.samples -= by.min(u64::from(m.samples) / 2) as u32),
         measure("one fill's time", &|m| m.iterations[0].fill_ns += by),

@@ -197,11 +197,11 @@ fn fields_of_evidence_have_their_bounds() {
         },
         started_unix_ms: 0,
         assumptions: Assumptions {
-            best_rate_ops: (1 << 62) - 1,
+            best_rate_ops_per_s: (1 << 62) - 1,
             helper_gpus: 1,
-            link_in_bytes: 1,
-            link_out_bytes: 1,
-            helper_bytes: 1,
+            link_in_bytes_per_s: 1,
+            link_out_bytes_per_s: 1,
+            helper_bytes_per_s: 1,
             on_chip_bytes: 1,
             error_bits: 1,
         },
@@ -225,7 +225,7 @@ fn fields_of_evidence_have_their_bounds() {
         change(&mut other.assumptions);
         is_read(&other)
     };
-    assert!(!with(|a| a.best_rate_ops = 1 << 62));
+    assert!(!with(|a| a.best_rate_ops_per_s = 1 << 62));
     assert!(!with(|a| a.on_chip_bytes = 1 << 62));
     assert!(with(|a| a.helper_gpus = 65_536));
     assert!(!with(|a| a.helper_gpus = 65_537));
@@ -282,11 +282,11 @@ fn evidence_has_no_more_records_than_a_session() {
         },
         started_unix_ms: 0,
         assumptions: Assumptions {
-            best_rate_ops: 1,
+            best_rate_ops_per_s: 1,
             helper_gpus: 1,
-            link_in_bytes: 1,
-            link_out_bytes: 1,
-            helper_bytes: 1,
+            link_in_bytes_per_s: 1,
+            link_out_bytes_per_s: 1,
+            helper_bytes_per_s: 1,
             on_chip_bytes: 1,
             error_bits: 20,
         },

@@ -31,9 +31,9 @@ impl From<&Bounds> for Certified {
     fn from(bounds: &Bounds) -> Self {
         Certified {
             memory_bytes: bounds.memory_bytes.map(|bound| bound.value),
-            bandwidth_bytes_per_s: bounds.bandwidth_bytes.map(|bound| bound.value),
-            tensor_ops_per_s: bounds.tensor_ops.map(|bound| bound.value),
-            local_tensor_ops_per_s: bounds.local_tensor_ops.map(|bound| bound.value),
+            bandwidth_bytes_per_s: bounds.bandwidth_bytes_per_s.map(|bound| bound.value),
+            tensor_ops_per_s: bounds.tensor_ops_per_s.map(|bound| bound.value),
+            local_tensor_ops_per_s: bounds.local_tensor_ops_per_s.map(|bound| bound.value),
         }
     }
 }

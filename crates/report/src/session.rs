@@ -298,11 +298,11 @@ impl AssumptionsReport {
             hardware_table: ON_SALE.name,
             hardware_date: ON_SALE.date,
             narrowed_by: judge.narrowed_by.clone(),
-            best_rate_ops_per_s: assumptions.best_rate_ops,
+            best_rate_ops_per_s: assumptions.best_rate_ops_per_s,
             helper_gpus: assumptions.helper_gpus,
-            link_in_bytes_per_s: assumptions.link_in_bytes,
-            link_out_bytes_per_s: assumptions.link_out_bytes,
-            helper_bytes_per_s: assumptions.helper_bytes,
+            link_in_bytes_per_s: assumptions.link_in_bytes_per_s,
+            link_out_bytes_per_s: assumptions.link_out_bytes_per_s,
+            helper_bytes_per_s: assumptions.helper_bytes_per_s,
             on_chip_bytes: assumptions.on_chip_bytes,
         }
     }
@@ -317,12 +317,12 @@ fn shown(claims: Option<&Claims>) -> String {
     };
     let HostBounds {
         memory_bytes,
-        bandwidth_bytes,
-        tensor_ops,
+        bandwidth_bytes_per_s,
+        tensor_ops_per_s,
         ..
     } = &claims.host;
-    let tensor = tensor_ops.map_or("no claim of T".to_owned(), |bound| ops_per_s(bound.value));
-    match (memory_bytes, bandwidth_bytes) {
+    let tensor = tensor_ops_per_s.map_or("no claim of T".to_owned(), |bound| ops_per_s(bound.value));
+    match (memory_bytes, bandwidth_bytes_per_s) {
         (Some(memory), Some(bandwidth)) => {
             let count = claims.devices.len();
             format!(
@@ -346,9 +346,9 @@ fn bounds<T: Copy>(best: &Bounds<T>, groups: &[&Measured], assumptions: &Assumpt
     };
     BoundsReport {
         memory_bytes: claim(best.memory_bytes, true, "memory"),
-        bandwidth_bytes_per_s: claim(best.bandwidth_bytes, true, "bandwidth"),
-        tensor_ops_per_s: claim(best.tensor_ops, false, "tensor"),
-        local_tensor_ops_per_s: claim(best.local_tensor_ops, false, "local"),
+        bandwidth_bytes_per_s: claim(best.bandwidth_bytes_per_s, true, "bandwidth"),
+        tensor_ops_per_s: claim(best.tensor_ops_per_s, false, "tensor"),
+        local_tensor_ops_per_s: claim(best.local_tensor_ops_per_s, false, "local"),
     }
 }
 

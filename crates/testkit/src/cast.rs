@@ -125,11 +125,11 @@ pub fn judge() -> Judge {
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {
-        best_rate_ops: 1_360_000_000_000_000,
+        best_rate_ops_per_s: 1_360_000_000_000_000,
         helper_gpus: 1,
-        link_in_bytes: 64_000_000_000,
-        link_out_bytes: 64_000_000_000,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 64_000_000_000,
+        link_out_bytes_per_s: 64_000_000_000,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 128_000_000,
         error_bits: 20,
     }

@@ -33,11 +33,11 @@ pub const LINK_BYTES_PER_S: u64 = READ_BYTES_PER_S / 40;
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {
-        best_rate_ops: 2 * u64::from(INNER_DIM) * READ_BYTES_PER_S / 115,
+        best_rate_ops_per_s: 2 * u64::from(INNER_DIM) * READ_BYTES_PER_S / 115,
         helper_gpus: 1,
-        link_in_bytes: LINK_BYTES_PER_S,
-        link_out_bytes: LINK_BYTES_PER_S,
-        helper_bytes: 0,
+        link_in_bytes_per_s: LINK_BYTES_PER_S,
+        link_out_bytes_per_s: LINK_BYTES_PER_S,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 0,
         error_bits: 20,
     }

@@ -48,16 +48,16 @@ fn t_local_stays_below_what_was_computed_here() {
     let scale = DATASET_BYTES as f64 / (126.4 * f64::from(1 << 30));
     let scaled = |rate: f64| (rate * scale) as u64;
     let assumed = Assumptions {
-        best_rate_ops: scaled(1505e12),
+        best_rate_ops_per_s: scaled(1505e12),
         helper_gpus: 1,
-        link_in_bytes: scaled(64e9),
-        link_out_bytes: scaled(64e9),
-        helper_bytes: 0,
+        link_in_bytes_per_s: scaled(64e9),
+        link_out_bytes_per_s: scaled(64e9),
+        helper_bytes_per_s: 0,
         on_chip_bytes: 0,
         error_bits: 20,
     };
     let dataset = DATASET_BYTES as f64;
-    let link = assumed.link_in_bytes as f64;
+    let link = assumed.link_in_bytes_per_s as f64;
     let mut claimed = 0;
     for (rate, fill_s) in [
         (1.0, 0.409),
@@ -76,7 +76,7 @@ fn t_local_stays_below_what_was_computed_here() {
             let late_s = missing / (makes + link);
             let rehearsed = timed(&vec![(K, sweeps); count], fill_s, f64::from(sweeps) * SWEEP_S + late_s);
             let host = claims(&rehearsed, &assumed).host;
-            let local = host.local_tensor_ops.map_or(0, |bound| bound.value) as f64;
+            let local = host.local_tensor_ops_per_s.map_or(0, |bound| bound.value) as f64;
             // All that it computed from the fill's begin on; its rate is no more than it has.
             let computed = made + makes * late_s;
             let window_s = fill_s + f64::from(sweeps) * SWEEP_S + late_s;
@@ -102,7 +102,7 @@ fn helpers_without_copies_stay_below_the_bounds() {
             helper_gpus,
             ..assumptions()
         };
-        let made = assumed(helpers).regeneration_bytes(INNER_DIM) as f64;
+        let made = assumed(helpers).regeneration_bytes_per_s(INNER_DIM) as f64;
         // One of them is the device itself, which holds the other tile; the others need two for a pair.
         let own = made / helpers as f64;
         let repaired = 2.0 * (2.0 * LINK_BYTES_PER_S as f64 + own) + (made - own);
@@ -112,7 +112,7 @@ fn helpers_without_copies_stay_below_the_bounds() {
         let certified = |helper_gpus| {
             let host = claims(&rehearsed, &assumed(helper_gpus)).host;
             let value = |bound: Option<Bound<u128>>| bound.map_or(0.0, |bound| bound.value as f64);
-            (value(host.memory_bytes), value(host.bandwidth_bytes))
+            (value(host.memory_bytes), value(host.bandwidth_bytes_per_s))
         };
         let (memory, bandwidth) = certified(helpers);
         let read = (dataset - (made + 2.0 * LINK_BYTES_PER_S as f64) * sweep_s) / sweep_s;
@@ -199,11 +199,11 @@ fn evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody() {
         record.at_ns /= 300;
     }
     evidence.assumptions = Assumptions {
-        best_rate_ops: 1,
+        best_rate_ops_per_s: 1,
         helper_gpus: 1,
-        link_in_bytes: 1,
-        link_out_bytes: 1,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 1,
+        link_out_bytes_per_s: 1,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 0,
         error_bits: 1,
     };

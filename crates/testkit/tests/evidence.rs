@@ -405,7 +405,7 @@ fn outcome_of(evidence: &Evidence) -> Outcome {
 fn the_audience_and_assumptions_belong_to_the_seal() {
     let sealed = seal(&LARGER);
     let mut other = LARGER.clone();
-    other.assumptions.helper_bytes += 1;
+    other.assumptions.helper_bytes_per_s += 1;
     let body_bytes = other.to_bytes();
     let forged = [&body_bytes[..], &sealed[sealed.len() - 64..]].concat();
     assert!(matches!(outcome(&forged), Outcome::Refused(EvidenceError::Seal(_))));

@@ -126,13 +126,13 @@ fn sums(shown: &[Rehearsed; 2]) -> [u128; 4] {
     assert_ne!(identities[0], identities[1]);
     let figures = shown.each_ref().map(|one| {
         let host = claims(one).host;
-        let [memory, bandwidth, rate] =
-            [host.memory_bytes, host.bandwidth_bytes, host.tensor_ops].map(|claim| claim.expect("a claim").value);
+        let [memory, bandwidth, rate] = [host.memory_bytes, host.bandwidth_bytes_per_s, host.tensor_ops_per_s]
+            .map(|claim| claim.expect("a claim").value);
         [
             memory,
             bandwidth,
             rate,
-            host.local_tensor_ops.map_or(0, |bound| bound.value),
+            host.local_tensor_ops_per_s.map_or(0, |bound| bound.value),
         ]
     });
     std::array::from_fn(|i| figures[0][i] + figures[1][i])

@@ -78,9 +78,9 @@ fn figures(bounds: &HostBounds) -> [u128; 4] {
     let value = |bound: Option<protocol::claims::Bound<u128>>| bound.map_or(0, |bound| bound.value);
     [
         bounds.memory_bytes,
-        bounds.bandwidth_bytes,
-        bounds.tensor_ops,
-        bounds.local_tensor_ops,
+        bounds.bandwidth_bytes_per_s,
+        bounds.tensor_ops_per_s,
+        bounds.local_tensor_ops_per_s,
     ]
     .map(value)
 }
@@ -107,7 +107,7 @@ fn a_gpu_shared_by_several_identities_at_once_is_certified_once() {
         let claims = claims(&together);
         assert_within_one_gpu(&claims.system, &format!("{identities} identities"));
         assert_eq!(claims.shares.len(), identities);
-        assert!(claims.system.tensor_ops.is_some(), "T needs no sweep window");
+        assert!(claims.system.tensor_ops_per_s.is_some(), "T needs no sweep window");
     }
 }
 

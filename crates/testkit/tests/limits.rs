@@ -55,7 +55,10 @@ fn swept_in(sweep_s: f64) -> Claims {
 fn hold_to_the_truth(attack: &str, missing: f64, sweep_s: f64, claims: &Claims) {
     let held = (1.0 - missing) * DATASET_BYTES as f64;
     let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
-    let (memory, bandwidth) = (value(claims.host.memory_bytes), value(claims.host.bandwidth_bytes));
+    let (memory, bandwidth) = (
+        value(claims.host.memory_bytes),
+        value(claims.host.bandwidth_bytes_per_s),
+    );
     println!(
         "{attack:<24} {:>5.1} % missing  holds {:>5.1} %  V {:>5.1} %  B {:>5.1} % of {:>5.1} %",
         100.0 * missing,
@@ -91,7 +94,7 @@ fn host_memory_behind_a_shim_stays_below_the_bounds() {
 
 #[test]
 fn bytes_made_anew_stay_below_the_bounds() {
-    let anew = assumptions().regeneration_bytes(INNER_DIM) as f64;
+    let anew = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
     from_elsewhere("made anew", anew);
     // Both links and the arithmetic at once.
     from_elsewhere("all of these", anew + 2.0 * LINK_BYTES_PER_S as f64);
@@ -131,7 +134,7 @@ fn tiles_read_back_from_a_file_stay_below_the_bounds() {
 
 #[test]
 fn tiles_made_anew_or_read_back_in_turn_stay_below_the_bounds() {
-    let anew = assumptions().regeneration_bytes(INNER_DIM) as f64;
+    let anew = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
     // Half of them each: the slower way is the one that is waited for.
     let rate = 2.0 * f64::min(anew, LINK_BYTES_PER_S as f64);
     brought_back("anew and from a file", &[Place::Anew, Place::File], rate);
@@ -162,7 +165,7 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
         let system = operations(INNER_DIM) as f64 / fill_s;
         let computed = (1.0 - brought) * system;
         let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
-        let (local, all) = (value(host.local_tensor_ops), value(host.tensor_ops));
+        let (local, all) = (value(host.local_tensor_ops_per_s), value(host.tensor_ops_per_s));
         println!(
             "{:>4.0} % brought in: T_local {:.1} % of what was computed here, T {:.1} % of what the system did",
             100.0 * brought,
@@ -236,7 +239,8 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
             "{share}: {verdict:?}"
         );
         let host = claims(&joined(share, true)).host;
-        let certified = [host.memory_bytes, host.bandwidth_bytes].map(|claim| claim.map_or(0, |bound| bound.value));
+        let certified =
+            [host.memory_bytes, host.bandwidth_bytes_per_s].map(|claim| claim.map_or(0, |bound| bound.value));
         let truth = [DATASET_BYTES as f64, READ_BYTES_PER_S as f64 * share];
         let of_truth: [f64; 2] = std::array::from_fn(|i| certified[i] as f64 / truth[i]);
         println!(
@@ -294,7 +298,7 @@ fn a_gpu_in_time_slices_is_certified_once() {
             assert!(claim <= truth, "{name}: {claim} above {truth}");
         }
         for device in &claims.devices {
-            let half = device.share.bandwidth_bytes.expect("B of a half").value;
+            let half = device.share.bandwidth_bytes_per_s.expect("B of a half").value;
             assert!(half <= READ_BYTES_PER_S / 2, "{name}: device {}, {half}", device.device);
         }
         // It is the one window that does it: by slices of their own the two would have read and computed twice as much.
@@ -305,13 +309,13 @@ fn a_gpu_in_time_slices_is_certified_once() {
 
 /// V, B, T and T_local of the host; a link could bring in what half of this GPU computes, so T_local may be nothing.
 fn figures(host: &HostBounds) -> [u128; 4] {
-    let [memory, bandwidth, rate] =
-        [host.memory_bytes, host.bandwidth_bytes, host.tensor_ops].map(|claim| claim.expect("a claim").value);
+    let [memory, bandwidth, rate] = [host.memory_bytes, host.bandwidth_bytes_per_s, host.tensor_ops_per_s]
+        .map(|claim| claim.expect("a claim").value);
     [
         memory,
         bandwidth,
         rate,
-        host.local_tensor_ops.map_or(0, |bound| bound.value),
+        host.local_tensor_ops_per_s.map_or(0, |bound| bound.value),
     ]
 }
 

@@ -228,9 +228,9 @@ fn false_claims(assumptions: &Assumptions, samples: u32, missing: u64, trials: u
     ];
     let claims = [
         measured.memory_bytes(assumptions),
-        measured.bandwidth_bytes(assumptions),
-        measured.tensor_ops(assumptions),
-        measured.local_tensor_ops(assumptions),
+        measured.bandwidth_bytes_per_s(assumptions),
+        measured.tensor_ops_per_s(assumptions),
+        measured.local_tensor_ops_per_s(assumptions),
     ]
     .map(|claim| u128::from(claim.expect("a claim")));
     let passed = (0..trials)

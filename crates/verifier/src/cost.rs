@@ -246,9 +246,9 @@ impl Model<'_> {
             samples,
             wrong_share: f64::from(self.assumptions.error_bits) * std::f64::consts::LN_2 / f64::from(samples),
             memory: share(main.memory_bytes(self.assumptions), main.dataset_bytes as f64),
-            bandwidth: share(main.bandwidth_bytes(self.assumptions), sweep_rate),
-            tensor: share(main.tensor_ops(self.assumptions), fill_rate(&main)),
-            local_tensor: share(local.local_tensor_ops(self.assumptions), fill_rate(&local)),
+            bandwidth: share(main.bandwidth_bytes_per_s(self.assumptions), sweep_rate),
+            tensor: share(main.tensor_ops_per_s(self.assumptions), fill_rate(&main)),
+            local_tensor: share(local.local_tensor_ops_per_s(self.assumptions), fill_rate(&local)),
             core_s,
             verifier_s: core_s / self.verifier.threads as f64,
         }
@@ -288,8 +288,8 @@ mod tests {
         let verifier = VerifierFigures::through(2, [(2_048, 0.3), (16_384, 2.2)]);
         // Links of PCIe 5.0.
         let assumptions = Assumptions {
-            link_in_bytes: 64_000_000_000,
-            link_out_bytes: 64_000_000_000,
+            link_in_bytes_per_s: 64_000_000_000,
+            link_out_bytes_per_s: 64_000_000_000,
             ..default_assumptions(20)
         };
         propose(&device, 1, &verifier, &assumptions, wanted)
@@ -311,8 +311,8 @@ mod tests {
             devices: 1,
             verifier: &VerifierFigures::through(2, [(2_048, 0.3), (16_384, 2.2)]),
             assumptions: &Assumptions {
-                link_in_bytes: 64_000_000_000,
-                link_out_bytes: 64_000_000_000,
+                link_in_bytes_per_s: 64_000_000_000,
+                link_out_bytes_per_s: 64_000_000_000,
                 ..default_assumptions(20)
             },
             inner_dim: LONG_INNER_DIM,

@@ -61,11 +61,11 @@ impl HardwareTable {
     #[must_use]
     pub fn assumptions(&self, error_bits: u32) -> Assumptions {
         Assumptions {
-            best_rate_ops: self.int8_ops_per_s.value,
+            best_rate_ops_per_s: self.int8_ops_per_s.value,
             helper_gpus: 1,
-            link_in_bytes: self.host_link_bytes_per_s.value,
-            link_out_bytes: self.host_link_bytes_per_s.value,
-            helper_bytes: 0,
+            link_in_bytes_per_s: self.host_link_bytes_per_s.value,
+            link_out_bytes_per_s: self.host_link_bytes_per_s.value,
+            helper_bytes_per_s: 0,
             on_chip_bytes: self.on_chip_bytes.value,
             error_bits,
         }

@@ -86,9 +86,9 @@ fn host(claims: &Claims) -> HostSoFar {
     let value = |bound: Option<Bound<u128>>| bound.map(|bound| bound.value);
     HostSoFar {
         memory_bytes: value(claims.host.memory_bytes),
-        bandwidth_bytes_per_s: value(claims.host.bandwidth_bytes),
-        tensor_ops_per_s: value(claims.host.tensor_ops),
-        local_tensor_ops_per_s: value(claims.host.local_tensor_ops),
+        bandwidth_bytes_per_s: value(claims.host.bandwidth_bytes_per_s),
+        tensor_ops_per_s: value(claims.host.tensor_ops_per_s),
+        local_tensor_ops_per_s: value(claims.host.local_tensor_ops_per_s),
     }
 }
 

@@ -159,11 +159,11 @@ fn recorded_with(assumptions: Assumptions) -> Rehearsed {
 fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
     let default = default_assumptions(20);
     let weak = recorded_with(Assumptions {
-        best_rate_ops: 1,
+        best_rate_ops_per_s: 1,
         helper_gpus: 1,
-        link_in_bytes: 1,
-        link_out_bytes: 1,
-        helper_bytes: 0,
+        link_in_bytes_per_s: 1,
+        link_out_bytes_per_s: 1,
+        helper_bytes_per_s: 0,
         on_chip_bytes: 1,
         error_bits: 20,
     });
@@ -179,10 +179,10 @@ fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
     };
     let of = |a: &Assumptions| {
         (
-            a.best_rate_ops,
+            a.best_rate_ops_per_s,
             a.helper_gpus,
-            a.link_in_bytes,
-            a.link_out_bytes,
+            a.link_in_bytes_per_s,
+            a.link_out_bytes_per_s,
             a.on_chip_bytes,
         )
     };

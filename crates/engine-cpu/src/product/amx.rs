@@ -137,23 +137,23 @@ struct TileConfig {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
-    bytes_a_row: [u16; 16],
+    bytes_per_row: [u16; 16],
     rows: [u8; 16],
 }
 
 impl TileConfig {
     /// Eight tiles of 16 rows of 64 bytes.
     const ALL: TileConfig = {
-        let (mut bytes_a_row, mut rows, mut tile) = ([0; 16], [0; 16], 0);
+        let (mut bytes_per_row, mut rows, mut tile) = ([0; 16], [0; 16], 0);
         while tile < 8 {
-            (bytes_a_row[tile], rows[tile]) = (ROW_BYTES as u16, 16);
+            (bytes_per_row[tile], rows[tile]) = (ROW_BYTES as u16, 16);
             tile += 1;
         }
         TileConfig {
             palette: 1,
             start_row: 0,
             reserved: [0; 14],
-            bytes_a_row,
+            bytes_per_row,
             rows,
         }
     };

@@ -68,12 +68,12 @@ impl Stage<'_> {
     ) -> Result<(CudaEngine, u32), EngineError> {
         let mut engine = CudaEngine::new(self.config)?;
         let layout = Layout::new(matrices, engine.fill_path());
-        let elsewhere_bytes = u64::from(elsewhere) * MATRIX_BYTES;
+        let elsewhere_bytes_per_s = u64::from(elsewhere) * MATRIX_BYTES;
         let dataset = matrices.dataset_bytes();
         let here = Location::Device(engine.context.device());
         let parts = [
-            (dataset - elsewhere_bytes, here),
-            (elsewhere_bytes, location),
+            (dataset - elsewhere_bytes_per_s, here),
+            (elsewhere_bytes_per_s, location),
             (layout.total_bytes - dataset, here),
         ];
         let devices = [&[engine.context.device()], others].concat();

@@ -160,9 +160,9 @@ pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str))
         .clamp(1, most_matrices);
 
     stage("taking memory");
-    let seconds_a_matrix =
+    let seconds_per_matrix =
         run.operations(LONG_INNER_DIM) / f64::from(run.assignment.num_matrices) * 1e-12 / calibration.tops;
-    let wanted = (share(LONG_FILL_SHARE).as_secs_f64() / seconds_a_matrix) as u64;
+    let wanted = (share(LONG_FILL_SHARE).as_secs_f64() / seconds_per_matrix) as u64;
     run.assignment = assignment(
         matrix_dim,
         wanted.clamp(matrices_left.min(FEWEST_MATRICES), matrices_left),
@@ -229,7 +229,7 @@ impl Run<'_> {
 
     /// Whole fills for about so long, one at least.
     fn fill(&mut self, engine: &mut CudaEngine, inner_dim: u32, duration: Duration) -> Result<Arithmetic, EngineError> {
-        let operations_a_tile = self.operations(inner_dim) / f64::from(self.assignment.tiles());
+        let operations_per_tile = self.operations(inner_dim) / f64::from(self.assignment.tiles());
         let watched = self.watch.start();
         let (start, mut times, mut rates) = (Instant::now(), Vec::new(), Vec::new());
         while is_time_for_another(&times, start, duration) {
@@ -244,7 +244,7 @@ impl Run<'_> {
             let clock = LaunchClock::start();
             engine.fill(&task, &clock)?;
             times.push(clock.start.elapsed());
-            rates.extend(clock.rates(operations_a_tile));
+            rates.extend(clock.rates(operations_per_tile));
         }
         let whole: Duration = times.iter().sum();
         let operations = self.operations(inner_dim) * times.len() as f64;
@@ -401,13 +401,13 @@ impl LaunchClock {
         }
     }
 
-    fn rates(&self, operations_a_tile: f64) -> Vec<f64> {
+    fn rates(&self, operations_per_tile: f64) -> Vec<f64> {
         let mut before = self.start;
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = |(end, tiles): &(Instant, u64)| {
             let seconds = end.duration_since(before).as_secs_f64();
             before = *end;
-            operations_a_tile * *tiles as f64 / seconds * 1e-12
+            operations_per_tile * *tiles as f64 / seconds * 1e-12
         };
         ends.iter().map(rate).collect()
     }

@@ -134,10 +134,10 @@ fn play_all(options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit
     if options.json {
         print_json(&json!({
             "assumptions": {
-                "best_rate_ops": assumptions.best_rate_ops,
-                "link_in_bytes": assumptions.link_in_bytes,
-                "link_out_bytes": assumptions.link_out_bytes,
-                "helper_bytes": assumptions.helper_bytes,
+                "best_rate_ops_per_s": assumptions.best_rate_ops_per_s,
+                "link_in_bytes_per_s": assumptions.link_in_bytes_per_s,
+                "link_out_bytes_per_s": assumptions.link_out_bytes_per_s,
+                "helper_bytes_per_s": assumptions.helper_bytes_per_s,
                 "on_chip_bytes": assumptions.on_chip_bytes,
                 "error_bits": assumptions.error_bits,
                 "samples": SAMPLES,

@@ -123,16 +123,16 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
     let narrowed = Policy::for_class(class).assumptions;
     let mut assumptions = narrowed.applied_to(&default_assumptions(options.error_bits));
     // No bound holds that takes the device itself for slower than it is.
-    assumptions.best_rate_ops = assumptions.best_rate_ops.max(device.fill_ops as u64);
+    assumptions.best_rate_ops_per_s = assumptions.best_rate_ops_per_s.max(device.fill_ops as u64);
     cli::tell(format_args!(
         "planned with links of {} in and {} out, the class's: judge by --policy {}",
-        bytes_per_s(assumptions.link_in_bytes.into()),
-        bytes_per_s(assumptions.link_out_bytes.into()),
+        bytes_per_s(assumptions.link_in_bytes_per_s.into()),
+        bytes_per_s(assumptions.link_out_bytes_per_s.into()),
         class.name
     ));
     let proposal = propose(&device, options.devices, &verifier, &assumptions, wanted);
     if let Some(file) = svg {
-        let links = bytes_per_s(assumptions.link_in_bytes.into());
+        let links = bytes_per_s(assumptions.link_in_bytes_per_s.into());
         let title = format!("{}, error 2^-{}, links of {links}", options.class, options.error_bits);
         file.write(plot::svg(&proposal, &title).as_bytes())?;
     }

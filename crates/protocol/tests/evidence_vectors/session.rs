@@ -23,11 +23,11 @@ use protocol::verifier::{Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const NONCE: [u8; 32] = [0x4E; 32];
 pub(crate) const ASSUMPTIONS: Assumptions = Assumptions {
-    best_rate_ops: 1_360_000_000_000_000,
+    best_rate_ops_per_s: 1_360_000_000_000_000,
     helper_gpus: 1,
-    link_in_bytes: 64_000_000_000,
-    link_out_bytes: 64_000_000_000,
-    helper_bytes: 0,
+    link_in_bytes_per_s: 64_000_000_000,
+    link_out_bytes_per_s: 64_000_000_000,
+    helper_bytes_per_s: 0,
     on_chip_bytes: 128_000_000,
     error_bits: 20,
 };

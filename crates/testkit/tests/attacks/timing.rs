@@ -147,11 +147,11 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
     let (host, shares) = system_bounds(&measured, &cast::assumptions());
     let operations = 2 * 4_096 * 2 * 65_536;
     for share in &shares {
-        let bound = share.tensor_ops.expect("enough samples").value;
+        let bound = share.tensor_ops_per_s.expect("enough samples").value;
         assert!(bound <= operations * 5, "{bound} op/s");
     }
     // Both together did what one GPU did in 200 ms.
-    let host = host.tensor_ops.expect("enough samples").value;
+    let host = host.tensor_ops_per_s.expect("enough samples").value;
     assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
 }
 
@@ -167,9 +167,9 @@ fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> C
     let rehearsed = Rehearsal::new(request).run(&mut peer);
     // Links and making anew are slow beside what this GPU does in its time, so that all four claims are made.
     let assumptions = Assumptions {
-        best_rate_ops: 700_000_000,
-        link_in_bytes: 100_000,
-        link_out_bytes: 100_000,
+        best_rate_ops_per_s: 700_000_000,
+        link_in_bytes_per_s: 100_000,
+        link_out_bytes_per_s: 100_000,
         on_chip_bytes: 0,
         ..cast::assumptions()
     };
@@ -180,9 +180,9 @@ fn figures(claims: &Claims) -> [u128; 4] {
     let host = claims.host;
     let claimed = [
         host.memory_bytes,
-        host.bandwidth_bytes,
-        host.tensor_ops,
-        host.local_tensor_ops,
+        host.bandwidth_bytes_per_s,
+        host.tensor_ops_per_s,
+        host.local_tensor_ops_per_s,
     ];
     claimed.map(|claim| claim.expect("a claim to compare").value)
 }

@@ -42,9 +42,9 @@ impl JobState {
     pub(super) fn new(plan: &Plan, job: Job) -> Self {
         let iteration = &plan.iterations()[job.iteration as usize];
         let assignment = plan.assignment(&plan.devices()[job.device_index as usize]);
-        let units_a_tile = u64::from(iteration.inner_dim) + u64::from(iteration.sweeps) * SWEPT_TILE_UNITS;
+        let units_per_tile = u64::from(iteration.inner_dim) + u64::from(iteration.sweeps) * SWEPT_TILE_UNITS;
         JobState {
-            units: u64::from(assignment.tiles()) * units_a_tile,
+            units: u64::from(assignment.tiles()) * units_per_tile,
             dataset_bytes: assignment.dataset_bytes(),
             is_done: AtomicBool::new(false),
             told_tiles: AtomicU64::new(0),
@@ -141,7 +141,7 @@ impl Board<'_> {
 
     /// The job that an engine of so many units a second would end before the one that is at it; of several the one that
     /// has longest to go.
-    fn worth_taking_over(&self, worker: usize, units_a_second: f64, states: &HashMap<Job, JobState>) -> Option<Job> {
+    fn worth_taking_over(&self, worker: usize, units_per_second: f64, states: &HashMap<Job, JobState>) -> Option<Job> {
         self.under_way
             .iter()
             // One that suspects a root is not to have the second look at it too, while another has.
@@ -158,7 +158,7 @@ impl Board<'_> {
                 } else {
                     elapsed
                 };
-                (left > all / units_a_second).then_some((execution.job, left))
+                (left > all / units_per_second).then_some((execution.job, left))
             })
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .map(|(job, _)| job)
@@ -172,14 +172,14 @@ impl<'a> Floor<'a> {
 
     /// One engine's whole run.
     pub(super) fn work(&self, worker: usize, engine: &mut dyn Engine, first: Option<Execution>) {
-        let mut units_a_second = None;
-        let mut next = first.or_else(|| self.next(worker, units_a_second));
+        let mut units_per_second = None;
+        let mut next = first.or_else(|| self.next(worker, units_per_second));
         while let Some(execution) = next {
             let observed = Observed {
                 floor: self,
                 state: &self.states[&execution.job],
                 units: &execution.units,
-                units_a_tile: AtomicU64::new(0),
+                units_per_tile: AtomicU64::new(0),
                 tiles: AtomicU64::new(0),
             };
             // A panic that left the job counted as under way would leave the others waiting for ever.
@@ -194,20 +194,20 @@ impl<'a> Floor<'a> {
                 return;
             }
             let (units, elapsed) = (execution.units.load(Ordering::Relaxed), execution.since.elapsed());
-            units_a_second = Some(units as f64 / elapsed.as_secs_f64().max(1e-9));
-            next = self.next(worker, units_a_second);
+            units_per_second = Some(units as f64 / elapsed.as_secs_f64().max(1e-9));
+            next = self.next(worker, units_per_second);
         }
     }
 
     /// The next job for an engine, as soon as there is one; `None` once there will be none.
-    fn next(&self, worker: usize, units_a_second: Option<f64>) -> Option<Execution> {
+    fn next(&self, worker: usize, units_per_second: Option<f64>) -> Option<Execution> {
         let mut board = self.lock();
         loop {
             if self.is_over.load(Ordering::Relaxed) || board.unsaved.is_some() {
                 return None;
             }
             let waiting = board.take_waiting(worker, &self.states);
-            let taken_over = || board.worth_taking_over(worker, units_a_second?, &self.states);
+            let taken_over = || board.worth_taking_over(worker, units_per_second?, &self.states);
             if let Some(job) = waiting.or_else(taken_over) {
                 return Some(board.begin(job, worker));
             }
@@ -298,14 +298,14 @@ pub(super) struct Observed<'a, 's> {
     floor: &'a Floor<'s>,
     state: &'a JobState,
     units: &'a AtomicU64,
-    pub(super) units_a_tile: AtomicU64,
+    pub(super) units_per_tile: AtomicU64,
     tiles: AtomicU64,
 }
 
 impl Progress for Observed<'_, '_> {
     fn advance(&self, tiles: u64) {
-        let units_a_tile = self.units_a_tile.load(Ordering::Relaxed);
-        self.units.fetch_add(tiles * units_a_tile, Ordering::Relaxed);
+        let units_per_tile = self.units_per_tile.load(Ordering::Relaxed);
+        self.units.fetch_add(tiles * units_per_tile, Ordering::Relaxed);
         let all = self.tiles.fetch_add(tiles, Ordering::Relaxed) + tiles;
         let told = self.state.told_tiles.fetch_max(all, Ordering::Relaxed);
         if all > told {

@@ -260,7 +260,7 @@ fn do_again(
         fill_salt: derive::fill_salt(&iteration.chain),
         sweeps: plan.iterations()[t].sweeps,
     };
-    let a_tile = |units| progress.units_a_tile.store(units, Ordering::Relaxed);
+    let a_tile = |units| progress.units_per_tile.store(units, Ordering::Relaxed);
     a_tile(task.inner_dim.into());
     let expected = engine.fill(&task, progress).map_err(failed)?;
     a_tile(SWEPT_TILE_UNITS);

@@ -40,8 +40,8 @@ pub(super) struct Figures {
     /// The odds that samples find a wrong leaf.
     caught: f64,
     memory_bytes: Figure,
-    bandwidth_bytes: Figure,
-    tensor_ops: Figure,
+    bandwidth_bytes_per_s: Figure,
+    tensor_ops_per_s: Figure,
 }
 
 /// A figure that is claimed, and what it is.
@@ -80,16 +80,16 @@ impl Figures {
             same_roots: played.same_roots,
             caught,
             memory_bytes: figure(played.truth.held_bytes as f64, value(certified.memory_bytes)),
-            bandwidth_bytes: figure(played.truth.read_bytes_per_s, value(certified.bandwidth_bytes)),
-            tensor_ops: figure(played.truth.ops_per_s, value(certified.tensor_ops)),
+            bandwidth_bytes_per_s: figure(played.truth.read_bytes_per_s, value(certified.bandwidth_bytes_per_s)),
+            tensor_ops_per_s: figure(played.truth.ops_per_s, value(certified.tensor_ops_per_s)),
         }
     }
 
     fn named(&self) -> [(&'static str, Figure); 3] {
         [
             ("V", self.memory_bytes),
-            ("B", self.bandwidth_bytes),
-            ("T", self.tensor_ops),
+            ("B", self.bandwidth_bytes_per_s),
+            ("T", self.tensor_ops_per_s),
         ]
     }
 
@@ -209,8 +209,8 @@ impl Row {
             times(figures.fill_ns, figures.sweep_ns),
             100.0 * figures.memory_bytes.truth / figures.dataset_bytes as f64,
             shown(figures.memory_bytes, &memory),
-            shown(figures.bandwidth_bytes, &|count| bytes_per_s(count as u128)),
-            shown(figures.tensor_ops, &|count| ops_per_s(count as u128)),
+            shown(figures.bandwidth_bytes_per_s, &|count| bytes_per_s(count as u128)),
+            shown(figures.tensor_ops_per_s, &|count| ops_per_s(count as u128)),
             margins.join(", "),
             notes.join("; "),
         )
@@ -279,8 +279,8 @@ pub(super) mod tests {
         };
         // The worst links on sale would leave little of V and B to compare: PCIe 5.0 x16, as the H200 has.
         let assumptions = Assumptions {
-            link_in_bytes: 64_000_000_000,
-            link_out_bytes: 64_000_000_000,
+            link_in_bytes_per_s: 64_000_000_000,
+            link_out_bytes_per_s: 64_000_000_000,
             ..default_assumptions(20)
         };
         Row::of(Attack::HostPinned, &outcome, &assumptions)
