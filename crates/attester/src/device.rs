@@ -229,6 +229,7 @@ fn obey(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::engine::AssignmentFields;
 
     /// Prepares until the test is over, cancelled or not: a driver that does not come back.
     struct Hanging(Receiver<()>);
@@ -277,12 +278,15 @@ mod tests {
             Worker::start(device, |_, _| ())
         };
         let hanging = start(held);
-        hanging.send(Command::Prepare(Assignment {
-            matrix_dim: 256,
-            matrix_offset: 0,
-            num_matrices: 1,
-            max_inner_dim: 64,
-        }));
+        hanging.send(Command::Prepare(
+            Assignment::new(AssignmentFields {
+                matrix_dim: 256,
+                matrix_offset: 0,
+                num_matrices: 1,
+                max_inner_dim: 64,
+            })
+            .expect("sizes that a plan can have"),
+        ));
         assert!(!hanging.end_until(soon()));
         let idle = start(channel().1);
         assert!(idle.end_until(Instant::now() + Duration::from_secs(30)));

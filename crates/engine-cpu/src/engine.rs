@@ -9,7 +9,7 @@ use protocol::bytes::{Root, Salt};
 use protocol::commitment::{Commitment, Opening};
 use protocol::digest::DigestKey;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
-use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE};
+use protocol::limits::{TILE_BYTES, TILE_SIDE};
 use protocol::matching::Matching;
 use protocol::operand::Operand;
 
@@ -90,7 +90,7 @@ impl CpuEngine {
     #[must_use]
     pub fn required_bytes(&self, assignment: &Assignment) -> u64 {
         let threads = self.config.threads.get() as u64;
-        let left_bytes = (packed_quads(assignment.max_inner_dim) * size_of::<Quad>()) as u64;
+        let left_bytes = (packed_quads(assignment.max_inner_dim()) * size_of::<Quad>()) as u64;
         let right_bytes = (self.right_quads(assignment) * size_of::<Quad>()) as u64;
         // A product's sums and scratch are below 1 MiB.
         let own = threads
@@ -108,8 +108,8 @@ impl CpuEngine {
 
     /// Quads of packed operand B held at a time: whole column blocks at the largest k.
     fn right_quads(&self, assignment: &Assignment) -> usize {
-        let block = packed_quads(assignment.max_inner_dim);
-        let blocks = (assignment.matrix_dim as usize / TILE_SIDE).max(1);
+        let block = packed_quads(assignment.max_inner_dim());
+        let blocks = (assignment.matrix_dim() as usize / TILE_SIDE).max(1);
         (self.config.operand_budget_bytes / (block * size_of::<Quad>()).max(1)).clamp(1, blocks) * block
     }
 
@@ -123,7 +123,6 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
         self.device = None;
-        check_assignment(assignment)?;
         self.kernels
             .self_check()
             .map_err(|error| EngineError::SelfTest(error.to_string()))?;
@@ -144,7 +143,7 @@ impl Engine for CpuEngine {
 
         let workers = (0..self.config.threads.get())
             .map(|_| {
-                let left = zeroed(packed_quads(assignment.max_inner_dim))?;
+                let left = zeroed(packed_quads(assignment.max_inner_dim()))?;
                 Ok(Worker {
                     left,
                     product: Product::new(self.kernels),
@@ -168,13 +167,7 @@ impl Engine for CpuEngine {
     fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
         let kernels = self.kernels;
         let device = self.device()?;
-        let max_inner_dim = device.assignment.max_inner_dim;
-        if !is_inner_dim(task.inner_dim) || task.inner_dim > max_inner_dim {
-            return Err(EngineError::Unsupported(format!(
-                "k = {} where {max_inner_dim} was prepared",
-                task.inner_dim
-            )));
-        }
+        device.assignment.check_inner_dim(task.inner_dim)?;
         device.is_filled = false;
         let commitment = Commitment::new(device.fill(kernels, task, progress)?);
         let root = commitment.root();
@@ -227,7 +220,7 @@ impl Device {
             ..
         } = self;
         let k = task.inner_dim;
-        let blocks = assignment.matrix_dim as usize / TILE_SIDE;
+        let blocks = assignment.matrix_dim() as usize / TILE_SIDE;
         let rows = tiles.len() / blocks;
         let (row_quads, group_blocks) = (packed_quads(k), (right.len() / packed_quads(k)).min(blocks));
         // Few rows are shared out in parts, so that no thread is left without work for long.
@@ -266,7 +259,7 @@ impl Device {
                         .map(move |(at, work)| (row, at * part, work))
                 });
             share(workers, items, progress, |worker, (row, column, (tiles, leaves))| {
-                let matrix = assignment.matrix_offset + (row / blocks) as u64;
+                let matrix = assignment.matrix_offset() + (row / blocks) as u64;
                 let source = RowSource::new(&task.operand_key, Operand::A(matrix), k, (row % blocks) as u32);
                 let left = &mut worker.left[..row_quads];
                 generate_left(kernels, &source, left);
@@ -349,35 +342,4 @@ fn zeroed<T: Clone>(count: usize, zero: T) -> Option<Vec<T>> {
     elements.try_reserve_exact(count).ok()?;
     elements.resize(count, zero);
     Some(elements)
-}
-
-fn is_inner_dim(k: u32) -> bool {
-    INNER_DIM_RANGE.contains(&k) && k.is_multiple_of(INNER_DIM_STEP)
-}
-
-fn check_assignment(assignment: &Assignment) -> Result<(), EngineError> {
-    let Assignment {
-        matrix_dim,
-        num_matrices,
-        max_inner_dim,
-        ..
-    } = *assignment;
-    let unsupported = |what: String| Err(EngineError::Unsupported(what));
-    if !MATRIX_DIM_RANGE.contains(&matrix_dim) || !matrix_dim.is_multiple_of(TILE_SIDE as u32) {
-        return unsupported(format!(
-            "n = {matrix_dim} is no multiple of {TILE_SIDE} within {MATRIX_DIM_RANGE:?}"
-        ));
-    }
-    if !is_inner_dim(max_inner_dim) {
-        return unsupported(format!(
-            "k = {max_inner_dim} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}"
-        ));
-    }
-    let tiles = assignment.dataset_bytes() / TILE_BYTES as u64;
-    if num_matrices == 0 || tiles > u64::from(u32::MAX) {
-        return unsupported(format!(
-            "{num_matrices} matrices of {tiles} tiles, expected 1..=2^32 - 1 tiles"
-        ));
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@
 //! vector: word w of 16 ChaCha blocks that 16 lanes compute side by side, and an operand of `vpdpbusd`.
 
 use protocol::bytes::OperandKey;
-use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, TILE_SIDE};
+use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, TILE_SIDE, is_inner_dim};
 use protocol::operand::Operand;
 
 use crate::keystream::{Stream, panel_keystream, row_sums};
@@ -60,7 +60,7 @@ impl RowSource {
     /// If `inner_dim` is no k of a plan or the rows are past the largest matrix.
     pub(crate) fn new(key: &OperandKey, operand: Operand, inner_dim: u32, row_block: u32) -> Self {
         assert!(
-            INNER_DIM_RANGE.contains(&inner_dim) && inner_dim.is_multiple_of(INNER_DIM_STEP),
+            is_inner_dim(inner_dim),
             "inner_dim {inner_dim} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}"
         );
         assert!(

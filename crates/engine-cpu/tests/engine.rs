@@ -7,7 +7,9 @@ use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::commitment::Commitment;
 use protocol::digest::DigestKey;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress, Unobserved};
+use protocol::engine::{
+    Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Progress, Unobserved,
+};
 
 const KEY: OperandKey = OperandKey([0x42; 32]);
 const FILL_SALT: Salt = Salt([0x17; 32]);
@@ -25,12 +27,13 @@ fn engine(path: Path, threads: usize, operand_budget_bytes: usize) -> CpuEngine 
 }
 
 fn assignment(matrix_dim: u32, num_matrices: u32, max_inner_dim: u32) -> Assignment {
-    Assignment {
+    Assignment::new(AssignmentFields {
         matrix_dim,
         matrix_offset: 5,
         num_matrices,
         max_inner_dim,
-    }
+    })
+    .expect("sizes that a plan can have")
 }
 
 fn task(inner_dim: u32) -> FillTask {
@@ -70,10 +73,10 @@ impl Progress for Counter {
 /// Roots as the definitions give them, tile by tile.
 fn expected_roots(assignment: &Assignment, k: u32) -> [[u8; 32]; 2] {
     let device = reference::Device {
-        matrix_offset: assignment.matrix_offset,
-        num_matrices: assignment.num_matrices.into(),
+        matrix_offset: assignment.matrix_offset(),
+        num_matrices: assignment.num_matrices().into(),
     };
-    let tiles = reference::device_tiles(&KEY.0, assignment.matrix_dim as usize, k as usize, &device);
+    let tiles = reference::device_tiles(&KEY.0, assignment.matrix_dim() as usize, k as usize, &device);
     let fill_key = reference::key(&FILL_SALT.0);
     let fill: Vec<u64> = tiles
         .iter()
@@ -266,11 +269,12 @@ fn too_little_memory_is_a_typed_reason_with_figures() {
         other => panic!("64 TiB were given: {other:?}"),
     }
 
-    let small = Assignment {
+    let small = Assignment::new(AssignmentFields {
         num_matrices: 1,
         matrix_dim: 256,
-        ..assignment
-    };
+        ..assignment.fields()
+    })
+    .expect("sizes that a plan can have");
     let config = CpuEngineConfig {
         memory_limit_bytes: Some(1000),
         ..CpuEngineConfig::default()
@@ -282,24 +286,4 @@ fn too_little_memory_is_a_typed_reason_with_figures() {
         available_bytes: 1000,
     };
     assert_eq!(engine.prepare(&small), Err(expected));
-}
-
-#[test]
-fn assignments_no_plan_can_make_are_unsupported() {
-    let mut engine = engine(Path::Portable, 1, 0);
-    for (n, matrices, k) in [
-        (0, 1, 64),
-        (300, 1, 64),
-        (33_024, 1, 64),
-        (256, 0, 64),
-        (256, 1, 65),
-        (256, 1, 0),
-        (32_768, u32::MAX, 64),
-    ] {
-        let refused = engine.prepare(&assignment(n, matrices, k));
-        assert!(
-            matches!(refused, Err(EngineError::Unsupported(_))),
-            "n = {n}, {matrices} matrices, k = {k}: {refused:?}"
-        );
-    }
 }

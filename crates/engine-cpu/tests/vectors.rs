@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use protocol::bytes::{Chain, DeviceOrdinal, Fresh, Root, unhex};
 use protocol::derive;
-use protocol::engine::{Assignment, CommitmentId, Engine, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, FillTask, Unobserved};
 use protocol::limits::LEAVES_PER_CHUNK;
 use serde_json::Value;
 
@@ -65,12 +65,13 @@ fn replay(run: &Value, path: Path, operand_budget_bytes: usize) {
     let mut devices: Vec<(CpuEngine, Assignment)> = list(&run["devices"])
         .iter()
         .map(|device| {
-            let assignment = Assignment {
+            let assignment = Assignment::new(AssignmentFields {
                 matrix_dim,
                 matrix_offset: device["matrix_offset"].as_u64().expect("a number"),
                 num_matrices: number(&device["num_matrices"]),
                 max_inner_dim,
-            };
+            })
+            .expect("sizes that a plan can have");
             let threads = NonZeroUsize::new(2).expect("not zero");
             let config = CpuEngineConfig {
                 path,

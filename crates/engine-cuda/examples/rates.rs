@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath, Telemetry, describe};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::derive;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Unobserved};
 
 fn main() {
     let mut config = CudaEngineConfig::new(0);
@@ -56,12 +56,12 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
     } else {
         matrices
     };
-    let assignment = Assignment {
+    let assignment = Assignment::new(AssignmentFields {
         matrix_dim: n,
         matrix_offset: 7,
         num_matrices: matrices,
         max_inner_dim: k,
-    };
+    })?;
     let start = Instant::now();
     engine.prepare(&assignment)?;
     let prepared = start.elapsed();

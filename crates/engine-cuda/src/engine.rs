@@ -6,7 +6,6 @@ use std::time::Duration;
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
-use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE};
 
 use crate::context::Context;
 use crate::driver;
@@ -131,7 +130,6 @@ impl CudaEngine {
 impl Engine for CudaEngine {
     fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
         self.workload = None;
-        check_assignment(assignment)?;
         let requested_bytes = self.required_bytes(assignment);
         let available_bytes = self.limited(self.context.memory_info()?.free_bytes);
         if requested_bytes > available_bytes {
@@ -148,13 +146,7 @@ impl Engine for CudaEngine {
 
     fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
         let workload = prepared(&mut self.workload)?;
-        let max_inner_dim = workload.assignment().max_inner_dim;
-        if !is_inner_dim(task.inner_dim) || task.inner_dim > max_inner_dim {
-            return Err(EngineError::Unsupported(format!(
-                "k = {} where {max_inner_dim} was prepared",
-                task.inner_dim
-            )));
-        }
+        workload.assignment().check_inner_dim(task.inner_dim)?;
         workload.fill(&self.kernels, task, progress)
     }
 
@@ -174,35 +166,4 @@ fn prepared(workload: &mut Option<Workload>) -> Result<&mut Workload, EngineErro
     workload
         .as_mut()
         .ok_or_else(|| EngineError::Unsupported("work before prepare".to_owned()))
-}
-
-pub(crate) fn is_inner_dim(k: u32) -> bool {
-    INNER_DIM_RANGE.contains(&k) && k.is_multiple_of(INNER_DIM_STEP)
-}
-
-fn check_assignment(assignment: &Assignment) -> Result<(), EngineError> {
-    let Assignment {
-        matrix_dim,
-        num_matrices,
-        max_inner_dim,
-        ..
-    } = *assignment;
-    let unsupported = |what: String| Err(EngineError::Unsupported(what));
-    if !MATRIX_DIM_RANGE.contains(&matrix_dim) || !matrix_dim.is_multiple_of(TILE_SIDE as u32) {
-        return unsupported(format!(
-            "n = {matrix_dim} is no multiple of {TILE_SIDE} within {MATRIX_DIM_RANGE:?}"
-        ));
-    }
-    if !is_inner_dim(max_inner_dim) {
-        return unsupported(format!(
-            "k = {max_inner_dim} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}"
-        ));
-    }
-    let tiles = assignment.dataset_bytes() / TILE_BYTES as u64;
-    if num_matrices == 0 || tiles > u64::from(u32::MAX) {
-        return unsupported(format!(
-            "{num_matrices} matrices of {tiles} tiles, expected 1..=2^32 - 1 tiles"
-        ));
-    }
-    Ok(())
 }

@@ -71,8 +71,8 @@ impl fmt::Display for FillPath {
 
 /// Ranges of matrices, a launch each, of about equal size.
 pub(crate) fn launches(assignment: &Assignment, inner_dim: u32, path: FillPath) -> Vec<Range<u32>> {
-    let n = u128::from(assignment.matrix_dim);
-    let matrices = assignment.num_matrices;
+    let n = u128::from(assignment.matrix_dim());
+    let matrices = assignment.num_matrices();
     let operations = 2 * n * n * u128::from(inner_dim) * u128::from(matrices);
     let count = operations
         .div_ceil(path.operations_per_launch())
@@ -198,7 +198,7 @@ impl Fill<'_> {
     }
 
     fn n(&self) -> u32 {
-        self.assignment.matrix_dim
+        self.assignment.matrix_dim()
     }
 
     fn tiles_per_matrix(&self) -> u64 {
@@ -235,7 +235,7 @@ impl Fill<'_> {
         let (dataset, digests) = self.outputs(matrices.start);
         let key = self.memory.at(self.layout.key);
         let operand_key: [u32; 8] = words(&self.task.operand_key.0);
-        let matrix_offset = self.assignment.matrix_offset + u64::from(matrices.start);
+        let matrix_offset = self.assignment.matrix_offset() + u64::from(matrices.start);
         let a_rows = 2 * u64::from(batch_panels) * TILE_SIDE as u64;
         let a_map = tensor_map(a, &[k.into(), a_rows], &[k.into()], &[128, 128])?;
         let row = u64::from(k);
@@ -340,7 +340,7 @@ impl Fill<'_> {
         generate(b, b'B', 0, 1)?;
         for first in matrices.clone().step_by(at_once as usize) {
             let count = at_once.min(matrices.end - first);
-            generate(a, b'A', self.assignment.matrix_offset + u64::from(first), count)?;
+            generate(a, b'A', self.assignment.matrix_offset() + u64::from(first), count)?;
             let (dataset, digests) = self.outputs(first);
             let across = match path {
                 FillPath::Mma => n / TILE_SIDE as u32,
@@ -420,6 +420,7 @@ fn tensor_map<const RANK: usize, const STRIDES: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::engine::AssignmentFields;
 
     #[test]
     fn launches_cover_all_matrices_once_in_order() {
@@ -429,12 +430,13 @@ mod tests {
             (16_384, 517, 2048),
             (32_768, 3, 65_536),
         ] {
-            let assignment = Assignment {
+            let assignment = Assignment::new(AssignmentFields {
                 matrix_dim: n,
                 matrix_offset: 0,
                 num_matrices: matrices,
                 max_inner_dim: k,
-            };
+            })
+            .expect("sizes that a plan can have");
             for path in FillPath::ALL {
                 let launches = launches(&assignment, k, path);
                 let mut next = 0;
@@ -450,12 +452,13 @@ mod tests {
 
     #[test]
     fn a_full_fill_is_cut_into_parts_of_a_third_of_a_second() {
-        let assignment = Assignment {
+        let assignment = Assignment::new(AssignmentFields {
             matrix_dim: 16_384,
             matrix_offset: 0,
             num_matrices: 517,
             max_inner_dim: 16_384,
-        };
+        })
+        .expect("sizes that a plan can have");
         assert_eq!(launches(&assignment, 16_384, FillPath::Sm90a).len(), 12);
         assert_eq!(launches(&assignment, 2048, FillPath::Sm90a).len(), 2);
     }

@@ -64,25 +64,25 @@ impl Layout {
             end = end.saturating_add(size_bytes).next_multiple_of(ALIGNMENT);
             offset
         };
-        let k = u64::from(assignment.max_inner_dim);
-        let matrix_bytes = u64::from(assignment.matrix_dim) * k;
+        let k = u64::from(assignment.max_inner_dim());
+        let matrix_bytes = u64::from(assignment.matrix_dim()) * k;
         let tiles = u64::from(assignment.tiles());
         let left_bytes = match path {
             FillPath::Sm90a => {
                 // Largest where most panels fit beside the most k; fewer panels than a batch need no whole one.
                 let most = u64::from(batch_panels(assignment, TILE_SIDE as u32 / 4)) * panel_pair_bytes(k);
-                let least = u64::from(batch_panels(assignment, assignment.max_inner_dim)) * panel_pair_bytes(k);
+                let least = u64::from(batch_panels(assignment, assignment.max_inner_dim())) * panel_pair_bytes(k);
                 most.min(LEFT_BYTES).max(least)
             }
             FillPath::Mma | FillPath::Dp4a => matrix_bytes.max(
                 (LEFT_BYTES / matrix_bytes)
-                    .min(u64::from(assignment.num_matrices))
+                    .min(u64::from(assignment.num_matrices()))
                     .saturating_mul(matrix_bytes),
             ),
         };
         // An even number, so that the second half is aligned for 16-byte loads.
         let leaves_per_half = tiles.div_ceil(2).next_multiple_of(2);
-        let batches = panels(assignment).div_ceil(u64::from(batch_panels(assignment, assignment.max_inner_dim)));
+        let batches = panels(assignment).div_ceil(u64::from(batch_panels(assignment, assignment.max_inner_dim())));
         Layout {
             dataset: take(tiles * TILE_BYTES as u64),
             right: take(matrix_bytes),
@@ -101,7 +101,7 @@ impl Layout {
 
 /// Panels of 256 rows that an assignment's matrices have together.
 fn panels(assignment: &Assignment) -> u64 {
-    u64::from(assignment.num_matrices) * u64::from(assignment.matrix_dim / TILE_SIDE as u32)
+    u64::from(assignment.num_matrices()) * u64::from(assignment.matrix_dim() / TILE_SIDE as u32)
 }
 
 /// Bytes of a panel of A at k, twice: two batches lie beside one another.
@@ -112,7 +112,7 @@ fn panel_pair_bytes(k: u64) -> u64 {
 /// P of fill_sm90a.cu: panels a batch. The table is measured (lab/fill/NOTES.md); the cap keeps two batches within
 /// [`LEFT_BYTES`], as a batch of large k is long enough with few panels.
 pub(crate) fn batch_panels(assignment: &Assignment, inner_dim: u32) -> u32 {
-    let measured: u32 = match assignment.matrix_dim {
+    let measured: u32 = match assignment.matrix_dim() {
         ..=2048 => 64,
         2049..8192 => 32,
         _ => 16,
@@ -124,14 +124,16 @@ pub(crate) fn batch_panels(assignment: &Assignment, inner_dim: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::engine::AssignmentFields;
 
     fn assignment(matrix_dim: u32, num_matrices: u32, max_inner_dim: u32) -> Assignment {
-        Assignment {
+        Assignment::new(AssignmentFields {
             matrix_dim,
             matrix_offset: 0,
             num_matrices,
             max_inner_dim,
-        }
+        })
+        .expect("sizes that a plan can have")
     }
 
     #[test]

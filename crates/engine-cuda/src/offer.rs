@@ -47,7 +47,7 @@ mod tests {
     use super::*;
     use crate::fill::FillPath;
     use crate::layout::Layout;
-    use protocol::engine::Assignment;
+    use protocol::engine::{Assignment, AssignmentFields};
 
     #[test]
     fn what_is_offered_can_be_had() {
@@ -60,12 +60,13 @@ mod tests {
                         if matrices == 0 {
                             continue;
                         }
-                        let assignment = Assignment {
+                        let assignment = Assignment::new(AssignmentFields {
                             matrix_dim: n,
                             matrix_offset: 0,
                             num_matrices: matrices as u32,
                             max_inner_dim,
-                        };
+                        })
+                        .expect("sizes that a plan can have");
                         let required = Layout::new(&assignment, path).total_bytes;
                         assert!(
                             required <= available,

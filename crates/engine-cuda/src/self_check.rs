@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::bytes::{OperandKey, Root, Salt, hex};
-use protocol::engine::{Assignment, EngineError, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, EngineError, FillTask, Unobserved};
 
 use crate::context::Context;
 use crate::workload::{Kernels, Workload};
 
 /// A small plan and its roots, as the `reference` crate computes them.
 pub(crate) struct KnownAnswer {
-    pub(crate) assignment: Assignment,
+    pub(crate) assignment: AssignmentFields,
     pub(crate) fill_root: &'static str,
     pub(crate) sweep_root: &'static str,
 }
@@ -23,7 +23,7 @@ pub(crate) const SWEEP_SALT: Salt = Salt([0xC3; 32]);
 pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     // More panels than four batches, a matrix index that passes 2^32, k that ends within a stage, leaves of several chunks.
     KnownAnswer {
-        assignment: Assignment {
+        assignment: AssignmentFields {
             matrix_dim: 256,
             matrix_offset: 0xFFFF_FF80,
             num_matrices: 261,
@@ -34,7 +34,7 @@ pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     },
     // Several tile columns, an odd number of them; an even number of tiles.
     KnownAnswer {
-        assignment: Assignment {
+        assignment: AssignmentFields {
             matrix_dim: 768,
             matrix_offset: 3,
             num_matrices: 2,
@@ -48,10 +48,10 @@ pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
 /// Runs the known answers through the code that sessions take: some milliseconds, 64 MiB at most.
 pub(crate) fn self_check(context: &Arc<Context>, kernels: &Kernels, limit: Duration) -> Result<(), EngineError> {
     for known in &KNOWN_ANSWERS {
-        let assignment = &known.assignment;
-        let mut workload = Workload::new(context, assignment, kernels.fill.path(), limit)?;
+        let assignment = Assignment::new(known.assignment)?;
+        let mut workload = Workload::new(context, &assignment, kernels.fill.path(), limit)?;
         let task = FillTask {
-            inner_dim: assignment.max_inner_dim,
+            inner_dim: assignment.max_inner_dim(),
             operand_key: OPERAND_KEY,
             fill_salt: FILL_SALT,
             sweeps: 1,
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_known_answers_are_those_of_the_reference() {
         for known in &KNOWN_ANSWERS {
-            let Assignment {
+            let AssignmentFields {
                 matrix_dim,
                 matrix_offset,
                 num_matrices,

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use protocol::bytes::{OperandKey, hex};
 use protocol::derive::hash;
 use protocol::engine::{EngineError, TileEngine};
-use protocol::limits::{INNER_DIM_RANGE, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE};
+use protocol::limits::{INNER_DIM_RANGE, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE, is_inner_dim};
 use protocol::tile::TileCoordinate;
 
 use crate::context::Context;
 use crate::driver;
-use crate::engine::{CudaEngineConfig, is_inner_dim};
+use crate::engine::CudaEngineConfig;
 use crate::fill::{FillPath, MMA_SHARED_BYTES};
 use crate::kernels::{Function, Module, Shape, parameter};
 use crate::memory::{DeviceMemory, Pinned};

@@ -150,7 +150,7 @@ impl Workload {
             memory: &self.memory,
             task,
         };
-        let tiles_per_matrix = u64::from(tiles / self.assignment.num_matrices);
+        let tiles_per_matrix = u64::from(tiles / self.assignment.num_matrices());
         let launches = launches(&self.assignment, task.inner_dim, kernels.fill.path());
         let mut is_cancelled = false;
         let mut queued = 0;

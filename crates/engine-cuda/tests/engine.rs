@@ -12,19 +12,22 @@ use common::{engine, paths};
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
 use protocol::bytes::{OperandKey, Root, Salt};
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress, Unobserved};
+use protocol::engine::{
+    Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Progress, Unobserved,
+};
 
 const KEY: OperandKey = OperandKey([0x42; 32]);
 const FILL_SALT: Salt = Salt([0x17; 32]);
 const SWEEP_SALT: Salt = Salt([0x99; 32]);
 
 fn assignment(matrix_dim: u32, num_matrices: u32, max_inner_dim: u32) -> Assignment {
-    Assignment {
+    Assignment::new(AssignmentFields {
         matrix_dim,
         matrix_offset: 0xFFFF_FFFE,
         num_matrices,
         max_inner_dim,
-    }
+    })
+    .expect("sizes that a plan can have")
 }
 
 fn task(inner_dim: u32) -> FillTask {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_cuda::{CudaEngine, CudaEngineConfig, Telemetry, devices};
 use protocol::bytes::{OperandKey, Salt};
-use protocol::engine::{Assignment, Engine, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, Engine, FillTask, Unobserved};
 
 #[test]
 fn the_first_device_is_described() {
@@ -40,12 +40,13 @@ fn a_device_at_work_is_watched() {
         return;
     }
     let mut engine = CudaEngine::new(CudaEngineConfig::new(0)).expect("there is a GPU");
-    let assignment = Assignment {
+    let assignment = Assignment::new(AssignmentFields {
         matrix_dim: 4096,
         matrix_offset: 0,
         num_matrices: 64,
         max_inner_dim: 16_384,
-    };
+    })
+    .expect("sizes that a plan can have");
     engine.prepare(&assignment).expect("the memory is there");
     let telemetry = Telemetry::start(&first.uuid).expect("NVML knows the device");
     let task = FillTask {

@@ -5,7 +5,7 @@ mod common;
 
 use engine_cuda::{CudaEngine, CudaEngineConfig};
 use protocol::bytes::{OperandKey, Salt};
-use protocol::engine::{Assignment, Engine, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, Engine, FillTask, Unobserved};
 
 #[test]
 fn dropped_engines_free_everything() {
@@ -14,12 +14,13 @@ fn dropped_engines_free_everything() {
     };
     let observer = CudaEngine::new(CudaEngineConfig::new(0)).expect("there is a GPU");
     let free = || observer.offer().expect("the driver answers").available_bytes;
-    let assignment = Assignment {
+    let assignment = Assignment::new(AssignmentFields {
         matrix_dim: 1024,
         matrix_offset: 0,
         num_matrices: 40,
         max_inner_dim: 256,
-    };
+    })
+    .expect("sizes that a plan can have");
     let session = |seed: u8, open: bool| {
         let mut engine = CudaEngine::new(CudaEngineConfig::new(0)).expect("there is a GPU");
         engine.prepare(&assignment).expect("the memory is there");

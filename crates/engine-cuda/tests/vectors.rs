@@ -8,7 +8,7 @@ use common::{Paths, paths};
 use engine_cuda::CudaEngine;
 use protocol::bytes::{Chain, DeviceOrdinal, Fresh, Root, unhex};
 use protocol::derive;
-use protocol::engine::{Assignment, CommitmentId, Engine, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, FillTask, Unobserved};
 use protocol::limits::LEAVES_PER_CHUNK;
 use serde_json::Value;
 
@@ -67,12 +67,13 @@ fn replay(run: &Value, paths: Paths) {
     let mut devices: Vec<(CudaEngine, Assignment)> = list(&run["devices"])
         .iter()
         .map(|device| {
-            let assignment = Assignment {
+            let assignment = Assignment::new(AssignmentFields {
                 matrix_dim,
                 matrix_offset: device["matrix_offset"].as_u64().expect("a number"),
                 num_matrices: number(&device["num_matrices"]),
                 max_inner_dim,
-            };
+            })
+            .expect("sizes that a plan can have");
             let mut engine = common::engine(paths);
             engine.prepare(&assignment).expect("the memory is there");
             (engine, assignment)

@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
     use engine_cpu::{CpuEngine, CpuEngineConfig};
-    use protocol::engine::Unobserved;
+    use protocol::engine::{AssignmentFields, Unobserved};
 
     #[test]
     fn what_ends_an_engine_is_told_and_what_does_not_is_not() {
@@ -65,11 +65,14 @@ mod tests {
             engine: Box::new(cpu.expect("the best path runs here")),
             tell: move |text| told.send(text).expect("it is heard"),
         };
-        let assignment = |matrix_dim| Assignment {
-            matrix_dim,
-            matrix_offset: 0,
-            num_matrices: 1,
-            max_inner_dim: 64,
+        let assignment = |matrix_dim| {
+            Assignment::new(AssignmentFields {
+                matrix_dim,
+                matrix_offset: 0,
+                num_matrices: 1,
+                max_inner_dim: 64,
+            })
+            .expect("sizes that a plan can have")
         };
         let too_large = engine.prepare(&assignment(4096));
         assert!(matches!(too_large, Err(EngineError::OutOfMemory { .. })));

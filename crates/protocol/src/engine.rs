@@ -4,12 +4,18 @@ use std::fmt;
 
 use crate::bytes::{OperandKey, Root, Salt};
 use crate::commitment::Opening;
-use crate::limits::{TILE_BYTES, TILE_SIDE};
+use crate::limits::{
+    INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE, is_inner_dim, is_matrix_dim,
+};
 use crate::tile::TileCoordinate;
 
-/// The part of a plan that one device holds, in the sizes an engine needs before NONCE (spec §3).
+/// The part of a plan that one device holds, in the sizes an engine needs before NONCE, valid by construction (spec §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Assignment {
+pub struct Assignment(AssignmentFields);
+
+/// The fields of an assignment before they are checked; [`Assignment::new`] makes an [`Assignment`] of them (spec §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AssignmentFields {
     /// n: a matrix has n x n elements of one byte.
     pub matrix_dim: u32,
     /// Global index of the device's first matrix.
@@ -21,17 +27,126 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// The assignment of these fields, if a plan can ask for them (spec §3).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAssignment`] names the first field outside its bounds.
+    pub fn new(fields: AssignmentFields) -> Result<Self, InvalidAssignment> {
+        let AssignmentFields {
+            matrix_dim,
+            matrix_offset,
+            num_matrices,
+            max_inner_dim,
+        } = fields;
+        if !is_matrix_dim(matrix_dim) {
+            return Err(InvalidAssignment::MatrixDim(matrix_dim));
+        }
+        if !is_inner_dim(max_inner_dim) {
+            return Err(InvalidAssignment::MaxInnerDim(max_inner_dim));
+        }
+        let tiles = u64::from(num_matrices) * u64::from(matrix_dim / TILE_SIDE as u32).pow(2);
+        if num_matrices == 0 || tiles > u64::from(u32::MAX) {
+            return Err(InvalidAssignment::NumMatrices { num_matrices, tiles });
+        }
+        if matrix_offset.checked_add(num_matrices.into()).is_none() {
+            return Err(InvalidAssignment::MatrixOffset {
+                matrix_offset,
+                num_matrices,
+            });
+        }
+        Ok(Assignment(fields))
+    }
+
+    /// The fields, for reading, and for another assignment that differs in some.
+    #[must_use]
+    pub fn fields(&self) -> AssignmentFields {
+        self.0
+    }
+
+    /// n: a matrix has n x n elements of one byte.
+    #[must_use]
+    pub fn matrix_dim(&self) -> u32 {
+        self.0.matrix_dim
+    }
+
+    /// Global index of the device's first matrix.
+    #[must_use]
+    pub fn matrix_offset(&self) -> u64 {
+        self.0.matrix_offset
+    }
+
+    /// Matrices the device holds, >= 1.
+    #[must_use]
+    pub fn num_matrices(&self) -> u32 {
+        self.0.num_matrices
+    }
+
+    /// Largest k of the plan's iterations.
+    #[must_use]
+    pub fn max_inner_dim(&self) -> u32 {
+        self.0.max_inner_dim
+    }
+
     /// M: tiles the device holds, at most 2^32 - 1.
     #[must_use]
     pub fn tiles(&self) -> u32 {
-        let blocks = self.matrix_dim / TILE_SIDE as u32;
-        self.num_matrices * blocks * blocks
+        let blocks = self.0.matrix_dim / TILE_SIDE as u32;
+        self.0.num_matrices * blocks * blocks
     }
 
     /// N: bytes of the device's dataset.
     #[must_use]
     pub fn dataset_bytes(&self) -> u64 {
-        u64::from(self.num_matrices) * u64::from(self.matrix_dim) * u64::from(self.matrix_dim)
+        u64::from(self.0.num_matrices) * u64::from(self.0.matrix_dim) * u64::from(self.0.matrix_dim)
+    }
+
+    /// Checks that an engine prepared for this assignment can fill with k.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unsupported`] for a k that no plan has, or one above the largest prepared.
+    pub fn check_inner_dim(&self, inner_dim: u32) -> Result<(), EngineError> {
+        let prepared = self.0.max_inner_dim;
+        if is_inner_dim(inner_dim) && inner_dim <= prepared {
+            return Ok(());
+        }
+        Err(EngineError::Unsupported(format!(
+            "k = {inner_dim} where {prepared} was prepared"
+        )))
+    }
+}
+
+/// Sizes that no plan gives a device (spec §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAssignment {
+    /// n is not made of whole tiles, or outside its bounds.
+    #[error("n = {0} is no multiple of {TILE_SIDE} within {MATRIX_DIM_RANGE:?}")]
+    MatrixDim(u32),
+    /// k is no multiple of its step, or outside its bounds.
+    #[error("k = {0} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}")]
+    MaxInnerDim(u32),
+    /// No matrices, or more tiles than a device's commitment can have.
+    #[error("{num_matrices} matrices of {tiles} tiles, expected 1..=2^32 - 1 tiles")]
+    NumMatrices {
+        /// The matrices asked for.
+        num_matrices: u32,
+        /// Tiles they have together.
+        tiles: u64,
+    },
+    /// The last matrix has no index of 64 bits.
+    #[error("{num_matrices} matrices from index {matrix_offset}, expected indices below 2^64 - 1")]
+    MatrixOffset {
+        /// Index of the first matrix.
+        matrix_offset: u64,
+        /// The matrices asked for.
+        num_matrices: u32,
+    },
+}
+
+impl From<InvalidAssignment> for EngineError {
+    fn from(error: InvalidAssignment) -> Self {
+        EngineError::Unsupported(error.to_string())
     }
 }
 
@@ -186,5 +301,102 @@ impl fmt::Display for CommitmentId {
             CommitmentId::Fill { iteration } => write!(f, "fill of iteration {iteration}"),
             CommitmentId::Sweep { iteration, sweep } => write!(f, "sweep {sweep} of iteration {iteration}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: AssignmentFields = AssignmentFields {
+        matrix_dim: 256,
+        matrix_offset: 0,
+        num_matrices: 1,
+        max_inner_dim: 64,
+    };
+
+    fn sizes(matrix_dim: u32, num_matrices: u32, max_inner_dim: u32) -> AssignmentFields {
+        AssignmentFields {
+            matrix_dim,
+            matrix_offset: 5,
+            num_matrices,
+            max_inner_dim,
+        }
+    }
+
+    #[test]
+    fn sizes_no_plan_has_are_refused_by_name() {
+        let num_matrices = |num_matrices, tiles| InvalidAssignment::NumMatrices { num_matrices, tiles };
+        for (fields, expected) in [
+            (sizes(0, 1, 64), InvalidAssignment::MatrixDim(0)),
+            (sizes(128, 1, 64), InvalidAssignment::MatrixDim(128)),
+            (sizes(300, 1, 64), InvalidAssignment::MatrixDim(300)),
+            (sizes(33_024, 1, 64), InvalidAssignment::MatrixDim(33_024)),
+            (sizes(u32::MAX, 1, 64), InvalidAssignment::MatrixDim(u32::MAX)),
+            (sizes(256, 1, 0), InvalidAssignment::MaxInnerDim(0)),
+            (sizes(256, 1, 65), InvalidAssignment::MaxInnerDim(65)),
+            (sizes(256, 1, 65_600), InvalidAssignment::MaxInnerDim(65_600)),
+            (sizes(256, 0, 64), num_matrices(0, 0)),
+            (sizes(32_768, u32::MAX, 64), num_matrices(u32::MAX, 0x3FFF_FFFF_C000)),
+            (sizes(32_768, 1 << 18, 64), num_matrices(1 << 18, 1 << 32)),
+        ] {
+            assert_eq!(Assignment::new(fields), Err(expected), "{fields:?}");
+        }
+        let past_the_end = AssignmentFields {
+            matrix_offset: u64::MAX,
+            ..LEAST
+        };
+        let expected = InvalidAssignment::MatrixOffset {
+            matrix_offset: u64::MAX,
+            num_matrices: 1,
+        };
+        assert_eq!(Assignment::new(past_the_end), Err(expected));
+    }
+
+    #[test]
+    fn the_ends_of_all_bounds_are_assignments() {
+        let last_offset = AssignmentFields {
+            matrix_offset: u64::MAX - 1,
+            ..LEAST
+        };
+        for (fields, tiles, dataset_bytes) in [
+            (LEAST, 1, 1 << 16),
+            (last_offset, 1, 1 << 16),
+            (sizes(256, u32::MAX, 65_536), u32::MAX, 0xFFFF_FFFF << 16),
+            (sizes(32_768, (1 << 18) - 1, 64), 0xFFFF_C000, 0xFFFF_C000 << 16),
+        ] {
+            let assignment = Assignment::new(fields).expect("sizes that a plan can have");
+            assert_eq!(assignment.fields(), fields);
+            assert_eq!((assignment.tiles(), assignment.dataset_bytes()), (tiles, dataset_bytes));
+        }
+    }
+
+    #[test]
+    fn a_fill_has_a_k_that_was_prepared() {
+        let assignment = Assignment::new(sizes(256, 1, 192)).expect("sizes that a plan can have");
+        for inner_dim in [64, 128, 192] {
+            assert_eq!(assignment.check_inner_dim(inner_dim), Ok(()));
+        }
+        for inner_dim in [0, 32, 65, 256, 65_536, u32::MAX] {
+            let refused = EngineError::Unsupported(format!("k = {inner_dim} where 192 was prepared"));
+            assert_eq!(assignment.check_inner_dim(inner_dim), Err(refused));
+        }
+    }
+
+    #[test]
+    fn an_engine_error_says_what_was_wrong() {
+        let why = |fields| EngineError::from(Assignment::new(fields).expect_err("no plan has these sizes")).to_string();
+        assert_eq!(
+            why(sizes(300, 1, 64)),
+            "unsupported: n = 300 is no multiple of 256 within 256..=32768"
+        );
+        assert_eq!(
+            why(sizes(256, 1, 65)),
+            "unsupported: k = 65 is no multiple of 64 within 64..=65536"
+        );
+        assert_eq!(
+            why(sizes(256, 0, 64)),
+            "unsupported: 0 matrices of 0 tiles, expected 1..=2^32 - 1 tiles"
+        );
     }
 }

@@ -27,6 +27,18 @@ pub const INNER_DIM_RANGE: std::ops::RangeInclusive<u32> = 64..=65_536;
 /// `k` is a multiple of this.
 pub const INNER_DIM_STEP: u32 = 64;
 
+/// Whether `n` is within [`MATRIX_DIM_RANGE`] and made of whole tiles.
+#[must_use]
+pub fn is_matrix_dim(n: u32) -> bool {
+    MATRIX_DIM_RANGE.contains(&n) && n.is_multiple_of(TILE_SIDE as u32)
+}
+
+/// Whether `k` is within [`INNER_DIM_RANGE`] and a multiple of [`INNER_DIM_STEP`].
+#[must_use]
+pub fn is_inner_dim(k: u32) -> bool {
+    INNER_DIM_RANGE.contains(&k) && k.is_multiple_of(INNER_DIM_STEP)
+}
+
 /// Shortest and longest time that a phase may be given (ms): 366 days keep nanoseconds far within a u64.
 pub const DEADLINE_RANGE_MS: std::ops::RangeInclusive<u64> = 1..=366 * 24 * 3_600_000;
 

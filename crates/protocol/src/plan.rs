@@ -6,10 +6,10 @@ use std::collections::HashMap;
 
 use crate::bytes::{DeviceOrdinal, Identity};
 use crate::cbor::{Canonical, Malformed, Reader, Writer};
-use crate::engine::Assignment;
+use crate::engine::{Assignment, AssignmentFields};
 use crate::limits::{
-    DEADLINE_RANGE_MS, INNER_DIM_RANGE, INNER_DIM_STEP, MATRIX_DIM_RANGE, MAX_DEVICES, MAX_SAMPLES, MAX_SWEEPS,
-    MAX_SWEEPS_PER_ITERATION, SUITE, TILE_SIDE, VERSION,
+    DEADLINE_RANGE_MS, MAX_DEVICES, MAX_SAMPLES, MAX_SWEEPS, MAX_SWEEPS_PER_ITERATION, SUITE, TILE_SIDE, VERSION,
+    is_inner_dim, is_matrix_dim,
 };
 use crate::matching::Matching;
 
@@ -81,7 +81,7 @@ impl Plan {
     /// [`Malformed::Value`] names the first field outside its bounds.
     pub fn new(fields: PlanFields) -> Result<Self, Malformed> {
         let n = fields.matrix_dim;
-        if !MATRIX_DIM_RANGE.contains(&n) || !n.is_multiple_of(TILE_SIDE as u32) {
+        if !is_matrix_dim(n) {
             return Err(Malformed::value(
                 "matrix_dim",
                 "a multiple of 256 within 256..=32768",
@@ -113,7 +113,7 @@ impl Plan {
             return Err(Malformed::value("iterations", "1 or more", 0));
         }
         for Iteration { inner_dim, sweeps } in fields.iterations.iter().copied() {
-            if !INNER_DIM_RANGE.contains(&inner_dim) || !inner_dim.is_multiple_of(INNER_DIM_STEP) {
+            if !is_inner_dim(inner_dim) {
                 return Err(Malformed::value(
                     "inner_dim",
                     "a multiple of 64 within 64..=65536",
@@ -172,7 +172,7 @@ impl Plan {
     /// What `device` must be able to hold and do.
     #[must_use]
     pub fn assignment(&self, device: &DevicePlan) -> Assignment {
-        Assignment {
+        let fields = AssignmentFields {
             matrix_dim: self.0.matrix_dim,
             matrix_offset: device.matrix_offset,
             num_matrices: device.num_matrices,
@@ -183,7 +183,8 @@ impl Plan {
                 .map(|i| i.inner_dim)
                 .max()
                 .expect("a plan has iterations"),
-        }
+        };
+        Assignment::new(fields).expect("a plan has the bounds of an assignment, and few devices")
     }
 
     /// Leaves of one of `device`'s sweeps.

@@ -325,7 +325,8 @@ impl Trace {
             fill_salt: derive::fill_salt(&iteration.chain),
             sweep_salt,
             pair: [a, b],
-            tiles: [a, b].map(|tile| TileCoordinate::from_index(tile, assignment.matrix_offset, assignment.matrix_dim)),
+            tiles: [a, b]
+                .map(|tile| TileCoordinate::from_index(tile, assignment.matrix_offset(), assignment.matrix_dim())),
             fill_root: iteration.fill_roots[g].expect("the iteration is done"),
             fill_leaves: assignment.tiles().into(),
             sweep_root: iteration.sweep_roots[g][sweep],

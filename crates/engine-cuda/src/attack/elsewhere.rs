@@ -80,7 +80,7 @@ impl Stage<'_> {
         let mapping = Mapping::new(&engine.context, &devices, &parts)?;
         let memory = DeviceMemory::mapped(&engine.context, mapping);
         self.take(&mut engine, matrices, layout, memory)?;
-        Ok((engine, matrices.num_matrices - elsewhere))
+        Ok((engine, matrices.num_matrices() - elsewhere))
     }
 
     /// Makes an engine work on matrices in this memory.
@@ -122,7 +122,7 @@ impl Stage<'_> {
             let times = Times { fill, sweep };
             let played = Played {
                 same_roots: Some([fill_root, sweep_root] == self.honest.roots),
-                ..self.played(times, self.truth(times, self.whole.num_matrices - missing))
+                ..self.played(times, self.truth(times, self.whole.num_matrices() - missing))
             };
             self.say(percent(thousandths), Ok(played));
         }
@@ -145,7 +145,7 @@ impl Stage<'_> {
             let times = Times { fill, sweep };
             let played = Played {
                 same_roots: Some([fill_root, sweep_root] == self.honest.roots),
-                ..self.played(times, self.truth(times, self.whole.num_matrices - missing))
+                ..self.played(times, self.truth(times, self.whole.num_matrices() - missing))
             };
             self.say(percent(thousandths), Ok(played));
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use protocol::bytes::{OperandKey, Root, Salt};
 use protocol::derive::derive;
-use protocol::engine::{Assignment, Engine, EngineError, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, Engine, EngineError, FillTask, InvalidAssignment, Unobserved};
 
 use crate::context::Context;
 use crate::engine::{CudaEngine, CudaEngineConfig};
@@ -55,7 +55,7 @@ pub fn play(
     report: &mut dyn FnMut(Outcome),
 ) -> Result<(), EngineError> {
     let matrices = (dataset_bytes / MATRIX_BYTES).clamp(2, 1 << 20) as u32;
-    let whole = assignment(0, matrices);
+    let whole = assignment(0, matrices)?;
     let neighbour = attack.wants_two_gpus().then(|| neighbour(config)).transpose()?;
     let mut stage = Stage {
         config,
@@ -65,7 +65,10 @@ pub fn play(
     };
     match attack {
         Attack::Honest => {
-            let (times, truth) = (stage.honest.times, stage.truth(stage.honest.times, whole.num_matrices));
+            let (times, truth) = (
+                stage.honest.times,
+                stage.truth(stage.honest.times, whole.num_matrices()),
+            );
             stage.say("", Ok(stage.played(times, truth)));
             Ok(())
         }
@@ -98,13 +101,13 @@ fn neighbour(config: CudaEngineConfig) -> Result<Context, EngineError> {
     Context::new(other).map_err(|error| EngineError::Unsupported(format!("needs two GPUs: not run ({error})")))
 }
 
-fn assignment(matrix_offset: u64, num_matrices: u32) -> Assignment {
-    Assignment {
+fn assignment(matrix_offset: u64, num_matrices: u32) -> Result<Assignment, InvalidAssignment> {
+    Assignment::new(AssignmentFields {
         matrix_dim: MATRIX_DIM,
         matrix_offset,
         num_matrices,
         max_inner_dim: INNER_DIM,
-    }
+    })
 }
 
 fn task() -> FillTask {
@@ -224,7 +227,7 @@ impl Stage<'_> {
 
     /// So many matrices, one at least and not all.
     fn part(&self, thousandths: u32) -> u32 {
-        let matrices = u64::from(self.whole.num_matrices);
+        let matrices = u64::from(self.whole.num_matrices());
         (matrices * u64::from(thousandths))
             .div_ceil(1000)
             .clamp(1, matrices - 1) as u32
@@ -254,8 +257,8 @@ impl Stage<'_> {
 
     /// Two engines of half the dataset each on one GPU; a window ends at the last of them.
     fn one_for_two(&mut self) -> Result<(), EngineError> {
-        let half = self.whole.num_matrices / 2;
-        let halves = [assignment(0, half), assignment(half.into(), half)];
+        let half = self.whole.num_matrices() / 2;
+        let halves = [assignment(0, half)?, assignment(half.into(), half)?];
         let mut engines = [CudaEngine::new(self.config)?, CudaEngine::new(self.config)?];
         for (engine, half) in engines.iter_mut().zip(&halves) {
             engine.prepare(half)?;
@@ -290,7 +293,7 @@ impl Stage<'_> {
             let played = Played {
                 sweeps,
                 wrong_share: f64::from(invented) / f64::from(sweeps),
-                ..self.played(times, self.truth(honest, self.whole.num_matrices))
+                ..self.played(times, self.truth(honest, self.whole.num_matrices()))
             };
             self.say(format!("{invented} of {sweeps} sweeps"), Ok(played));
         }
@@ -298,11 +301,11 @@ impl Stage<'_> {
 
     /// One part's memory, filled and swept in place of all parts, one after the other.
     fn nothing_kept(&mut self) -> Result<(), EngineError> {
-        let matrices = (self.whole.num_matrices / EPILOGUE_PARTS).max(1);
-        let parts = self.whole.num_matrices / matrices;
-        let claimed = assignment(0, parts * matrices);
+        let matrices = (self.whole.num_matrices() / EPILOGUE_PARTS).max(1);
+        let parts = self.whole.num_matrices() / matrices;
+        let claimed = assignment(0, parts * matrices)?;
         let mut engine = CudaEngine::new(self.config)?;
-        engine.prepare(&assignment(0, matrices))?;
+        engine.prepare(&assignment(0, matrices)?)?;
         let (fill, ()) = timed(|| {
             for _ in 0..parts {
                 engine.fill(&task(), &Unobserved)?;
@@ -334,12 +337,12 @@ impl Stage<'_> {
     fn regeneration(&mut self) -> Result<(), EngineError> {
         for thousandths in REGENERATED {
             let missing = self.part(thousandths);
-            let kept = self.whole.num_matrices - missing;
+            let kept = self.whole.num_matrices() - missing;
             let mut rest = CudaEngine::new(self.config)?;
-            rest.prepare(&assignment(0, kept))?;
+            rest.prepare(&assignment(0, kept)?)?;
             rest.fill(&task(), &Unobserved)?;
             let mut anew = CudaEngine::new(self.config)?;
-            anew.prepare(&assignment(kept.into(), missing))?;
+            anew.prepare(&assignment(kept.into(), missing)?)?;
             let fill = self.honest.times.fill;
 
             let (sweep, _) = sweeps(|salt| {
@@ -365,16 +368,16 @@ impl Stage<'_> {
         let host = self.host()?;
         for (on_host, remade) in MIXED {
             let (outside, missing) = (self.part(on_host), self.part(remade));
-            let rest_of_it = assignment(0, self.whole.num_matrices - missing);
+            let rest_of_it = assignment(0, self.whole.num_matrices() - missing)?;
             let (mut rest, _) = self.placed_engine(&rest_of_it, outside, host, &[])?;
             let (fill, _) = timed(|| rest.fill(&task(), &Unobserved))?;
             let mut anew = CudaEngine::new(self.config)?;
-            anew.prepare(&assignment(rest_of_it.num_matrices.into(), missing))?;
+            anew.prepare(&assignment(rest_of_it.num_matrices().into(), missing)?)?;
             let (sweep, quarters) = swept_and_remade(&mut rest, &mut anew)?;
             // Its fill is no better for what is left out.
             let fill = fill.max(self.honest.times.fill);
             let times = Times { fill, sweep };
-            let played = self.played(times, self.truth(times, rest_of_it.num_matrices - outside));
+            let played = self.played(times, self.truth(times, rest_of_it.num_matrices() - outside));
             let parameter = format!("{} + {} ({quarters}/4)", percent(on_host), percent(remade));
             self.say(parameter, Ok(played));
         }
@@ -392,7 +395,7 @@ impl Stage<'_> {
         let times = Times { fill, sweep };
         let played = Played {
             same_roots: Some([fill_root, sweep_root] == self.honest.roots),
-            ..self.played(times, self.truth(times, self.whole.num_matrices - there))
+            ..self.played(times, self.truth(times, self.whole.num_matrices() - there))
         };
         self.say(percent(500), Ok(played));
         Ok(())
@@ -410,7 +413,7 @@ mod tests {
         };
         Stage {
             config: CudaEngineConfig::new(0),
-            whole: assignment(0, matrices),
+            whole: assignment(0, matrices).expect("matrices that a plan can have"),
             honest: Honest {
                 times,
                 roots: [Root([0; 32]); 2],

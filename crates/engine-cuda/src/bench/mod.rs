@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use protocol::bytes::{OperandKey, Salt};
 use protocol::derive;
-use protocol::engine::{Assignment, Engine, EngineError, FillTask, Progress, Unobserved};
+use protocol::engine::{
+    Assignment, AssignmentFields, Engine, EngineError, FillTask, InvalidAssignment, Progress, Unobserved,
+};
 
 use crate::engine::{CudaEngine, CudaEngineConfig};
 use crate::inventory::{DeviceInfo, describe};
@@ -140,7 +142,7 @@ pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str))
     let (matrix_dim, most_matrices) = size(&offer)?;
     let share = |share: f64| duration.mul_f64(share);
     let mut run = Run {
-        assignment: assignment(matrix_dim, most_matrices.min(FEWEST_MATRICES)),
+        assignment: assignment(matrix_dim, most_matrices.min(FEWEST_MATRICES))?,
         watch: Watch(device.without_nvml.is_none().then(|| device.uuid.clone())),
         device: &device,
         fills: 0,
@@ -161,12 +163,12 @@ pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str))
 
     stage("taking memory");
     let seconds_per_matrix =
-        run.operations(LONG_INNER_DIM) / f64::from(run.assignment.num_matrices) * 1e-12 / calibration.tops;
+        run.operations(LONG_INNER_DIM) / f64::from(run.assignment.num_matrices()) * 1e-12 / calibration.tops;
     let wanted = (share(LONG_FILL_SHARE).as_secs_f64() / seconds_per_matrix) as u64;
     run.assignment = assignment(
         matrix_dim,
         wanted.clamp(matrices_left.min(FEWEST_MATRICES), matrices_left),
-    );
+    )?;
     engine.prepare(&run.assignment)?;
     stage("fill, k = 16384");
     let long = run.fill(&mut engine, LONG_INNER_DIM, share(LONG_FILL_SHARE))?;
@@ -180,7 +182,7 @@ pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str))
         fill_path: engine.fill_path(),
         sweep_path: engine.sweep_path(),
         matrix_dim,
-        num_matrices: run.assignment.num_matrices,
+        num_matrices: run.assignment.num_matrices(),
         most_matrices,
         fills: [long, short],
         cublaslt,
@@ -203,13 +205,13 @@ fn size(offer: &DeviceOffer) -> Result<(u32, u64), EngineError> {
     })
 }
 
-fn assignment(matrix_dim: u32, num_matrices: u64) -> Assignment {
-    Assignment {
+fn assignment(matrix_dim: u32, num_matrices: u64) -> Result<Assignment, InvalidAssignment> {
+    Assignment::new(AssignmentFields {
         matrix_dim,
         matrix_offset: 0,
         num_matrices: num_matrices as u32,
         max_inner_dim: LONG_INNER_DIM,
-    }
+    })
 }
 
 /// A device under measurement.
@@ -344,7 +346,7 @@ impl Run<'_> {
     /// Overwrites the dataset.
     fn keystream(&self, engine: &CudaEngine, duration: Duration) -> Result<Bandwidth, EngineError> {
         let plain = Plain::new(engine)?;
-        let n = self.assignment.matrix_dim;
+        let n = self.assignment.matrix_dim();
         let matrix_bytes = u64::from(n) * u64::from(LONG_INNER_DIM);
         let matrices = (self.assignment.dataset_bytes() / matrix_bytes).clamp(1, 8) as u32;
         let size_bytes = matrix_bytes * u64::from(matrices);

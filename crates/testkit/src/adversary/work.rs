@@ -8,7 +8,7 @@ use protocol::bytes::{OperandKey, Root, Salt};
 use protocol::commitment::Opening;
 use protocol::derive::{derive, keystream};
 use protocol::digest::matching;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::limits::TILE_SIDE;
 use protocol::matching::Matching;
 use protocol::operand::Operand;
@@ -159,10 +159,11 @@ pub(super) struct Twin;
 
 impl Strategy for Twin {
     fn assignment(&mut self, assignment: Assignment) -> Assignment {
-        Assignment {
+        let fields = AssignmentFields {
             matrix_offset: 0,
-            ..assignment
-        }
+            ..assignment.fields()
+        };
+        Assignment::new(fields).expect("a lower offset is no less valid")
     }
 }
 

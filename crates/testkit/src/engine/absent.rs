@@ -11,7 +11,7 @@ use engine_cpu::{OperandCache, Path, Tile, TileComputer};
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
 use protocol::digest::DigestKey;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::limits::TILE_BYTES;
 use protocol::matching::Matching;
 use protocol::tile::TileCoordinate;
@@ -94,11 +94,11 @@ impl AbsentEngine {
 
 impl Prepared {
     fn compute(&mut self, task: &FillTask, index: u32) -> Box<Tile> {
-        let Assignment {
+        let AssignmentFields {
             matrix_offset,
             matrix_dim,
             ..
-        } = self.assignment;
+        } = self.assignment.fields();
         let at = TileCoordinate::from_index(index, matrix_offset, matrix_dim);
         let mut tile = Tile::zeroed();
         self.computer.compute(&task.operand_key, task.inner_dim, at, &mut tile);

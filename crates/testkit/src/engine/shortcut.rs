@@ -3,7 +3,7 @@
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
 use protocol::digest::DigestKey;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::limits::{TILE_BYTES, TILE_SIDE, TILE_WORDS};
 use protocol::matching::Matching;
 use protocol::operand::{Operand, operand_rows};
@@ -88,12 +88,13 @@ impl Engine for ShortcutEngine {
     }
 
     fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        let Assignment {
+        let assignment = self.assignment.expect("prepared before");
+        let AssignmentFields {
             matrix_offset,
             matrix_dim,
             ..
-        } = self.assignment.expect("prepared before");
-        let tiles = self.assignment.expect("prepared before").tiles();
+        } = assignment.fields();
+        let tiles = assignment.tiles();
         self.tiles = (0..tiles)
             .map(|index| {
                 progress.advance(1);

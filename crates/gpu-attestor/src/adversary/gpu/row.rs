@@ -115,12 +115,12 @@ fn certified(played: &Played, assumptions: &Assumptions) -> Option<HostBounds> {
         verifier: Identity([0; 32]),
         verifier_name: String::new(),
         audience: String::new(),
-        matrix_dim: played.assignments.first()?.matrix_dim,
+        matrix_dim: played.assignments.first()?.matrix_dim(),
         devices: devices
             .map(|(assignment, ordinal)| DevicePlan {
                 ordinal: DeviceOrdinal(ordinal),
-                matrix_offset: assignment.matrix_offset,
-                num_matrices: assignment.num_matrices,
+                matrix_offset: assignment.matrix_offset(),
+                num_matrices: assignment.num_matrices(),
             })
             .collect(),
         iterations: vec![Iteration {
@@ -237,17 +237,18 @@ pub(super) mod tests {
     use super::*;
     use engine_cuda::attack::{Times, Truth};
     use protocol::bounds::Assumptions;
-    use protocol::engine::Assignment;
+    use protocol::engine::{Assignment, AssignmentFields};
     use verifier::preset::default_assumptions;
 
     /// An H200 that holds `held` of 512 matrices and sweeps in `sweep_us`.
     pub(in super::super) fn played(held: u64, sweep_us: u64, wrong_share: f64) -> Played {
-        let whole = Assignment {
+        let whole = Assignment::new(AssignmentFields {
             matrix_dim: 8192,
             matrix_offset: 0,
             num_matrices: 512,
             max_inner_dim: INNER_DIM,
-        };
+        })
+        .expect("sizes that a plan can have");
         let honest = Times {
             fill: Duration::from_millis(870),
             sweep: Duration::from_micros(7_700),
