@@ -30,7 +30,7 @@ impl Carried {
     #[must_use]
     pub fn of(subject: &Subject<'_>, keys: Option<&NvidiaKeys>) -> Option<Self> {
         let Subject { evidence, session, .. } = subject;
-        let attestation = session.openings()?.attestation.as_deref()?;
+        let attestation = session.said()?.attestation.as_deref()?;
         let Some(keys) = keys else {
             return Some(Carried::Unchecked {
                 bytes: attestation.len(),

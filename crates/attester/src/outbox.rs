@@ -103,7 +103,7 @@ mod tests {
         assert!(outbox.is_empty());
         for expected in [7, 8] {
             let frame = transport::read_frame(&mut read, |_| 100).expect("a frame");
-            assert_eq!(frame.payload, [expected]);
+            assert_eq!(frame.payload[..], [expected]);
         }
     }
 

@@ -121,7 +121,7 @@ fn flooded_with(frames: u32, devices: u32) -> ServeError {
     for _ in 0..frames {
         send(&Frame {
             type_number: 77,
-            payload: Vec::new(),
+            payload: Vec::new().into(),
         });
     }
     drop(to_attester);

@@ -3,16 +3,20 @@
 //! No IO and no clock: a shell drives each session and tells [`Barrier`] what it needs. A session that is over has left, so a
 //! member that misses a phase's limit, which its own driver notes, holds nobody up any longer than that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::driver::Need;
 use protocol::message::Stage;
 use protocol::verifier::Outgoing;
 
-/// Sessions that wait for each other, each named by whoever runs them.
-#[derive(Clone, Debug, Default)]
-pub struct Barrier<Member: Ord> {
-    members: BTreeMap<Member, Need>,
+/// Sessions that wait for each other, each named by whoever runs them. An update costs the logarithm of their number.
+#[derive(Clone, Debug)]
+pub struct Barrier<Member> {
+    members: BTreeSet<Member>,
+    /// Those that wait for PLAN, which waits for nobody.
+    to_plan: BTreeSet<Member>,
+    /// Those that wait for another message.
+    ready: BTreeMap<Member, Outgoing>,
 }
 
 /// A message, and the members that it is to be released to: all at once.
@@ -28,57 +32,56 @@ impl<Member: Ord + Copy> Barrier<Member> {
     /// A barrier of these sessions, none of which has begun.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
-        let waits = |member| (member, Need::Bytes { until_ns: None });
         Barrier {
-            members: members.into_iter().map(waits).collect(),
+            members: members.into_iter().collect(),
+            to_plan: BTreeSet::new(),
+            ready: BTreeMap::new(),
         }
     }
 
     /// Takes note of what a session needs. One that is over, or whose tiles are to be recomputed, leaves for good: nothing that
     /// the others wait for is still to come from it.
     pub fn update(&mut self, member: Member, need: Need) {
-        match need {
-            Need::Check | Need::Nothing => {
-                self.members.remove(&member);
-            }
-            Need::Release(_) | Need::Bytes { .. } => {
-                if let Some(known) = self.members.get_mut(&member) {
-                    *known = need;
-                }
+        self.to_plan.remove(&member);
+        self.ready.remove(&member);
+        if matches!(need, Need::Check | Need::Nothing) {
+            self.members.remove(&member);
+        }
+        if let Need::Release(outgoing) = need
+            && self.members.contains(&member)
+        {
+            if outgoing == Outgoing::Plan {
+                self.to_plan.insert(member);
+            } else {
+                self.ready.insert(member, outgoing);
             }
         }
     }
 
     /// The sessions that remain.
     pub fn members(&self) -> impl Iterator<Item = Member> {
-        self.members.keys().copied()
+        self.members.iter().copied()
     }
 
     /// What may be released now. PLAN goes to each session as soon as it is due; anything else waits until all that remain
     /// wait too. Sessions of different plans are released in the order of their phases.
     #[must_use]
     pub fn release(&self) -> Option<Release<Member>> {
-        let waiting = |(member, need): (&Member, &Need)| match need {
-            Need::Release(outgoing) => Some((*member, *outgoing)),
-            _ => None,
-        };
-        let ready: Vec<(Member, Outgoing)> = self.members.iter().filter_map(waiting).collect();
-        let to = |outgoing: Outgoing| Release {
-            outgoing,
-            members: ready
-                .iter()
-                .filter(|(_, due)| *due == outgoing)
-                .map(|(member, _)| *member)
-                .collect(),
-        };
-        if ready.iter().any(|(_, due)| *due == Outgoing::Plan) {
-            return Some(to(Outgoing::Plan));
+        if !self.to_plan.is_empty() {
+            return Some(Release {
+                outgoing: Outgoing::Plan,
+                members: self.to_plan.iter().copied().collect(),
+            });
         }
-        if ready.len() < self.members.len() {
+        if self.ready.len() < self.members.len() {
             return None;
         }
-        let first = ready.iter().map(|(_, due)| *due).min_by_key(|due| order(*due))?;
-        Some(to(first))
+        let outgoing = self.ready.values().copied().min_by_key(|due| order(*due))?;
+        let due = self.ready.iter().filter(|(_, due)| **due == outgoing);
+        Some(Release {
+            outgoing,
+            members: due.map(|(member, _)| *member).collect(),
+        })
     }
 }
 

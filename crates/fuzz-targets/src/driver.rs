@@ -10,7 +10,7 @@ use testkit::peer::{Action, HonestPeer, Peer};
 
 use crate::evidence::challenge;
 use crate::input::Input;
-use crate::stand_in::StandIn;
+use testkit::stand_in::StandIn;
 
 /// A driver, an honest Attester, and what is on its way between them.
 struct Stage {

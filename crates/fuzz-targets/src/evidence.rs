@@ -18,8 +18,8 @@ use testkit::rehearsal::{Opener, Rehearsal, seal};
 use verifier::inspect;
 
 use crate::input::Input;
-use crate::stand_in::StandIn;
 use crate::vectors;
+use testkit::stand_in::StandIn;
 
 /// Reads bytes as sealed evidence, and as the body of evidence whose seal does not matter.
 ///
@@ -224,8 +224,11 @@ pub(crate) fn change_frame(operation: u8, frame: &mut Frame, input: &mut Input<'
                 *byte ^= input.u8();
             }
         }
-        6 => frame.payload = input.sized().to_vec(),
-        7 => frame.payload.truncate(input.below(frame.payload.len())),
+        6 => frame.payload = input.sized().to_vec().into(),
+        7 => {
+            let length = input.below(frame.payload.len());
+            frame.payload.truncate(length);
+        }
         8 => frame.type_number = u32::from(input.u8()),
         17 => {
             let at = input.below(frame.payload.len() + 1);

@@ -14,7 +14,6 @@ mod input;
 pub mod messages;
 pub mod plan;
 pub mod session;
-mod stand_in;
 pub mod tokens;
 mod vectors;
 

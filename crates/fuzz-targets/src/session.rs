@@ -19,7 +19,7 @@ use testkit::peer::{Action, HonestPeer, Peer};
 
 use crate::evidence::{cause, change_frame};
 use crate::input::Input;
-use crate::stand_in::StandIn;
+use testkit::stand_in::StandIn;
 
 /// The session of two honest sides, to be disturbed.
 struct Stage {
@@ -271,7 +271,7 @@ fn check_again(stage: &Stage, outcome: Result<(), TileMismatch>, is_foreign: boo
 fn any_frame(input: &mut Input<'_>) -> Frame {
     Frame {
         type_number: u32::from(input.u8() % 14),
-        payload: input.sized().to_vec(),
+        payload: input.sized().to_vec().into(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::bytes::{DeviceOrdinal, Root, Salt};
 use crate::cbor::{Canonical, Label, Malformed};
 use crate::commitment::Opening;
 use crate::engine::{Assignment, FillTask};
-use crate::frame::{Frame, MessageType};
+use crate::frame::{Frame, MessageType, Payload};
 use crate::limits::{MAX_ATTESTATION_BYTES, MAX_PLAN_BYTES, MAX_SMALL_BYTES};
 use crate::message::{
     Abort, AbortCode, Filled, Hello, NonceMessage, OpeningsBody, Ready, ResultMessage, SaltMessage, SampleMessage,
@@ -100,10 +100,10 @@ enum State {
 /// The Attester's side of one session.
 pub struct AttesterSession {
     hello: Hello,
-    hello_bytes: Vec<u8>,
+    hello_bytes: Payload,
     state: State,
     transcript: Transcript,
-    plan: Option<(Plan, Vec<u8>)>,
+    plan: Option<(Plan, Payload)>,
     trace: Option<Trace>,
     /// What OPENINGS will carry of the hardware's maker.
     attestation: Option<Vec<u8>>,

@@ -1,6 +1,8 @@
 //! Frames: how a message travels on a byte stream, and how it enters the transcript; both are the same bytes (spec §8).
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// Bytes of a frame's header: u32 type, u64 payload length, both little-endian.
 pub const HEADER_BYTES: usize = 12;
@@ -84,13 +86,38 @@ impl fmt::Display for MessageType {
     }
 }
 
+/// Bytes of a message. Copies share them until one is changed: OPENINGS of a large host are tens of MB, and belong to the session,
+/// its records and its evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload(Arc<Vec<u8>>);
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Payload(Arc::new(bytes))
+    }
+}
+
+impl Deref for Payload {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Payload {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 /// One message as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Number of the message type; a received one may be unknown.
     pub type_number: u32,
     /// The payload's canonical bytes.
-    pub payload: Vec<u8>,
+    pub payload: Payload,
 }
 
 impl Frame {
@@ -99,7 +126,7 @@ impl Frame {
     pub fn new(message_type: MessageType, payload: Vec<u8>) -> Self {
         Frame {
             type_number: message_type as u32,
-            payload,
+            payload: payload.into(),
         }
     }
 

@@ -111,13 +111,13 @@ pub fn check_sizes(sites: &[Site], body: &OpeningsBody) -> Result<(), OpeningsEr
     Ok(())
 }
 
-/// Checks that every opening leads to its root and returns what is left to recompute.
+/// Checks that every opening leads to its root and returns the three digests of each sample: what is left to recompute.
 ///
 /// # Errors
 ///
 /// [`OpeningsError`] for the first that leads elsewhere.
-pub fn check_paths(sites: &[Site], body: &OpeningsBody) -> Result<Vec<TileCheck>, OpeningsError> {
-    let mut checks = Vec::with_capacity(sites.len());
+pub fn check_paths(sites: &[Site], body: &OpeningsBody) -> Result<Vec<[u64; 3]>, OpeningsError> {
+    let mut opened = Vec::with_capacity(sites.len());
     for (site, openings) in sites.iter().zip(&body.openings) {
         let roots = [site.sweep_root, site.fill_root, site.fill_root];
         let mut digests = [0; 3];
@@ -131,17 +131,22 @@ pub fn check_paths(sites: &[Site], body: &OpeningsBody) -> Result<Vec<TileCheck>
                     error,
                 })?;
         }
-        let [sweep_digest, a, b] = digests;
-        checks.push(TileCheck {
-            site: site.clone(),
-            sweep_digest,
-            fill_digests: [a, b],
-        });
+        opened.push(digests);
     }
-    Ok(checks)
+    Ok(opened)
 }
 
 impl TileCheck {
+    /// A site and its three opened digests: of the sweep leaf, of tile a, of tile b.
+    #[must_use]
+    pub fn new(site: Site, [sweep_digest, a, b]: [u64; 3]) -> Self {
+        TileCheck {
+            site,
+            sweep_digest,
+            fill_digests: [a, b],
+        }
+    }
+
     /// Compares what was committed with the digests of the recomputed tiles.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ impl Canonical for Record {
                 from.array("frame", 2)?;
                 let frame = Frame {
                     type_number: from.uint32("type")?,
-                    payload: from.bytes("payload", usize::MAX)?.to_vec(),
+                    payload: from.bytes("payload", usize::MAX)?.to_vec().into(),
                 };
                 if kind == 0 {
                     Event::Sent(frame)

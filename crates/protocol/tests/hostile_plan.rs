@@ -151,6 +151,6 @@ fn samples_are_drawn_only_for_who_opens_as_many() {
         Some(&Verdict::Contraindicated(Failure::Openings(count)))
     );
 
-    assert!(silent.sites().is_empty() && short.sites().is_empty());
+    assert!(silent.sites().next().is_none() && short.sites().next().is_none());
     assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
 }

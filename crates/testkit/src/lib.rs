@@ -13,5 +13,6 @@ pub mod odds;
 pub mod peer;
 pub mod reasons;
 pub mod rehearsal;
+pub mod stand_in;
 pub mod together;
 pub mod wire;

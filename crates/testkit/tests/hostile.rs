@@ -127,7 +127,7 @@ fn frame() -> impl Strategy<Value = Frame> {
             let frames = honest_frames();
             Frame { type_number, ..frames[which.index(frames.len())].clone() }
         }),
-        1 => (type_number, vec(any::<u8>(), 0..200)).prop_map(|(type_number, payload)| Frame { type_number, payload }),
+        1 => (type_number, vec(any::<u8>(), 0..200)).prop_map(|(type_number, payload)| Frame { type_number, payload: payload.into() }),
     ]
 }
 

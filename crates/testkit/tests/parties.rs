@@ -139,7 +139,7 @@ fn what_is_out_of_order_is_a_violation() {
     let sample = Frame::new(MessageType::Sample, SampleMessage(Fresh([3; 32])).to_bytes());
     let unknown = Frame {
         type_number: 99,
-        payload: Vec::new(),
+        payload: Vec::new().into(),
     };
     for (frame, actual) in [
         (nonce_frame(), 4),

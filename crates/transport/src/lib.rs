@@ -75,7 +75,10 @@ pub fn read_frame(from: &mut impl Read, limit_bytes: impl Fn(u32) -> u64) -> Res
             expected: length_bytes.saturating_add(HEADER_BYTES as u64),
         });
     }
-    Ok(Frame { type_number, payload })
+    Ok(Frame {
+        type_number,
+        payload: payload.into(),
+    })
 }
 
 /// Writes one frame and flushes it.

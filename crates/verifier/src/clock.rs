@@ -5,7 +5,7 @@
 /// A clock that stood still while the Verifier's host was suspended would make windows too short, and bounds too high. On Linux
 /// it is `CLOCK_BOOTTIME`; elsewhere the standard library's, which may stand still, so a Verifier there must not be suspended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Start);
+pub struct Clock(Start);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 type Start = u128;
@@ -14,7 +14,8 @@ type Start = std::time::Instant;
 
 impl Clock {
     /// A clock at 0.
-    pub(crate) fn start() -> Self {
+    #[must_use]
+    pub fn start() -> Self {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let start = since_boot_ns();
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -23,7 +24,8 @@ impl Clock {
     }
 
     /// Time since the start, ns.
-    pub(crate) fn now_ns(self) -> u64 {
+    #[must_use]
+    pub fn now_ns(self) -> u64 {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let elapsed_ns = since_boot_ns().saturating_sub(self.0);
         #[cfg(not(any(target_os = "linux", target_os = "android")))]

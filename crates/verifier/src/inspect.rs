@@ -48,8 +48,8 @@ pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
         "iterations": session.trace().map(|trace| iterations(trace, session)).unwrap_or_default(),
         "checksum": session.checksum().map(|checksum| checksum.to_string()),
         "samples": samples(session),
-        "session_labels": session.openings().map(|openings| labels(&openings.labels)),
-        "attestation_hex": session.openings().and_then(|openings| openings.attestation.as_deref()).map(hex),
+        "session_labels": session.said().map(|said| labels(&said.labels)),
+        "attestation_hex": session.said().and_then(|said| said.attestation.as_deref()).map(hex),
         "records": evidence.records.iter().map(record).collect::<Vec<_>>(),
     })
 }
@@ -145,13 +145,9 @@ fn strings<T: ToString>(lists: &[Vec<T>]) -> Vec<Vec<String>> {
 }
 
 fn samples(session: &VerifierSession) -> Vec<Value> {
-    let openings = session
-        .openings()
-        .map(|body| body.openings.as_slice())
-        .unwrap_or_default();
+    let openings = session.openings().map(|body| body.openings).unwrap_or_default();
     session
         .sites()
-        .iter()
         .enumerate()
         .map(|(i, site)| {
             let opened = openings.get(i).map(|[sweep, a, b]| {

@@ -5,7 +5,7 @@
 pub mod budget;
 pub mod calibrate;
 pub mod challenge_file;
-mod clock;
+pub mod clock;
 pub mod cost;
 pub mod hardware;
 pub mod inspect;

@@ -67,7 +67,7 @@ impl Context<'_> {
         let ordinal = device.ordinal.0;
         let claims = self.outcome.claims();
         let claims = claims.and_then(|claims| claims.devices.iter().find(|own| own.device == device.ordinal));
-        let labels = self.session.openings().map(|openings| &openings.labels[..]);
+        let labels = self.session.said().map(|said| &said.labels[..]);
         let telemetry = Telemetry::of(ordinal, labels.unwrap_or_default());
         let certified = claims.map(|claims| Certified::from(&claims.share)).unwrap_or_default();
         let classification = Classification::new(&certified, self.profiles, &self.policy.shares);

@@ -116,6 +116,7 @@ impl FrameDecoder {
             at_ns,
             ..
         } = self.body.take().expect("just filled");
+        let payload = payload.into();
         Decoded::Frame(at_ns, Frame { type_number, payload })
     }
 

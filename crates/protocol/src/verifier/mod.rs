@@ -5,13 +5,13 @@
 mod step;
 mod take;
 
-pub use self::step::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, Windows};
+pub use self::step::{Inconsistent, Mode, Outgoing, Said, Step, VerifierConfig, Windows};
 pub use self::take::SIGNATURE_BYTES;
 
 use crate::bytes::{Chain, Fresh, Identity, Nonce};
 use crate::cbor::Canonical;
 use crate::derive::derive;
-use crate::frame::{Frame, MessageType};
+use crate::frame::{Frame, MessageType, Payload};
 use crate::limits::{MAX_HELLO_BYTES, MAX_SMALL_BYTES};
 use crate::message::{Hello, NonceMessage, OpeningsBody, SaltMessage, SampleMessage, Stage};
 use crate::openings::{TileCheck, TileMismatch, max_payload_bytes};
@@ -53,15 +53,16 @@ pub struct VerifierSession {
     windows: Vec<Windows>,
     /// The seed of SAMPLE, once it is sent.
     seed: Option<Fresh>,
+    /// Sites of the samples until their paths are checked; [`Self::tile_checks`] have them from then on.
     sites: Vec<Site>,
     tile_checks: Vec<TileCheck>,
-    openings: Option<OpeningsBody>,
+    said: Option<Said>,
 }
 
 #[derive(Clone)]
 struct Message<T> {
     value: T,
-    bytes: Vec<u8>,
+    bytes: Payload,
 }
 
 impl VerifierSession {
@@ -81,7 +82,7 @@ impl VerifierSession {
             seed: None,
             sites: Vec::new(),
             tile_checks: Vec::new(),
-            openings: None,
+            said: None,
         }
     }
 
@@ -418,20 +419,34 @@ impl VerifierSession {
     }
 
     /// Sites of the samples, once as many have been opened: none are drawn for who opens nothing.
-    #[must_use]
-    pub fn sites(&self) -> &[Site] {
-        &self.sites
+    pub fn sites(&self) -> impl Iterator<Item = &Site> {
+        self.sites
+            .iter()
+            .chain(self.tile_checks.iter().map(|check| &check.site))
     }
 
     /// The samples, once as many have been opened.
     pub fn samples(&self) -> impl Iterator<Item = Sample> {
-        self.sites.iter().map(|site| site.sample)
+        self.sites().map(|site| site.sample)
     }
 
-    /// What was opened, once OPENINGS has come and been parsed.
+    /// What OPENINGS say beside the openings, once they have come and been parsed.
     #[must_use]
-    pub fn openings(&self) -> Option<&OpeningsBody> {
-        self.openings.as_ref()
+    pub fn said(&self) -> Option<&Said> {
+        self.said.as_ref()
+    }
+
+    /// What was opened, parsed from the records anew: a session keeps no more of it than its bytes.
+    #[must_use]
+    pub fn openings(&self) -> Option<OpeningsBody> {
+        self.said.as_ref()?;
+        let expected = self.plan()?.total_samples();
+        let opened = self.records.iter().rev().find_map(|record| match &record.event {
+            Event::Received(frame) if frame.message_type() == Some(MessageType::Openings) => Some(&frame.payload),
+            _ => None,
+        })?;
+        let (body, _) = opened.split_last_chunk::<SIGNATURE_BYTES>()?;
+        OpeningsBody::first_samples(body, expected).ok().map(|(body, _)| body)
     }
 
     /// The tiles to recompute, once OPENINGS passed every cheaper check.

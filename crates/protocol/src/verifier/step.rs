@@ -1,6 +1,7 @@
 //! What is due in a Verifier's session, what it measures, and what no session does.
 
 use crate::bytes::DeviceOrdinal;
+use crate::cbor::Label;
 use crate::message::Stage;
 use crate::verdict::Phase;
 
@@ -68,6 +69,15 @@ pub struct Windows {
     pub filled_after_ns: Vec<(DeviceOrdinal, u64)>,
     /// Arrivals of SWEPT since SALT v: diagnostics.
     pub swept_after_ns: Vec<(DeviceOrdinal, u64)>,
+}
+
+/// What OPENINGS carry beside the openings: the Attester's word, signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Labels of the session.
+    pub labels: Vec<Label>,
+    /// What the hardware's maker attests.
+    pub attestation: Option<Vec<u8>>,
 }
 
 /// A record that contradicts the session: no session of this code produces it.

@@ -2,12 +2,12 @@
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{Message, State, Step, VerifierSession};
+use super::{Message, Said, State, Step, VerifierSession};
 use crate::cbor::Canonical;
 use crate::frame::{Frame, MessageType};
 use crate::limits::{SUITE, VERSION};
 use crate::message::{Abort, Filled, Hello, OpeningsBody, Ready, Swept};
-use crate::openings::{OpeningsError, check_paths, check_sizes};
+use crate::openings::{OpeningsError, TileCheck, check_paths, check_sizes};
 use crate::sampling::samples;
 use crate::trace::{Misplaced, Trace};
 use crate::transcript::signed_message;
@@ -116,7 +116,10 @@ impl VerifierSession {
         let plan = &self.plan.as_ref().expect("OPENINGS follow PLAN").value;
         let expected = plan.total_samples();
         let (body, actual) = OpeningsBody::first_samples(body_bytes, expected).map_err(|e| malformed(e.to_string()))?;
-        let body = self.openings.insert(body);
+        self.said = Some(Said {
+            labels: body.labels.clone(),
+            attestation: body.attestation.clone(),
+        });
         let failed = |failure: Failure| Verdict::Contraindicated(failure);
         if actual as u64 != expected {
             return Err(failed(Failure::Openings(OpeningsError::Count {
@@ -128,7 +131,7 @@ impl VerifierSession {
         let trace = self.trace.as_ref().expect("OPENINGS follow NONCE");
         let seed = self.seed.as_ref().expect("OPENINGS follow SAMPLE");
         self.sites = samples(plan, seed).into_iter().map(|s| trace.site(s)).collect();
-        check_sizes(&self.sites, body).map_err(|e| failed(e.into()))?;
+        check_sizes(&self.sites, &body).map_err(|e| failed(e.into()))?;
 
         self.transcript.append_parts(MessageType::Openings as u32, body_bytes);
         let message = signed_message(&self.transcript.hash(), self.config.tls_exporter.as_ref());
@@ -138,8 +141,12 @@ impl VerifierSession {
             .map_err(|_| failed(Failure::Signature))?;
 
         self.check_time(Phase::Open, at_ns)?;
-        let body = self.openings.as_ref().expect("just set");
-        self.tile_checks = check_paths(&self.sites, body).map_err(|e| failed(e.into()))?;
+        let digests = check_paths(&self.sites, &body).map_err(|e| failed(e.into()))?;
+        let sites = std::mem::take(&mut self.sites).into_iter();
+        self.tile_checks = sites
+            .zip(digests)
+            .map(|(site, digests)| TileCheck::new(site, digests))
+            .collect();
         Ok(())
     }
 

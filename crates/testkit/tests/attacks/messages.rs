@@ -229,7 +229,7 @@ attacks! {
                 let mut swept = Swept::from_bytes(&frame.payload).expect("SWEPT");
                 if swept.iteration == 2 {
                     swept.roots.push(Root([7; 32]));
-                    frame.payload = swept.to_bytes();
+                    frame.payload = swept.to_bytes().into();
                 }
             }
         });

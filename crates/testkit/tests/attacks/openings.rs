@@ -122,13 +122,13 @@ attacks! {
         frame.payload[at..].fill(0);
     });
     fn signature_missing(): "malformed-message", Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
-        => change(MessageType::Openings, |frame| frame.payload.truncate(frame.payload.len() - SIGNATURE_BYTES));
+        => change(MessageType::Openings, |frame| { let end = frame.payload.len() - SIGNATURE_BYTES; frame.payload.truncate(end); });
     fn shorter_than_a_signature(): "malformed-message",
         Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
         => change(MessageType::Openings, |frame| frame.payload.truncate(63));
     fn openings_with_a_byte_before_the_signature(): "malformed-message",
         Contraindicated(Failure::MalformedMessage { message_type: MessageType::Openings, .. })
-        => change(MessageType::Openings, |frame| frame.payload.insert(frame.payload.len() - SIGNATURE_BYTES, 0));
+        => change(MessageType::Openings, |frame| { let end = frame.payload.len() - SIGNATURE_BYTES; frame.payload.insert(end, 0); });
     fn a_leaf_changed_on_the_way(): "signature", Contraindicated(Failure::Signature)
         => change(MessageType::Openings, |frame| frame.payload[8] ^= 1);
     fn signed_over_another_sample(): "signature", Contraindicated(Failure::Signature)

@@ -77,7 +77,7 @@ pub(crate) fn change_value<T: Canonical>(message_type: MessageType, change_value
     change(message_type, |frame| {
         let mut value = T::from_bytes(&frame.payload).expect("an honest message");
         change_value(&mut value);
-        frame.payload = value.to_bytes();
+        frame.payload = value.to_bytes().into();
     })
 }
 
@@ -178,10 +178,7 @@ fn a_session_tells_what_was_sampled_and_opened() {
     let drawn = protocol::sampling::samples(plan, &seed.0);
     assert!(!drawn.is_empty());
     assert_eq!(session.samples().collect::<Vec<_>>(), drawn);
-    assert_eq!(
-        session.sites().iter().map(|site| site.sample).collect::<Vec<_>>(),
-        drawn
-    );
+    assert_eq!(session.sites().map(|site| site.sample).collect::<Vec<_>>(), drawn);
     assert_eq!(session.openings().expect("OPENINGS").openings.len(), drawn.len());
 }
 

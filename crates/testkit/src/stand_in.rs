@@ -12,7 +12,8 @@ const MAX_TILES: u32 = 4096;
 const MAX_SWEEPS: usize = 64;
 
 #[derive(Default)]
-pub(crate) struct StandIn {
+/// The device.
+pub struct StandIn {
     tiles: u32,
     fills: Vec<Commitment>,
     sweeps: Vec<Vec<Commitment>>,

@@ -1,0 +1,359 @@
+//! Many sessions at once over an async runtime (spec §5.2): connections in, sealed evidence out. Nothing is recomputed here:
+//! evidence can be verified at any time, by anybody.
+//!
+//! One task drives all sessions by one clock; a task for each connection reads and stamps. What a session needs while it is open is
+//! its driver and a read buffer; its OPENINGS are written to a file as soon as they have come, and only a few sessions are asked
+//! for them at a time.
+
+mod folder;
+mod reader;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use barrier::Barrier;
+use ed25519_dalek::SigningKey;
+use protocol::bounds::Assumptions;
+use protocol::bytes::{Fresh, Identity};
+use protocol::cbor::Canonical;
+use protocol::driver::{Need, Opener, VerifierDriver};
+use protocol::frame::{Frame, MessageType};
+use protocol::joint::{EvidenceHash, JointMember, JointRecord};
+use protocol::message::ResultMessage;
+use protocol::request::PlanRequest;
+use protocol::verdict::Verdict;
+use protocol::verifier::Outgoing;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+use verifier::clock::Clock;
+
+use self::folder::Folder;
+use self::reader::{Happened, Incoming};
+
+/// Which of the connections a session is on, from 0.
+pub type Member = usize;
+
+/// Reads that may wait to be taken, over all connections: more waits in the connections.
+const READS_AHEAD: usize = 4096;
+
+/// How much later than it passes a deadline is told.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What is wanted of every session.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The work: sessions certify something together only if all have the same iterations.
+    pub request: PlanRequest,
+    /// How long HELLO may take (ms).
+    pub hello_deadline_ms: u64,
+    /// What evidence says that claims take for granted.
+    pub assumptions: Assumptions,
+    /// The Verifier's key, which seals the evidence.
+    pub key: SigningKey,
+    /// Where evidence is written: `0.cbor`, `1.cbor` and so on, by connection.
+    pub folder: PathBuf,
+    /// How many sessions are asked for their OPENINGS at a time: these are held in memory until they are written.
+    pub opening_at_once: usize,
+}
+
+/// A session that is recorded.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its connection.
+    pub member: Member,
+    /// Its evidence.
+    pub path: PathBuf,
+    /// The evidence's hash.
+    pub evidence: EvidenceHash,
+    /// When its clock was at 0, ns on the common clock.
+    pub began_ns: u64,
+    /// Whether it was sent SAMPLE.
+    pub was_sampled: bool,
+    /// The verdict; `None` where tiles are to be recomputed.
+    pub verdict: Option<Verdict>,
+}
+
+/// Sessions that ran at once, in the order in which they ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    verifier: Identity,
+    /// All of them.
+    pub sessions: Vec<Recorded>,
+    /// How long each release of a message took, from the first member to the last (ns), in order.
+    pub release_skews_ns: Vec<(Outgoing, u64)>,
+}
+
+/// Why sessions could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Evidence could not be written.
+    #[error("evidence {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The system gave no randomness.
+    #[error("no randomness: {0}")]
+    Randomness(verifier::SessionError),
+}
+
+impl Ran {
+    /// The record of the sessions that are affirmed, by which `is_affirmed` says after their tiles were recomputed; none if none is.
+    #[must_use]
+    pub fn record(&self, is_affirmed: impl Fn(&Recorded) -> bool) -> Option<JointRecord> {
+        let affirmed = self
+            .sessions
+            .iter()
+            .filter(|one| one.verdict.is_none() && is_affirmed(one));
+        let members = affirmed.map(|one| JointMember {
+            evidence: one.evidence,
+            began_ns: one.began_ns,
+        });
+        let sampled = self.sessions.iter().filter(|one| one.was_sampled).count();
+        JointRecord::new(self.verifier, u32::try_from(sampled).ok()?, members.collect()).ok()
+    }
+}
+
+/// Runs a session on each of these connections, all at once, by this clock.
+///
+/// # Errors
+///
+/// [`RunError`] for reasons on this side alone; whatever an Attester does ends its own session.
+pub async fn run(connections: Vec<TcpStream>, clock: Clock, settings: &Settings) -> Result<Ran, RunError> {
+    let (events, incoming) = mpsc::channel(READS_AHEAD);
+    let verifier = Identity(settings.key.verifying_key().to_bytes());
+    let mut ends = Vec::new();
+    for (member, connection) in connections.into_iter().enumerate() {
+        // Small messages go at once. A connection that cannot be set so is only slower.
+        let _ = connection.set_nodelay(true);
+        let (from, to) = connection.into_split();
+        tokio::spawn(reader::read(member, from, clock, events.clone()));
+        ends.push(Some(End {
+            driver: VerifierDriver::new(
+                Opener::Request(PlanRequest {
+                    session_id: session_id()?,
+                    ..settings.request.clone()
+                }),
+                settings.hello_deadline_ms,
+                None,
+            ),
+            began_ns: clock.now_ns(),
+            to,
+            was_sampled: false,
+        }));
+    }
+    drop(events);
+    let run = Run {
+        settings,
+        clock,
+        incoming,
+        barrier: Barrier::new(0..ends.len()),
+        ends,
+        to_open: VecDeque::new(),
+        opening: BTreeSet::new(),
+        folder: Folder::new(settings.folder.clone()),
+        ran: Ran {
+            verifier,
+            sessions: Vec::new(),
+            release_skews_ns: Vec::new(),
+        },
+    };
+    run.until_the_end().await
+}
+
+/// The Verifier's end of one session.
+struct End {
+    driver: VerifierDriver,
+    began_ns: u64,
+    to: OwnedWriteHalf,
+    was_sampled: bool,
+}
+
+struct Run<'a> {
+    settings: &'a Settings,
+    clock: Clock,
+    incoming: mpsc::Receiver<Incoming>,
+    barrier: Barrier<Member>,
+    /// Each session until it is recorded.
+    ends: Vec<Option<End>>,
+    /// Sessions whose SAMPLE may be sent, once others have opened theirs.
+    to_open: VecDeque<Member>,
+    /// Sessions that were sent SAMPLE and have not ended.
+    opening: BTreeSet<Member>,
+    folder: Folder,
+    ran: Ran,
+}
+
+impl Run<'_> {
+    async fn until_the_end(mut self) -> Result<Ran, RunError> {
+        let mut next_look_ns = 0;
+        while self.ran.sessions.len() < self.ends.len() {
+            let event = tokio::time::timeout(TICK, self.incoming.recv()).await.ok().flatten();
+            if let Some(event) = event {
+                self.take(event)?;
+                // All that has come counts before any deadline does.
+                while let Ok(event) = self.incoming.try_recv() {
+                    self.take(event)?;
+                }
+            }
+            let now_ns = self.clock.now_ns();
+            if now_ns >= next_look_ns {
+                self.look_at_deadlines()?;
+                next_look_ns = now_ns + TICK.as_nanos() as u64;
+            }
+        }
+        Ok(self.ran)
+    }
+
+    fn take(&mut self, Incoming { member, at_ns, what }: Incoming) -> Result<(), RunError> {
+        // A session that is over reads no more.
+        let Some(end) = &mut self.ends[member] else {
+            return Ok(());
+        };
+        let local_ns = at_ns.saturating_sub(end.began_ns);
+        match what {
+            Happened::Came(bytes) => end.driver.received(local_ns, bytes),
+            Happened::Closed(why) => end.driver.closed(local_ns, why.as_deref()),
+        }
+        self.moved(member)
+    }
+
+    /// What came before a deadline is stamped so, and may still be on its way to here: deadlines are told a little later. What comes
+    /// meanwhile is late by its own stamp.
+    fn look_at_deadlines(&mut self) -> Result<(), RunError> {
+        let now_ns = self.clock.now_ns().saturating_sub(GRACE.as_nanos() as u64);
+        for member in 0..self.ends.len() {
+            if let Some(end) = &mut self.ends[member] {
+                end.driver.time(now_ns.saturating_sub(end.began_ns));
+                if !matches!(end.driver.need(), Need::Bytes { .. } | Need::Release(_)) {
+                    self.moved(member)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A session has moved: it may be over, and others may have waited for it.
+    fn moved(&mut self, member: Member) -> Result<(), RunError> {
+        if let Some(end) = &self.ends[member] {
+            let need = end.driver.need();
+            self.barrier.update(member, need);
+            if matches!(need, Need::Check | Need::Nothing) {
+                self.record(member)?;
+            }
+        }
+        while let Some(release) = self.barrier.release() {
+            if release.outgoing == Outgoing::Sample {
+                // Nothing is timed from here on: they need not be asked at once.
+                for member in release.members {
+                    self.barrier.update(member, Need::Check);
+                    self.to_open.push_back(member);
+                }
+                continue;
+            }
+            let first_ns = self.clock.now_ns();
+            for &member in &release.members {
+                self.release(member)?;
+            }
+            if release.outgoing != Outgoing::Plan {
+                let skew_ns = self.clock.now_ns() - first_ns;
+                self.ran.release_skews_ns.push((release.outgoing, skew_ns));
+            }
+        }
+        self.open_more()
+    }
+
+    /// Sends SAMPLE to as many as may open at a time.
+    fn open_more(&mut self) -> Result<(), RunError> {
+        while self.opening.len() < self.settings.opening_at_once.max(1) {
+            let Some(member) = self.to_open.pop_front() else { break };
+            // One that has ended meanwhile opens nothing.
+            if let Some(end) = &mut self.ends[member] {
+                end.was_sampled = true;
+                self.opening.insert(member);
+                self.release(member)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, member: Member) -> Result<(), RunError> {
+        let fresh = fresh()?;
+        let Some(end) = &mut self.ends[member] else {
+            return Ok(());
+        };
+        let at_ns = self.clock.now_ns().saturating_sub(end.began_ns);
+        if let Some(frame) = end.driver.release(at_ns, fresh) {
+            write(&end.to, &frame);
+        }
+        let need = end.driver.need();
+        self.barrier.update(member, need);
+        if need == Need::Nothing {
+            self.record(member)?;
+        }
+        Ok(())
+    }
+
+    /// Seals and writes the evidence of a session that is over, and lets go of it.
+    fn record(&mut self, member: Member) -> Result<(), RunError> {
+        let Some(end) = self.ends[member].take() else {
+            return Ok(());
+        };
+        let End {
+            driver,
+            began_ns,
+            to,
+            was_sampled,
+        } = end;
+        let session = driver.into_session();
+        let verdict = session.verdict().cloned();
+        let message = verdict.as_ref().map_or_else(
+            || ResultMessage {
+                status: 2,
+                reason: "recorded".to_owned(),
+                message: "recorded; to be verified".to_owned(),
+            },
+            Verdict::to_message,
+        );
+        write(&to, &Frame::new(MessageType::Result, message.to_bytes()));
+        let (path, evidence) = self.folder.write(member, &session, self.settings)?;
+        self.opening.remove(&member);
+        self.ran.sessions.push(Recorded {
+            member,
+            path,
+            evidence,
+            began_ns,
+            was_sampled,
+            verdict,
+        });
+        Ok(())
+    }
+}
+
+/// Writes a small message without waiting. What a connection does not take at once is not written: a peer that reads nothing is late
+/// for its own fault, and the others do not wait for it.
+fn write(to: &OwnedWriteHalf, frame: &Frame) {
+    let bytes = [&frame.header()[..], &frame.payload].concat();
+    // A connection that is gone is told by its reader.
+    let _ = to.try_write(&bytes);
+}
+
+fn fresh() -> Result<Fresh, RunError> {
+    let mut bytes = [0; 32];
+    verifier::fill_random(&mut bytes).map_err(RunError::Randomness)?;
+    Ok(Fresh(bytes))
+}
+
+fn session_id() -> Result<[u8; 16], RunError> {
+    let mut bytes = [0; 16];
+    verifier::fill_random(&mut bytes).map_err(RunError::Randomness)?;
+    Ok(bytes)
+}
