@@ -1,5 +1,6 @@
-//! Chores of the repository: `cargo xtask kernels [--check]`.
+//! Chores of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`.
 
+mod check;
 mod kernels;
 mod nvrtc;
 mod toolchain;
@@ -7,12 +8,14 @@ mod toolchain;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask kernels [--check]
+const USAGE: &str = "usage: cargo xtask check [PACKAGE...]
+       cargo xtask kernels [--check]
 
+  check            format, lints and tests of these packages, or of all; with cargo-nextest where it is installed
   kernels          compile crates/engine-cuda/kernels to crates/engine-cuda/images
   kernels --check  compile and compare byte for byte with what is committed; write nothing
 
-Needs python3 with venv and pip, and PyPI once: the pinned compiler goes to .kern (about 85 MB to fetch).";
+kernels needs python3 with venv and pip, and PyPI once: the pinned compiler goes to .kern (about 85 MB to fetch).";
 
 fn main() -> ExitCode {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
+        ["check", ref packages @ ..] => check::run(repository, packages),
         ["kernels"] => kernels::build(repository),
         ["kernels", "--check"] => kernels::check(repository),
         _ => {
