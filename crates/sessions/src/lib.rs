@@ -27,7 +27,7 @@ use protocol::verdict::Verdict;
 use protocol::verifier::Outgoing;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use verifier::clock::Clock;
 
 use self::folder::Folder;
@@ -148,6 +148,7 @@ pub async fn run(connections: Vec<TcpStream>, clock: Clock, settings: &Settings)
             began_ns: clock.now_ns(),
             to,
             was_sampled: false,
+            waiting: Vec::new(),
         }));
     }
     drop(events);
@@ -175,6 +176,8 @@ struct End {
     began_ns: u64,
     to: OwnedWriteHalf,
     was_sampled: bool,
+    /// Reads whose bytes wait for a release.
+    waiting: Vec<OwnedSemaphorePermit>,
 }
 
 struct Run<'a> {
@@ -213,7 +216,13 @@ impl Run<'_> {
         Ok(self.ran)
     }
 
-    fn take(&mut self, Incoming { member, at_ns, what }: Incoming) -> Result<(), RunError> {
+    fn take(&mut self, incoming: Incoming) -> Result<(), RunError> {
+        let Incoming {
+            member,
+            at_ns,
+            what,
+            read,
+        } = incoming;
         // A session that is over reads no more.
         let Some(end) = &mut self.ends[member] else {
             return Ok(());
@@ -222,6 +231,9 @@ impl Run<'_> {
         match what {
             Happened::Came(bytes) => end.driver.received(local_ns, bytes),
             Happened::Closed(why) => end.driver.closed(local_ns, why.as_deref()),
+        }
+        if !end.driver.wants_bytes() {
+            end.waiting.push(read);
         }
         self.moved(member)
     }
@@ -294,6 +306,9 @@ impl Run<'_> {
         if let Some(frame) = end.driver.release(at_ns, fresh) {
             write(&end.to, &frame);
         }
+        if end.driver.wants_bytes() {
+            end.waiting.clear();
+        }
         let need = end.driver.need();
         self.barrier.update(member, need);
         if need == Need::Nothing {
@@ -312,6 +327,7 @@ impl Run<'_> {
             began_ns,
             to,
             was_sampled,
+            ..
         } = end;
         let session = driver.into_session();
         let verdict = session.verdict().cloned();

@@ -1,8 +1,11 @@
 //! Reads a connection and stamps what comes, whatever else is going on.
 
+use std::sync::Arc;
+
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use verifier::clock::Clock;
 
 use crate::Member;
@@ -10,12 +13,18 @@ use crate::Member;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 << 10;
 
+/// Reads of one connection that may wait to be taken: a peer that sends more than its session takes is not read, and takes nothing
+/// from the others (the test `a_flood_while_others_are_waited_for_is_not_read`).
+const READS_AHEAD: usize = 8;
+
 /// Something happened on a connection.
 pub(crate) struct Incoming {
     pub(crate) member: Member,
     /// On the common clock (ns), once the last of what came had been read.
     pub(crate) at_ns: u64,
     pub(crate) what: Happened,
+    /// One of the reads that may wait; dropped once its bytes are taken.
+    pub(crate) read: OwnedSemaphorePermit,
 }
 
 pub(crate) enum Happened {
@@ -26,25 +35,31 @@ pub(crate) enum Happened {
 
 /// Reads until the connection ends or nobody takes what comes.
 pub(crate) async fn read(member: Member, mut from: OwnedReadHalf, clock: Clock, events: Sender<Incoming>) {
+    let reads = Arc::new(Semaphore::new(READS_AHEAD));
     loop {
+        let read = Arc::clone(&reads).acquire_owned().await.expect("it is never closed");
         // Memory for a read is taken once there is something to read: most connections are silent most of the time.
-        if let Err(error) = from.readable().await {
-            let what = Happened::Closed(Some(error.to_string()));
-            let at_ns = clock.now_ns();
-            // Nobody listens any more once all sessions are over.
-            let _ = events.send(Incoming { member, at_ns, what }).await;
-            return;
-        }
+        let readable = from.readable().await;
         let mut bytes = Vec::with_capacity(READ_BYTES);
-        let read = from.read_buf(&mut bytes).await;
+        let count = match readable {
+            Ok(()) => from.read_buf(&mut bytes).await,
+            Err(error) => Err(error),
+        };
         let at_ns = clock.now_ns();
-        let what = match read {
+        let what = match count {
             Ok(0) => Happened::Closed(None),
             Ok(_) => Happened::Came(bytes),
             Err(error) => Happened::Closed(Some(error.to_string())),
         };
         let is_last = matches!(what, Happened::Closed(_));
-        if events.send(Incoming { member, at_ns, what }).await.is_err() || is_last {
+        let incoming = Incoming {
+            member,
+            at_ns,
+            what,
+            read,
+        };
+        // Nobody listens any more once all sessions are over.
+        if events.send(incoming).await.is_err() || is_last {
             return;
         }
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::evidence::Evidence;
-use protocol::frame::{Frame, HEADER_BYTES, parse_header};
+use protocol::frame::{Frame, HEADER_BYTES, MessageType, parse_header};
 use protocol::joint::JointError;
 use protocol::verdict::{Failure, Obstacle, Verdict};
 use protocol::verifier::Outgoing;
@@ -202,6 +203,81 @@ fn a_session_that_ends_holds_nobody_up() {
     };
     let record = ran.record(is_affirmed).expect("two are affirmed");
     assert_eq!((record.members().len(), record.sampled()), (2, 3));
+}
+
+/// One that sends and sends while the others are waited for is not read for ever: it waits in its connection, and is premature.
+#[test]
+fn a_flood_while_others_are_waited_for_is_not_read() {
+    const FLOOD_BYTES: usize = 64 << 20;
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    /// READY, and then FILLED after FILLED before it is asked.
+    async fn flood(mut connection: TcpStream) {
+        let mut peer = HonestPeer::new(cast::hello(&[3]), |_| cast::engine());
+        for action in peer.greet() {
+            let Action::Frame(frame) = action else { continue };
+            let sent = connection
+                .write_all(&[&frame.header()[..], &frame.payload].concat())
+                .await;
+            sent.expect("HELLO is read");
+        }
+        let mut header = [0; HEADER_BYTES];
+        connection.read_exact(&mut header).await.expect("PLAN");
+        let mut plan = vec![0; parse_header(&header).1 as usize];
+        connection.read_exact(&mut plan).await.expect("PLAN");
+        let ready = Frame::new(MessageType::Ready, vec![0x80]);
+        connection
+            .write_all(&[&ready.header()[..], &ready.payload].concat())
+            .await
+            .expect("READY is read");
+        let filled = Frame::new(MessageType::Filled, vec![0; 60_000]);
+        let filled = [&filled.header()[..], &filled.payload].concat();
+        while WRITTEN.load(Ordering::Relaxed) < FLOOD_BYTES && connection.write_all(&filled).await.is_ok() {
+            WRITTEN.fetch_add(filled.len(), Ordering::Relaxed);
+        }
+    }
+    /// READY a second late.
+    struct Slow(HonestPeer);
+    impl Peer for Slow {
+        fn greet(&mut self) -> Vec<Action> {
+            self.0.greet()
+        }
+        fn answer(&mut self, frame: &Frame) -> Vec<Action> {
+            let mut actions = self.0.answer(frame);
+            if frame.message_type() == Some(MessageType::Plan) {
+                actions.insert(0, Action::Wait(1_000_000_000));
+            }
+            actions
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = settings(folder.path());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let ran = runtime.expect("a runtime").block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut connections = Vec::new();
+        let theirs = TcpStream::connect(address).await.expect("a connection");
+        connections.push(listener.accept().await.expect("a connection").0);
+        tokio::spawn(flood(theirs));
+        let theirs = TcpStream::connect(address).await.expect("a connection");
+        connections.push(listener.accept().await.expect("a connection").0);
+        let slow = HonestPeer::new(cast::hello(&[3]), |_| cast::engine());
+        tokio::spawn(play(Box::new(Slow(slow)), theirs));
+        run(connections, Clock::start(), &settings).await.expect("sessions")
+    });
+    let of = |member: usize| ran.sessions.iter().find(|one| one.member == member).expect("recorded");
+    assert!(
+        matches!(of(0).verdict, Some(Verdict::Contraindicated(Failure::Premature { .. }))),
+        "{:?}",
+        of(0).verdict
+    );
+    assert_eq!(of(1).verdict, None);
+    // What the kernel's buffers hold, and little more.
+    let written = WRITTEN.load(Ordering::Relaxed);
+    assert!(written < FLOOD_BYTES / 2, "{written} bytes of {FLOOD_BYTES}");
 }
 
 /// Evidence that cannot be written is an error that names the file.

@@ -178,6 +178,35 @@ fn a_message_before_its_release_waits_and_is_premature() {
     );
 }
 
+/// A shell may give bytes later than they came: what came before its question stays premature, though it was sent meanwhile.
+#[test]
+fn bytes_count_as_of_when_they_came() {
+    let mut stage = Stage::new();
+    stage.go_to(Outgoing::Nonce);
+    let before_ns = stage.now_ns + MS;
+    stage.now_ns += 2 * MS;
+    stage.release();
+    let early = wire(&Frame::new(MessageType::Filled, vec![0x80]));
+    stage.driver.received(before_ns, early);
+    assert_eq!(
+        stage.verdict(),
+        &Verdict::Contraindicated(Failure::Premature { phase: Phase::Fill })
+    );
+
+    // Giving up before the samples were asked for is no refusal to open them.
+    let mut stage = Stage::new();
+    stage.go_to(Outgoing::Sample);
+    let before_ns = stage.now_ns + MS;
+    stage.now_ns += 2 * MS;
+    stage.release();
+    stage.driver.received(before_ns, wire(&abort()));
+    assert!(
+        matches!(stage.verdict(), Verdict::CouldNotRun(Obstacle::Aborted { .. })),
+        "{:?}",
+        stage.verdict()
+    );
+}
+
 /// While a message waits for its release, a peer that sends is not read for ever.
 #[test]
 fn bytes_before_a_release_are_bounded() {

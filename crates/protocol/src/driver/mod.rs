@@ -57,7 +57,8 @@ pub enum Need {
 
 /// One session of a Verifier, driven from outside.
 ///
-/// Times are ns since the session began, on the Verifier's clock (spec §5.3). A time before an earlier one counts as that.
+/// Times are ns since the session began, on the Verifier's clock (spec §5.3). A time before an earlier one counts as that, but for
+/// bytes: they may be given later than they came, and count as of then, if not before those that were given before them.
 #[derive(Clone)]
 pub struct VerifierDriver {
     session: VerifierSession,
@@ -68,6 +69,8 @@ pub struct VerifierDriver {
     progress_frames: u64,
     progress: VecDeque<ProgressMessage>,
     now_ns: u64,
+    /// When the last bytes came.
+    came_ns: u64,
 }
 
 impl VerifierDriver {
@@ -94,6 +97,7 @@ impl VerifierDriver {
             progress_frames: 0,
             progress: VecDeque::new(),
             now_ns: 0,
+            came_ns: 0,
         }
     }
 
@@ -116,9 +120,13 @@ impl VerifierDriver {
 
     /// Takes bytes of the Attester that came at `at_ns`: stamped when the last of them was read.
     pub fn received(&mut self, at_ns: u64, bytes: Vec<u8>) {
-        let at_ns = self.advance(at_ns);
+        self.advance(at_ns);
+        if self.session.config().mode == Mode::Online {
+            self.came_ns = self.came_ns.max(at_ns);
+        }
         if self.is_under_way() {
-            self.decoder.push(at_ns, bytes);
+            // Not as of now: what came before its question and is taken after it is premature.
+            self.decoder.push(self.came_ns, bytes);
             self.take_frames();
         }
     }
