@@ -298,7 +298,8 @@ tests() {
 vectors() {
     local g jobs=()
     for ((g = 0; g < count; g++)); do
-        CUDA_VISIBLE_DEVICES=$g "$tests/engine-cuda-vectors" >"$logs/vectors-$g.out" 2>&1 &
+        CUDA_VISIBLE_DEVICES=$g "$tests/engine-cuda-conformance" every_run_of_the_vectors_is_reproduced \
+            >"$logs/vectors-$g.out" 2>&1 &
         jobs+=($!)
     done
     for ((g = 0; g < count; g++)); do

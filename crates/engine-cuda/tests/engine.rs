@@ -1,20 +1,16 @@
-//! The engine on a GPU at sizes that break tilings, when cancelled, when memory ends, and when asked for what it can't do.
+//! What is a GPU's own: launches that are cancelled, given up or taken in turn, its memory, and devices that are not there.
 
 mod common;
 
-use std::num::NonZeroUsize;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{engine, paths};
-use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
 use protocol::bytes::{OperandKey, Root, Salt};
-use protocol::engine::{
-    Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Progress, Unobserved,
-};
+use protocol::engine::{Assignment, AssignmentFields, Engine, EngineError, FillTask, Progress, Unobserved};
 
 const KEY: OperandKey = OperandKey([0x42; 32]);
 const FILL_SALT: Salt = Salt([0x17; 32]);
@@ -64,146 +60,10 @@ impl Progress for Counter {
     }
 }
 
-/// Roots of a fill and a sweep on the CPU.
-fn on_the_cpu(assignment: &Assignment, k: u32) -> [Root; 2] {
-    let mut engine = CpuEngine::new(CpuEngineConfig {
-        path: Path::best(),
-        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        operand_budget_bytes: 256 << 20,
-        memory_limit_bytes: None,
-    })
-    .expect("the best path is available");
-    roots(&mut engine, assignment, k)
-}
-
 fn roots(engine: &mut dyn Engine, assignment: &Assignment, k: u32) -> [Root; 2] {
     engine.prepare(assignment).expect("the memory is there");
     let fill = engine.fill(&task(k), &Unobserved).expect("the fill runs");
     [fill, engine.sweep(&SWEEP_SALT, &Unobserved).expect("the sweep runs")]
-}
-
-#[test]
-fn roots_agree_with_the_cpu_at_awkward_sizes() {
-    let Some(_turn) = common::gpu("roots_agree_with_the_cpu_at_awkward_sizes") else {
-        return;
-    };
-    let paths = paths();
-    for (n, matrices, max, k) in [
-        (256, 1, 64, 64),
-        (256, 2, 192, 192),
-        (256, 3, 65_536, 576),
-        (512, 1, 192, 64),
-        (512, 3, 4096, 4096),
-        (768, 5, 128, 128),
-        (1024, 3, 16_384, 192),
-        (1024, 1, 16_384, 16_384),
-        (2048, 1, 4096, 4096),
-        (2304, 2, 320, 320),
-        (4352, 1, 192, 192),
-        (8448, 1, 64, 64),
-        (256, 2, 65_536, 65_536),
-    ] {
-        let assignment = assignment(n, matrices, max);
-        let expected = on_the_cpu(&assignment, k);
-        for paths in &paths {
-            let actual = roots(&mut engine(*paths), &assignment, k);
-            assert_eq!(
-                actual, expected,
-                "{paths:?}, n = {n}, {matrices} matrices, k = {k} of {max}"
-            );
-        }
-    }
-}
-
-#[test]
-fn leaf_counts_around_a_chunk_agree_with_the_cpu_and_open() {
-    let Some(_turn) = common::gpu("leaf_counts_around_a_chunk_agree_with_the_cpu_and_open") else {
-        return;
-    };
-    for tiles in [128, 129, 256, 257, 513, 16_384, 16_387, 40_000] {
-        let assignment = assignment(256, tiles, 64);
-        let expected = on_the_cpu(&assignment, 64);
-        for paths in paths() {
-            let mut engine = engine(paths);
-            assert_eq!(
-                roots(&mut engine, &assignment, 64),
-                expected,
-                "{paths:?}: {tiles} tiles"
-            );
-            let sweep_leaves = tiles.div_ceil(2);
-            for (id, root, leaves) in [
-                (CommitmentId::Fill { iteration: 0 }, expected[0], tiles),
-                (
-                    CommitmentId::Sweep { iteration: 0, sweep: 1 },
-                    expected[1],
-                    sweep_leaves,
-                ),
-            ] {
-                for leaf in [0, leaves / 2, leaves - 1] {
-                    let opening = engine.open(id, leaf).expect("the leaf exists");
-                    assert!(
-                        opening.verify(&root, leaf, leaves.into()).is_ok(),
-                        "{paths:?}: leaf {leaf} of {id}"
-                    );
-                }
-                assert!(
-                    engine.open(id, leaves).is_err(),
-                    "{paths:?}: {id} has one leaf too many"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn iterations_and_sweeps_count_as_the_trait_says() {
-    let Some(_turn) = common::gpu("iterations_and_sweeps_count_as_the_trait_says") else {
-        return;
-    };
-    let mut engine = CudaEngine::new(CudaEngineConfig::new(0)).expect("there is a GPU");
-    let id = CommitmentId::Fill { iteration: 0 };
-    assert!(matches!(
-        engine.fill(&task(64), &Unobserved),
-        Err(EngineError::Unsupported(_))
-    ));
-    engine.prepare(&assignment(256, 3, 192)).expect("the memory is there");
-    assert!(matches!(
-        engine.sweep(&SWEEP_SALT, &Unobserved),
-        Err(EngineError::Unsupported(_))
-    ));
-    assert!(matches!(
-        engine.fill(&task(256), &Unobserved),
-        Err(EngineError::Unsupported(_))
-    ));
-    let no_leaf = EngineError::NoSuchLeaf {
-        commitment: id,
-        leaf: 0,
-    };
-    assert_eq!(engine.open(id, 0), Err(no_leaf));
-
-    let mut made = Vec::new();
-    for (iteration, sweeps) in [(0, 5), (1, 2)] {
-        engine
-            .fill(&task(192 - 64 * iteration), &Unobserved)
-            .expect("the fill runs");
-        for sweep in 1..=sweeps {
-            let salt = Salt([sweep as u8; 32]);
-            let root = engine.sweep(&salt, &Unobserved).expect("the sweep runs");
-            made.push((CommitmentId::Sweep { iteration, sweep }, root));
-        }
-        let absent = CommitmentId::Sweep {
-            iteration,
-            sweep: sweeps + 1,
-        };
-        assert!(engine.open(absent, 0).is_err());
-        assert!(engine.open(CommitmentId::Sweep { iteration, sweep: 0 }, 0).is_err());
-    }
-    for (id, root) in made {
-        let opening = engine.open(id, 1).expect("the leaf exists");
-        assert!(opening.verify(&root, 1, 2).is_ok(), "{id}");
-    }
-    engine.prepare(&assignment(256, 3, 192)).expect("the memory is there");
-    assert!(engine.open(id, 0).is_err(), "a new preparation forgets");
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
+use std::fmt;
 use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use conformance::Subject;
 use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
+use protocol::engine::{Assignment, Engine};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -62,4 +65,27 @@ pub(crate) fn config((fill_path, sweep_path, portable_images): Paths) -> CudaEng
 /// An engine on these paths of device 0.
 pub(crate) fn engine(paths: Paths) -> CudaEngine {
     CudaEngine::new(config(paths)).expect("the path was available a moment ago")
+}
+
+/// Engines on these paths of device 0, for the suite.
+pub(crate) struct OnPaths(pub(crate) Paths);
+
+impl fmt::Display for OnPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl Subject for OnPaths {
+    fn engine(&self, memory_limit_bytes: Option<u64>) -> Box<dyn Engine> {
+        let config = CudaEngineConfig {
+            memory_limit_bytes,
+            ..config(self.0)
+        };
+        Box::new(CudaEngine::new(config).expect("the path was available a moment ago"))
+    }
+
+    fn required_bytes(&self, assignment: &Assignment) -> u64 {
+        engine(self.0).required_bytes(assignment)
+    }
 }

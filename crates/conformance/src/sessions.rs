@@ -1,0 +1,34 @@
+//! One session after another.
+
+use protocol::bytes::{OperandKey, Salt};
+use protocol::engine::{FillTask, Unobserved};
+
+use crate::{Subject, assignment, expected_roots, session, task};
+
+/// The same session has the same roots, whatever the engine did before: other sizes, keys and salts leave nothing behind.
+pub fn repeated_sessions_give_the_same_roots(subjects: &[&dyn Subject]) {
+    let [assignment, other] = [assignment(768, 1, 192), assignment(256, 35, 576)];
+    let expected = expected_roots(&assignment, 192);
+    let other_task = FillTask {
+        operand_key: OperandKey([1; 32]),
+        fill_salt: Salt([2; 32]),
+        ..task(576)
+    };
+    for subject in subjects {
+        let mut engine = subject.engine(None);
+        let mut between = None;
+        for i in 0..4 {
+            let actual = session(&mut *engine, &assignment, 192);
+            assert_eq!(
+                actual,
+                Ok(expected),
+                "{subject}: session {i}, roots of the fill and the sweep"
+            );
+            engine.prepare(&other).expect("the memory is there");
+            let fill = engine.fill(&other_task, &Unobserved).expect("the fill runs");
+            let sweep = engine.sweep(&Salt([3; 32]), &Unobserved).expect("the sweep runs");
+            let first = between.get_or_insert([fill, sweep]);
+            assert_eq!([fill, sweep], *first, "{subject}: the session between, {i}");
+        }
+    }
+}
