@@ -1,6 +1,5 @@
-//! A device of this host: what it offers, and the thread that works for it.
+//! The thread that works for a device of this host.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,26 +7,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use engines::{Device, panic_message};
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
 use protocol::cbor::Label;
 use protocol::commitment::Opening;
 use protocol::derive::next_sweep_salt;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
-use protocol::message::DeviceOffer;
+use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
 use protocol::trace::Site;
 
 use crate::in_step::InStep;
-use crate::telemetry::{Telemetry, Watch};
-
-/// One device: what HELLO says of it, and its engine.
-pub struct Device {
-    /// Its part of HELLO.
-    pub offer: DeviceOffer,
-    /// What does its work.
-    pub engine: Box<dyn Engine>,
-    /// What watches it during a session.
-    pub telemetry: Option<Box<dyn Telemetry>>,
-}
+use crate::telemetry::Watch;
 
 /// What a device's thread is told to do.
 pub(crate) enum Command {
@@ -161,13 +150,6 @@ fn work(
     }
 }
 
-/// What a panic said, where it said it as text.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
-}
-
 /// `iteration` counts the fills begun.
 fn obey(
     device: &mut Device,
@@ -229,7 +211,8 @@ fn obey(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::engine::AssignmentFields;
+    use protocol::engine::{AssignmentFields, Engine};
+    use protocol::message::DeviceOffer;
 
     /// Prepares until the test is over, cancelled or not: a driver that does not come back.
     struct Hanging(Receiver<()>);

@@ -1,8 +1,6 @@
 //! The Attester's side of a session: engines at work, one thread a device, behind the protocol's state machine.
 
 mod attestation;
-mod cpu;
-mod cuda;
 mod device;
 mod host_memory;
 mod in_step;
@@ -12,11 +10,7 @@ mod serve;
 mod telemetry;
 
 pub use attestation::{AttestationCommand, NONCE_VARIABLE};
-pub use cpu::cpu_devices;
-pub use cuda::{CudaConfig, CudaError, cuda_devices};
-pub use device::Device;
-pub use engine_cuda::NoCuda;
+pub use engines::{Device, Telemetry};
 pub use host_memory::HostMemoryError;
 pub use limits::{LimitPassed, Limits, OPERATIONS_A_SWEPT_BYTE, work};
 pub use serve::{Attester, ServeError, serve};
-pub use telemetry::Telemetry;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use engine_cpu::available_memory_bytes;
+use engines::Device;
 
 use protocol::attester::{AttesterSession, Task, Violation};
 use protocol::bytes::{DeviceOrdinal, Identity};
@@ -23,7 +24,7 @@ use protocol::plan::Plan;
 use transport::{FrameError, read_frame};
 
 use crate::attestation::{ATTESTATION_WITHIN, AttestationCommand, AttestationError, Attesting};
-use crate::device::{Command, Device, Done, Worker};
+use crate::device::{Command, Done, Worker};
 use crate::host_memory::{self, HostMemoryError};
 use crate::in_step::InStep;
 use crate::limits::{LimitPassed, Limits, Watchdog};

@@ -4,30 +4,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use engine_cuda::{ANSWER_WITHIN, no_answer};
+use engines::Telemetry;
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 
 /// The name of the label that says why nothing was seen of a device.
 const WITHOUT: &str = "telemetry";
 
-/// Watches a device from READY to OPENINGS: power, clocks, temperature. What it sees are labels, never evidence, so nothing waits
-/// for it: a call that does not come back leaves a label behind and no more.
-pub trait Telemetry: Send {
-    /// Begins to watch.
-    ///
-    /// # Errors
-    ///
-    /// Why nothing can be seen; it becomes a label.
-    fn start(&mut self) -> Result<(), String>;
-
-    /// Ends watching and says what was seen, as names and values.
-    ///
-    /// # Errors
-    ///
-    /// Why nothing was; it becomes a label.
-    fn finish(&mut self) -> Result<Vec<(String, String)>, String>;
-}
+/// Longest that what watches a device is given to answer at the end.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A watch that runs.
 pub(crate) struct Watch {
@@ -59,7 +44,7 @@ impl Watch {
         // A thread that is gone needs no message.
         let _ = self.stop.send(());
         let seen = self.seen.recv_timeout(limit).unwrap_or_else(|error| match error {
-            RecvTimeoutError::Timeout => Err(no_answer(limit)),
+            RecvTimeoutError::Timeout => Err(format!("no answer within {} s", limit.as_secs_f64())),
             RecvTimeoutError::Disconnected => Err("the watch failed".to_owned()),
         });
         let seen = seen.unwrap_or_else(|why| vec![(WITHOUT.to_owned(), why)]);
@@ -69,7 +54,7 @@ impl Watch {
     }
 }
 
-/// How long OPENINGS may wait for labels: a quarter of what they may take, and not more than NVML is given at all. An answer that
+/// How long OPENINGS may wait for labels: a quarter of what they may take, and not more than [`ANSWER_WITHIN`]. An answer that
 /// is late is a failed session, and labels are not worth one.
 pub(crate) fn limit(openings_ms: u64) -> Duration {
     ANSWER_WITHIN.min(Duration::from_millis(openings_ms / 4))

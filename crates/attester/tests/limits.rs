@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attester::{Attester, Device, LimitPassed, Limits, ServeError, Telemetry, cpu_devices, serve};
+use attester::{Attester, Device, LimitPassed, Limits, ServeError, Telemetry, serve};
 use ed25519_dalek::SigningKey;
 use engine_cpu::CpuEngineConfig;
+use engines::cpu_devices;
 use protocol::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, Root, Salt};
 use protocol::cbor::Canonical;
 use protocol::commitment::Opening;

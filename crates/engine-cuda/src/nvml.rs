@@ -10,11 +10,10 @@ use std::time::Duration;
 use nvml_wrapper::{Device, Nvml};
 
 /// How long NVML may take to answer all questions about a device, or to say what was seen of it.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What stands for an answer that did not come in time: `no answer within 5 s`.
-#[must_use]
-pub fn no_answer(limit: Duration) -> String {
+pub(crate) fn no_answer(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs_f64())
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use anyhow::Context;
-use attester::{CudaConfig, Device, cpu_devices, cuda_devices};
+use attester::Device;
 use clap::{Args, ValueEnum};
 use cli::{Exit, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json, print_text};
 use engine_cpu::{CpuEngineConfig, Path};
+use engines::{Backend, Cpu, CpuWanted, Cuda, Unavailable, Wanted};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
@@ -15,8 +16,8 @@ use protocol::message::DeviceOffer;
 use serde_json::json;
 use verifier::units::bytes;
 
-/// Dataset that an emulated device offers unless another is asked for (bytes).
-const CPU_MEMORY_BYTES: u64 = 256 << 20;
+/// The engines that this command has, the fastest first: `auto` takes the first that is there.
+const ENGINES: [&dyn Backend; 2] = [&Cuda, &Cpu];
 
 /// What does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -175,14 +176,6 @@ impl OrdinalOptions {
         );
         Ok(())
     }
-
-    /// Keeps the devices asked for.
-    fn choose(&self, mut devices: Vec<Device>) -> Vec<Device> {
-        if let Some(OrdinalList(asked)) = &self.devices {
-            devices.retain(|device| asked.contains(&device.offer.ordinal));
-        }
-        devices
-    }
 }
 
 impl DeviceOptions {
@@ -200,25 +193,21 @@ impl DeviceOptions {
     }
 
     fn find(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, EngineTaken)> {
+        let wanted = self.wanted(ordinals);
+        let (backend, count) = self.take(&wanted)?;
+        ordinals.check(count)?;
         let is_auto = self.engine == EngineChoice::Auto;
-        if let Some(gpus) = self.gpus()? {
-            let config = CudaConfig {
-                only: ordinals.ordinals(),
-                memory_limit_bytes: self.memory_limit,
-                engines_per_gpu: self.engines_per_gpu.unwrap_or(NonZeroU32::MIN),
-            };
-            ordinals.check((gpus as usize).saturating_mul(config.engines_per_gpu.get() as usize))?;
-            let devices = cuda_devices(&config).map_err(|error| self.unusable(error))?;
+        let (devices, name) = (backend.devices(&wanted), backend.name());
+        if name != Cpu.name() {
             let note = is_auto.then(|| "taken by auto".to_owned());
-            return Ok((devices, EngineTaken { name: "cuda", note }));
+            return Ok((
+                devices.map_err(|error| self.unusable(error))?,
+                EngineTaken { name, note },
+            ));
         }
-        let (config, count) = (self.cpu_config(), self.cpu_devices.unwrap_or(NonZeroUsize::MIN));
-        ordinals.check(count.get())?;
-        let memory_bytes = self.cpu_memory.unwrap_or(CPU_MEMORY_BYTES);
-        let devices = cpu_devices(count, 0, memory_bytes, config).context("the CPU engine")?;
         let why = if is_auto { " (auto: no NVIDIA GPU here)" } else { "" };
-        let note = Some(format!("path {}{why}", config.path));
-        Ok((ordinals.choose(devices), EngineTaken { name: "cpu", note }))
+        let note = Some(format!("path {}{why}", wanted.cpu.config.path));
+        Ok((devices.context("the CPU engine")?, EngineTaken { name, note }))
     }
 
     /// What `bench` measures: GPUs with the memory that may be taken of each, or a path of the CPU.
@@ -234,49 +223,60 @@ impl DeviceOptions {
             idle.is_empty(),
             "{idle}: no effect on bench, which measures each GPU once and a CPU on one thread"
         );
-        let Some(gpus) = self.gpus()? else {
+        let (backend, count) = self.take(&self.wanted(ordinals))?;
+        if backend.name() == Cpu.name() {
             anyhow::ensure!(
                 ordinals.devices.is_none(),
                 "--devices: no effect on bench without GPUs: a CPU is measured once"
             );
             return Ok(Measured::Cpu(self.cpu_config().path));
-        };
-        ordinals.check(gpus as usize)?;
-        let all = || (0..gpus).map(DeviceOrdinal).collect();
+        }
+        ordinals.check(count)?;
+        let all = || (0..count as u32).map(DeviceOrdinal).collect();
         let asked = ordinals.ordinals().unwrap_or_else(all);
         Ok(Measured::Cuda(asked, self.memory_limit))
     }
 
-    /// How many GPUs there are to do the work; `None` if it is the CPU. Options of the other one are refused, or named where
-    /// `auto` has chosen.
-    fn gpus(&self) -> anyhow::Result<Option<u32>> {
-        let gpus = match self.engine {
-            EngineChoice::Cpu => None,
-            EngineChoice::Cuda => Some(engine_cuda::device_count()?),
-            EngineChoice::Auto => match engine_cuda::device_count() {
-                Ok(gpus) => Some(gpus),
-                // A driver that fails, or shows nothing, is an error; only where there is none the CPU takes its place.
-                Err(error) if error.is_absence() => None,
-                Err(error) => return Err(self.unusable(error)),
+    /// What is wanted of either engine; [`DeviceOptions::take`] names what the one that is taken has no use for.
+    fn wanted(&self, ordinals: &OrdinalOptions) -> Wanted {
+        let default = CpuWanted::default();
+        Wanted {
+            only: ordinals.ordinals(),
+            memory_limit_bytes: self.memory_limit,
+            engines_per_gpu: self.engines_per_gpu.unwrap_or(NonZeroU32::MIN),
+            cpu: CpuWanted {
+                devices: self.cpu_devices.unwrap_or(default.devices),
+                dataset_bytes: self.cpu_memory.unwrap_or(default.dataset_bytes),
+                config: self.cpu_config(),
             },
+        }
+    }
+
+    /// The engine that does the work, and how many devices it has to choose from. Options of the other one are refused, or named
+    /// where `auto` has chosen.
+    fn take(&self, wanted: &Wanted) -> anyhow::Result<(&'static dyn Backend, usize)> {
+        let (backend, count) = match self.engine {
+            EngineChoice::Cpu => (&Cpu as &dyn Backend, Cpu.count(wanted)?),
+            EngineChoice::Cuda => (&Cuda as &dyn Backend, Cuda.count(wanted)?),
+            EngineChoice::Auto => {
+                let taken = engines::auto(&ENGINES, |backend| backend.count(wanted));
+                let taken = taken.map_err(|error| self.unusable(error))?;
+                (taken.backend, taken.found)
+            }
         };
-        let (name, idle) = match gpus {
-            None => (
-                "cpu",
-                given([
-                    ("--memory-limit", self.memory_limit.is_some()),
-                    ("--engines-per-gpu", self.engines_per_gpu.is_some()),
-                ]),
-            ),
-            Some(_) => (
-                "cuda",
-                given([
-                    ("--cpu-devices", self.cpu_devices.is_some()),
-                    ("--cpu-memory", self.cpu_memory.is_some()),
-                    ("--cpu-path", self.cpu_path.is_some()),
-                    ("--cpu-threads", self.cpu_threads.is_some()),
-                ]),
-            ),
+        let name = backend.name();
+        let idle = if name == Cpu.name() {
+            given([
+                ("--memory-limit", self.memory_limit.is_some()),
+                ("--engines-per-gpu", self.engines_per_gpu.is_some()),
+            ])
+        } else {
+            given([
+                ("--cpu-devices", self.cpu_devices.is_some()),
+                ("--cpu-memory", self.cpu_memory.is_some()),
+                ("--cpu-path", self.cpu_path.is_some()),
+                ("--cpu-threads", self.cpu_threads.is_some()),
+            ])
         };
         if !idle.is_empty() {
             anyhow::ensure!(
@@ -285,10 +285,10 @@ impl DeviceOptions {
             );
             cli::tell(format_args!("{idle}: no effect, the engine is {name}"));
         }
-        Ok(gpus)
+        Ok((backend, count))
     }
 
-    fn unusable(&self, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    fn unusable(&self, error: Unavailable) -> anyhow::Error {
         let error = anyhow::Error::new(error);
         match self.engine {
             EngineChoice::Auto => error.context("the GPUs cannot be used; --engine cpu does without"),

@@ -5,17 +5,25 @@ use std::fmt;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
-use protocol::engine::{Engine, TileEngine};
+use engines::{Backend, Cpu, HostDevice, open_each};
+use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::verifier::VerifierSession;
 use verifier::recompute::Recompute;
 use verifier::reexecute::check_memory;
 
 use crate::telling::Telling;
 
+/// The GPUs that this build has code for.
 #[cfg(feature = "cuda")]
-pub(crate) use cuda::{Gpus, is_absence};
+const CUDA: &dyn Backend = &engines::Cuda;
 #[cfg(not(feature = "cuda"))]
-pub(crate) use none::{Gpus, is_absence};
+const CUDA: &dyn Backend = &engines::NotBuilt {
+    name: "cuda",
+    why: "built without CUDA; build gpu-validator with --features cuda",
+};
+
+/// The engines that this command has, the fastest first: `auto` takes the first that is there.
+const ENGINES: [&dyn Backend; 2] = [CUDA, &Cpu];
 
 /// Most memory that the CPU takes beside GPUs: a larger dataset than this a GPU has done before a CPU has only taken the
 /// memory, which cannot be called off.
@@ -40,26 +48,30 @@ pub(crate) struct EngineOptions {
     engine: EngineChoice,
 }
 
-/// The engines that were taken.
-pub(crate) struct Engines(Gpus);
+/// The engine that was taken, and its devices; the CPU always works beside them.
+pub(crate) struct Engines {
+    backend: &'static dyn Backend,
+    /// None where the CPU is alone.
+    devices: Vec<HostDevice>,
+}
 
 impl EngineOptions {
     /// Finds them, and says which they are unless they are the default.
     pub(crate) fn find(&self) -> anyhow::Result<Engines> {
         let engines = match self.engine {
-            EngineChoice::Cpu => return Ok(Engines(Gpus::default())),
-            EngineChoice::Cuda => Engines(Gpus::find().context("--engine cuda")?),
-            EngineChoice::Auto => match Gpus::find() {
-                Ok(gpus) => Engines(gpus),
+            EngineChoice::Cpu => return Ok(Engines::new(&Cpu, Vec::new())),
+            EngineChoice::Cuda => Engines::new(CUDA, CUDA.host_devices().context("--engine cuda")?),
+            EngineChoice::Auto => {
                 // A driver that fails, or shows nothing, is not absent: whoever has GPUs is told that they are not used.
-                Err(why) if !is_absence(&why) => {
-                    return Err(why.context("the GPUs cannot be used; --engine cpu does without"));
+                let taken = engines::auto(&ENGINES, |backend| backend.host_devices())
+                    .context("the GPUs cannot be used; --engine cpu does without")?;
+                let engines = Engines::new(taken.backend, taken.found);
+                if let Some(why) = taken.absent.last() {
+                    cli::tell(format_args!("engine: {engines} (auto: {why})"));
+                    return Ok(engines);
                 }
-                Err(why) => {
-                    cli::tell(format_args!("engine: {} (auto: {why})", Engines(Gpus::default())));
-                    return Ok(Engines(Gpus::default()));
-                }
-            },
+                engines
+            }
         };
         cli::tell(format_args!("engine: {engines}"));
         Ok(engines)
@@ -67,14 +79,23 @@ impl EngineOptions {
 }
 
 impl Engines {
+    fn new(backend: &'static dyn Backend, mut devices: Vec<HostDevice>) -> Self {
+        if backend.name() == Cpu.name() {
+            devices.clear();
+        }
+        Engines { backend, devices }
+    }
+
     /// Engines that recompute single tiles beside the CPU.
     pub(crate) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
-        self.0.tiles()
+        self.each(|index| self.backend.open_tile_engine(index))
     }
 
     /// Engines that fill and sweep, the CPU last; an error where the CPU is alone and cannot hold what they are to do.
     pub(crate) fn all(&self, session: &VerifierSession, recompute: &Recompute) -> anyhow::Result<Vec<Box<dyn Engine>>> {
-        let mut engines = self.0.engines()?;
+        let names = self.devices.iter().map(|device| device.name.clone());
+        let opened = self.each(|index| self.backend.open_engine(index))?;
+        let mut engines: Vec<_> = names.zip(opened).collect();
         let is_alone = engines.is_empty();
         let cpu = CpuEngine::new(cpu_config(recompute, is_alone))?;
         if is_alone {
@@ -86,6 +107,11 @@ impl Engines {
             Box::new(Telling { name, engine, tell }) as _
         };
         Ok(engines.into_iter().map(telling).collect())
+    }
+
+    /// Something on each device. One that does not start is told and not left out.
+    fn each<T: Send>(&self, open: impl Fn(u32) -> Result<T, EngineError> + Sync) -> anyhow::Result<Vec<T>> {
+        open_each(&self.devices, open).map_err(|(name, error)| anyhow::Error::new(error).context(name))
     }
 }
 
@@ -101,111 +127,13 @@ fn cpu_config(recompute: &Recompute, is_alone: bool) -> CpuEngineConfig {
 
 impl fmt::Display for Engines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}cpu, path {}", self.0, Path::best())
-    }
-}
-
-#[cfg(feature = "cuda")]
-mod cuda {
-    use std::fmt;
-    use std::thread;
-
-    use anyhow::Context;
-    use engine_cuda::{CudaEngine, CudaEngineConfig, CudaTiles, DeviceInfo, NoCuda, devices};
-    use protocol::engine::{Engine, EngineError, TileEngine};
-
-    /// The NVIDIA GPUs of this host.
-    #[derive(Default)]
-    pub(crate) struct Gpus(Vec<DeviceInfo>);
-
-    /// Whether this host has no NVIDIA driver.
-    pub(crate) fn is_absence(why: &anyhow::Error) -> bool {
-        why.downcast_ref().is_some_and(NoCuda::is_absence)
-    }
-
-    impl Gpus {
-        pub(super) fn find() -> anyhow::Result<Self> {
-            Ok(Gpus(devices()?))
+        let name = self.backend.name();
+        match self.devices.len() {
+            0 => {}
+            1 => write!(f, "{name}, 1 GPU, and ")?,
+            count => write!(f, "{name}, {count} GPUs, and ")?,
         }
-
-        pub(super) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
-            self.each(|config| Ok(Box::new(CudaTiles::new(config)?) as _))
-        }
-
-        /// Each by its name.
-        pub(super) fn engines(&self) -> anyhow::Result<Vec<(String, Box<dyn Engine>)>> {
-            self.each(|config| {
-                let name = format!("GPU {}", config.device_index);
-                Ok((name, Box::new(CudaEngine::new(config)?) as _))
-            })
-        }
-
-        /// Something on each GPU. One that does not start is told and not left out.
-        fn each<T: Send>(
-            &self,
-            open: impl Fn(CudaEngineConfig) -> Result<T, EngineError> + Sync,
-        ) -> anyhow::Result<Vec<T>> {
-            // A context takes a good part of a second: all at once.
-            thread::scope(|scope| {
-                let open = &open;
-                let open = |info: &DeviceInfo| {
-                    let index = info.index;
-                    (index, scope.spawn(move || open(CudaEngineConfig::new(index))))
-                };
-                let opening: Vec<_> = self.0.iter().map(open).collect();
-                let ends = opening.into_iter().map(|(index, thread)| match thread.join() {
-                    Ok(opened) => opened.with_context(|| format!("GPU {index}")),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                });
-                ends.collect()
-            })
-        }
-    }
-
-    impl fmt::Display for Gpus {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0.len() {
-                0 => Ok(()),
-                1 => write!(f, "cuda, 1 GPU, and "),
-                count => write!(f, "cuda, {count} GPUs, and "),
-            }
-        }
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-mod none {
-    use std::fmt;
-
-    use protocol::engine::{Engine, TileEngine};
-
-    /// No GPUs: this build has no code for them.
-    #[derive(Default)]
-    pub(crate) struct Gpus(());
-
-    /// This build can use no GPU, whatever the host has, and says so.
-    pub(crate) fn is_absence(_: &anyhow::Error) -> bool {
-        true
-    }
-
-    impl Gpus {
-        pub(super) fn find() -> anyhow::Result<Self> {
-            anyhow::bail!("built without CUDA; build gpu-validator with --features cuda")
-        }
-
-        pub(super) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
-            Ok(Vec::new())
-        }
-
-        pub(super) fn engines(&self) -> anyhow::Result<Vec<(String, Box<dyn Engine>)>> {
-            Ok(Vec::new())
-        }
-    }
-
-    impl fmt::Display for Gpus {
-        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-            Ok(())
-        }
+        write!(f, "cpu, path {}", Path::best())
     }
 }
 

@@ -47,7 +47,7 @@ fn session(c: &mut Criterion) {
     settings.request.iterations = [(16_384, 8), (2048, 4)]
         .map(|(inner_dim, sweeps)| Iteration { inner_dim, sweeps })
         .to_vec();
-    let devices = attester::cpu_devices(
+    let devices = engines::cpu_devices(
         std::num::NonZeroUsize::MIN,
         0,
         32 << 20,

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use attester::{Attester, CudaConfig, CudaError, Device, Limits, ServeError, cpu_devices, cuda_devices, serve};
+use attester::{Attester, Device, Limits, ServeError, serve};
 use ed25519_dalek::SigningKey;
 use engine_cpu::CpuEngineConfig;
+use engines::{CudaError, Wanted, cpu_devices, cuda_devices};
 use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::message::ResultMessage;
 use protocol::plan::Iteration;
@@ -37,12 +38,12 @@ pub fn cpu(count: usize) -> Vec<Device> {
 #[must_use]
 pub fn devices(count: usize) -> Vec<Device> {
     let gpu = |index: u32| {
-        cuda_devices(&CudaConfig {
+        cuda_devices(&Wanted {
             only: Some(vec![DeviceOrdinal(index)]),
-            ..CudaConfig::default()
+            ..Wanted::default()
         })
     };
-    let gpus = match cuda_devices(&CudaConfig::default()) {
+    let gpus = match cuda_devices(&Wanted::default()) {
         Ok(gpus) => gpus.len() as u32,
         Err(CudaError::NoCuda(why)) if std::env::var_os("GPU_ATTESTOR_REQUIRE_CUDA").is_none_or(|v| v != "1") => {
             // Past the capture of a test's output: what did not run on a GPU is not to look as if it had.

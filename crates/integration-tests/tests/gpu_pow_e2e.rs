@@ -4,9 +4,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::thread;
 
-use attester::{Device, cpu_devices, serve};
+use attester::{Device, serve};
 use ed25519_dalek::SigningKey;
 use engine_cpu::{CpuEngineConfig, Path};
+use engines::cpu_devices;
 use integration_tests::{DEVICE_BYTES, attester, devices, settings};
 use protocol::bytes::{Chain, Identity, Nonce};
 use protocol::challenge::Challenge;

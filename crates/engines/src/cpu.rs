@@ -5,10 +5,55 @@ use std::num::NonZeroUsize;
 use engine_cpu::{CpuEngine, CpuEngineConfig, UnsupportedPath};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
+use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::limits::TILE_SIDE;
 use protocol::message::DeviceOffer;
 
+use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
 use crate::device::Device;
+
+/// This host's CPU, which is always there: devices emulated on it, or an engine beside others.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
+        Ok(wanted.cpu.devices.get())
+    }
+
+    fn devices(&self, wanted: &Wanted) -> Result<Vec<Device>, Unavailable> {
+        let mut devices = cpu_devices(wanted.cpu.devices, 0, wanted.cpu.dataset_bytes, wanted.cpu.config)
+            .map_err(|error| Unavailable::Failed(error.into()))?;
+        if let Some(only) = &wanted.only {
+            devices.retain(|device| only.contains(&device.offer.ordinal));
+        }
+        Ok(devices)
+    }
+
+    fn host_devices(&self) -> Result<Vec<HostDevice>, Unavailable> {
+        Ok(vec![HostDevice {
+            index: 0,
+            name: "the CPU".to_owned(),
+        }])
+    }
+
+    fn open_engine(&self, _: u32) -> Result<Box<dyn Engine>, EngineError> {
+        match CpuEngine::new(CpuEngineConfig::default()) {
+            Ok(engine) => Ok(Box::new(engine)),
+            Err(error) => Err(EngineError::Unsupported(error.to_string())),
+        }
+    }
+
+    fn open_tile_engine(&self, _: u32) -> Result<Box<dyn TileEngine>, EngineError> {
+        Err(EngineError::Unsupported(
+            "the Verifier computes tiles on its CPU without an engine beside it".to_owned(),
+        ))
+    }
+}
 
 /// `count` devices emulated on this host's CPU, each offering `dataset_bytes` of it and its share of the threads.
 ///

@@ -1,16 +1,15 @@
 //! NVIDIA GPUs of this host.
 
-use std::num::NonZeroU32;
 use std::thread;
 
-use engine_cuda::{CudaEngine, CudaEngineConfig, DeviceInfo, NoCuda};
+use engine_cuda::{CudaEngine, CudaEngineConfig, CudaTiles, DeviceInfo, NoCuda};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::{Label, sendable_text};
-use protocol::engine::EngineError;
+use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::message::DeviceOffer;
 
-use crate::device::{Device, panic_message};
-use crate::telemetry::Telemetry;
+use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
+use crate::device::{Device, Telemetry, panic_message};
 
 /// Why the GPUs of this host cannot attest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,23 +29,48 @@ pub enum CudaError {
     },
 }
 
-/// Which GPUs, and what may be taken of each.
-#[derive(Clone, Debug)]
-pub struct CudaConfig {
-    /// Only devices with these ordinals [default: all]; no other GPU is touched.
-    pub only: Option<Vec<DeviceOrdinal>>,
-    /// Most memory that each engine may take (bytes) [default: all that is free].
-    pub memory_limit_bytes: Option<u64>,
-    /// Engines on each GPU, each a device of its own: to try what several devices do on fewer.
-    pub engines_per_gpu: NonZeroU32,
+/// NVIDIA GPUs, as CUDA shows them to this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Cuda;
+
+impl Backend for Cuda {
+    fn name(&self) -> &'static str {
+        "cuda"
+    }
+
+    fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
+        let gpus = engine_cuda::device_count().map_err(CudaError::from)?;
+        Ok((gpus as usize).saturating_mul(wanted.engines_per_gpu.get() as usize))
+    }
+
+    fn devices(&self, wanted: &Wanted) -> Result<Vec<Device>, Unavailable> {
+        Ok(cuda_devices(wanted)?)
+    }
+
+    fn host_devices(&self) -> Result<Vec<HostDevice>, Unavailable> {
+        let gpus = engine_cuda::devices().map_err(CudaError::from)?;
+        let named = |info: DeviceInfo| HostDevice {
+            index: info.index,
+            name: format!("GPU {}", info.index),
+        };
+        Ok(gpus.into_iter().map(named).collect())
+    }
+
+    fn open_engine(&self, index: u32) -> Result<Box<dyn Engine>, EngineError> {
+        Ok(Box::new(CudaEngine::new(CudaEngineConfig::new(index))?))
+    }
+
+    fn open_tile_engine(&self, index: u32) -> Result<Box<dyn TileEngine>, EngineError> {
+        Ok(Box::new(CudaTiles::new(CudaEngineConfig::new(index))?))
+    }
 }
 
-impl Default for CudaConfig {
-    fn default() -> Self {
-        CudaConfig {
-            only: None,
-            memory_limit_bytes: None,
-            engines_per_gpu: NonZeroU32::MIN,
+impl From<CudaError> for Unavailable {
+    /// Absent is a host without an NVIDIA driver alone: a driver that fails, or shows no device, is there.
+    fn from(error: CudaError) -> Self {
+        match &error {
+            CudaError::NoCuda(why) if why.is_absence() => Unavailable::Absent(error.into()),
+            CudaError::NoCuda(_) | CudaError::Device { .. } => Unavailable::Failed(error.into()),
         }
     }
 }
@@ -57,10 +81,10 @@ impl Default for CudaConfig {
 /// # Errors
 ///
 /// [`CudaError`]: a GPU that does not start is told and not left out.
-pub fn cuda_devices(config: &CudaConfig) -> Result<Vec<Device>, CudaError> {
-    let engines_per_gpu = config.engines_per_gpu.get();
+pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
+    let engines_per_gpu = wanted.engines_per_gpu.get();
     let is_chosen = |ordinal: u32| {
-        let only = config.only.as_ref();
+        let only = wanted.only.as_ref();
         only.is_none_or(|only| only.contains(&DeviceOrdinal(ordinal)))
     };
     let ordinals_of = |index: u32| {
@@ -78,7 +102,7 @@ pub fn cuda_devices(config: &CudaConfig) -> Result<Vec<Device>, CudaError> {
     // A context takes a good part of a second: all at once.
     let opened: Vec<Opened> = thread::scope(|scope| {
         let opening: Vec<_> = engines
-            .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, config.memory_limit_bytes)))
+            .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, wanted.memory_limit_bytes)))
             .collect();
         opening
             .into_iter()
@@ -171,5 +195,37 @@ impl Telemetry for Nvml {
             .finish()
             .map(|seen| seen.labels())
             .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `auto` goes by: only where there is no driver, something else may take a GPU's place.
+    #[test]
+    fn no_driver_is_absent_and_all_else_has_failed() {
+        let absent = Unavailable::from(CudaError::NoCuda(NoCuda::NoLibrary));
+        assert!(matches!(&absent, Unavailable::Absent(_)), "{absent}");
+        assert_eq!(absent.to_string(), NoCuda::NoLibrary.to_string());
+        let lost = CudaError::Device {
+            device: DeviceOrdinal(3),
+            uuid: "GPU-0".to_owned(),
+            error: EngineError::DeviceLost("status 999".to_owned()),
+        };
+        for failed in [
+            NoCuda::NotLoaded("no library".to_owned()).into(),
+            NoCuda::StubOnly.into(),
+            NoCuda::NotStarted("status 999".to_owned()).into(),
+            NoCuda::TooOld { found: 11_080 }.into(),
+            NoCuda::NoDevice.into(),
+            NoCuda::Failed("a question".to_owned()).into(),
+            lost,
+        ] {
+            let text = failed.to_string();
+            let failed = Unavailable::from(failed);
+            assert!(matches!(&failed, Unavailable::Failed(_)), "{failed}");
+            assert_eq!(failed.to_string(), text);
+        }
     }
 }

@@ -1,0 +1,141 @@
+//! Which engine of a table is taken.
+
+use std::thread;
+
+use protocol::engine::EngineError;
+
+use crate::backend::{Backend, HostDevice, Unavailable};
+
+/// The engine that was taken, and what was found of it.
+pub struct Taken<'a, T> {
+    /// The engine.
+    pub backend: &'a dyn Backend,
+    /// What the look at it gave.
+    pub found: T,
+    /// Why those before it in the table were not, in order: all of them are [`Unavailable::Absent`].
+    pub absent: Vec<Unavailable>,
+}
+
+/// The engine of this name; `None` where the table has none.
+#[must_use]
+pub fn named<'a>(table: &[&'a dyn Backend], name: &str) -> Option<&'a dyn Backend> {
+    table.iter().copied().find(|backend| backend.name() == name)
+}
+
+/// The first engine of a table, the fastest first, that `look` finds devices of. One that is absent makes room for the next; one
+/// that fails, or shows no device, does not: its work must not be passed to another unasked.
+///
+/// # Errors
+///
+/// [`Unavailable::Failed`] of the first engine that fails; [`Unavailable::Absent`] of the last one where all are absent.
+///
+/// # Panics
+///
+/// If the table is empty.
+pub fn auto<'a, T>(
+    table: &[&'a dyn Backend],
+    look: impl Fn(&dyn Backend) -> Result<T, Unavailable>,
+) -> Result<Taken<'a, T>, Unavailable> {
+    let mut absent = Vec::new();
+    for backend in table.iter().copied() {
+        match look(backend) {
+            Ok(found) => {
+                return Ok(Taken { backend, found, absent });
+            }
+            Err(why @ Unavailable::Absent(_)) => absent.push(why),
+            Err(why @ Unavailable::Failed(_)) => return Err(why),
+        }
+    }
+    Err(absent.pop().expect("a table has engines"))
+}
+
+/// Opens something on each device, all at once: a context takes a good part of a second.
+///
+/// # Errors
+///
+/// The first device in order that does not open, by its name, with what it met.
+pub fn open_each<T: Send>(
+    devices: &[HostDevice],
+    open: impl Fn(u32) -> Result<T, EngineError> + Sync,
+) -> Result<Vec<T>, (String, EngineError)> {
+    thread::scope(|scope| {
+        let open = &open;
+        let opening: Vec<_> = devices
+            .iter()
+            .map(|device| (device, scope.spawn(move || open(device.index))))
+            .collect();
+        let ends = opening.into_iter().map(|(device, thread)| match thread.join() {
+            Ok(opened) => opened.map_err(|error| (device.name.clone(), error)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ends.collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cpu, NotBuilt, Wanted};
+
+    const GPU: NotBuilt = NotBuilt {
+        name: "gpu",
+        why: "built without",
+    };
+
+    fn failed() -> Unavailable {
+        Unavailable::Failed("shows no device".into())
+    }
+
+    #[test]
+    fn auto_takes_the_first_that_is_there_and_says_why_not_the_others() {
+        let table: [&dyn Backend; 2] = [&GPU, &Cpu];
+        let taken = auto(&table, |backend| backend.count(&Wanted::default())).expect("a CPU");
+        assert_eq!((taken.backend.name(), taken.found), ("cpu", 1));
+        let absent: Vec<_> = taken.absent.iter().map(ToString::to_string).collect();
+        assert_eq!(absent, ["built without"]);
+        let taken = auto(&table, |_| Ok(())).expect("all are there");
+        assert_eq!((taken.backend.name(), taken.absent.len()), ("gpu", 0));
+    }
+
+    #[test]
+    fn auto_passes_no_work_of_an_engine_that_fails_to_the_cpu() {
+        let looked_at = std::cell::RefCell::new(Vec::new());
+        let look = |backend: &dyn Backend| {
+            looked_at.borrow_mut().push(backend.name());
+            if backend.name() == "cpu" { Ok(()) } else { Err(failed()) }
+        };
+        let table: [&dyn Backend; 2] = [&GPU, &Cpu];
+        let refused = auto(&table, look).err().expect("it shows no device");
+        assert!(matches!(&refused, Unavailable::Failed(why) if why.to_string() == "shows no device"));
+        assert_eq!(looked_at.into_inner(), ["gpu"], "the CPU is not even looked at");
+    }
+
+    #[test]
+    fn where_nothing_is_there_the_last_says_so() {
+        let refused = auto::<usize>(&[&GPU], |backend| backend.count(&Wanted::default())).err();
+        assert!(matches!(refused, Some(Unavailable::Absent(why)) if why.to_string() == "built without"));
+    }
+
+    #[test]
+    fn engines_are_found_by_name_alone() {
+        let table: [&dyn Backend; 2] = [&GPU, &Cpu];
+        assert_eq!(named(&table, "gpu").map(Backend::name), Some("gpu"));
+        assert_eq!(named(&table, "cpu").map(Backend::name), Some("cpu"));
+        for other in ["auto", "CPU", "cp", ""] {
+            assert!(named(&table, other).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_device_that_does_not_open_is_named() {
+        let device = |index| HostDevice {
+            index,
+            name: format!("GPU {index}"),
+        };
+        let devices = [device(0), device(4), device(7)];
+        assert_eq!(open_each(&devices, Ok), Ok(vec![0, 4, 7]));
+        let lost = |index| EngineError::DeviceLost(format!("status {index}"));
+        let open = |index| if index == 0 { Ok(index) } else { Err(lost(index)) };
+        assert_eq!(open_each(&devices, open), Err(("GPU 4".to_owned(), lost(4))));
+    }
+}
