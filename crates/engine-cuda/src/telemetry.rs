@@ -101,7 +101,7 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// [`NoTelemetry`] without NVML or such a device, or where NVML does not answer within [`ANSWER_WITHIN`].
+    /// [`NoTelemetry`] without NVML or such a device, or where NVML does not answer within 5 s.
     pub fn start(uuid: &str) -> Result<Self, NoTelemetry> {
         let (stop, stopped) = mpsc::channel::<()>();
         let (summary, outcome) = mpsc::channel();
@@ -137,7 +137,7 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// [`NoTelemetry`] where NVML does not answer within [`ANSWER_WITHIN`]: the thread is then left behind.
+    /// [`NoTelemetry`] where NVML does not answer within 5 s: the thread is then left behind.
     pub fn finish(self) -> Result<TelemetrySummary, NoTelemetry> {
         let Telemetry { stop, outcome } = self;
         // A thread that is gone needs no message.
