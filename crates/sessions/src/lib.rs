@@ -147,6 +147,7 @@ pub async fn run(connections: Vec<TcpStream>, clock: Clock, settings: &Settings)
             ),
             began_ns: clock.now_ns(),
             to,
+            unsent: Vec::new(),
             was_sampled: false,
             waiting: Vec::new(),
         }));
@@ -175,6 +176,8 @@ struct End {
     driver: VerifierDriver,
     began_ns: u64,
     to: OwnedWriteHalf,
+    /// What the connection has not taken yet.
+    unsent: Vec<u8>,
     was_sampled: bool,
     /// Reads whose bytes wait for a release.
     waiting: Vec<OwnedSemaphorePermit>,
@@ -244,6 +247,7 @@ impl Run<'_> {
         let now_ns = self.clock.now_ns().saturating_sub(GRACE.as_nanos() as u64);
         for member in 0..self.ends.len() {
             if let Some(end) = &mut self.ends[member] {
+                end.send(&[]);
                 end.driver.time(now_ns.saturating_sub(end.began_ns));
                 if !matches!(end.driver.need(), Need::Bytes { .. } | Need::Release(_)) {
                     self.moved(member)?;
@@ -304,7 +308,7 @@ impl Run<'_> {
         };
         let at_ns = self.clock.now_ns().saturating_sub(end.began_ns);
         if let Some(frame) = end.driver.release(at_ns, fresh) {
-            write(&end.to, &frame);
+            end.send(&bytes_of(&frame));
         }
         if end.driver.wants_bytes() {
             end.waiting.clear();
@@ -319,18 +323,10 @@ impl Run<'_> {
 
     /// Seals and writes the evidence of a session that is over, and lets go of it.
     fn record(&mut self, member: Member) -> Result<(), RunError> {
-        let Some(end) = self.ends[member].take() else {
+        let Some(mut end) = self.ends[member].take() else {
             return Ok(());
         };
-        let End {
-            driver,
-            began_ns,
-            to,
-            was_sampled,
-            ..
-        } = end;
-        let session = driver.into_session();
-        let verdict = session.verdict().cloned();
+        let verdict = end.driver.session().verdict().cloned();
         let message = verdict.as_ref().map_or_else(
             || ResultMessage {
                 status: 2,
@@ -339,27 +335,37 @@ impl Run<'_> {
             },
             Verdict::to_message,
         );
-        write(&to, &Frame::new(MessageType::Result, message.to_bytes()));
-        let (path, evidence) = self.folder.write(member, &session, self.settings)?;
+        end.send(&bytes_of(&Frame::new(MessageType::Result, message.to_bytes())));
+        let (path, evidence) = self.folder.write(member, end.driver.session(), self.settings)?;
         self.opening.remove(&member);
         self.ran.sessions.push(Recorded {
             member,
             path,
             evidence,
-            began_ns,
-            was_sampled,
+            began_ns: end.began_ns,
+            was_sampled: end.was_sampled,
             verdict,
         });
         Ok(())
     }
 }
 
-/// Writes a small message without waiting. What a connection does not take at once is not written: a peer that reads nothing is late
-/// for its own fault, and the others do not wait for it.
-fn write(to: &OwnedWriteHalf, frame: &Frame) {
-    let bytes = [&frame.header()[..], &frame.payload].concat();
-    // A connection that is gone is told by its reader.
-    let _ = to.try_write(&bytes);
+impl End {
+    /// Sends these bytes after what is unsent, as far as the connection takes them at once: nobody waits for one that does not. The
+    /// rest is tried again whenever deadlines are looked at.
+    fn send(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+        if self.unsent.is_empty() {
+            return;
+        }
+        // A connection that is gone is told by its reader.
+        let taken = self.to.try_write(&self.unsent).unwrap_or(0);
+        drop(self.unsent.drain(..taken));
+    }
+}
+
+fn bytes_of(frame: &Frame) -> Vec<u8> {
+    [&frame.header()[..], &frame.payload].concat()
 }
 
 fn fresh() -> Result<Fresh, RunError> {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use protocol::cbor::Canonical;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, HEADER_BYTES, MessageType, parse_header};
 use protocol::joint::JointError;
+use protocol::message::{Abort, AbortCode};
 use protocol::verdict::{Failure, Obstacle, Verdict};
 use protocol::verifier::Outgoing;
 use sessions::{Ran, Settings, run};
@@ -278,6 +280,39 @@ fn a_flood_while_others_are_waited_for_is_not_read() {
     // What the kernel's buffers hold, and little more.
     let written = WRITTEN.load(Ordering::Relaxed);
     assert!(written < FLOOD_BYTES / 2, "{written} bytes of {FLOOD_BYTES}");
+}
+
+/// A plan as long as plans may be does not fit into a connection at once.
+#[test]
+fn a_long_plan_arrives() {
+    /// Says that it is too much once the whole of PLAN has come.
+    struct Refuses(HonestPeer);
+    impl Peer for Refuses {
+        fn greet(&mut self) -> Vec<Action> {
+            self.0.greet()
+        }
+        fn answer(&mut self, frame: &Frame) -> Vec<Action> {
+            assert_eq!(frame.message_type(), Some(MessageType::Plan));
+            assert!(frame.payload.len() > 200_000, "{}", frame.payload.len());
+            let abort = Abort {
+                code: AbortCode::Unsupported,
+                device: None,
+                message: "too much".to_owned(),
+            };
+            vec![Action::Frame(Frame::new(MessageType::Abort, abort.to_bytes()))]
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(folder.path());
+    settings.request.iterations = vec![settings.request.iterations[1]; 65_536];
+    let peer = HonestPeer::new(cast::hello(&[3]), |_| cast::engine());
+    let ran = at_once(vec![Box::new(Refuses(peer))], &settings);
+    assert!(
+        matches!(&ran.sessions[0].verdict, Some(Verdict::CouldNotRun(Obstacle::Aborted { abort, .. }))
+            if abort.code == AbortCode::Unsupported),
+        "{:?}",
+        ran.sessions[0].verdict
+    );
 }
 
 /// Evidence that cannot be written is an error that names the file.
