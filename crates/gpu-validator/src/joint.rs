@@ -1,6 +1,7 @@
 //! `gpu-validator verify --joint`: the evidence of several sessions at once, and what all of it certifies (spec §6.5).
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -103,13 +104,16 @@ fn read(path: &Path) -> anyhow::Result<Result<JointRecord, Refusal>> {
     if metadata.is_dir() {
         return Ok(Err(Refusal::folder()));
     }
-    if metadata.len() > MAX_RECORD_BYTES {
-        return Ok(Err(Refusal::damaged(format!(
-            "{} bytes, more than a joint record has",
-            metadata.len()
-        ))));
+    // A pipe or a device says no length.
+    let mut sealed = Vec::new();
+    let file = fs::File::open(path).with_context(context)?;
+    file.take(MAX_RECORD_BYTES + 1)
+        .read_to_end(&mut sealed)
+        .with_context(context)?;
+    if sealed.len() as u64 > MAX_RECORD_BYTES {
+        let why = format!("more than {MAX_RECORD_BYTES} bytes, which no joint record has");
+        return Ok(Err(Refusal::damaged(why)));
     }
-    let sealed = fs::read(path).with_context(context)?;
     Ok(JointRecord::open(&sealed).map_err(|error| match error {
         JointError::Malformed(_) | JointError::TooShort(_) | JointError::Seal(_) => Refusal::damaged(error.to_string()),
         other => Refusal::refused(other.to_string()),
@@ -194,6 +198,9 @@ impl Shown<'_> {
             self.members.len(),
             self.record.sampled()
         );
+        if !self.claims.system.shows_gpu_memory() {
+            text += "shown        no GPU is proven here: no memory is shown to be faster than links\n";
+        }
         text += &format!("certified    {}\n", line(&self.claims.system));
         for (member, share) in self.shares() {
             text += &format!("  {}  {}\n", member.path.display(), line(share));
@@ -229,6 +236,7 @@ impl Shown<'_> {
             "sampled": self.record.sampled(),
             "sessions": shares,
             "windows": windows,
+            "shows_gpu_memory": self.claims.system.shows_gpu_memory(),
             "certified": figures(&self.claims.system),
             "error": { "groups": self.claims.sampled_groups, "error_bits": assumptions.error_bits },
             "assumptions": {

@@ -78,6 +78,8 @@ fn sessions_at_once_are_certified_together() {
     );
     assert!(said.contains("a.cbor  V ") && said.contains("b.cbor  V "), "{said}");
     assert!(said.contains("at most 2 * 2^-20"), "{said}");
+    // CPUs did this: nobody may take it for GPUs.
+    assert!(said.contains("no GPU is proven here"), "{said}");
 
     let value = json(&place.validator(&[&command[..], &["--json"]].concat()));
     let rate = |part: &serde_json::Value| part["tensor_ops_per_s"].as_u64().expect("T is certified");
@@ -85,6 +87,7 @@ fn sessions_at_once_are_certified_together() {
     let sum: u64 = sessions.iter().map(|session| rate(&session["share"])).sum();
     assert_eq!(rate(&value["joint"]["certified"]), sum);
     assert_eq!(value["joint"]["verifier"], key.as_str());
+    assert_eq!(value["joint"]["shows_gpu_memory"], false);
     // Two fills of 16 tiles at k = 4096, in the common window.
     let window_ns = value["joint"]["windows"][0]["fill_ns"].as_u64().expect("a window");
     let most = 2.0 * 16.0 * 65_536.0 * 2.0 * 4096.0 * 1e9 / window_ns as f64;
@@ -118,6 +121,9 @@ fn what_is_not_of_the_record_is_refused() {
         check(&["a.cbor", "b.cbor"], &named),
         told(2, "none", "damaged-evidence")
     );
+    // A device without an end is not read to it.
+    let endless = place.validator(&["verify", "--joint", "/dev/zero", "a.cbor", "--verifier", &key]);
+    assert_eq!(code(&endless), 2, "{}", text(&endless.stdout));
     place.put("joint.cbor", fs::read(place.path("a.cbor")).expect("a file"));
     assert_eq!(
         check(&["a.cbor", "b.cbor"], &named),
