@@ -27,7 +27,7 @@ use protocol::verdict::Verdict;
 use protocol::verifier::Outgoing;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use verifier::clock::Clock;
 
 use self::folder::Folder;
@@ -135,7 +135,8 @@ pub async fn run(connections: Vec<TcpStream>, clock: Clock, settings: &Settings)
         // Small messages go at once. A connection that cannot be set so is only slower.
         let _ = connection.set_nodelay(true);
         let (from, to) = connection.into_split();
-        tokio::spawn(reader::read(member, from, clock, events.clone()));
+        let (is_open, over) = oneshot::channel();
+        tokio::spawn(reader::read_until(over, member, from, clock, events.clone()));
         ends.push(Some(End {
             driver: VerifierDriver::new(
                 Opener::Request(PlanRequest {
@@ -147,6 +148,7 @@ pub async fn run(connections: Vec<TcpStream>, clock: Clock, settings: &Settings)
             ),
             began_ns: clock.now_ns(),
             to,
+            _is_open: is_open,
             unsent: Vec::new(),
             was_sampled: false,
             waiting: Vec::new(),
@@ -176,6 +178,8 @@ struct End {
     driver: VerifierDriver,
     began_ns: u64,
     to: OwnedWriteHalf,
+    /// Dropped with the session: its connection is read no more.
+    _is_open: oneshot::Sender<()>,
     /// What the connection has not taken yet.
     unsent: Vec<u8>,
     was_sampled: bool,
@@ -226,7 +230,7 @@ impl Run<'_> {
             what,
             read,
         } = incoming;
-        // A session that is over reads no more.
+        // What was read before its session was over.
         let Some(end) = &mut self.ends[member] else {
             return Ok(());
         };

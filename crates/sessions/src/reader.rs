@@ -1,11 +1,13 @@
 //! Reads a connection and stamps what comes, whatever else is going on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, sink};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc::Sender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 use verifier::clock::Clock;
 
 use crate::Member;
@@ -16,6 +18,11 @@ const READ_BYTES: usize = 16 << 10;
 /// Reads of one connection that may wait to be taken: a peer that sends more than its session takes is not read, and takes nothing
 /// from the others (the test `a_flood_while_others_are_waited_for_is_not_read`).
 const READS_AHEAD: usize = 8;
+
+/// What is still read of a connection whose session is over, and for how long: a connection that is closed with bytes unread is reset,
+/// and its RESULT may be lost with it.
+const LINGER_BYTES: u64 = 1 << 20;
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Something happened on a connection.
 pub(crate) struct Incoming {
@@ -33,8 +40,24 @@ pub(crate) enum Happened {
     Closed(Option<String>),
 }
 
-/// Reads until the connection ends or nobody takes what comes.
-pub(crate) async fn read(member: Member, mut from: OwnedReadHalf, clock: Clock, events: Sender<Incoming>) {
+/// Reads until the connection ends, nobody takes what comes, or the session is `over` (its sender is dropped).
+pub(crate) async fn read_until(
+    over: oneshot::Receiver<()>,
+    member: Member,
+    mut from: OwnedReadHalf,
+    clock: Clock,
+    events: Sender<Incoming>,
+) {
+    tokio::select! {
+        () = read(member, &mut from, clock, events) => {}
+        _ = over => {
+            // Whether the other end stopped in time changes nothing here.
+            let _ = timeout(LINGER, tokio::io::copy(&mut from.take(LINGER_BYTES), &mut sink())).await;
+        }
+    }
+}
+
+async fn read(member: Member, from: &mut OwnedReadHalf, clock: Clock, events: Sender<Incoming>) {
     let reads = Arc::new(Semaphore::new(READS_AHEAD));
     loop {
         let read = Arc::clone(&reads).acquire_owned().await.expect("it is never closed");
