@@ -109,7 +109,7 @@ fn panel_pair_bytes(k: u64) -> u64 {
     2 * TILE_SIDE as u64 * k
 }
 
-/// P of fill_sm90a.cu: panels a batch. The table is measured (lab/fill/NOTES.md); the cap keeps two batches within
+/// P of fill_sm90a.cu: panels a batch. The table is measured (`lab/fill/NOTES.md`); the cap keeps two batches within
 /// [`LEFT_BYTES`], as a batch of large k is long enough with few panels.
 pub(crate) fn batch_panels(assignment: &Assignment, inner_dim: u32) -> u32 {
     let measured: u32 = match assignment.matrix_dim() {

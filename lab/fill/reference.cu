@@ -1,7 +1,7 @@
 // The fill once more, the slow plain way, for comparison on the device.
 #include <cstdint>
 
-#include "../../kernels/chacha8.cuh"
+#include "../../crates/engine-cuda/kernels/chacha8.cuh"
 
 struct KeystreamKey {
     u32 words[8];

@@ -139,7 +139,7 @@ def bench_fill(device):
 
 def main():
     parser = argparse.ArgumentParser()
-    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../..")
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
     parser.add_argument("images", nargs="?", default=f"{root}/target/sweep-lab")
     parser.add_argument("--gib", type=float, default=1000)
     parser.add_argument("--variants", action="store_true")

@@ -164,7 +164,7 @@ def check_runs(device, vectors, numbers):
 
 
 def main():
-    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../..")
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", default=f"{root}/target/sweep-lab")
     parser.add_argument("--without", action="append", default=[], help="a sweep or fill kernel that the images lack")
