@@ -11,7 +11,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask check [PACKAGE...]
        cargo xtask kernels [--check]
 
-  check            format, lints and tests of these packages, or of all; with cargo-nextest where it is installed
+  check            the stages format, clippy and tests of .ci/run, of these packages or of all
   kernels          compile crates/engine-cuda/kernels to crates/engine-cuda/images
   kernels --check  compile and compare byte for byte with what is committed; write nothing
 
