@@ -121,6 +121,7 @@ impl Workload {
         task: &FillTask,
         progress: &dyn Progress,
     ) -> Result<Root, EngineError> {
+        self.is_filled = false;
         self.context.bind()?;
         if progress.is_cancelled() {
             return Err(EngineError::Cancelled);
@@ -129,7 +130,6 @@ impl Workload {
             FillPath::Sm90a => Some(Turn::take(self.context.device(), progress)?),
             FillPath::Mma | FillPath::Dp4a => None,
         };
-        self.is_filled = false;
         let Layout { small, leaves, .. } = self.layout;
         let tiles = self.assignment.tiles();
         self.leaves.hold_back(&self.stream, Place::Fill)?;

@@ -202,8 +202,15 @@ impl Progress for Unobserved {
 
 /// One device at work. Calls come in session order: `prepare`, then for each iteration `fill` and its sweeps, then `open`.
 ///
-/// Iterations count `fill` calls from 0, sweeps count `sweep` calls since the last fill from 1. An engine keeps the
-/// leaves of all of them (not the dataset of past iterations) until it is prepared anew or dropped.
+/// Iterations count `fill` calls from 0, sweeps count `sweep` calls since the last fill from 1; only calls that return a root
+/// count. An engine keeps the leaves of all of them (not the dataset of past iterations) until it is prepared anew or dropped.
+///
+/// A call that commits to nothing leaves this behind:
+///
+/// - A fill with a k that was not prepared ([`EngineError::Unsupported`]): all is as it was.
+/// - Any other fill that returns an error, even one that was cancelled before it began: leaves made before it can be opened, but
+///   there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
+/// - A sweep that was cancelled: all is as it was, and the dataset can be swept again.
 pub trait Engine: Send {
     /// Takes all memory, loads all code and checks itself against known answers, so that nothing is left to go wrong
     /// for want of them once the clock runs.
