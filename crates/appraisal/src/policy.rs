@@ -208,10 +208,6 @@ impl Policy {
     }
 
     /// The policy as TOML that [`Policy::parse`] reads.
-    ///
-    /// # Panics
-    ///
-    /// Never: every policy is a table of plain values.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a table of plain values")

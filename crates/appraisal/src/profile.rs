@@ -186,10 +186,6 @@ impl Profile {
     }
 
     /// The profile as TOML that [`Profile::parse`] reads.
-    ///
-    /// # Panics
-    ///
-    /// Never: every profile is a table of plain values.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a table of plain values")

@@ -73,10 +73,6 @@ impl Seen {
     }
 
     /// The registry as JSON text.
-    ///
-    /// # Panics
-    ///
-    /// Never: a registry has only strings and numbers.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings and numbers") + "\n"

@@ -47,10 +47,6 @@ impl Appraisal {
     }
 
     /// The appraisal as JSON, indented; reasons with their tier, text and remedy, findings with their cause and remedy.
-    ///
-    /// # Panics
-    ///
-    /// Never: an appraisal has only strings, numbers and lists.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut value = serde_json::to_value(self).expect("strings, numbers and lists");

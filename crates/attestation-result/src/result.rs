@@ -130,10 +130,6 @@ pub struct Expectations {
 
 impl AttestationResult {
     /// The result as a JWT, signed.
-    ///
-    /// # Panics
-    ///
-    /// Never: every result is a table of plain values.
     #[must_use]
     pub fn to_jwt(&self, key: &SigningKey) -> String {
         token::sign(&serde_json::to_vec(self).expect("a table of plain values"), key)

@@ -46,10 +46,6 @@ fn round_trip(challenge: &Challenge) -> Result<Challenge, ChallengeFileError> {
 }
 
 /// A challenge in three forms: its file, its bytes, its plan; and the vectors of PLAN.
-///
-/// # Panics
-///
-/// Never: the plan is a valid one.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
     let plan = cast::request(&[(64, 2), (128, 1)], 4)

@@ -60,10 +60,6 @@ pub fn run_jwks(data: &[u8]) {
 }
 
 /// The default policy, and one that sets something of each part.
-///
-/// # Panics
-///
-/// Never.
 #[must_use]
 pub fn seeds_of_policies() -> Vec<Vec<u8>> {
     let texts = [

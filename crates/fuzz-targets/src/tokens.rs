@@ -152,10 +152,6 @@ fn result() -> AttestationResult {
 }
 
 /// A token, and its claims.
-///
-/// # Panics
-///
-/// Never: a result is JSON.
 #[must_use]
 pub fn seeds_of_jwts() -> Vec<Vec<u8>> {
     let result = result();
@@ -166,10 +162,6 @@ pub fn seeds_of_jwts() -> Vec<Vec<u8>> {
 }
 
 /// A token, and its claims.
-///
-/// # Panics
-///
-/// Never: the nonce is base64url.
 #[must_use]
 pub fn seeds_of_cwts() -> Vec<Vec<u8>> {
     let cwt = result().to_cwt(&key()).expect("a CWT");

@@ -13,7 +13,7 @@ use protocol::bytes::{Chain, Identity, Nonce};
 use protocol::challenge::Challenge;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::message::Hello;
-use protocol::plan::{Iteration, Plan, distribute};
+use protocol::plan::{Iteration, Plan};
 use protocol::verdict::Verdict;
 use verifier::outcome::Judge;
 use verifier::preset::default_assumptions;
@@ -74,12 +74,13 @@ fn plan(count: usize) -> Plan {
     ];
     request.samples = 8;
     let whole = request.plan(&hello).expect("a plan");
-    let shares = distribute(13, &vec![16; count]).expect("13 matrices are offered");
+    // What does not divide goes to the first (spec §3.3).
+    let shares = (0..count).map(|device| 13 / count + usize::from(device < 13 % count));
     let mut fields = whole.fields().clone();
     let mut matrix_offset = 0;
     for (device, share) in fields.devices.iter_mut().zip(shares) {
         (device.matrix_offset, device.num_matrices) = (matrix_offset, share as u32);
-        matrix_offset += share;
+        matrix_offset += share as u64;
     }
     Plan::new(fields).expect("a plan")
 }

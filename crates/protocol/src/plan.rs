@@ -252,34 +252,6 @@ impl Plan {
     }
 }
 
-/// Shares of `total` matrices over devices that offer `offers` matrices each (spec §3).
-///
-/// Each device gets `floor(total * offer / sum of offers)`; the remainder goes by largest fraction, ties to the lowest
-/// ordinal, so equal devices give it to the first. No share passes its offer.
-///
-/// # Errors
-///
-/// [`Malformed::Value`] if `total` is 0 or passes the sum of the offers.
-pub fn distribute(total: u64, offers: &[u64]) -> Result<Vec<u64>, Malformed> {
-    let sum: u128 = offers.iter().map(|&o| u128::from(o)).sum();
-    if total == 0 || u128::from(total) > sum {
-        return Err(Malformed::value(
-            "total matrices",
-            format!("1..={sum}, what the devices offer"),
-            total,
-        ));
-    }
-    let scaled = |offer: u64| u128::from(total) * u128::from(offer);
-    let mut shares: Vec<u64> = offers.iter().map(|&o| (scaled(o) / sum) as u64).collect();
-    let remainder = total - shares.iter().sum::<u64>();
-    let mut by_fraction: Vec<usize> = (0..offers.len()).collect();
-    by_fraction.sort_by_key(|&g| std::cmp::Reverse(scaled(offers[g]) % sum));
-    for &g in by_fraction.iter().take(remainder as usize) {
-        shares[g] += 1;
-    }
-    Ok(shares)
-}
-
 impl Canonical for Plan {
     fn write(&self, to: &mut Writer) {
         let p = &self.0;
@@ -369,36 +341,5 @@ impl Canonical for Deadlines {
             sweep_ms: from.uint("sweep_ms")?,
             openings_ms: from.uint("openings_ms")?,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_follow_the_offers() {
-        assert_eq!(distribute(7, &[10, 10, 10]), Ok(vec![3, 2, 2]));
-        assert_eq!(distribute(7, &[8, 4, 2]), Ok(vec![4, 2, 1]));
-        assert_eq!(distribute(1, &[1, 5]), Ok(vec![0, 1]));
-        assert_eq!(distribute(2, &[1, 1]), Ok(vec![1, 1]));
-        assert!(distribute(0, &[1]).is_err());
-        assert!(distribute(3, &[1, 1]).is_err());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn shares_sum_to_the_total_within_the_offers(
-            offers in proptest::collection::vec(0u64..1 << 40, 1..64), fraction in 1u64..=1000,
-        ) {
-            let sum: u64 = offers.iter().sum();
-            let total = (sum / 1000 * fraction).max(1);
-            if let Ok(shares) = distribute(total, &offers) {
-                proptest::prop_assert_eq!(shares.iter().sum::<u64>(), total);
-                proptest::prop_assert!(shares.iter().zip(&offers).all(|(s, o)| s <= o));
-            } else {
-                proptest::prop_assert!(total > sum);
-            }
-        }
     }
 }

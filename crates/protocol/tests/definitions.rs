@@ -7,7 +7,6 @@ use protocol::digest::{DigestKey, fmix32, matching};
 use protocol::limits::{TILE_BYTES, TILE_SIDE};
 use protocol::matching::Matching;
 use protocol::operand::{Operand, operand_rows};
-use protocol::plan::distribute;
 use protocol::tile::{TileCoordinate, fold};
 
 fn operand(key: [u8; 32], operand: Operand, inner_dim: u32, first_row: u32, rows: usize) -> Vec<i8> {
@@ -63,18 +62,6 @@ fn the_matching_of_every_size_of_half_is_the_references() {
             assert_eq!(DigestKey::expand(&Salt(salt)).matching(tiles).pair(leaf), (a, b));
         }
     }
-}
-
-#[test]
-fn shares_go_by_fraction_then_by_ordinal() {
-    // Worked out by hand: 5 * (1, 2, 3) / 6 = 5/6, 1 4/6, 2 3/6, and what the floors leave goes to the first two.
-    assert_eq!(distribute(5, &[1, 2, 3]), Ok(vec![1, 2, 2]));
-    assert_eq!(distribute(10, &[10, 20, 30]), Ok(vec![2, 3, 5]));
-    assert_eq!(distribute(2, &[1, 1, 1]), Ok(vec![1, 1, 0]));
-    assert_eq!(distribute(3, &[1, 1, 1]), Ok(vec![1, 1, 1]));
-    assert!(distribute(4, &[1, 1, 1]).is_err());
-    assert!(distribute(0, &[1]).is_err());
-    assert!(distribute(1, &[]).is_err());
 }
 
 proptest! {
@@ -144,16 +131,5 @@ proptest! {
             derive::next_chain(&Chain(chain), &Fresh(fresh), &ours).0,
             reference::next_chain(&chain, &fresh, &roots)
         );
-    }
-
-    #[test]
-    fn shares_are_the_references(
-        offers in prop::collection::vec(0_u64..1 << 40, 1..20),
-        part in 0.0..=1.0,
-    ) {
-        let sum: u64 = offers.iter().sum();
-        prop_assume!(sum > 0);
-        let total = ((sum as f64 * part) as u64).clamp(1, sum);
-        prop_assert_eq!(distribute(total, &offers), Ok(reference::shares(total, &offers)));
     }
 }

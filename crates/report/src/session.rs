@@ -9,7 +9,6 @@ use protocol::verifier::{Mode, VerifierSession};
 use serde::Serialize;
 use verifier::hardware::ON_SALE;
 use verifier::outcome::{Judge, Outcome, verifier_of};
-use verifier::reexecute::RootMismatch;
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
 use crate::notes;
@@ -175,24 +174,6 @@ impl Report {
     #[must_use]
     pub fn new(evidence: &Evidence, session: &VerifierSession, sealed: &[u8], judge: &Judge) -> Self {
         let outcome = Outcome::new(evidence, session, judge, None);
-        Report::of(evidence, session, sealed, judge, &outcome)
-    }
-
-    /// The same, of which doing all of the work again came to another root: an affirmed session, whose samples missed it, is
-    /// contraindicated then (`full-mismatch`), and certifies nothing.
-    ///
-    /// # Panics
-    ///
-    /// As [`Report::new`].
-    #[must_use]
-    pub fn contradicted(
-        evidence: &Evidence,
-        session: &VerifierSession,
-        sealed: &[u8],
-        judge: &Judge,
-        mismatch: &RootMismatch,
-    ) -> Self {
-        let outcome = Outcome::new(evidence, session, judge, Some(mismatch));
         Report::of(evidence, session, sealed, judge, &outcome)
     }
 

@@ -20,7 +20,7 @@ use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::verdict::Verdict;
 use protocol::verifier::VerifierSession;
 use report::Report;
-use verifier::outcome::Judge;
+use verifier::outcome::{Judge, Outcome};
 use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, ReexecuteError, check_memory, jobs, reexecute, tiles_left};
 use verifier::{Unobserved, verify};
@@ -163,7 +163,8 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
     // Two samples certify nothing; the session's own verdict is an affirmation.
     let missed = Report::new(&verified.evidence, session, &sealed, &judge);
     assert_eq!((missed.verdict, missed.reason), ("none", "nothing-certified"));
-    let report = Report::contradicted(&verified.evidence, session, &sealed, &judge, &mismatch);
+    let outcome = Outcome::new(&verified.evidence, session, &judge, Some(&mismatch));
+    let report = Report::of(&verified.evidence, session, &sealed, &judge, &outcome);
     assert_eq!((report.verdict, report.reason), ("contraindicated", "full-mismatch"));
     assert_eq!(report.message, mismatch.to_string());
     assert!(report.host.is_none() && report.samples_checked == 0);
