@@ -6,6 +6,7 @@
 //! and every subject is held to it.
 
 mod cancel;
+mod lost;
 mod memory;
 mod order;
 mod sessions;
@@ -21,6 +22,7 @@ use protocol::engine::{
 };
 
 pub use cancel::cancelled_work_leaves_nothing_behind;
+pub use lost::{Losable, a_lost_device_is_an_error_from_then_on};
 pub use memory::memory_that_is_not_there_is_refused_with_figures;
 pub use order::{hostile_openings_are_refused, iterations_and_sweeps_count_as_the_trait_says, refusals_do_no_harm};
 pub use sessions::repeated_sessions_give_the_same_roots;
@@ -34,6 +36,13 @@ pub trait Subject: Display {
 
     /// Memory that the engine's `prepare` takes for an assignment (bytes): the figure that it refuses by.
     fn required_bytes(&self, assignment: &Assignment) -> u64;
+
+    /// An engine whose device can be lost.
+    ///
+    /// # Errors
+    ///
+    /// Why a test cannot lose it: the suite then says that this was skipped.
+    fn losable(&self) -> Result<Losable<dyn Engine>, &'static str>;
 }
 
 const KEY: OperandKey = OperandKey([0x42; 32]);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use conformance::{Size, Subject};
+use conformance::{Losable, Size, Subject};
 use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::engine::{Assignment, AssignmentFields, Engine, EngineError, FillTask, Progress};
@@ -40,6 +40,10 @@ impl Subject for OnPath {
 
     fn required_bytes(&self, assignment: &Assignment) -> u64 {
         self.cpu_engine(None).required_bytes(assignment)
+    }
+
+    fn losable(&self) -> Result<Losable<dyn Engine>, &'static str> {
+        Err("its device is this host")
     }
 }
 
@@ -94,6 +98,15 @@ fn hostile_openings_are_refused() {
 #[test]
 fn cancelled_work_leaves_nothing_behind() {
     on_every_path(&CONFIGS, conformance::cancelled_work_leaves_nothing_behind);
+}
+
+#[test]
+fn there_is_no_device_that_can_be_lost() {
+    on_every_path(&[(1, 0)], |subjects| {
+        assert!(subjects.iter().all(|subject| subject.losable().is_err()));
+        // Says so, for whoever reads what was skipped.
+        conformance::a_lost_device_is_an_error_from_then_on(subjects);
+    });
 }
 
 #[test]

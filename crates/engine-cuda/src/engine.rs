@@ -54,6 +54,8 @@ impl CudaEngineConfig {
 pub struct CudaEngine {
     // Before the kernels and the context: memory goes first.
     pub(crate) workload: Option<Workload>,
+    /// Why the device is lost, if it is.
+    lost: Option<EngineError>,
     pub(crate) kernels: Kernels,
     pub(crate) context: Arc<Context>,
     pub(crate) config: CudaEngineConfig,
@@ -81,6 +83,7 @@ impl CudaEngine {
         };
         Ok(CudaEngine {
             workload: None,
+            lost: None,
             kernels,
             context,
             config,
@@ -127,9 +130,27 @@ impl CudaEngine {
     }
 }
 
-impl Engine for CudaEngine {
-    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
-        self.workload = None;
+impl CudaEngine {
+    /// Works on what was prepared, if anything was; a device that is lost takes it away.
+    fn work<T>(
+        &mut self,
+        work: impl FnOnce(&mut Workload, &Kernels) -> Result<T, EngineError>,
+    ) -> Option<Result<T, EngineError>> {
+        if let Some(lost) = &self.lost {
+            return Some(Err(lost.clone()));
+        }
+        let done = work(self.workload.as_mut()?, &self.kernels);
+        if let Err(error) = &done
+            && error.is_lost()
+        {
+            self.workload = None;
+            self.lost = Some(error.clone());
+        }
+        Some(done)
+    }
+
+    /// Checks the device and takes an assignment's memory.
+    fn take(&mut self, assignment: &Assignment) -> Result<Workload, EngineError> {
         let requested_bytes = self.required_bytes(assignment);
         let available_bytes = self.limited(self.context.memory_info()?.free_bytes);
         if requested_bytes > available_bytes {
@@ -140,30 +161,47 @@ impl Engine for CudaEngine {
         }
         let limit = self.config.launch_limit;
         self_check(&self.context, &self.kernels, limit)?;
-        self.workload = Some(Workload::new(&self.context, assignment, self.fill_path(), limit)?);
-        Ok(())
-    }
-
-    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
-        let workload = prepared(&mut self.workload)?;
-        workload.assignment().check_inner_dim(task.inner_dim)?;
-        workload.fill(&self.kernels, task, progress)
-    }
-
-    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
-        prepared(&mut self.workload)?.sweep(&self.kernels, salt, progress)
-    }
-
-    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
-        match &mut self.workload {
-            Some(workload) => workload.open(commitment, leaf),
-            None => Err(EngineError::NoSuchLeaf { commitment, leaf }),
-        }
+        Workload::new(&self.context, assignment, self.fill_path(), limit)
     }
 }
 
-fn prepared(workload: &mut Option<Workload>) -> Result<&mut Workload, EngineError> {
-    workload
-        .as_mut()
-        .ok_or_else(|| EngineError::Unsupported("work before prepare".to_owned()))
+impl Engine for CudaEngine {
+    fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError> {
+        self.workload = None;
+        match self.take(assignment) {
+            Ok(workload) => {
+                self.workload = Some(workload);
+                self.lost = None;
+                Ok(())
+            }
+            Err(error) => {
+                if error.is_lost() {
+                    self.lost = Some(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.work(|workload, kernels| {
+            workload.assignment().check_inner_dim(task.inner_dim)?;
+            workload.fill(kernels, task, progress)
+        })
+        .unwrap_or_else(unprepared)
+    }
+
+    fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.work(|workload, kernels| workload.sweep(kernels, salt, progress))
+            .unwrap_or_else(unprepared)
+    }
+
+    fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        self.work(|workload, _| workload.open(commitment, leaf))
+            .unwrap_or(Err(EngineError::NoSuchLeaf { commitment, leaf }))
+    }
+}
+
+fn unprepared() -> Result<Root, EngineError> {
+    Err(EngineError::Unsupported("work before prepare".to_owned()))
 }

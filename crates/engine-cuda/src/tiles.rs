@@ -43,6 +43,8 @@ pub struct CudaTiles {
     fill: Function,
     path: FillPath,
     limit: std::time::Duration,
+    /// Why the device is lost, if it is.
+    lost: Option<EngineError>,
     end: Event,
     stream: Stream,
     operand_key: Pinned<[u8; 32]>,
@@ -104,6 +106,7 @@ impl CudaTiles {
             fill: fill.function(name, shared_bytes)?,
             path,
             limit: config.launch_limit,
+            lost: None,
             end: Event::new(&context)?,
             stream,
             operand_key: Pinned::new(&context, 1)?,
@@ -244,6 +247,27 @@ impl TileEngine for CudaTiles {
         take: &mut dyn FnMut(usize, &[u8; TILE_BYTES]),
     ) -> Result<(), EngineError> {
         check_request(inner_dim, at)?;
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        let done = self.compute_all(operand_key, inner_dim, at, take);
+        if let Err(error) = &done
+            && error.is_lost()
+        {
+            self.lost = Some(error.clone());
+        }
+        done
+    }
+}
+
+impl CudaTiles {
+    fn compute_all(
+        &mut self,
+        operand_key: &OperandKey,
+        inner_dim: u32,
+        at: &[TileCoordinate],
+        take: &mut dyn FnMut(usize, &[u8; TILE_BYTES]),
+    ) -> Result<(), EngineError> {
         self.context.bind()?;
         let panels = (OPERAND_BYTES / (u64::from(TILE_SIDE as u32) * u64::from(inner_dim))) as usize;
         for batch in batches(at, panels) {

@@ -5,7 +5,7 @@ mod common;
 use std::fmt;
 
 use common::{OnPaths, paths};
-use conformance::{Size, Subject};
+use conformance::{Losable, Size, Subject};
 use engine_cpu::{CpuEngine, CpuEngineConfig};
 use protocol::engine::{Assignment, Engine};
 
@@ -35,6 +35,10 @@ impl Subject for Cpu {
 
     fn required_bytes(&self, assignment: &Assignment) -> u64 {
         Cpu::cpu_engine(None).required_bytes(assignment)
+    }
+
+    fn losable(&self) -> Result<Losable<dyn Engine>, &'static str> {
+        Err("its device is this host")
     }
 }
 
@@ -117,6 +121,14 @@ fn cancelled_work_leaves_nothing_behind() {
     on_every_path(
         "cancelled_work_leaves_nothing_behind",
         conformance::cancelled_work_leaves_nothing_behind,
+    );
+}
+
+#[test]
+fn a_lost_device_is_an_error_from_then_on() {
+    on_every_path(
+        "a_lost_device_is_an_error_from_then_on",
+        conformance::a_lost_device_is_an_error_from_then_on,
     );
 }
 

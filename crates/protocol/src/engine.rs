@@ -211,6 +211,8 @@ impl Progress for Unobserved {
 /// - Any other fill that returns an error, even one that was cancelled before it began: leaves made before it can be opened, but
 ///   there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
 /// - A sweep that was cancelled: all is as it was, and the dataset can be swept again.
+/// - Any call whose error says that the device is lost ([`EngineError::is_lost`]): nothing is left. Every later fill, sweep and
+///   opening ends with such an error, until `prepare` returns `Ok` on a device that is back. No call waits for ever.
 pub trait Engine: Send {
     /// Takes all memory, loads all code and checks itself against known answers, so that nothing is left to go wrong
     /// for want of them once the clock runs.
@@ -251,7 +253,8 @@ pub trait TileEngine: Send {
     ///
     /// # Errors
     ///
-    /// Whatever the device reports; [`EngineError::Unsupported`] for a k or a coordinate that no plan has.
+    /// Whatever the device reports; [`EngineError::Unsupported`] for a k or a coordinate that no plan has. After an error that
+    /// says that the device is lost ([`EngineError::is_lost`]) every later call ends with one.
     fn tiles(
         &mut self,
         operand_key: &OperandKey,
@@ -300,6 +303,20 @@ pub enum EngineError {
         /// The leaf named.
         leaf: u32,
     },
+}
+
+impl EngineError {
+    /// Whether the device, or what it holds, can no longer be relied on.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        match self {
+            EngineError::DeviceLost(_) | EngineError::Driver { .. } | EngineError::SelfTest(_) => true,
+            EngineError::OutOfMemory { .. }
+            | EngineError::Unsupported(_)
+            | EngineError::Cancelled
+            | EngineError::NoSuchLeaf { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for CommitmentId {

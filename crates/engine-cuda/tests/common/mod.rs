@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use conformance::Subject;
+use conformance::{Losable, Subject};
 use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
 use protocol::engine::{Assignment, Engine};
 
@@ -87,5 +87,9 @@ impl Subject for OnPaths {
 
     fn required_bytes(&self, assignment: &Assignment) -> u64 {
         engine(self.0).required_bytes(assignment)
+    }
+
+    fn losable(&self) -> Result<Losable<dyn Engine>, &'static str> {
+        Err("a test cannot take a real GPU away")
     }
 }
