@@ -89,8 +89,12 @@ fn larger_awkward_sizes() {
 
 #[test]
 fn leaf_counts_around_a_chunk() {
-    on_every_path("leaf_counts_around_a_chunk", |subjects| {
-        conformance::leaf_counts_around_a_chunk(subjects);
+    on_every_path("leaf_counts_around_a_chunk", conformance::leaf_counts_around_a_chunk);
+}
+
+#[test]
+fn leaf_counts_of_many_chunks() {
+    on_every_path("leaf_counts_of_many_chunks", |subjects| {
         conformance::leaf_counts_agree(subjects, &Cpu, &[16_384, 16_387, 40_000]);
     });
 }
@@ -146,4 +150,23 @@ fn repeated_sessions_give_the_same_roots() {
         "repeated_sessions_give_the_same_roots",
         conformance::repeated_sessions_give_the_same_roots,
     );
+}
+
+/// The suite on a stand-in of compute capability 7.5, but for what takes minutes there.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_fake_gpu() {
+    common::again_on_a_fake_gpu("75", &["--skip", "leaf_counts_of_many_chunks"]);
+}
+
+/// Hopper's host code, and that of tensor cores: launches of every path.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_fake_hopper() {
+    let tests = [
+        "roots_agree_with_the_reference",
+        "cancelled_work_leaves_nothing_behind",
+        "iterations_and_sweeps_count_as_the_trait_says",
+    ];
+    common::again_on_a_fake_gpu("90", &tests);
 }

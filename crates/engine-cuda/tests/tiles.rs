@@ -154,3 +154,9 @@ fn the_samples_of_a_session_take_this_long() {
         assert_eq!((done, taken), (Ok(()), at.len()));
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_fake_gpu() {
+    common::again_on_a_fake_gpu("75", &["--skip", "the_samples_of_a_session_take_this_long"]);
+}

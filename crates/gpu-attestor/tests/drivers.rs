@@ -1,5 +1,5 @@
-//! Driver libraries that are no use, in front of the command: what `auto` does about each. The libraries are a few lines of C,
-//! compiled here. Linux only: elsewhere libraries have other names.
+//! Driver libraries that are no use, in front of the command: what `auto` does about each. Most are a few lines of C, compiled
+//! here. Linux only: elsewhere libraries have other names.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -12,63 +12,23 @@ fn library(folder: &Path, name: &str, status: u32) -> Option<()> {
          int cuGetErrorName(int s, const char **t) {{ (void)s; *t = 0; return 1; }}\n\
          int cuGetErrorString(int s, const char **t) {{ (void)s; *t = 0; return 1; }}\n"
     );
-    compile(folder, name, &text)
+    std::fs::write(folder.join("library.c"), text).expect("a source");
+    fake_driver::compile(folder, name, &["library.c"])
 }
 
-/// Compiles a library; `None`, said visibly, where there is no C compiler.
-fn compile(folder: &Path, name: &str, text: &str) -> Option<()> {
-    let source = folder.join(format!("{name}.c"));
-    std::fs::write(&source, text).expect("a source");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(folder.join(name))
-        .arg(&source)
-        .output();
-    match compiled {
-        Ok(output) => {
-            assert!(output.status.success(), "{output:?}");
-            Some(())
-        }
-        Err(error) => {
-            eprintln!("SKIPPED: no C compiler: {error}");
-            None
-        }
-    }
+/// The command with these folders of libraries; `place` is where a key is made on first use.
+fn command(folders: &[&Path], place: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-attestor"));
+    command
+        .args(arguments)
+        .env("LD_LIBRARY_PATH", std::env::join_paths(folders).expect("folders"))
+        .env("XDG_CONFIG_HOME", place);
+    command
 }
-
-/// Four GPUs; the last is lost and says so at the first question about its memory. None has a context to give.
-const ONE_OF_FOUR_IS_LOST: &str = r#"
-#include <stdio.h>
-#include <string.h>
-int cuInit(unsigned f) { (void)f; return 0; }
-int cuDriverGetVersion(int *v) { *v = 12080; return 0; }
-int cuGetErrorName(int s, const char **t) { (void)s; *t = 0; return 1; }
-int cuGetErrorString(int s, const char **t) { (void)s; *t = 0; return 1; }
-int cuDeviceGetCount(int *n) { *n = 4; return 0; }
-int cuDeviceGet(int *d, int i) { *d = i; return 0; }
-int cuDeviceGetName(char *o, int n, int d) { (void)d; snprintf(o, n, "NVIDIA H100"); return 0; }
-int cuDeviceGetPCIBusId(char *o, int n, int d) { snprintf(o, n, "0000:%02x:00.0", 0x19 + d); return 0; }
-int cuDeviceGetUuid_v2(char *o, int d) { memset(o, d, 16); return 0; }
-int cuDeviceTotalMem_v2(size_t *b, int d) { *b = 1 << 30; return d == 3 ? 999 : 0; }
-int cuDeviceGetAttribute(int *v, int a, int d) { (void)a; (void)d; *v = 8; return 0; }
-#define NO(call) int call(void) { return 46; }
-NO(cuCtxGetLimit) NO(cuCtxSetCurrent) NO(cuCtxSetLimit) NO(cuCtxSynchronize) NO(cuDevicePrimaryCtxRelease_v2)
-NO(cuDevicePrimaryCtxRetain) NO(cuEventCreate) NO(cuEventDestroy_v2) NO(cuEventQuery) NO(cuEventRecord)
-NO(cuFuncSetAttribute) NO(cuLaunchKernelEx) NO(cuMemAlloc_v2) NO(cuMemFreeHost) NO(cuMemFree_v2) NO(cuMemGetInfo_v2)
-NO(cuMemHostAlloc) NO(cuMemcpyDtoHAsync_v2) NO(cuMemcpyHtoDAsync_v2) NO(cuMemsetD8Async) NO(cuModuleGetFunction)
-NO(cuModuleLoadData) NO(cuModuleUnload) NO(cuOccupancyMaxActiveClusters) NO(cuStreamCreate) NO(cuStreamDestroy_v2)
-NO(cuStreamWaitEvent) NO(cuTensorMapEncodeTiled) NO(cuMemAddressFree) NO(cuMemAddressReserve) NO(cuMemAdvise)
-NO(cuMemAllocManaged) NO(cuMemCreate) NO(cuMemMap) NO(cuMemPrefetchAsync) NO(cuMemRelease) NO(cuMemSetAccess) NO(cuMemUnmap)
-"#;
 
 fn gpu_attestor(folders: &[&Path], arguments: &[&str]) -> Output {
-    let path = std::env::join_paths(folders).expect("folders");
-    Command::new(env!("CARGO_BIN_EXE_gpu-attestor"))
-        .args(arguments)
-        .env("LD_LIBRARY_PATH", path)
+    command(folders, folders[0], arguments)
         .env("CUDA_VISIBLE_DEVICES", "GPU-mistyped")
-        // Where a key is made on first use.
-        .env("XDG_CONFIG_HOME", folders[0])
         .output()
         .expect("the command runs")
 }
@@ -143,31 +103,26 @@ fn a_library_that_cannot_be_used_is_an_error() {
 /// One of four GPUs is lost: it is named, and only where it was to be used.
 #[test]
 fn a_lost_gpu_is_named_and_those_not_chosen_are_asked_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let Some(()) = compile(folder.path(), "libcuda.so.1", ONE_OF_FOUR_IS_LOST) else {
-        return;
+    let Some(driver) = fake_driver::folder() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let refused = |arguments: &[&str]| {
+        let mut command = command(&[driver], place.path(), arguments);
+        // The last says so at the first question about its memory; none has a context to give.
+        command.env("FC_DEVICES", "4");
+        command.env("FC_BAD", "cuDeviceTotalMem:3:999,cuDevicePrimaryCtxRetain:-1:46");
+        refusal(&command.output().expect("the command runs"))
     };
     for all in [&["devices"][..], &["devices", "--devices", "2,3"]] {
-        let text = refusal(&gpu_attestor(&[folder.path()], all));
-        assert!(
-            text.contains("GPU 3 at 0000:1c:00.0: device lost: cuDeviceTotalMem"),
-            "{text}"
-        );
+        let text = refused(all);
+        let expected = "GPU 3 at 0000:1c:00.0: device lost: cuDeviceTotalMem: CUDA_ERROR_UNKNOWN";
+        assert!(text.contains(expected), "{text}");
     }
-    // The others go on to the next step, which this driver does not have.
-    let text = refusal(&gpu_attestor(&[folder.path()], &["devices", "--devices", "0,1"]));
-    assert!(
-        text.contains("GPU 0 (GPU-00000000-") && text.contains("cuDevicePrimaryCtxRetain"),
-        "{text}"
-    );
-    let text = refusal(&gpu_attestor(
-        &[folder.path()],
-        &["bench", "--devices", "1", "--seconds", "1"],
-    ));
-    assert!(
-        text.contains("GPU 1: ") && text.contains("cuDevicePrimaryCtxRetain"),
-        "{text}"
-    );
-    let text = refusal(&gpu_attestor(&[folder.path()], &["devices", "--devices", "4"]));
+    // The others go on to the next step.
+    let failed = "cuDevicePrimaryCtxRetain: CUDA_ERROR_DEVICE_UNAVAILABLE";
+    let text = refused(&["devices", "--devices", "0,1"]);
+    assert!(text.contains("GPU 0 (GPU-a0a1a2a3-") && text.contains(failed), "{text}");
+    let text = refused(&["bench", "--devices", "1", "--seconds", "1"]);
+    assert!(text.contains("GPU 1: ") && text.contains(failed), "{text}");
+    let text = refused(&["devices", "--devices", "4"]);
     assert!(text.contains("device 4 is not here"), "{text}");
 }

@@ -93,3 +93,23 @@ impl Subject for OnPaths {
         Err("a test cannot take a real GPU away")
     }
 }
+
+/// Runs tests of this binary again in a process whose GPU is a stand-in of that compute capability. `arguments` are the test
+/// binary's own: which tests.
+#[cfg(target_os = "linux")]
+pub(crate) fn again_on_a_fake_gpu(compute_capability: &str, arguments: &[&str]) {
+    let Some(folder) = fake_driver::folder() else {
+        return;
+    };
+    let output = std::process::Command::new(std::env::current_exe().expect("a test has a binary"))
+        .args(["--skip", "on_a_fake"])
+        .args(arguments)
+        .env("LD_LIBRARY_PATH", fake_driver::library_path(folder))
+        .env("GPU_ATTESTOR_REQUIRE_CUDA", "1")
+        .env("FC_CC", compute_capability)
+        .env("FC_MEM", (3_u64 << 30).to_string())
+        .output()
+        .expect("the test runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !told.contains(" 0 passed"), "{output:?}");
+}

@@ -1,0 +1,46 @@
+// What the environment asks the stand-ins to do wrong. Read at every call: nothing is kept between calls but counts.
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+// The value of a variable, or null where it is unset or empty.
+static inline const char *setting(const char *name) {
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+static inline unsigned long long number(const char *name, unsigned long long otherwise) {
+    const char *value = setting(name);
+    return value ? strtoull(value, NULL, 0) : otherwise;
+}
+
+static inline void sleep_ms(long ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&time, NULL);
+}
+
+// What follows "NAME:" in an entry of a list with commas, for the entry of that name; `from` is where to look next.
+static inline const char *entry(const char **from, const char *name) {
+    size_t length = strlen(name);
+    while (*from) {
+        const char *at = *from, *comma = strchr(at, ',');
+        *from = comma ? comma + 1 : NULL;
+        if (!strncmp(at, name, length) && at[length] == ':') return at + length + 1;
+    }
+    return NULL;
+}
+
+// A call that is to hang (CALL:N, from its N-th time on) or to take long (CALL:MS) does so here.
+static inline void delay(const char *call, const char *hang, const char *slow) {
+    static int calls;  // one call hangs, so one count does
+    const char *list = setting(hang), *value = entry(&list, call);
+    if (value && __sync_add_and_fetch(&calls, 1) >= atoi(value))
+        for (;;) pause();
+    list = setting(slow);
+    value = entry(&list, call);
+    if (value) sleep_ms(atol(value));
+}
