@@ -10,6 +10,7 @@ use protocol::claims::{Bound, HostBounds};
 use protocol::joint::{EvidenceHash, JointClaims, JointError, JointRecord};
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
+use verifier::assumptions::Assumed;
 use verifier::outcome::{Judge, NoVerdict, Outcome};
 use verifier::recompute::Recompute;
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
@@ -239,14 +240,7 @@ impl Shown<'_> {
             "shows_gpu_memory": self.claims.system.shows_gpu_memory(),
             "certified": figures(&self.claims.system),
             "error": { "groups": self.claims.sampled_groups, "error_bits": assumptions.error_bits },
-            "assumptions": {
-                "best_rate_ops_per_s": assumptions.best_rate_ops_per_s,
-                "helper_gpus": assumptions.helper_gpus,
-                "link_in_bytes_per_s": assumptions.link_in_bytes_per_s,
-                "link_out_bytes_per_s": assumptions.link_out_bytes_per_s,
-                "helper_bytes_per_s": assumptions.helper_bytes_per_s,
-                "on_chip_bytes": assumptions.on_chip_bytes,
-            },
+            "assumptions": Assumed::from(assumptions),
         })
     }
 }

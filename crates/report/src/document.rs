@@ -148,15 +148,15 @@ pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
             "Tiles held elsewhere",
             format!(
                 "memory there that is read as fast, the host's own included; the bounds assume {}",
-                bytes_per_s(a.helper_bytes_per_s.into())
+                bytes_per_s(a.assumed.helper_bytes_per_s.into())
             ),
         ),
         (
             "Helpers that hold nothing",
             format!(
                 "{} GPU{} that make bytes anew for each device are taken off the bounds; more are not",
-                a.helper_gpus,
-                if a.helper_gpus == 1 { "" } else { "s" }
+                a.assumed.helper_gpus,
+                if a.assumed.helper_gpus == 1 { "" } else { "s" }
             ),
         ),
         (

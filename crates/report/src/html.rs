@@ -311,14 +311,23 @@ fn rows(document: &Document<'_>) -> Vec<(&'static str, String)> {
             "GPUs that make bytes anew for a device (give G)",
             format!(
                 "{} at {} and 15 % more",
-                a.helper_gpus,
-                ops_per_s(a.best_rate_ops_per_s.into())
+                a.assumed.helper_gpus,
+                ops_per_s(a.assumed.best_rate_ops_per_s.into())
             ),
         ),
-        ("W_in, fastest link in", bytes_per_s(a.link_in_bytes_per_s.into())),
-        ("W_out, fastest link out", bytes_per_s(a.link_out_bytes_per_s.into())),
-        ("R, what is read elsewhere", bytes_per_s(a.helper_bytes_per_s.into())),
-        ("C, largest on-chip memory", bytes(a.on_chip_bytes.into())),
+        (
+            "W_in, fastest link in",
+            bytes_per_s(a.assumed.link_in_bytes_per_s.into()),
+        ),
+        (
+            "W_out, fastest link out",
+            bytes_per_s(a.assumed.link_out_bytes_per_s.into()),
+        ),
+        (
+            "R, what is read elsewhere",
+            bytes_per_s(a.assumed.helper_bytes_per_s.into()),
+        ),
+        ("C, largest on-chip memory", bytes(a.assumed.on_chip_bytes.into())),
     ];
     if let Some(plan) = &session.plan {
         rows.push(("Plan", plan.to_string()));

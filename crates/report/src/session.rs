@@ -7,6 +7,7 @@ use protocol::evidence::Evidence;
 use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
 use protocol::verifier::{Mode, VerifierSession};
 use serde::Serialize;
+use verifier::assumptions::Assumed;
 use verifier::hardware::ON_SALE;
 use verifier::outcome::{Judge, Outcome, verifier_of};
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
@@ -71,18 +72,9 @@ pub struct AssumptionsReport {
     pub hardware_date: &'static str,
     /// The policy that narrows it, if one does.
     pub narrowed_by: Option<String>,
-    /// Highest exact int8 rate of one GPU, operations/s.
-    pub best_rate_ops_per_s: u64,
-    /// GPUs that may make bytes anew for one device, itself among them.
-    pub helper_gpus: u64,
-    /// W_in, bytes/s.
-    pub link_in_bytes_per_s: u64,
-    /// W_out, bytes/s.
-    pub link_out_bytes_per_s: u64,
-    /// R, bytes/s.
-    pub helper_bytes_per_s: u64,
-    /// C, bytes.
-    pub on_chip_bytes: u64,
+    /// The figures.
+    #[serde(flatten)]
+    pub assumed: Assumed,
 }
 
 /// The plan's sizes.
@@ -274,17 +266,11 @@ fn devices(session: &VerifierSession, claims: Option<&Claims>, assumptions: &Ass
 
 impl AssumptionsReport {
     fn new(judge: &Judge) -> Self {
-        let assumptions = &judge.assumptions;
         AssumptionsReport {
             hardware_table: ON_SALE.name,
             hardware_date: ON_SALE.date,
             narrowed_by: judge.narrowed_by.clone(),
-            best_rate_ops_per_s: assumptions.best_rate_ops_per_s,
-            helper_gpus: assumptions.helper_gpus,
-            link_in_bytes_per_s: assumptions.link_in_bytes_per_s,
-            link_out_bytes_per_s: assumptions.link_out_bytes_per_s,
-            helper_bytes_per_s: assumptions.helper_bytes_per_s,
-            on_chip_bytes: assumptions.on_chip_bytes,
+            assumed: Assumed::from(&judge.assumptions),
         }
     }
 }

@@ -150,18 +150,18 @@ impl fmt::Display for AssumptionsReport {
         if let Some(policy) = &self.narrowed_by {
             write!(f, ", narrowed by policy {policy}")?;
         }
-        let gpus = match self.helper_gpus {
+        let gpus = match self.assumed.helper_gpus {
             1 => "1 GPU makes".to_owned(),
             count => format!("{count} GPUs make"),
         };
         write!(
             f,
             ": for each device {gpus} bytes anew\n             at {} and 15 % more; links to it {} in and {} out;\n             tiles held elsewhere are read at {}; on-chip memory {}",
-            ops_per_s(self.best_rate_ops_per_s.into()),
-            bytes_per_s(self.link_in_bytes_per_s.into()),
-            bytes_per_s(self.link_out_bytes_per_s.into()),
-            bytes_per_s(self.helper_bytes_per_s.into()),
-            bytes(self.on_chip_bytes.into()),
+            ops_per_s(self.assumed.best_rate_ops_per_s.into()),
+            bytes_per_s(self.assumed.link_in_bytes_per_s.into()),
+            bytes_per_s(self.assumed.link_out_bytes_per_s.into()),
+            bytes_per_s(self.assumed.helper_bytes_per_s.into()),
+            bytes(self.assumed.on_chip_bytes.into()),
         )
     }
 }

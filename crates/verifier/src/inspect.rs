@@ -13,10 +13,13 @@ use protocol::trace::{Site, Trace};
 use protocol::verifier::{Mode, Step, VerifierSession};
 use serde_json::{Value, json};
 
+use crate::assumptions::Assumed;
+
 /// The whole transcript of `evidence`, whose records `session` has replayed. No tile is recomputed for it.
 #[must_use]
 pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
-    let assumptions = &evidence.assumptions;
+    let mut assumptions = json!(Assumed::from(&evidence.assumptions));
+    assumptions["error_bits"] = evidence.assumptions.error_bits.into();
     let is_online = evidence.config.mode == Mode::Online;
     json!({
         "format": "gpu-attestor transcript",
@@ -25,15 +28,7 @@ pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
         "sealer": evidence.sealer.to_string(),
         "tls_exporter": evidence.config.tls_exporter.as_ref().map(|value| hex(value)),
         "hello_deadline_ms": evidence.config.hello_deadline_ms,
-        "assumptions": {
-            "best_rate_ops_per_s": assumptions.best_rate_ops_per_s,
-            "helper_gpus": assumptions.helper_gpus,
-            "link_in_bytes_per_s": assumptions.link_in_bytes_per_s,
-            "link_out_bytes_per_s": assumptions.link_out_bytes_per_s,
-            "helper_bytes_per_s": assumptions.helper_bytes_per_s,
-            "on_chip_bytes": assumptions.on_chip_bytes,
-            "error_bits": assumptions.error_bits,
-        },
+        "assumptions": assumptions,
         "challenge": evidence.challenge.as_ref().map(crate::challenge_file::to_json),
         "state": match (session.verdict(), session.step()) {
             (Some(verdict), _) => json!({ "verdict": verdict.name(), "reason": verdict.code(), "message": verdict.message() }),

@@ -2,6 +2,7 @@
 //!
 //! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
 
+pub mod assumptions;
 pub mod budget;
 pub mod calibrate;
 pub mod challenge_file;

@@ -168,7 +168,7 @@ fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
         error_bits: 20,
     });
     let assumed = |appraisal: &Appraisal| {
-        let a = &appraisal.report.assumptions;
+        let a = &appraisal.report.assumptions.assumed;
         (
             a.best_rate_ops_per_s,
             a.helper_gpus,

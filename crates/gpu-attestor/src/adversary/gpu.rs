@@ -16,6 +16,7 @@ use engine_cuda::attack::{Attack, Outcome, play};
 use engine_cuda::{CudaEngineConfig, SweepPath};
 use protocol::bounds::Assumptions;
 use serde_json::json;
+use verifier::assumptions::Assumed;
 use verifier::preset::default_assumptions;
 
 use self::row::{Row, SAMPLES, header};
@@ -132,18 +133,10 @@ fn play_all(options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit
         rows.extend(new);
     }
     if options.json {
-        print_json(&json!({
-            "assumptions": {
-                "best_rate_ops_per_s": assumptions.best_rate_ops_per_s,
-                "link_in_bytes_per_s": assumptions.link_in_bytes_per_s,
-                "link_out_bytes_per_s": assumptions.link_out_bytes_per_s,
-                "helper_bytes_per_s": assumptions.helper_bytes_per_s,
-                "on_chip_bytes": assumptions.on_chip_bytes,
-                "error_bits": assumptions.error_bits,
-                "samples": SAMPLES,
-            },
-            "rows": rows,
-        }))?;
+        let mut assumed = json!(Assumed::from(assumptions));
+        assumed["error_bits"] = assumptions.error_bits.into();
+        assumed["samples"] = SAMPLES.into();
+        print_json(&json!({ "assumptions": assumed, "rows": rows }))?;
     } else {
         print_text(header() + &rows.iter().map(Row::to_line).collect::<String>())?;
     }
