@@ -1,7 +1,7 @@
-//! What every [`Engine`] must do, whatever it runs on: functions that the tests of an engine call and that panic where it does
-//! something else.
+//! What every [`Engine`] and every [`protocol::engine::TileEngine`] must do, whatever it runs on: functions that the tests of an
+//! engine call and that panic where it does something else.
 //!
-//! An engine's tests make a [`Subject`] of each configuration they try (code path, threads, images) and hand all of them to a
+//! An engine's tests make a [`Subject`] (or a [`TileSubject`]) of each configuration they try (code path, threads, images) and hand all of them to a
 //! function. What the results must be is computed once by the `reference` crate, or by another engine where that takes too long,
 //! and every subject is held to it.
 
@@ -11,6 +11,7 @@ mod memory;
 mod order;
 mod sessions;
 mod sizes;
+mod tiles;
 mod vectors;
 
 use std::fmt::Display;
@@ -27,6 +28,11 @@ pub use memory::memory_that_is_not_there_is_refused_with_figures;
 pub use order::{hostile_openings_are_refused, iterations_and_sweeps_count_as_the_trait_says, refusals_do_no_harm};
 pub use sessions::repeated_sessions_give_the_same_roots;
 pub use sizes::{Size, leaf_counts_agree, leaf_counts_around_a_chunk, roots_agree, roots_agree_with_the_reference};
+pub use tiles::{
+    TileSubject, a_lost_device_computes_no_more_tiles, many_tiles_agree, refused_tiles_do_no_harm,
+    tiles_agree_with_the_reference, tiles_do_not_depend_on_what_was_asked_before,
+    tiles_of_the_vectors_have_their_digests,
+};
 pub use vectors::every_run_of_the_vectors_is_reproduced;
 
 /// One engine in one configuration. Its `Display` is its name in failures.

@@ -13,9 +13,7 @@ use crate::Subject;
 /// Every run of `spec/vectors/v1.json` comes out as there: leaves, roots, salts and the checksum. Its path can be given in
 /// `GPU_ATTESTOR_VECTORS`, for tests that are run away from the sources.
 pub fn every_run_of_the_vectors_is_reproduced(subjects: &[&dyn Subject]) {
-    let file = std::env::var("GPU_ATTESTOR_VECTORS")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/v1.json").to_owned());
-    let vectors: Value = serde_json::from_str(&fs::read_to_string(file).expect("the vectors are there")).expect("JSON");
+    let vectors = vectors();
     for subject in subjects {
         for run in list(&vectors["runs"]) {
             replay(run, *subject);
@@ -23,18 +21,24 @@ pub fn every_run_of_the_vectors_is_reproduced(subjects: &[&dyn Subject]) {
     }
 }
 
-fn bytes32(value: &Value) -> [u8; 32] {
+pub(crate) fn vectors() -> Value {
+    let file = std::env::var("GPU_ATTESTOR_VECTORS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/vectors/v1.json").to_owned());
+    serde_json::from_str(&fs::read_to_string(file).expect("the vectors are there")).expect("JSON")
+}
+
+pub(crate) fn bytes32(value: &Value) -> [u8; 32] {
     unhex(value.as_str().expect("a string"))
         .expect("hexadecimal")
         .try_into()
         .expect("32 bytes")
 }
 
-fn number(value: &Value) -> u32 {
+pub(crate) fn number(value: &Value) -> u32 {
     value.as_u64().and_then(|number| number.try_into().ok()).expect("a u32")
 }
 
-fn list(value: &Value) -> &Vec<Value> {
+pub(crate) fn list(value: &Value) -> &Vec<Value> {
     value.as_array().expect("a list")
 }
 

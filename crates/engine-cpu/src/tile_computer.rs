@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use protocol::bytes::OperandKey;
+use protocol::engine::{EngineError, TileEngine, check_tiles};
+use protocol::limits::TILE_BYTES;
 use protocol::operand::Operand;
 use protocol::tile::TileCoordinate;
 
@@ -89,44 +91,20 @@ impl TileComputer {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn random_tiles_agree_with_the_reference_on_every_path() {
-        let coordinates = [(0, 0, 0), (7, 3, 1), (1 << 40, 127, 127), (u64::MAX, 0, 5)];
-        for (inner_dim, coordinates) in [
-            (64, &coordinates[..]),
-            (192, &coordinates),
-            (1088, &coordinates[..2]),
-            (4096, &coordinates[2..3]),
-        ] {
-            for &(matrix, row_block, column_block) in coordinates {
-                let key = OperandKey([inner_dim as u8 ^ 0x5A; 32]);
-                let expected = reference::tile(
-                    &key.0,
-                    inner_dim as usize,
-                    matrix,
-                    row_block as usize,
-                    column_block as usize,
-                );
-                for path in Path::available() {
-                    let mut computer =
-                        TileComputer::new(path, Arc::new(OperandCache::new(1 << 24))).expect("the path works");
-                    let mut tile = Tile::zeroed();
-                    for pass in ["made", "cached"] {
-                        tile.0.fill(0);
-                        let at = TileCoordinate {
-                            matrix,
-                            row_block,
-                            column_block,
-                        };
-                        computer.compute(&key, inner_dim, at, &mut tile);
-                        assert!(tile.0[..] == expected[..], "{path}, k = {inner_dim}, {at:?}, B {pass}");
-                    }
-                }
-            }
+impl TileEngine for TileComputer {
+    fn tiles(
+        &mut self,
+        operand_key: &OperandKey,
+        inner_dim: u32,
+        at: &[TileCoordinate],
+        take: &mut dyn FnMut(usize, &[u8; TILE_BYTES]),
+    ) -> Result<(), EngineError> {
+        check_tiles(inner_dim, at)?;
+        let mut tile = Tile::zeroed();
+        for (i, &at) in at.iter().enumerate() {
+            self.compute(operand_key, inner_dim, at, &mut tile);
+            take(i, &tile.0);
         }
+        Ok(())
     }
 }

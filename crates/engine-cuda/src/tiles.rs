@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use protocol::bytes::{OperandKey, hex};
 use protocol::derive::hash;
-use protocol::engine::{EngineError, TileEngine};
-use protocol::limits::{INNER_DIM_RANGE, MATRIX_DIM_RANGE, TILE_BYTES, TILE_SIDE, is_inner_dim};
+use protocol::engine::{EngineError, TileEngine, check_tiles};
+use protocol::limits::{INNER_DIM_RANGE, TILE_BYTES, TILE_SIDE};
 use protocol::tile::TileCoordinate;
 
 use crate::context::Context;
@@ -246,7 +246,7 @@ impl TileEngine for CudaTiles {
         at: &[TileCoordinate],
         take: &mut dyn FnMut(usize, &[u8; TILE_BYTES]),
     ) -> Result<(), EngineError> {
-        check_request(inner_dim, at)?;
+        check_tiles(inner_dim, at)?;
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
@@ -286,20 +286,6 @@ impl Drop for CudaTiles {
     fn drop(&mut self) {
         // A launch whose end was not waited for, since an error came first, may still write.
         self.context.synchronize();
-    }
-}
-
-fn check_request(inner_dim: u32, at: &[TileCoordinate]) -> Result<(), EngineError> {
-    if !is_inner_dim(inner_dim) {
-        return Err(EngineError::Unsupported(format!("k = {inner_dim}")));
-    }
-    let blocks = MATRIX_DIM_RANGE.end() / TILE_SIDE as u32;
-    match at.iter().find(|at| at.row_block >= blocks || at.column_block >= blocks) {
-        Some(at) => Err(EngineError::Unsupported(format!(
-            "tile row {}, column {}, expected below {blocks}",
-            at.row_block, at.column_block
-        ))),
-        None => Ok(()),
     }
 }
 
@@ -394,13 +380,5 @@ mod tests {
             }
         }
         assert_eq!(batches(&alike, 256).len(), 3);
-    }
-
-    #[test]
-    fn what_no_plan_has_is_refused() {
-        let unsupported = |k, at| matches!(check_request(k, &[at]), Err(EngineError::Unsupported(_)));
-        assert!(unsupported(63, tile(0, 0, 0)) && unsupported(0, tile(0, 0, 0)));
-        assert!(unsupported(64, tile(0, 128, 0)) && unsupported(64, tile(0, 0, 128)));
-        assert_eq!(check_request(65_536, &KNOWN_TILES), Ok(()));
     }
 }

@@ -245,7 +245,8 @@ pub trait Engine: Send {
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError>;
 }
 
-/// A device that computes single tiles for a Verifier, beside its CPU (spec §5).
+/// What computes single tiles for a Verifier (spec §5). A call is short and cannot be called off: whoever asks for many tiles asks
+/// for some at a time.
 pub trait TileEngine: Send {
     /// Computes tiles of one iteration and hands each to `take` with its place in `at`, in any order.
     ///
@@ -262,6 +263,25 @@ pub trait TileEngine: Send {
         at: &[TileCoordinate],
         take: &mut dyn FnMut(usize, &[u8; TILE_BYTES]),
     ) -> Result<(), EngineError>;
+}
+
+/// Checks that a plan can have tiles of this k at these places.
+///
+/// # Errors
+///
+/// [`EngineError::Unsupported`] names what no plan has.
+pub fn check_tiles(inner_dim: u32, at: &[TileCoordinate]) -> Result<(), EngineError> {
+    if !is_inner_dim(inner_dim) {
+        return Err(EngineError::Unsupported(format!("k = {inner_dim}")));
+    }
+    let blocks = MATRIX_DIM_RANGE.end() / TILE_SIDE as u32;
+    match at.iter().find(|at| at.row_block >= blocks || at.column_block >= blocks) {
+        Some(at) => Err(EngineError::Unsupported(format!(
+            "tile row {}, column {}, expected below {blocks}",
+            at.row_block, at.column_block
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Why a device could not do its work: it becomes the typed reason of "could not run" (spec §5).
@@ -404,6 +424,31 @@ mod tests {
         for inner_dim in [0, 32, 65, 256, 65_536, u32::MAX] {
             let refused = EngineError::Unsupported(format!("k = {inner_dim} where 192 was prepared"));
             assert_eq!(assignment.check_inner_dim(inner_dim), Err(refused));
+        }
+    }
+
+    #[test]
+    fn tiles_that_no_plan_has_are_refused() {
+        let tile = |matrix, row_block, column_block| TileCoordinate {
+            matrix,
+            row_block,
+            column_block,
+        };
+        let last = tile(u64::MAX, 127, 127);
+        assert_eq!(check_tiles(65_536, &[tile(0, 0, 0), last]), Ok(()));
+        let refused = |k, at| check_tiles(k, &[last, at]).expect_err("no plan has it").to_string();
+        assert_eq!(refused(63, last), "unsupported: k = 63");
+        for (at, expected) in [
+            (
+                tile(0, 128, 0),
+                "unsupported: tile row 128, column 0, expected below 128",
+            ),
+            (
+                tile(0, 0, u32::MAX),
+                "unsupported: tile row 0, column 4294967295, expected below 128",
+            ),
+        ] {
+            assert_eq!(refused(64, at), expected);
         }
     }
 
