@@ -82,14 +82,20 @@ fn task(inner_dim: u32) -> FillTask {
 
 /// Roots of a fill with `k` and a sweep over it, by the definitions.
 fn expected_roots(assignment: &Assignment, k: u32) -> [Root; 2] {
+    expected_roots_of(assignment, &task(k), &SWEEP_SALT)
+}
+
+/// The same for any keys and salts.
+fn expected_roots_of(assignment: &Assignment, task: &FillTask, sweep_salt: &Salt) -> [Root; 2] {
     let device = reference::Device {
         matrix_offset: assignment.matrix_offset(),
         num_matrices: assignment.num_matrices().into(),
     };
-    let tiles = reference::device_tiles(&KEY.0, assignment.matrix_dim() as usize, k as usize, &device);
-    let key = reference::key(&FILL_SALT.0);
+    let (n, k) = (assignment.matrix_dim() as usize, task.inner_dim as usize);
+    let tiles = reference::device_tiles(&task.operand_key.0, n, k, &device);
+    let key = reference::key(&task.fill_salt.0);
     let fill: Vec<u64> = tiles.iter().map(|tile| reference::fill_digest(&key, tile)).collect();
-    let sweep = reference::sweep(&SWEEP_SALT.0, &tiles);
+    let sweep = reference::sweep(&sweep_salt.0, &tiles);
     [&fill, &sweep].map(|leaves| Root(reference::root(leaves)))
 }
 
