@@ -167,6 +167,7 @@ fn on_a_fake_hopper() {
         "roots_agree_with_the_reference",
         "cancelled_work_leaves_nothing_behind",
         "iterations_and_sweeps_count_as_the_trait_says",
+        "a_lost_device_is_an_error_from_then_on",
     ];
     common::again_on_a_fake_gpu("90", &tests);
 }

@@ -16,6 +16,7 @@
 //   FC_NAME=TEXT            model; \e and \xHH stand for bytes
 //   FC_BAD=CALL:DEVICE:S    that call answers status S for that device (-1: all; CALL as in cuMemGetInfo); several by commas
 //   FC_LAUNCH_FAIL=N:S[:D]  the N-th launch on device D (each) answers S, and so do all later calls in its context
+//   FC_LOST=FILE            while that file is there every call in a context answers 999; what was allocated is gone after that
 //   FC_FLIP=KERNEL:N[:D]    from its N-th launch on device D (each) on, one bit of what that kernel writes is wrong
 //   FC_HANG=CALL:N          that call does not come back from its N-th time on
 //   FC_SLEEP=CALL:MS        that call takes that long
@@ -35,6 +36,7 @@ enum {
     INVALID_DEVICE = 101,
     NOT_FOUND = 500,
     ILLEGAL_ADDRESS = 700,
+    UNKNOWN = 999,
 };
 
 enum { MOST_DEVICES = 16, MOST_KERNELS = 32, MOST_ALLOCATIONS = 4096 };
@@ -42,6 +44,7 @@ enum { MOST_DEVICES = 16, MOST_KERNELS = 32, MOST_ALLOCATIONS = 4096 };
 // What is known of a device whose context is in use.
 static struct {
     status lost;  // what every call in its context answers once a launch has failed
+    bool away;    // it was lost when last asked: FC_LOST
     long launches;
     struct {
         const struct kernel *kernel;
@@ -67,17 +70,34 @@ static status fault(const char *call, int device) {
     return SUCCESS;
 }
 
+// Why a device is lost, if it is. One that comes back has none of its memory any more.
+static status loss(int device) {
+    const char *file = setting("FC_LOST");
+    bool away = file && !access(file, F_OK);
+    pthread_mutex_lock(&lock);
+    bool is_back = devices[device].away && !away;
+    devices[device].away = away;
+    for (int i = 0; is_back && i < MOST_ALLOCATIONS; ++i) {
+        if (!allocations[i].bytes || allocations[i].device != device) continue;
+        allocations[i].bytes = 0;
+        free((void *)(uintptr_t)allocations[i].address);
+    }
+    pthread_mutex_unlock(&lock);
+    return away ? UNKNOWN : devices[device].lost;
+}
+
 // A call about a device, and one in the current context: both end here where they are to fail.
 #define ABOUT(call, device)                          \
     do {                                             \
         status s_ = fault(#call, device);            \
         if (s_) return s_;                           \
     } while (0)
-#define IN_CONTEXT(call)                                       \
-    do {                                                       \
-        if (current < 0) return 201; /* invalid context */     \
-        if (devices[current].lost) return devices[current].lost; \
-        ABOUT(call, current);                                  \
+#define IN_CONTEXT(call)                                   \
+    do {                                                   \
+        if (current < 0) return 201; /* invalid context */ \
+        status lost_ = loss(current);                      \
+        if (lost_) return lost_;                           \
+        ABOUT(call, current);                              \
     } while (0)
 
 // ---- the library and its devices ----

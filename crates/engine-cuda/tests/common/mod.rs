@@ -3,8 +3,11 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 use std::fmt;
+use std::fs;
 use std::io::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use conformance::{Losable, Subject};
 use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath};
@@ -16,6 +19,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// asks for one. Tests take turns: sizes and times are those of a device that does nothing else.
 pub(crate) fn gpu(test: &str) -> Option<MutexGuard<'static, ()>> {
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    bring_back();
     match CudaEngine::new(CudaEngineConfig::new(0)) {
         Ok(_) => Some(turn),
         Err(error) if std::env::var("GPU_ATTESTOR_REQUIRE_CUDA").is_ok_and(|value| value == "1") => {
@@ -90,7 +94,30 @@ impl Subject for OnPaths {
     }
 
     fn losable(&self) -> Result<Losable<dyn Engine>, &'static str> {
-        Err("a test cannot take a real GPU away")
+        losable(|| self.engine(None))
+    }
+}
+
+/// The file that takes the device away while it is there; a real GPU has none.
+fn loss() -> Option<PathBuf> {
+    std::env::var_os("FC_LOST").map(PathBuf::from)
+}
+
+/// Something made on a device that can be taken away: that of a stand-in.
+pub(crate) fn losable<E: ?Sized>(make: impl FnOnce() -> Box<E>) -> Result<Losable<E>, &'static str> {
+    let file = loss().ok_or("a test cannot take a real GPU away")?;
+    bring_back();
+    Ok(Losable {
+        engine: make(),
+        lose: Arc::new(move || fs::write(&file, "").expect("a file")),
+        patience: Duration::from_secs(120),
+    })
+}
+
+/// Undoes the loss, if there was one.
+fn bring_back() {
+    if let Some(file) = loss().filter(|file| file.exists()) {
+        fs::remove_file(file).expect("the file goes");
     }
 }
 
@@ -101,15 +128,19 @@ pub(crate) fn again_on_a_fake_gpu(compute_capability: &str, arguments: &[&str]) 
     let Some(folder) = fake_driver::folder() else {
         return;
     };
+    let place = tempfile::tempdir().expect("a folder");
     let output = std::process::Command::new(std::env::current_exe().expect("a test has a binary"))
         .args(["--skip", "on_a_fake"])
         .args(arguments)
         .env("LD_LIBRARY_PATH", fake_driver::library_path(folder))
         .env("GPU_ATTESTOR_REQUIRE_CUDA", "1")
         .env("FC_CC", compute_capability)
+        .env("FC_LOST", place.path().join("lost"))
         .env("FC_MEM", (3_u64 << 30).to_string())
         .output()
         .expect("the test runs");
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && !told.contains(" 0 passed"), "{output:?}");
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{warned}");
+    assert!(!told.contains(" 0 passed"), "nothing was run: {told}");
 }
