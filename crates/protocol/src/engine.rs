@@ -288,11 +288,14 @@ pub fn check_tiles(inner_dim: u32, at: &[TileCoordinate]) -> Result<(), EngineEr
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The memory asked for is not there.
-    #[error("out of memory: {requested_bytes} bytes asked for, {available_bytes} available")]
+    #[error(
+        "out of memory: {requested_bytes} bytes asked for, {available_bytes} available{}",
+        if available_bytes < requested_bytes { "" } else { ", which the driver did not give in one piece" }
+    )]
     OutOfMemory {
         /// Bytes the assignment needs.
         requested_bytes: u64,
-        /// Bytes that could be had.
+        /// Bytes that are free; a driver can refuse less than this.
         available_bytes: u64,
     },
     /// The device stopped answering.

@@ -1,0 +1,292 @@
+//! Whole sessions of the CUDA engine on stand-ins for NVIDIA's libraries (`fake-driver`), and what the command says where a
+//! driver or a GPU fails.
+#![cfg(target_os = "linux")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// 16 tiles, each leaf of which is sampled: about a second. That certifies nothing, so without a fault it ends with 2.
+const TINY: [&str; 3] = ["--few-samples", "--device-memory", "1MiB"];
+
+/// The least session that certifies something.
+const SMALL: [&str; 2] = ["--device-memory", "4MiB"];
+
+/// `gpu-attestor attest --engine cuda` with these options on stand-ins of which the environment asks this.
+fn attest(driver: &Path, environment: &[(&str, &str)], options: &[&str]) -> Output {
+    let place = tempfile::tempdir().expect("a folder");
+    Command::new(env!("CARGO_BIN_EXE_gpu-attestor"))
+        .args(["attest", "--engine", "cuda"])
+        .args(options)
+        .env("LD_LIBRARY_PATH", fake_driver::library_path(driver))
+        .env("XDG_CONFIG_HOME", place.path())
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the command runs")
+}
+
+/// The result of a session as JSON.
+fn session(driver: &Path, environment: &[(&str, &str)], options: &[&str]) -> (Option<i32>, Value) {
+    let output = attest(driver, environment, &[options, &["--json"]].concat());
+    let result = serde_json::from_slice(&output.stdout);
+    let result = result.unwrap_or_else(|error| panic!("{environment:?}: {error}: {output:?}"));
+    (output.status.code(), result)
+}
+
+/// A tiny session that ends with this exit code, verdict and reason; its message.
+fn ends(driver: &Path, environment: &[(&str, &str)], code: i32, verdict: &str, reason: &str) -> String {
+    let (actual, result) = session(driver, environment, &TINY);
+    let told = (actual, result["verdict"].as_str(), result["reason"].as_str());
+    let message = &result["message"];
+    assert_eq!(
+        told,
+        (Some(code), Some(verdict), Some(reason)),
+        "{environment:?}: {message}"
+    );
+    message.as_str().expect("a message").to_owned()
+}
+
+/// Standard error of a command that gave up before any session.
+fn refusal(driver: &Path, environment: &[(&str, &str)]) -> String {
+    let output = attest(driver, environment, &TINY);
+    assert_eq!(output.status.code(), Some(2), "{environment:?}: {output:?}");
+    assert!(output.stdout.is_empty(), "{environment:?}: {output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_session_is_affirmed_on_every_path_and_on_several_devices() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for (compute_capability, fill_path, devices) in [("75", "dp4a", "1"), ("80", "mma", "1"), ("90", "sm90a", "3")] {
+        let environment = [("FC_CC", compute_capability), ("FC_DEVICES", devices)];
+        let (code, result) = session(driver, &environment, &SMALL);
+        assert_eq!(
+            (code, &result["verdict"]),
+            (Some(0), &"affirmed".into()),
+            "{fill_path}: {}",
+            result["message"]
+        );
+        let attested = result["devices"].as_array().expect("devices");
+        assert_eq!(attested.len().to_string(), devices, "{fill_path}");
+        for (ordinal, device) in attested.iter().enumerate() {
+            let told = (&device["ordinal"], &device["engine"], &device["dataset_bytes"]);
+            assert_eq!(
+                told,
+                (&ordinal.into(), &"cuda".into(), &(4 << 20).into()),
+                "{fill_path}"
+            );
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_gpu-attestor"))
+            .arg("devices")
+            .env("LD_LIBRARY_PATH", fake_driver::library_path(driver))
+            .envs(environment)
+            .output()
+            .expect("the command runs");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(told.contains(&format!("fill_path: {fill_path}")), "{told}");
+    }
+}
+
+#[test]
+fn a_launch_that_fails_in_a_session_loses_the_device() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for (status, name) in [
+        ("214", "CUDA_ERROR_ECC_UNCORRECTABLE"),
+        ("700", "CUDA_ERROR_ILLEGAL_ADDRESS"),
+        ("719", "CUDA_ERROR_LAUNCH_FAILED"),
+        ("999", "CUDA_ERROR_UNKNOWN"),
+    ] {
+        // At once, in the known answers; and in the first iteration's sweeps.
+        for launch in ["1", "30"] {
+            let fault = format!("{launch}:{status}");
+            let message = ends(driver, &[("FC_LAUNCH_FAIL", &fault)], 2, "could not run", "device-lost");
+            let expected = format!("device 0: device-lost: device lost: cuLaunchKernelEx: {name}");
+            assert!(
+                message.contains(&expected) && message.contains("GPU-a0a1a2a3-"),
+                "{message}"
+            );
+        }
+    }
+    // One that only newer drivers have.
+    let message = ends(
+        driver,
+        &[("FC_LAUNCH_FAIL", "30:921")],
+        2,
+        "could not run",
+        "driver-error",
+    );
+    assert!(message.contains("cuLaunchKernelEx: status 921"), "{message}");
+}
+
+#[test]
+fn one_of_several_gpus_is_lost_in_a_session_and_named() {
+    let Some(driver) = fake_driver::folder() else { return };
+    let environment = [("FC_DEVICES", "3"), ("FC_LAUNCH_FAIL", "30:999:1")];
+    let message = ends(driver, &environment, 2, "could not run", "device-lost");
+    assert!(
+        message.contains("gave up on device 1: ") && message.contains("aaabacadae01)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn memory_that_the_driver_does_not_give_is_told_with_figures() {
+    let Some(driver) = fake_driver::folder() else { return };
+    // Called free, and not given.
+    let message = ends(driver, &[("FC_ALLOC", "1000000")], 2, "could not run", "out-of-memory");
+    let expected = "bytes asked for, 267386880 available, which the driver did not give in one piece";
+    assert!(message.contains(expected), "{message}");
+    let message = ends(driver, &[("FC_FREE", "20000000")], 2, "could not run", "no-plan");
+    assert!(message.contains("device 0 has 0 bytes to fill"), "{message}");
+    let message = ends(
+        driver,
+        &[("FC_BAD", "cuMemHostAlloc:-1:2")],
+        2,
+        "could not run",
+        "driver-error",
+    );
+    assert!(
+        message.contains("cuMemHostAlloc: CUDA_ERROR_OUT_OF_MEMORY"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_driver_or_device_that_fails_at_the_start_is_told_before_a_session() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for (fault, expected) in [
+        (
+            ("FC_INIT", "802"),
+            "CUDA_ERROR_SYSTEM_NOT_READY, (text of the stand-in); start nvidia-fabricmanager",
+        ),
+        (("FC_INIT", "999"), "the CUDA driver does not start: CUDA_ERROR_UNKNOWN"),
+        (("FC_VERSION", "11080"), "supports CUDA 11.8, expected 12.0 or later"),
+        (("FC_COUNT", "999"), "device lost: cuDeviceGetCount"),
+        (("FC_DEVICES", "0"), "shows no device"),
+        (
+            ("FC_BAD", "cuDevicePrimaryCtxRetain:0:214"),
+            "device lost: cuDevicePrimaryCtxRetain: CUDA_ERROR_ECC_UNCORRECTABLE",
+        ),
+        (
+            ("FC_BAD", "cuModuleLoadData:0:200"),
+            "driver error in cuModuleLoadData(keystream.compute_75.ptx)",
+        ),
+        (("FC_BAD", "cuMemGetInfo:0:999"), "device lost: cuMemGetInfo"),
+        (("FC_CC", "70"), "unsupported"),
+    ] {
+        let text = refusal(driver, &[fault]);
+        assert!(text.contains(expected), "{fault:?}: {text}");
+    }
+}
+
+#[test]
+fn wrong_results_from_the_start_fail_the_known_answers() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for (kernel, what) in [
+        ("keystream", "the dp4a fill gives root"),
+        ("key", "the dp4a fill gives root"),
+        ("fill_dp4a", "the dp4a fill gives root"),
+        ("sweep_load", "the load sweep gives root"),
+        ("commit", "the dp4a fill gives root"),
+    ] {
+        let fault = format!("{kernel}:1");
+        let message = ends(driver, &[("FC_FLIP", &fault)], 2, "could not run", "self-test-failed");
+        assert!(message.contains(what), "{kernel}: {message}");
+    }
+}
+
+#[test]
+fn wrong_results_in_a_session_are_found() {
+    let Some(driver) = fake_driver::folder() else { return };
+    // From the first launch after the known answers: two fills and two sweeps, with two keys, and two keystreams, each.
+    for fault in ["keystream:5", "key:5", "fill_dp4a:3", "sweep_load:3"] {
+        let message = ends(driver, &[("FC_FLIP", fault)], 1, "contraindicated", "tile-mismatch");
+        assert!(message.contains("device 0, iteration 0"), "{fault}: {message}");
+    }
+    // Only the second iteration's, on one of two devices.
+    let environment = [("FC_DEVICES", "2"), ("FC_FLIP", "fill_dp4a:4:1")];
+    let message = ends(driver, &environment, 1, "contraindicated", "tile-mismatch");
+    assert!(message.contains("device 1, iteration 1"), "{message}");
+    // A root that is not its leaves' the engine finds itself.
+    let message = ends(
+        driver,
+        &[("FC_FLIP", "commit:5")],
+        2,
+        "could not run",
+        "self-test-failed",
+    );
+    assert!(message.contains("is not that of its leaves"), "{message}");
+}
+
+/// A tiny session that a device holds up until this phase's limit; the command ends with it.
+fn hangs(driver: &Path, fault: (&str, &str), code: i32, verdict: &str, reason: &str, phase: &str) {
+    let limited = [&TINY[..], &["--phase-deadline", "15s"]].concat();
+    let (actual, result) = session(driver, &[fault], &limited);
+    let told = (actual, result["verdict"].as_str(), result["reason"].as_str());
+    let message = result["message"].as_str().expect("a message");
+    assert_eq!(told, (Some(code), Some(verdict), Some(reason)), "{message}");
+    assert!(
+        message.contains(&format!("{phase} took longer than its 15000 ms")),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_launch_that_never_ends_is_waited_for_until_the_phase_ends() {
+    let Some(driver) = fake_driver::folder() else { return };
+    hangs(
+        driver,
+        ("FC_BAD", "cuEventQuery:-1:600"),
+        2,
+        "could not run",
+        "not-ready",
+        "Prepare",
+    );
+}
+
+#[test]
+fn a_call_that_does_not_come_back_is_waited_for_until_the_phase_ends() {
+    let Some(driver) = fake_driver::folder() else { return };
+    hangs(
+        driver,
+        ("FC_HANG", "cuLaunchKernelEx:30"),
+        1,
+        "contraindicated",
+        "late",
+        "Sweep",
+    );
+}
+
+/// What NVML says, or does not, are labels: the session is judged by its work.
+#[test]
+fn a_session_needs_no_nvml() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for fault in [
+        ("FN_INIT", "18"),
+        ("FN_BAD", "DeviceGetHandleByUUID:6"),
+        (
+            "FN_BAD",
+            "DeviceGetMemoryInfo:3,DeviceGetPowerUsage:999,DeviceGetEnergy:999,DeviceGetTemperature:15",
+        ),
+        ("FN_HANG", "DeviceGetPowerUsage:3"),
+    ] {
+        ends(driver, &[fault], 2, "none", "nothing-certified");
+    }
+}
+
+/// Two devices with one PCI address, as slices of a card may have, or with one UUID: each does its own work, so the session is
+/// affirmed. That they say the same is for a policy to judge (`gpu-validator`: `fake_gpus.rs`).
+#[test]
+fn devices_that_say_they_are_one_are_not_refused() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for same in ["FC_SAMEPCI", "FC_SAMEUUID"] {
+        ends(
+            driver,
+            &[("FC_DEVICES", "2"), (same, "1")],
+            2,
+            "none",
+            "nothing-certified",
+        );
+    }
+}
