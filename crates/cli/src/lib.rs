@@ -1,5 +1,6 @@
 //! What both commands share: session options, progress, output files, exit codes, generated completions and pages.
 
+mod engine;
 mod generate;
 mod interrupt;
 mod options;
@@ -9,6 +10,7 @@ mod progress;
 mod screen;
 mod values;
 
+pub use engine::{EngineChoice, engine_parser};
 pub use generate::{Generate, generate};
 pub use interrupt::{Interrupt, Interruptible};
 pub use options::{

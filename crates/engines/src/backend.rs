@@ -14,6 +14,22 @@ pub trait Backend: Sync {
     /// What it is asked for by, and the `engine` of its offers: `cpu` or `cuda`.
     fn name(&self) -> &'static str;
 
+    /// What asking for it gives, in a line of a command's help.
+    fn about(&self) -> &'static str;
+
+    /// What one of its devices is, say `NVIDIA GPU`.
+    fn device_kind(&self) -> &'static str;
+
+    /// Whether its devices are emulated on this host's CPU: of what is [`Wanted`] it heeds what is of the CPU, else all the rest.
+    fn is_emulated(&self) -> bool {
+        false
+    }
+
+    /// How it works at what is wanted, where that does not depend on the device.
+    fn how(&self, _: &Wanted) -> Option<String> {
+        None
+    }
+
     /// How many devices [`Backend::devices`] has to choose from, while none of them is touched.
     ///
     /// # Errors
@@ -122,6 +138,8 @@ pub enum Unavailable {
 pub struct NotBuilt {
     /// The engine's name.
     pub name: &'static str,
+    /// What one of its devices is.
+    pub device_kind: &'static str,
     /// What to say to whoever asks for it.
     pub why: &'static str,
 }
@@ -135,6 +153,14 @@ impl NotBuilt {
 impl Backend for NotBuilt {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.why
+    }
+
+    fn device_kind(&self) -> &'static str {
+        self.device_kind
     }
 
     fn count(&self, _: &Wanted) -> Result<usize, Unavailable> {

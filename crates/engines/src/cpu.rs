@@ -21,6 +21,22 @@ impl Backend for Cpu {
         "cpu"
     }
 
+    fn about(&self) -> &'static str {
+        "This host's CPU"
+    }
+
+    fn device_kind(&self) -> &'static str {
+        "CPU"
+    }
+
+    fn is_emulated(&self) -> bool {
+        true
+    }
+
+    fn how(&self, wanted: &Wanted) -> Option<String> {
+        Some(format!("path {}", wanted.cpu.config.path))
+    }
+
     fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
         Ok(wanted.cpu.devices.get())
     }
@@ -42,10 +58,7 @@ impl Backend for Cpu {
     }
 
     fn open_engine(&self, _: u32) -> Result<Box<dyn Engine>, EngineError> {
-        match CpuEngine::new(CpuEngineConfig::default()) {
-            Ok(engine) => Ok(Box::new(engine)),
-            Err(error) => Err(EngineError::Unsupported(error.to_string())),
-        }
+        Ok(Box::new(cpu_engine(CpuEngineConfig::default())?))
     }
 
     fn open_tile_engine(&self, _: u32) -> Result<Box<dyn TileEngine>, EngineError> {
@@ -53,6 +66,15 @@ impl Backend for Cpu {
             "the Verifier computes tiles on its CPU without an engine beside it".to_owned(),
         ))
     }
+}
+
+/// The CPU's engine, for those who have work for it beside other engines.
+///
+/// # Errors
+///
+/// [`EngineError::Unsupported`] if this CPU does not run `config.path`.
+pub fn cpu_engine(config: CpuEngineConfig) -> Result<CpuEngine, EngineError> {
+    CpuEngine::new(config).map_err(|error| EngineError::Unsupported(error.to_string()))
 }
 
 /// `count` devices emulated on this host's CPU, each offering `dataset_bytes` of it and its share of the threads.

@@ -38,6 +38,14 @@ impl Backend for Cuda {
         "cuda"
     }
 
+    fn about(&self) -> &'static str {
+        "NVIDIA GPUs; an error where there are none"
+    }
+
+    fn device_kind(&self) -> &'static str {
+        "NVIDIA GPU"
+    }
+
     fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
         let gpus = engine_cuda::device_count().map_err(CudaError::from)?;
         Ok((gpus as usize).saturating_mul(wanted.engines_per_gpu.get() as usize))

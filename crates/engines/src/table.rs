@@ -6,14 +6,21 @@ use protocol::engine::EngineError;
 
 use crate::backend::{Backend, HostDevice, Unavailable};
 
+/// Every engine that this build has, the fastest first: `auto` takes the first that is there.
+pub const ENGINES: &[&dyn Backend] = &[
+    #[cfg(feature = "cuda")]
+    &crate::Cuda,
+    &crate::Cpu,
+];
+
 /// The engine that was taken, and what was found of it.
 pub struct Taken<'a, T> {
     /// The engine.
     pub backend: &'a dyn Backend,
     /// What the look at it gave.
     pub found: T,
-    /// Why those before it in the table were not, in order: all of them are [`Unavailable::Absent`].
-    pub absent: Vec<Unavailable>,
+    /// Those before it in the table and why they were not, in order: each is [`Unavailable::Absent`].
+    pub absent: Vec<(&'a dyn Backend, Unavailable)>,
 }
 
 /// The engine of this name; `None` where the table has none.
@@ -42,11 +49,12 @@ pub fn auto<'a, T>(
             Ok(found) => {
                 return Ok(Taken { backend, found, absent });
             }
-            Err(why @ Unavailable::Absent(_)) => absent.push(why),
+            Err(why @ Unavailable::Absent(_)) => absent.push((backend, why)),
             Err(why @ Unavailable::Failed(_)) => return Err(why),
         }
     }
-    Err(absent.pop().expect("a table has engines"))
+    let (_, why) = absent.pop().expect("a table has engines");
+    Err(why)
 }
 
 /// Opens something on each device, all at once: a context takes a good part of a second.
@@ -79,6 +87,7 @@ mod tests {
 
     const GPU: NotBuilt = NotBuilt {
         name: "gpu",
+        device_kind: "GPU",
         why: "built without",
     };
 
@@ -91,8 +100,11 @@ mod tests {
         let table: [&dyn Backend; 2] = [&GPU, &Cpu];
         let taken = auto(&table, |backend| backend.count(&Wanted::default())).expect("a CPU");
         assert_eq!((taken.backend.name(), taken.found), ("cpu", 1));
-        let absent: Vec<_> = taken.absent.iter().map(ToString::to_string).collect();
-        assert_eq!(absent, ["built without"]);
+        let absent = taken
+            .absent
+            .iter()
+            .map(|(backend, why)| (backend.name(), why.to_string()));
+        assert_eq!(absent.collect::<Vec<_>>(), [("gpu", "built without".to_owned())]);
         let taken = auto(&table, |_| Ok(())).expect("all are there");
         assert_eq!((taken.backend.name(), taken.absent.len()), ("gpu", 0));
     }
@@ -114,6 +126,17 @@ mod tests {
     fn where_nothing_is_there_the_last_says_so() {
         let refused = auto::<usize>(&[&GPU], |backend| backend.count(&Wanted::default())).err();
         assert!(matches!(refused, Some(Unavailable::Absent(why)) if why.to_string() == "built without"));
+    }
+
+    #[test]
+    fn every_engine_of_the_table_has_a_name_of_its_own_and_the_last_is_always_there() {
+        for (i, backend) in ENGINES.iter().enumerate() {
+            let found = named(ENGINES, backend.name()).expect("it is in the table");
+            assert_eq!(found.about(), backend.about(), "{i}");
+            assert_ne!(backend.name(), "auto");
+        }
+        let last = ENGINES.last().expect("a table has engines");
+        assert!(last.is_emulated() && last.count(&Wanted::default()).is_ok());
     }
 
     #[test]

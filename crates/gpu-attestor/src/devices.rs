@@ -6,9 +6,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use anyhow::Context;
 use attester::Device;
 use clap::{Args, ValueEnum};
-use cli::{Exit, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json, print_text};
-use engine_cpu::{CpuEngineConfig, Path};
-use engines::{Backend, Cpu, CpuWanted, Cuda, Unavailable, Wanted};
+use cli::{
+    EngineChoice, Exit, engine_parser, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json,
+    print_text,
+};
+use engines::{Backend, CpuEngineConfig, CpuWanted, ENGINES, Path, Taken, Unavailable, Wanted};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
@@ -16,25 +18,11 @@ use protocol::message::DeviceOffer;
 use serde_json::json;
 use verifier::units::bytes;
 
-/// The engines that this command has, the fastest first: `auto` takes the first that is there.
-const ENGINES: [&dyn Backend; 2] = [&Cuda, &Cpu];
-
-/// What does the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EngineChoice {
-    /// GPUs where there is an NVIDIA driver, else the CPU; says which it took
-    Auto,
-    /// NVIDIA GPUs; an error where there are none
-    Cuda,
-    /// This host's CPU, as one device or several
-    Cpu,
-}
-
 /// Which devices, on which engine.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DeviceOptions {
     /// What does the work
-    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = engine_parser(ENGINES))]
     engine: EngineChoice,
 
     /// Most memory that each engine may take of its GPU, say 70GiB [default: all that is free]
@@ -194,20 +182,24 @@ impl DeviceOptions {
 
     fn find(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, EngineTaken)> {
         let wanted = self.wanted(ordinals);
-        let (backend, count) = self.take(&wanted)?;
-        ordinals.check(count)?;
-        let is_auto = self.engine == EngineChoice::Auto;
-        let (devices, name) = (backend.devices(&wanted), backend.name());
-        if name != Cpu.name() {
-            let note = is_auto.then(|| "taken by auto".to_owned());
-            return Ok((
-                devices.map_err(|error| self.unusable(error))?,
-                EngineTaken { name, note },
-            ));
-        }
-        let why = if is_auto { " (auto: no NVIDIA GPU here)" } else { "" };
-        let note = Some(format!("path {}{why}", wanted.cpu.config.path));
-        Ok((devices.context("the CPU engine")?, EngineTaken { name, note }))
+        let Taken { backend, found, absent } = self.take(&wanted)?;
+        ordinals.check(found)?;
+        let devices = backend.devices(&wanted);
+        let devices = if backend.is_emulated() {
+            devices.context("the CPU engine")
+        } else {
+            devices.map_err(|error| self.unusable(error))
+        };
+        let missing: Vec<_> = absent.iter().map(|(backend, _)| backend.device_kind()).collect();
+        let note = match (backend.how(&wanted), &missing[..]) {
+            (how, []) => how.or_else(|| self.engine.is_auto().then(|| "taken by auto".to_owned())),
+            (how, missing) => {
+                let how = how.map(|how| format!("{how} ")).unwrap_or_default();
+                Some(format!("{how}(auto: no {} here)", missing.join(" or ")))
+            }
+        };
+        let name = backend.name();
+        Ok((devices?, EngineTaken { name, note }))
     }
 
     /// What `bench` measures: GPUs with the memory that may be taken of each, or a path of the CPU.
@@ -223,8 +215,10 @@ impl DeviceOptions {
             idle.is_empty(),
             "{idle}: no effect on bench, which measures each GPU once and a CPU on one thread"
         );
-        let (backend, count) = self.take(&self.wanted(ordinals))?;
-        if backend.name() == Cpu.name() {
+        let Taken {
+            backend, found: count, ..
+        } = self.take(&self.wanted(ordinals))?;
+        if backend.is_emulated() {
             anyhow::ensure!(
                 ordinals.devices.is_none(),
                 "--devices: no effect on bench without GPUs: a CPU is measured once"
@@ -254,18 +248,18 @@ impl DeviceOptions {
 
     /// The engine that does the work, and how many devices it has to choose from. Options of the other one are refused, or named
     /// where `auto` has chosen.
-    fn take(&self, wanted: &Wanted) -> anyhow::Result<(&'static dyn Backend, usize)> {
-        let (backend, count) = match self.engine {
-            EngineChoice::Cpu => (&Cpu as &dyn Backend, Cpu.count(wanted)?),
-            EngineChoice::Cuda => (&Cuda as &dyn Backend, Cuda.count(wanted)?),
-            EngineChoice::Auto => {
-                let taken = engines::auto(&ENGINES, |backend| backend.count(wanted));
-                let taken = taken.map_err(|error| self.unusable(error))?;
-                (taken.backend, taken.found)
-            }
+    fn take(&self, wanted: &Wanted) -> anyhow::Result<Taken<'static, usize>> {
+        let count = |backend: &dyn Backend| backend.count(wanted);
+        let taken = match self.engine {
+            EngineChoice::Only(backend) => Taken {
+                backend,
+                found: count(backend)?,
+                absent: Vec::new(),
+            },
+            EngineChoice::Auto => engines::auto(ENGINES, count).map_err(|error| self.unusable(error))?,
         };
-        let name = backend.name();
-        let idle = if name == Cpu.name() {
+        let name = taken.backend.name();
+        let idle = if taken.backend.is_emulated() {
             given([
                 ("--memory-limit", self.memory_limit.is_some()),
                 ("--engines-per-gpu", self.engines_per_gpu.is_some()),
@@ -279,13 +273,10 @@ impl DeviceOptions {
             ])
         };
         if !idle.is_empty() {
-            anyhow::ensure!(
-                self.engine == EngineChoice::Auto,
-                "{idle}: no effect with --engine {name}"
-            );
+            anyhow::ensure!(self.engine.is_auto(), "{idle}: no effect with --engine {name}");
             cli::tell(format_args!("{idle}: no effect, the engine is {name}"));
         }
-        Ok((backend, count))
+        Ok(taken)
     }
 
     fn unusable(&self, error: Unavailable) -> anyhow::Error {

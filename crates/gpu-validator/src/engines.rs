@@ -3,9 +3,9 @@
 use std::fmt;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
-use engine_cpu::{CpuEngine, CpuEngineConfig, Path};
-use engines::{Backend, Cpu, HostDevice, open_each};
+use clap::Args;
+use cli::{EngineChoice, engine_parser};
+use engines::{Backend, CpuEngineConfig, HostDevice, Path, cpu_engine, open_each};
 use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::verifier::VerifierSession;
 use verifier::recompute::Recompute;
@@ -13,38 +13,28 @@ use verifier::reexecute::check_memory;
 
 use crate::telling::Telling;
 
-/// The GPUs that this build has code for.
+/// The engines that this build has: all, or the CPU alone, whatever other commands are built beside it.
 #[cfg(feature = "cuda")]
-const CUDA: &dyn Backend = &engines::Cuda;
+use engines::ENGINES;
 #[cfg(not(feature = "cuda"))]
-const CUDA: &dyn Backend = &engines::NotBuilt {
-    name: "cuda",
-    why: "built without CUDA; build gpu-validator with --features cuda",
-};
-
-/// The engines that this command has, the fastest first: `auto` takes the first that is there.
-const ENGINES: [&dyn Backend; 2] = [CUDA, &Cpu];
+const ENGINES: &[&dyn Backend] = &[
+    &engines::NotBuilt {
+        name: "cuda",
+        device_kind: "NVIDIA GPU",
+        why: "built without CUDA; build gpu-validator with --features cuda",
+    },
+    &engines::Cpu,
+];
 
 /// Most memory that the CPU takes beside GPUs: a larger dataset than this a GPU has done before a CPU has only taken the
 /// memory, which cannot be called off.
 const BESIDE_GPUS_BYTES: u64 = 8 << 30;
 
-/// What recomputes samples, or the whole work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum EngineChoice {
-    /// This host's CPU
-    Cpu,
-    /// All NVIDIA GPUs of this host with its CPU beside them; an error where there are none
-    Cuda,
-    /// GPUs where there is an NVIDIA driver, else the CPU; says which it took
-    Auto,
-}
-
 /// Which engines recompute.
 #[derive(Args)]
 pub(crate) struct EngineOptions {
-    /// What recomputes
-    #[arg(long, value_name = "ENGINE", default_value = "cpu")]
+    /// What recomputes: all devices of an engine, with this host's CPU beside them
+    #[arg(long, value_name = "ENGINE", default_value = "cpu", value_parser = engine_parser(ENGINES))]
     engine: EngineChoice,
 }
 
@@ -59,14 +49,18 @@ impl EngineOptions {
     /// Finds them, and says which they are unless they are the default.
     pub(crate) fn find(&self) -> anyhow::Result<Engines> {
         let engines = match self.engine {
-            EngineChoice::Cpu => return Ok(Engines::new(&Cpu, Vec::new())),
-            EngineChoice::Cuda => Engines::new(CUDA, CUDA.host_devices().context("--engine cuda")?),
+            EngineChoice::Only(backend) if backend.is_emulated() => return Ok(Engines::new(backend, Vec::new())),
+            EngineChoice::Only(backend) => {
+                let devices = backend.host_devices();
+                let asked = || format!("--engine {}", backend.name());
+                Engines::new(backend, devices.with_context(asked)?)
+            }
             EngineChoice::Auto => {
                 // A driver that fails, or shows nothing, is not absent: whoever has GPUs is told that they are not used.
-                let taken = engines::auto(&ENGINES, |backend| backend.host_devices())
+                let taken = engines::auto(ENGINES, |backend| backend.host_devices())
                     .context("the GPUs cannot be used; --engine cpu does without")?;
                 let engines = Engines::new(taken.backend, taken.found);
-                if let Some(why) = taken.absent.last() {
+                if let Some((_, why)) = taken.absent.last() {
                     cli::tell(format_args!("engine: {engines} (auto: {why})"));
                     return Ok(engines);
                 }
@@ -80,7 +74,7 @@ impl EngineOptions {
 
 impl Engines {
     fn new(backend: &'static dyn Backend, mut devices: Vec<HostDevice>) -> Self {
-        if backend.name() == Cpu.name() {
+        if backend.is_emulated() {
             devices.clear();
         }
         Engines { backend, devices }
@@ -97,7 +91,7 @@ impl Engines {
         let opened = self.each(|index| self.backend.open_engine(index))?;
         let mut engines: Vec<_> = names.zip(opened).collect();
         let is_alone = engines.is_empty();
-        let cpu = CpuEngine::new(cpu_config(recompute, is_alone))?;
+        let cpu = cpu_engine(cpu_config(recompute, is_alone))?;
         if is_alone {
             check_memory(session, &cpu)?;
         }
