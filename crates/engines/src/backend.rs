@@ -156,7 +156,7 @@ impl Backend for NotBuilt {
     }
 
     fn about(&self) -> &'static str {
-        self.why
+        "Not in this build"
     }
 
     fn device_kind(&self) -> &'static str {
