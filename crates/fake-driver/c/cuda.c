@@ -263,7 +263,8 @@ static bool is_allocated(int device, struct range range) {
     pthread_mutex_lock(&lock);
     for (int i = 0; i < MOST_ALLOCATIONS && !found; ++i)
         found = allocations[i].device == device && range.address >= allocations[i].address &&
-                range.bytes <= allocations[i].bytes && range.address - allocations[i].address <= allocations[i].bytes - range.bytes;
+                range.bytes <= allocations[i].bytes &&
+                range.address - allocations[i].address <= allocations[i].bytes - range.bytes;
     pthread_mutex_unlock(&lock);
     return found;
 }
@@ -458,8 +459,8 @@ static status counted(const struct kernel *kernel, bool *flip) {
     *flip = value && sscanf(value, "%ld:%d", &n, &device) >= 1 && of_kernel >= n && (device < 0 || device == current);
     device = -1;
     value = setting("FC_LAUNCH_FAIL");
-    bool fails = value && sscanf(value, "%ld:%d:%d", &n, &answer, &device) >= 2 && launches >= n && (device < 0 || device == current);
-    return fails ? answer : SUCCESS;
+    bool fails = value && sscanf(value, "%ld:%d:%d", &n, &answer, &device) >= 2 && launches >= n;
+    return fails && (device < 0 || device == current) ? answer : SUCCESS;
 }
 
 status cuLaunchKernelEx(const struct config *config, const struct kernel *kernel, void **parameters, void **extra) {

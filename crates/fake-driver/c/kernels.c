@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TILE_SIDE = 256, TILE_BYTES = 65536, TILE_WORDS = 16384, KEY_BYTES = 131104, SM90A_SHARED = 196672, MMA_SHARED = 98304 };
+enum { TILE_SIDE = 256, TILE_BYTES = 65536, TILE_WORDS = 16384, KEY_BYTES = 131104 };
+enum { SM90A_SHARED = 196672, MMA_SHARED = 98304 };
 
 // Parameter `i` as a value, and as an address of device memory: the same address on the host.
 #define VALUE(type, i) (*(type *)parameters[i])
@@ -129,7 +130,8 @@ static void make_tile(const i8 *a, const i8 *b, u32 k, const u64 *key, u8 *tile,
 }
 
 // The tiles of one matrix of n * k bytes, `first` the index of the first of them.
-static void make_matrix(const i8 *a, const i8 *b, u32 n, u32 k, const u64 *key, u8 *tiles, u64 *digests, u64 first, bool flip) {
+static void make_matrix(const i8 *a, const i8 *b, u32 n, u32 k, const u64 *key, u8 *tiles, u64 *digests, u64 first,
+                        bool flip) {
     u32 across = n / TILE_SIDE;
     for (u32 i = 0; i < across * across; ++i) {
         const i8 *rows = a + (u64)(i / across) * TILE_SIDE * k, *columns = b + (u64)(i % across) * TILE_SIDE * k;
@@ -138,7 +140,8 @@ static void make_matrix(const i8 *a, const i8 *b, u32 n, u32 k, const u64 *key, 
 }
 
 static bool fill_ranges(const struct shape *shape, void **parameters, struct range *ranges, u32 ctas_per_matrix) {
-    u64 n = VALUE(u32, 5), k = VALUE(u32, 6), matrices = shape->grid_x / ctas_per_matrix, tiles = matrices * (n / TILE_SIDE) * (n / TILE_SIDE);
+    u64 n = VALUE(u32, 5), k = VALUE(u32, 6), matrices = shape->grid_x / ctas_per_matrix;
+    u64 tiles = matrices * (n / TILE_SIDE) * (n / TILE_SIDE);
     ranges[0] = (struct range){VALUE(u64, 0), matrices * n * k};
     ranges[1] = (struct range){VALUE(u64, 1), n * k};
     ranges[2] = (struct range){VALUE(u64, 2), TILE_WORDS * 8};
@@ -195,7 +198,8 @@ static void fill_sm90a(const struct shape *shape, void **parameters, bool flip) 
     operand(b, parameters[7], 'B', 0, 0, blocks);
     for (u32 m = 0; m < matrices; ++m) {
         operand(a, parameters[7], 'A', VALUE(u64, 8) + m, 0, blocks);
-        make_matrix((i8 *)a, (i8 *)b, n, k, MEMORY(u64, 5), MEMORY(u8, 3), MEMORY(u64, 4), (u64)m * columns * columns, flip);
+        make_matrix((i8 *)a, (i8 *)b, n, k, MEMORY(u64, 5), MEMORY(u8, 3), MEMORY(u64, 4), (u64)m * columns * columns,
+                    flip);
     }
     free(a);
     free(b);
@@ -239,7 +243,8 @@ static bool sweep_load_ranges(const struct shape *shape, void **parameters, stru
 
 static bool sweep_bulk_ranges(const struct shape *shape, void **parameters, struct range *ranges) {
     u32 stages = VALUE(u32, 4);
-    return sweep_ranges(shape, parameters, ranges) && shape->block == 544 && stages >= 2 && shape->shared_bytes == stages * 32768;
+    bool fits = stages >= 2 && shape->shared_bytes == stages * 32768;
+    return sweep_ranges(shape, parameters, ranges) && shape->block == 544 && fits;
 }
 
 static void sweep(const struct shape *shape, void **parameters, bool flip) {

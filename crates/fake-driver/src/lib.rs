@@ -1,9 +1,9 @@
 //! Stand-ins for NVIDIA's driver libraries, for tests: the real CUDA engine runs whole sessions on a host without a GPU, with
 //! faults put in.
 //!
-//! `c/cuda.c` stands for `libcuda.so.1` and computes the engine's kernels on the CPU, `c/nvml.c` for `libnvidia-ml.so.1`. Both are
-//! told by environment variables what to do wrong; the heads of the files list them. Linux only: elsewhere libraries have other
-//! names.
+//! `c/cuda.c` stands for `libcuda.so.1` and computes the engine's kernels on the CPU, `c/nvml.c` for `libnvidia-ml.so.1`. Both
+//! are told by environment variables what to do wrong; the heads of the files list them. Linux only: elsewhere libraries have
+//! other names.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -39,7 +39,7 @@ pub fn folder() -> Option<&'static Path> {
 
 fn compiled() -> Option<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    SOURCES.hash(&mut hasher);
+    (SOURCES, LIBRARIES).hash(&mut hasher);
     let test = env::current_exe().expect("a test has a binary");
     let made = test.with_file_name(format!("fake-driver-{:016x}", hasher.finish()));
     if made.is_dir() {
