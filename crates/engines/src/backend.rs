@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 use engine_cpu::CpuEngineConfig;
 use protocol::bytes::DeviceOrdinal;
 use protocol::engine::{Engine, EngineError, TileEngine};
 
+use crate::bench::Report;
 use crate::device::Device;
 
 /// One engine: how its devices are found and opened.
@@ -57,6 +59,22 @@ pub trait Backend: Sync {
     ///
     /// What the device meets.
     fn open_engine(&self, index: u32) -> Result<Box<dyn Engine>, EngineError>;
+
+    /// Measures one device for about so long, and tells each stage.
+    ///
+    /// # Errors
+    ///
+    /// What the device meets; that there is nothing to measure it with, for an engine without.
+    fn bench(
+        &self,
+        ordinal: DeviceOrdinal,
+        wanted: &Wanted,
+        duration: Duration,
+        stage: &dyn Fn(&str),
+    ) -> Result<Report, Box<dyn Error + Send + Sync>> {
+        let _ = (ordinal, wanted, duration, stage);
+        Err(format!("the engine {} has no bench", self.name()).into())
+    }
 
     /// What computes single tiles on one of [`Backend::host_devices`] for a Verifier, beside its CPU.
     ///

@@ -1,6 +1,8 @@
 //! Devices emulated on this host's CPU.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use engine_cpu::{CpuEngine, CpuEngineConfig, UnsupportedPath};
 use protocol::bytes::DeviceOrdinal;
@@ -10,6 +12,7 @@ use protocol::limits::TILE_SIDE;
 use protocol::message::DeviceOffer;
 
 use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
+use crate::bench::{self, Report};
 use crate::device::Device;
 
 /// This host's CPU, which is always there: devices emulated on it, or an engine beside others.
@@ -59,6 +62,17 @@ impl Backend for Cpu {
 
     fn open_engine(&self, _: u32) -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(cpu_engine(CpuEngineConfig::default())?))
+    }
+
+    fn bench(
+        &self,
+        _: DeviceOrdinal,
+        wanted: &Wanted,
+        duration: Duration,
+        stage: &dyn Fn(&str),
+    ) -> Result<Report, Box<dyn Error + Send + Sync>> {
+        let measured = engine_cpu::bench::bench(wanted.cpu.config.path, duration, stage)?;
+        Ok(bench::cpu::report(&measured))
     }
 
     fn open_tile_engine(&self, _: u32) -> Result<Box<dyn TileEngine>, EngineError> {

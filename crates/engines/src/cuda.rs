@@ -1,6 +1,8 @@
 //! NVIDIA GPUs of this host.
 
+use std::error::Error;
 use std::thread;
+use std::time::Duration;
 
 use engine_cuda::{CudaEngine, CudaEngineConfig, CudaTiles, DeviceInfo, NoCuda};
 use protocol::bytes::DeviceOrdinal;
@@ -9,6 +11,7 @@ use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::message::DeviceOffer;
 
 use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
+use crate::bench::{self, Report};
 use crate::device::{Device, Telemetry, panic_message};
 
 /// Why the GPUs of this host cannot attest.
@@ -66,6 +69,21 @@ impl Backend for Cuda {
 
     fn open_engine(&self, index: u32) -> Result<Box<dyn Engine>, EngineError> {
         Ok(Box::new(CudaEngine::new(CudaEngineConfig::new(index))?))
+    }
+
+    fn bench(
+        &self,
+        ordinal: DeviceOrdinal,
+        wanted: &Wanted,
+        duration: Duration,
+        stage: &dyn Fn(&str),
+    ) -> Result<Report, Box<dyn Error + Send + Sync>> {
+        let config = CudaEngineConfig {
+            memory_limit_bytes: wanted.memory_limit_bytes,
+            ..CudaEngineConfig::new(ordinal.0)
+        };
+        let measured = engine_cuda::bench::bench(config, duration, stage)?;
+        Ok(bench::cuda::report(ordinal, &measured))
     }
 
     fn open_tile_engine(&self, index: u32) -> Result<Box<dyn TileEngine>, EngineError> {

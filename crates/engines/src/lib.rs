@@ -4,6 +4,7 @@
 //! the suite in `conformance`, a [`Backend`] for it here, and a line in the table: commands name no engine but the CPU.
 
 mod backend;
+pub mod bench;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;

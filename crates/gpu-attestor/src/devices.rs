@@ -109,9 +109,10 @@ impl fmt::Display for EngineTaken {
 }
 
 /// What is measured.
-pub(crate) enum Measured {
-    Cuda(Vec<DeviceOrdinal>, Option<u64>),
-    Cpu(Path),
+pub(crate) struct Measured {
+    pub(crate) backend: &'static dyn Backend,
+    pub(crate) wanted: Wanted,
+    pub(crate) ordinals: Vec<DeviceOrdinal>,
 }
 
 /// Options of `gpu-attestor devices`.
@@ -215,20 +216,24 @@ impl DeviceOptions {
             idle.is_empty(),
             "{idle}: no effect on bench, which measures each GPU once and a CPU on one thread"
         );
+        let wanted = self.wanted(ordinals);
         let Taken {
             backend, found: count, ..
-        } = self.take(&self.wanted(ordinals))?;
+        } = self.take(&wanted)?;
         if backend.is_emulated() {
             anyhow::ensure!(
                 ordinals.devices.is_none(),
                 "--devices: no effect on bench without GPUs: a CPU is measured once"
             );
-            return Ok(Measured::Cpu(self.cpu_config().path));
         }
         ordinals.check(count)?;
         let all = || (0..count as u32).map(DeviceOrdinal).collect();
-        let asked = ordinals.ordinals().unwrap_or_else(all);
-        Ok(Measured::Cuda(asked, self.memory_limit))
+        let ordinals = ordinals.ordinals().unwrap_or_else(all);
+        Ok(Measured {
+            backend,
+            wanted,
+            ordinals,
+        })
     }
 
     /// What is wanted of either engine; [`DeviceOptions::take`] names what the one that is taken has no use for.

@@ -1,0 +1,89 @@
+//! What a device reaches, each figure beside its own ceiling of the same run.
+
+pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+
+use serde_json::Value;
+
+/// One device's figures.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Facts about the device, in JSON under these names.
+    pub facts: Vec<(&'static str, Value)>,
+    /// The device and what it ran, in a line.
+    pub title: String,
+    /// The figures.
+    pub rows: Vec<Row>,
+    /// The dataset that was measured, where the device has memory of its own.
+    pub memory: Option<Memory>,
+    /// What else there is to say, a line each.
+    pub notes: Vec<String>,
+}
+
+/// One figure, the median of its repeats.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was measured.
+    pub name: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// The median.
+    pub value: f64,
+    /// The least of all repeats.
+    pub least: f64,
+    /// The most of all repeats.
+    pub most: f64,
+    /// How often it was measured.
+    pub repeats: usize,
+    /// What it could be at most.
+    pub ceilings: Vec<Ceiling>,
+    /// What was seen of the device meanwhile.
+    pub load: Option<Load>,
+}
+
+/// What a figure could be at most, in the same unit.
+#[derive(Clone, Debug)]
+pub struct Ceiling {
+    /// What it is.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+impl Ceiling {
+    pub(crate) fn new(name: impl Into<String>, value: f64) -> Self {
+        Ceiling {
+            name: name.into(),
+            value,
+        }
+    }
+}
+
+/// What was seen of a device while it worked; none of it is certified.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Mean power (W).
+    pub power_w: Option<f64>,
+    /// Mean clock (MHz).
+    pub mean_sm_clock_mhz: Option<f64>,
+    /// Highest temperature (C).
+    pub max_temperature_c: Option<u32>,
+    /// Why the clock was held back.
+    pub throttle_reasons: Vec<String>,
+    /// The figure by the power, where that says something.
+    pub tops_per_w: Option<f64>,
+}
+
+/// The dataset that was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// n of its matrices.
+    pub matrix_dim: u32,
+    /// Its size (bytes).
+    pub dataset_bytes: u64,
+    /// The largest that fits (bytes).
+    pub most_bytes: u64,
+    /// Memory of the card (bytes).
+    pub card_bytes: u64,
+}
