@@ -42,34 +42,21 @@ fn place() -> Place {
 fn each_format_goes_to_standard_output_or_a_file() {
     let place = place();
     let cpu = ["--policy", "cpu.toml"];
-    for (format, begins, holds) in [
-        ("html", "<!doctype html>", "<h2>What this does not prove</h2>"),
-        ("md", "# GPU attestation: affirming", "## Certified at least"),
-        ("json", "{", "\"policy_id\": \"urn:gpu-attestor:policy:cpu:"),
-        (
-            "junit",
-            "<?xml version=\"1.0\"",
-            "tests=\"2\" failures=\"0\" skipped=\"0\"",
-        ),
+    for (format, begins) in [
+        ("html", "<!doctype html>"),
+        ("md", "# GPU attestation: affirming"),
+        ("json", "{"),
+        ("junit", "<?xml version=\"1.0\""),
     ] {
         let printed = place.validator(&[&["report", "e.cbor", "--format", format], &cpu[..]].concat());
         assert_eq!(code(&printed), 0, "{format}: {}", text(&printed.stderr));
-        let page = text(&printed.stdout);
-        assert!(page.starts_with(begins) && page.contains(holds), "{format}: {page}");
         assert!(text(&printed.stderr).ends_with("verdict: affirming\n"), "{format}");
+        assert!(text(&printed.stdout).starts_with(begins), "{format}");
 
         let written = place.validator(&[&["report", "e.cbor", "--format", format, "-o", "report"], &cpu[..]].concat());
         assert_eq!((code(&written), &written.stdout[..]), (0, &b""[..]), "{format}");
         assert!(place.text("report").starts_with(begins), "{format}");
     }
-    let report = json(&place.validator(&["report", "e.cbor", "--format", "json", "--policy", "cpu.toml"]));
-    assert_eq!(
-        (
-            report["verdict"].as_str(),
-            report["devices"][0]["claimed_class"].as_str()
-        ),
-        (Some("affirming"), Some("cpu"))
-    );
     // A page is what is meant unless another format is.
     assert!(text(&place.validator(&["report", "e.cbor"]).stdout).starts_with("<!doctype html>"));
 }

@@ -1,4 +1,4 @@
-//! What --help says: of every subcommand of both commands, held to what can be pasted and to the guide.
+//! What --help says: of every subcommand of both commands, as snapshots, held to what can be pasted and to the guide.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use common::{Place, attester, text};
+use common::{Place, assert_snapshot, attester, text};
 
 /// Every subcommand, as the help of its parent lists it.
 fn subcommands(program: &Path, place: &Place, path: &[String]) -> Vec<Vec<String>> {
@@ -22,25 +22,36 @@ fn subcommands(program: &Path, place: &Place, path: &[String]) -> Vec<Vec<String
     [path.to_vec()].into_iter().chain(below).collect()
 }
 
-#[test]
-fn every_help_has_examples_that_can_be_pasted() {
+/// Every help there is, of a program and all its subcommands.
+fn every_help(program: &Path) -> String {
     let place = Place::new();
-    for (program, least) in [(attester(), 9), (Path::new(env!("CARGO_BIN_EXE_gpu-validator")), 18)] {
-        let all = subcommands(program, &place, &[]);
-        assert!(all.len() >= least, "{all:?}");
-        for path in all {
-            let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
-            let help = text(&place.run(program, &arguments).stdout);
-            let name = path.join(" ");
-            let Some((_, examples)) = help.split_once("Examples:\n") else {
-                panic!("{name} has no examples: {help}");
-            };
-            for line in examples.lines() {
-                assert!(line.chars().count() <= 95, "{name}: {line}");
-                let is_command = line.trim_start().starts_with("gpu-") || line.is_empty();
-                assert!(is_command, "{name}: broken at {line}");
-            }
+    let mut every = String::new();
+    for path in subcommands(program, &place, &[]) {
+        let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = text(&place.run(program, &arguments).stdout);
+        let Some((_, examples)) = help.split_once("Examples:\n") else {
+            panic!("{path:?} has no examples: {help}");
+        };
+        // Examples are to be pasted: a line is a command.
+        for line in examples.lines() {
+            assert!(line.chars().count() <= 95, "{path:?}: {line}");
+            let is_command = line.trim_start().starts_with("gpu-") || line.is_empty();
+            assert!(is_command, "{path:?}: broken at {line}");
         }
+        let name = program.file_name().expect("a name").display();
+        every += &format!("$ {name} {}\n{help}\n", arguments.join(" "));
+    }
+    every
+}
+
+#[test]
+fn every_help_says_what_it_did() {
+    assert_snapshot("help-of-gpu-attestor", &every_help(attester()));
+    let validator = Path::new(env!("CARGO_BIN_EXE_gpu-validator"));
+    let every = every_help(validator);
+    // The usual build: another says more of its engines.
+    if !cfg!(feature = "cuda") {
+        assert_snapshot("help-of-gpu-validator", &every);
     }
 }
 

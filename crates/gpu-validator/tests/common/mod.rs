@@ -39,6 +39,8 @@ impl Place {
             .args(arguments)
             .current_dir(self.0.path())
             .env("XDG_CONFIG_HOME", self.0.path())
+            // Help is as wide as this says.
+            .env_remove("COLUMNS")
             .output()
             .expect("the command starts")
     }
@@ -71,6 +73,44 @@ pub(crate) fn attester() -> &'static Path {
         built
     })
 }
+
+/// Runs a script that knows the commands as `$A` and `$V`.
+pub(crate) fn script(place: &Place, script: &str) -> Output {
+    let (attester, validator) = (attester().display(), env!("CARGO_BIN_EXE_gpu-validator"));
+    let script = format!("A={attester} V={validator}; {script}");
+    place.run(Path::new("bash"), &["-c", &script])
+}
+
+/// The evidence of `spec/vectors/evidence/NAME.json`, made by parties of fixed keys on a clock of their own.
+pub(crate) fn vector(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/evidence");
+    let file = fs::read(folder.join(name).with_extension("json")).expect("a vector");
+    let file: Value = serde_json::from_slice(&file).expect("JSON");
+    let hex = file["hex"].as_str().expect("its bytes");
+    let bytes = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    bytes.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+}
+
+/// Holds what was printed to `tests/snapshots/NAME.snap`.
+pub(crate) fn assert_snapshot(name: &str, printed: &str) {
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => "../snapshots" }, {
+        insta::assert_snapshot!(name, printed);
+    });
+}
+
+/// The evidence of a real GPU that the repository keeps.
+pub(crate) const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/evidence/h200.cbor");
+
+/// Who recorded it, and the policy that it was recorded with.
+pub(crate) const VOUCHED: [&str; 4] = [
+    "--policy",
+    "h200",
+    "--verifier",
+    "a71aa6c6b330438745fd6beb7c163869372a22e2f2d2fc9e7b95b715ac30c8f1",
+];
 
 /// A policy that wants a CPU and any rate of it: what a session here can be affirmed for. By default a CPU is none.
 pub(crate) const CPU_POLICY: &str = "name = \"cpu\"\n[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
