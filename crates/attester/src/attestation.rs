@@ -1,4 +1,5 @@
-//! What the hardware's maker attests: a command of the host's, run with the session's nonce beside the work.
+//! Attestation by the hardware's manufacturer: a command of the host, run with the session's nonce in parallel with the
+//! work.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -11,32 +12,32 @@ use std::time::Duration;
 use protocol::bytes::{Nonce, hex};
 use protocol::limits::MAX_ATTESTATION_BYTES;
 
-/// The environment variable in which the command finds the session's nonce, 64 hexadecimal digits.
+/// The environment variable that passes the session's nonce to the command, 64 hexadecimal digits.
 pub const NONCE_VARIABLE: &str = "GPU_ATTESTOR_NONCE";
 
-/// Longest that openings wait for the command, whatever the Verifier's deadline.
+/// The longest time that openings wait for the command, whatever the Verifier's deadline.
 pub(crate) const ATTESTATION_WITHIN: Duration = Duration::from_secs(300);
 
-/// A command line for `sh -c`; what it prints is carried in OPENINGS.
+/// A command line for `sh -c`; its output is carried in OPENINGS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationCommand(pub OsString);
 
-/// Why a session carries no attestation though one was asked for.
+/// Why a session carries no attestation although one was requested.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttestationError {
-    /// The command did not start, or could not be read.
+    /// The command did not start, or its output could not be read.
     #[error("the attestation command cannot be run: {0}")]
     Io(io::Error),
-    /// It failed.
+    /// The command failed.
     #[error("the attestation command ended with {0}")]
     Failed(std::process::ExitStatus),
-    /// It printed nothing.
+    /// The command printed nothing.
     #[error("the attestation command printed nothing; expected an attestation on standard output")]
     Empty,
-    /// It printed more than can be carried.
+    /// The command printed more than OPENINGS can carry.
     #[error("the attestation command printed more than {MAX_ATTESTATION_BYTES} bytes")]
     TooLong,
-    /// The openings could not wait for it.
+    /// The command was not finished when the openings had to be sent.
     #[error("the attestation command had not ended when the openings were due, and was stopped")]
     TooSlow,
 }
@@ -47,24 +48,24 @@ impl From<io::Error> for AttestationError {
     }
 }
 
-/// A command under way; dropped before it ends, it is stopped.
+/// A running command; stopped if this is dropped before it ends.
 pub(crate) struct Attesting {
     child: Arc<Mutex<Child>>,
     outcome: Receiver<Result<Vec<u8>, AttestationError>>,
 }
 
 impl AttestationCommand {
-    /// Starts the command with the nonce of the session that it is for.
+    /// Starts the command with the nonce of its session.
     pub(crate) fn start(&self, nonce: &Nonce) -> Result<Attesting, AttestationError> {
         let mut command = Command::new("sh");
         command
             .arg("-c")
             .arg(&self.0)
             .env(NONCE_VARIABLE, hex(&nonce.0))
-            // The agent's own are the protocol.
+            // The agent's own standard input and output carry the protocol.
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        // A group of its own, so that all of it can be stopped: a pipeline is several processes.
+        // A separate process group, so that all of it can be stopped: a pipeline consists of several processes.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -76,7 +77,7 @@ impl AttestationCommand {
         let (sender, outcome) = channel();
         let running = child.clone();
         thread::spawn(move || {
-            // Nobody listens any more once the session is over.
+            // There is no receiver once the session is over.
             let _ = sender.send(read(output, &running));
         });
         Ok(Attesting { child, outcome })
@@ -84,7 +85,7 @@ impl AttestationCommand {
 }
 
 impl Attesting {
-    /// What the command attests; `None` while it runs, unless its time is over.
+    /// The command's result; `None` while it runs and has time left.
     pub(crate) fn outcome(&self, is_over: bool) -> Option<Result<Vec<u8>, AttestationError>> {
         match self.outcome.try_recv() {
             Ok(outcome) => Some(outcome),
@@ -100,16 +101,16 @@ impl Drop for Attesting {
     }
 }
 
-/// Reads until the output ends, then waits; no more is kept than can be carried.
+/// Reads until the output ends, then waits for the process; keeps no more than OPENINGS can carry.
 fn read(output: impl Read, child: &Mutex<Child>) -> Result<Vec<u8>, AttestationError> {
     let mut bytes = Vec::new();
     output.take(MAX_ATTESTATION_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_ATTESTATION_BYTES {
-        // It may go on for ever.
+        // The output may be endless.
         stop(&mut lock(child));
         return Err(AttestationError::TooLong);
     }
-    // Its output has ended: so will it, and soon.
+    // The output has ended, so the process ends soon.
     let status = loop {
         if let Some(status) = lock(child).try_wait()? {
             break status;
@@ -123,15 +124,15 @@ fn read(output: impl Read, child: &Mutex<Child>) -> Result<Vec<u8>, AttestationE
     }
 }
 
-/// Stops the command and whatever it has started, unless it has been waited for.
+/// Stops the command and all processes it started, unless it has already been waited for.
 fn stop(child: &mut Child) {
-    // Waited for, its number may be another's by now.
+    // After the wait, its process id may have been reused.
     if !matches!(child.try_wait(), Ok(None)) {
         return;
     }
     #[cfg(unix)]
     if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        // It may have ended since the look.
+        // It may have ended since the check.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
     // As above.
@@ -192,7 +193,7 @@ mod tests {
         let started = std::fs::read_to_string(&pids).expect("both have begun");
         let started: Vec<i32> = started.lines().map(|pid| pid.parse().expect("a number")).collect();
         assert_eq!(started.len(), 2);
-        // A killed process may stay as a zombie where nobody waits for it.
+        // A killed process may stay as a zombie if no parent waits for it.
         let is_there = |pid: &i32| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
             stat.is_ok_and(|stat| !stat.contains(") Z "))

@@ -1,4 +1,4 @@
-//! The thread that works for a device of this host.
+//! The thread that drives one device of this host.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use protocol::trace::Site;
 use crate::in_step::InStep;
 use crate::telemetry::Watch;
 
-/// What a device's thread is told to do.
+/// A task for a device's thread.
 pub(crate) enum Command {
     Prepare(Assignment),
     Fill(FillTask),
     Sweep {
         first_salt: Salt,
         sweeps: u32,
-        /// Where the roots of all devices meet after each sweep.
+        /// Where the roots of all devices are exchanged after each sweep.
         in_step: Arc<InStep>,
     },
     Open {
-        /// Positions among all samples, and where each leaf comes from.
+        /// Positions among all samples, and the source of each leaf.
         sites: Vec<(usize, Site)>,
-        /// How long the labels of what was seen may take.
+        /// How long the telemetry labels may take.
         telemetry_limit: Duration,
     },
 }
 
-/// What a device's thread has done.
+/// What a device's thread has finished.
 pub(crate) enum Done {
     Prepared,
     Filled(Root),
@@ -48,12 +48,12 @@ pub(crate) enum Done {
 pub(crate) struct Worker {
     pub(crate) ordinal: DeviceOrdinal,
     pub(crate) meter: Arc<Meter>,
-    /// `None` once nothing more is asked of the device.
+    /// `None` once the device gets no more tasks.
     commands: Option<Sender<Command>>,
     thread: JoinHandle<()>,
 }
 
-/// How far a device has come.
+/// The state of a device.
 #[derive(Default)]
 pub(crate) struct Meter {
     pub(crate) done_tiles: AtomicU64,
@@ -71,7 +71,7 @@ impl Progress for Meter {
 }
 
 impl Worker {
-    /// Starts the device's thread; `report` hears of everything it ends, and of a panic as an error.
+    /// Starts the device's thread; `report` is called for every finished task, and with an error for a panic.
     pub(crate) fn start(
         mut device: Device,
         report: impl Fn(DeviceOrdinal, Result<Done, EngineError>) + Send + 'static,
@@ -93,12 +93,12 @@ impl Worker {
 
     pub(crate) fn send(&self, command: Command) {
         if let Some(commands) = &self.commands {
-            // A thread that is gone has reported why.
+            // A thread that has ended has reported why.
             let _ = commands.send(command);
         }
     }
 
-    /// Has the thread end by itself, and the device's memory with it, once it has done what it was told.
+    /// Lets the thread end, and frees the device's memory, once it has done its tasks.
     pub(crate) fn release(&mut self) {
         self.commands = None;
     }
@@ -107,8 +107,8 @@ impl Worker {
         self.meter.is_cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Cancels the work and waits for the thread to end, until then at most; whether it has. A thread that has not is left
-    /// behind with its engine: waiting for a device that hangs would keep everything else.
+    /// Cancels the work and waits for the thread to end, at most until `until`. Returns whether it ended. A thread that
+    /// has not is abandoned with its engine: waiting for a device that hangs would block everything else.
     pub(crate) fn end_until(self, until: Instant) -> bool {
         self.cancel();
         let Worker { commands, thread, .. } = self;
@@ -150,7 +150,7 @@ fn work(
     }
 }
 
-/// `iteration` counts the fills begun.
+/// `iteration` counts the fills started.
 fn obey(
     device: &mut Device,
     ordinal: DeviceOrdinal,
@@ -214,12 +214,12 @@ mod tests {
     use protocol::engine::{AssignmentFields, Engine};
     use protocol::message::DeviceOffer;
 
-    /// Prepares until the test is over, cancelled or not: a driver that does not come back.
+    /// Keeps preparing until the test is over, cancelled or not: a driver that never returns.
     struct Hanging(Receiver<()>);
 
     impl Engine for Hanging {
         fn prepare(&mut self, _: &Assignment) -> Result<(), EngineError> {
-            // Ends with an error once the test has.
+            // Returns an error once the test has ended.
             let _ = self.0.recv();
             Ok(())
         }

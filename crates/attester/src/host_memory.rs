@@ -1,10 +1,10 @@
-//! What a session keeps in the host's memory until it is over: every leaf, so that samples can be opened, and the openings.
+//! What a session keeps in host memory until it ends: every leaf, so that samples can be opened, and the openings.
 
 use protocol::frame::MessageType;
 use protocol::openings::max_payload_bytes;
 use protocol::plan::Plan;
 
-/// The host has too little memory for what a plan makes it keep.
+/// The host has too little memory for the data that a plan requires it to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "leaves and openings of this plan take {required_bytes} bytes of the host's memory, {available_bytes} are available"
@@ -12,13 +12,14 @@ use protocol::plan::Plan;
 pub struct HostMemoryError {
     /// Bytes of leaves and openings.
     pub required_bytes: u64,
-    /// Bytes that the host has to give.
+    /// Bytes available on the host.
     pub available_bytes: u64,
 }
 
-/// Checks a plan against the memory that the host has to give, where the system says how much that is.
+/// Checks a plan against the memory available on the host, where the system reports it.
 ///
-/// A Verifier chooses the plan: without this check one of some kilobytes could have the host's processes killed.
+/// The Verifier chooses the plan: without this check, a plan of a few kilobytes could make the system kill processes of
+/// the host.
 pub(crate) fn check(plan: &Plan, available_bytes: Option<u64>) -> Result<(), HostMemoryError> {
     let required_bytes = required_bytes(plan);
     match available_bytes {
@@ -30,8 +31,8 @@ pub(crate) fn check(plan: &Plan, available_bytes: Option<u64>) -> Result<(), Hos
     }
 }
 
-/// Eight bytes a leaf: one a tile for every fill, one for two tiles for every sweep. OPENINGS are there three times: the
-/// openings, their encoding, and the frame.
+/// Eight bytes per leaf: one leaf per tile for every fill, one per two tiles for every sweep. OPENINGS exists three
+/// times: as openings, as their encoding, and as the frame.
 fn required_bytes(plan: &Plan) -> u64 {
     let leaves: u128 = plan
         .devices()
@@ -87,7 +88,7 @@ mod tests {
         let leaves = 3 * 2_280_448 + 40 * 1_140_224;
         let openings = max_payload_bytes(&standard, MessageType::Openings);
         assert_eq!(required_bytes(&standard), 8 * leaves + 3 * openings);
-        // 65,536 sweeps are a legal plan of some bytes, and 600 GB of leaves.
+        // 65,536 sweeps are a legal plan of a few bytes, and 600 GB of leaves.
         let hostile = plan(2227, &[4096; 16], 1);
         let available_bytes = 128 << 30;
         assert_eq!(check(&standard, Some(available_bytes)), Ok(()));

@@ -6,12 +6,13 @@ use std::time::Duration;
 use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::engine::{EngineError, Progress};
 
-/// How often a device that waits for the others asks whether its work is still wanted: one of them may have failed.
+/// How often a device that waits for the others checks whether its work was cancelled: one of the others may have
+/// failed.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where the devices of one iteration exchange the roots of each sweep.
 pub(crate) struct InStep {
-    /// In the order in which roots enter the next salts.
+    /// In the order in which the roots enter the next salts.
     devices: Vec<DeviceOrdinal>,
     round: Mutex<Round>,
     is_over: Condvar,
@@ -20,14 +21,14 @@ pub(crate) struct InStep {
 #[derive(Default)]
 struct Round {
     number: u64,
-    /// What came of this round.
+    /// The roots received in this round.
     roots: Vec<Option<Root>>,
-    /// All roots of the round before.
+    /// All roots of the previous round.
     joint: Vec<Root>,
 }
 
 impl InStep {
-    /// A meeting of these devices, in the order of their ordinals.
+    /// A meeting point for these devices, in the order of their ordinals.
     pub(crate) fn new(devices: impl Iterator<Item = DeviceOrdinal>) -> Self {
         let devices: Vec<DeviceOrdinal> = devices.collect();
         let round = Round {
@@ -41,11 +42,12 @@ impl InStep {
         }
     }
 
-    /// Brings the root of a device's sweep and waits for those of all others; all roots, in the order of devices.
+    /// Submits the root of a device's sweep and waits for the roots of all other devices. Returns all roots, in device
+    /// order.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Cancelled`] if the work is no longer wanted, as when another device has failed.
+    /// [`EngineError::Cancelled`] if the work was cancelled, for example because another device failed.
     pub(crate) fn meet(
         &self,
         device: DeviceOrdinal,

@@ -1,4 +1,4 @@
-//! The Attester's side of a session: engines at work, one thread a device, behind the protocol's state machine.
+//! The Attester's side of a session: engines, one thread per device, driven by the protocol's state machine.
 
 mod attestation;
 mod device;

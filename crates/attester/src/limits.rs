@@ -1,7 +1,8 @@
-//! What an Attester gives a Verifier at most (spec §5.7): time without a word, time in all, and work.
+//! What an Attester grants a Verifier at most (spec §5.7): idle time, total time, and work.
 //!
-//! The Verifier chooses the plan and its deadlines, up to a year each. Without limits of the Attester's own, one that falls silent
-//! or asks for too much would hold the devices for as long as it likes (`attester: a_verifier_that_falls_silent_holds_no_device`).
+//! The Verifier chooses the plan and its deadlines, up to a year each. Without the Attester's own limits, a Verifier
+//! that falls silent or requests too much would hold the devices for as long as it likes (`attester:
+//! a_verifier_that_falls_silent_holds_no_device`).
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +11,24 @@ use protocol::frame::MessageType;
 use protocol::message::AbortCode;
 use protocol::plan::Plan;
 
-/// Operations that a byte read in a sweep counts as: about what a data-centre GPU computes while it reads one.
+/// A byte read in a sweep counts as this many operations: about what a data-centre GPU computes in the time of the
+/// read.
 pub const OPERATIONS_A_SWEPT_BYTE: u32 = 256;
 
-/// How much of its time and work an Attester gives a session.
+/// How much time and work an Attester grants a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest wait for a frame of the Verifier while one is due.
+    /// Longest wait for a frame from the Verifier while one is due.
     pub idle: Duration,
-    /// Longest session, from HELLO on. While samples are opened, the limit of idle time comes on top: stopping then is a failed
+    /// Longest session, from HELLO on. While samples are opened, the idle limit is added: stopping then is a failed
     /// session (spec §5.7).
     pub session: Duration,
-    /// Most work of a device in the whole plan (operations, as [`work`] counts).
+    /// Most work of one device in the whole plan (operations, as counted by [`work`]).
     pub work: u128,
 }
 
 impl Limits {
-    /// No limits: for a Verifier that is as trusted as the Attester, in one process with it say.
+    /// No limits: for a Verifier that is as trusted as the Attester, for example in the same process.
     pub const NONE: Limits = Limits {
         idle: Duration::MAX,
         session: Duration::MAX,
@@ -35,8 +37,8 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// Ten minutes of silence, two hours in all, and a device's work of 10^18 operations: twelve minutes of an H200, and four
-    /// times what the largest preset asks of the largest GPU.
+    /// Ten minutes of idle time, two hours in total, and 10^18 operations per device: twelve minutes of an H200, and
+    /// four times what the largest preset requests of the largest GPU.
     fn default() -> Self {
         Limits {
             idle: Duration::from_secs(600),
@@ -46,29 +48,29 @@ impl Default for Limits {
     }
 }
 
-/// A limit of the Attester's was passed; the Verifier was told.
+/// One of the Attester's limits was exceeded; this was reported to the Verifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitPassed {
-    /// Nothing came from the Verifier while something was due.
+    /// Nothing was received from the Verifier while a message was due.
     #[error("the Attester's limit of idle time is {} s, and no {due} came from the Verifier", limit.as_secs_f64())]
     Idle {
-        /// What was due.
+        /// The message that was due.
         due: MessageType,
         /// The limit.
         limit: Duration,
     },
-    /// The session went on for too long.
+    /// The session took too long.
     #[error("the Attester's limit of a session's time is {} s, and it is not over", limit.as_secs_f64())]
     Session {
         /// The limit.
         limit: Duration,
     },
-    /// The plan asks for too much work.
+    /// The plan requests too much work.
     #[error(
         "the Attester's limit of work is {limit} operations a device, and the plan asks {asked} of device {device}"
     )]
     Work {
-        /// The device that would have most to do.
+        /// The device with the most work.
         device: DeviceOrdinal,
         /// Its work (operations).
         asked: u128,
@@ -78,7 +80,8 @@ pub enum LimitPassed {
 }
 
 impl LimitPassed {
-    /// How the Verifier is told: a plan that is too much is one that this Attester does not run; all else is stopped.
+    /// The code reported to the Verifier: a plan that is too large is one that this Attester does not run; anything
+    /// else stops the session.
     #[must_use]
     pub fn abort_code(&self) -> AbortCode {
         match self {
@@ -104,7 +107,7 @@ pub fn work(plan: &Plan) -> impl Iterator<Item = (DeviceOrdinal, u128)> + '_ {
 pub(crate) struct Watchdog {
     limits: Limits,
     begin: Instant,
-    /// What is due from the Verifier, and since when.
+    /// The message due from the Verifier, and since when.
     due: Option<(MessageType, Instant)>,
 }
 
@@ -117,7 +120,7 @@ impl Watchdog {
         }
     }
 
-    /// Whether a plan asks for more than is given: before anything is taken for it.
+    /// Whether a plan exceeds the limits; checked before any resource is taken for it.
     pub(crate) fn check_work(&self, plan: &Plan) -> Result<(), LimitPassed> {
         let limit = self.limits.work;
         match work(plan).max_by_key(|(_, asked)| *asked) {
@@ -126,7 +129,7 @@ impl Watchdog {
         }
     }
 
-    /// Notes what is due now. A frame that came begins the wait for the next anew, if another is due at once.
+    /// Records which message is due now. A received frame restarts the wait if another one is due at once.
     pub(crate) fn note(&mut self, due: Option<MessageType>, has_come: bool) {
         self.due = match (due, self.due) {
             (Some(due), Some((before, since))) if due == before && !has_come => Some((due, since)),
@@ -134,7 +137,8 @@ impl Watchdog {
         };
     }
 
-    /// Time until the next limit; an error if one has passed. `is_opening`: the samples are known and not yet opened.
+    /// Time until the next limit; an error if one has been exceeded. `is_opening`: the samples are known and not yet
+    /// opened.
     pub(crate) fn left(&self, is_opening: bool) -> Result<Duration, LimitPassed> {
         let Limits { idle, session, .. } = self.limits;
         let grace = if is_opening { idle } else { Duration::ZERO };

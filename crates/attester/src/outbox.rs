@@ -1,5 +1,5 @@
-//! Frames on their way to the Verifier, written by a thread of its own: a Verifier that does not read must not keep the session,
-//! its limits or its devices waiting.
+//! Frames to be sent to the Verifier, written by a separate thread: a Verifier that does not read must not block the
+//! session, its limits or its devices.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 use protocol::frame::Frame;
 use transport::write_frame;
 
-/// What is to be sent, in order. It holds little whatever the Verifier does: PROGRESS is left out while other frames wait, and
-/// all others answer what the Verifier has sent.
+/// The queue of frames to be sent, in order. It stays small whatever the Verifier does: PROGRESS is dropped while other
+/// frames wait, and all other frames are replies to what the Verifier sent.
 pub(crate) struct Outbox {
-    /// `None` once no more may come.
+    /// `None` once no more frames are accepted.
     frames: Option<Sender<Frame>>,
-    /// Frames handed in and not yet written.
+    /// Frames queued and not yet written.
     waiting: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
 
 impl Outbox {
-    /// Starts to write; `failed` hears of the first write that does not succeed, after which nothing more is written.
+    /// Starts the writer thread; `failed` is called with the first write error, after which nothing more is written.
     pub(crate) fn start(mut to: impl Write + Send + 'static, failed: impl FnOnce(io::Error) + Send + 'static) -> Self {
         let (frames, incoming) = channel::<Frame>();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -42,21 +42,22 @@ impl Outbox {
         }
     }
 
-    /// Hands a frame in; never waits.
+    /// Queues a frame; never blocks.
     pub(crate) fn send(&self, frame: Frame) {
         if let Some(frames) = &self.frames {
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            // A thread that is gone has said why.
+            // A writer thread that has ended has reported why.
             let _ = frames.send(frame);
         }
     }
 
-    /// Whether everything is written.
+    /// Whether everything has been written.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Takes no more, and waits until all is written or cannot be, `limit` at most. A write that hangs is left behind.
+    /// Accepts no more frames and waits, for at most `limit`, until all are written or cannot be. A write that hangs is
+    /// abandoned.
     pub(crate) fn end_within(&mut self, limit: Duration) {
         self.frames = None;
         let until = Instant::now() + limit;
@@ -74,12 +75,12 @@ mod tests {
 
     use super::*;
 
-    /// Takes nothing until the test is over.
+    /// Blocks every write until the test is over.
     struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Ends with an error once the test has.
+            // Returns an error once the test has ended.
             let _ = self.0.recv();
             Ok(bytes.len())
         }

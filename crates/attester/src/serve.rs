@@ -31,58 +31,60 @@ use crate::limits::{LimitPassed, Limits, Watchdog};
 use crate::outbox::Outbox;
 use crate::telemetry;
 
-/// How often PROGRESS is sent: it keeps connections alive and shows people that work goes on.
+/// How often PROGRESS is sent: it keeps the connection alive and shows users that the work proceeds.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
-/// How long devices have to end once the session is over. A launch on a GPU takes a third of a second; one that does not come
-/// back must not keep the host's process.
+/// How long devices may take to end once the session is over. A launch on a GPU takes a third of a second; one that
+/// never returns must not keep the host's process alive.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long the last frames have to be written once the session is over: a Verifier that does not read is told nothing.
+/// How long the last frames may take to be written once the session is over: a Verifier that does not read will miss
+/// them.
 const SENT_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often a pending attestation of the maker's is looked for while the openings wait for it.
+/// How often to check for the manufacturer's attestation while the openings wait for it.
 const ATTESTED_EVERY: Duration = Duration::from_millis(10);
 
-/// Who attests, and with what.
+/// The attesting host: its software, devices, identity and limits.
 pub struct Attester {
     /// Name and version of the software.
     pub software: String,
-    /// What HELLO says of the host.
+    /// What HELLO reports about the host.
     pub labels: Vec<Label>,
     /// The devices, ordinals strictly ascending.
     pub devices: Vec<Device>,
     /// The identity that signs OPENINGS.
     pub key: SigningKey,
-    /// What asks the hardware's maker for an attestation, run beside the work once the nonce is known.
+    /// The command that requests an attestation from the hardware's manufacturer, run during the work once the nonce is
+    /// known.
     pub attestation: Option<AttestationCommand>,
-    /// What a Verifier is given at most.
+    /// The limits for a Verifier.
     pub limits: Limits,
 }
 
 /// Why a session ended without RESULT.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A device could not do its work; the Verifier was told.
+    /// A device could not do its work; this was reported to the Verifier.
     #[error("device {device}{}: {error}", in_brackets(uuid.as_deref()))]
     Engine {
         /// The device.
         device: DeviceOrdinal,
         /// Its UUID, where it has one.
         uuid: Option<String>,
-        /// What it met.
+        /// The error.
         error: EngineError,
     },
-    /// The host has too little memory for the plan; the Verifier was told.
+    /// The host has too little memory for the plan; this was reported to the Verifier.
     #[error("out of memory: {0}")]
     HostMemory(HostMemoryError),
-    /// The Verifier was silent for too long, or wanted too much; it was told.
+    /// The Verifier exceeded a limit of time or work; this was reported to the Verifier.
     #[error(transparent)]
     Limit(LimitPassed),
-    /// The Verifier broke the protocol; it was told.
+    /// The Verifier violated the protocol; this was reported to it.
     #[error("the Verifier broke the protocol: {0}")]
     Violation(Violation),
-    /// The connection ended or broke.
+    /// The connection was closed or failed.
     #[error(transparent)]
     Connection(#[from] FrameError),
     /// Nothing could be sent.
@@ -103,12 +105,12 @@ enum Event {
     Device(DeviceOrdinal, Result<Done, EngineError>),
 }
 
-/// Serves one session: HELLO to RESULT, over any pair of byte streams, within the Attester's limits. Threads that read and write
-/// are left behind where the streams block: whoever serves ends by ending the process.
+/// Serves one session, HELLO to RESULT, over any pair of byte streams, within the Attester's limits. Threads that read
+/// and write are abandoned if the streams block; they end with the process.
 ///
 /// # Errors
 ///
-/// [`ServeError`]; the Verifier is told where it can be.
+/// [`ServeError`]; reported to the Verifier where possible.
 pub fn serve(
     attester: Attester,
     mut from: impl Read + Send + 'static,
@@ -130,7 +132,7 @@ pub fn serve(
         labels: labels.into_iter().take(MAX_LABELS).collect(),
         devices: devices.iter().map(|device| device.offer.clone()).collect(),
     };
-    // Bounded: a Verifier that floods waits for its own messages to be taken.
+    // Bounded: a Verifier that floods the connection blocks on its own unread messages.
     let (events, incoming) = sync_channel(64);
     let workers = devices
         .into_iter()
@@ -175,7 +177,7 @@ pub fn serve(
     served.run(incoming)
 }
 
-/// As many labels of each device as all devices can have, in the order of devices.
+/// As many labels of each device as fit for all devices, in device order.
 fn fair_share(labels: BTreeMap<DeviceOrdinal, Vec<Label>>) -> Vec<Label> {
     let each = MAX_LABELS / labels.len().max(1);
     let kept = labels.into_values().flat_map(|labels| labels.into_iter().take(each));
@@ -186,14 +188,14 @@ fn in_brackets(uuid: Option<&str>) -> String {
     uuid.map(|uuid| format!(" ({uuid})")).unwrap_or_default()
 }
 
-/// Tells people on standard error; the session goes on without an attestation.
+/// Prints a notice on standard error; the session continues without an attestation.
 fn tell(error: &AttestationError) {
-    // Nothing is left to tell it to where that fails.
+    // If standard error fails, there is nowhere else to report it.
     let _ = writeln!(io::stderr(), "no attestation is carried: {error}");
 }
 
 fn send(events: &SyncSender<Event>, event: Event) {
-    // Nobody listens any more once the session is over.
+    // There is no receiver once the session is over.
     let _ = events.send(event);
 }
 
@@ -205,20 +207,20 @@ struct Served {
     outbox: Outbox,
     watchdog: Watchdog,
     openings: Vec<Option<[Opening; 3]>>,
-    /// What was seen of each device.
+    /// What was observed of each device.
     labels: BTreeMap<DeviceOrdinal, Vec<Label>>,
-    /// Devices that have not ended what they were told.
+    /// Devices that have not finished their current task.
     pending: usize,
     attestation: Option<AttestationCommand>,
-    /// The maker's attestation, under way since NONCE.
+    /// The manufacturer's attestation, running since NONCE.
     attesting: Option<Attesting>,
-    /// When SAMPLE came, until it is answered.
+    /// When SAMPLE was received, until it is answered.
     opening_since: Option<Instant>,
 }
 
 impl Served {
-    /// Takes events until the session is over. Then nobody receives any more: a device's thread that has something to report
-    /// to a full queue must not wait for ever, as it is about to be waited for itself (the test
+    /// Handles events until the session is over. After that there is no receiver: a device's thread with something to
+    /// report to a full queue must not block forever, because the session then waits for that thread (the test
     /// `a_flood_keeps_no_device`).
     fn run(&mut self, incoming: Receiver<Event>) -> Result<ResultMessage, ServeError> {
         let mut has_come = false;
@@ -248,14 +250,14 @@ impl Served {
                 Event::Device(device, Err(error)) => {
                     let uuid = self.uuids.remove(&device);
                     let mut abort = Abort::from_engine(device, &error);
-                    // An ordinal is the process's own; the UUID finds the card.
+                    // An ordinal is local to the process; the UUID identifies the card.
                     abort.message = sendable_text(&format!("{error}{}", in_brackets(uuid.as_deref())));
                     self.abort(&abort);
                     return Err(ServeError::Engine { device, uuid, error });
                 }
                 Event::Frame(frame) => {
                     let task = self.session.received(&frame).inspect_err(|violation| {
-                        // The error itself is returned.
+                        // The caller receives the error itself.
                         let abort = self.session.abort(&violation.to_abort());
                         self.outbox.send(abort);
                     });
@@ -276,8 +278,8 @@ impl Served {
         }
     }
 
-    /// Why the session is over once nothing more can be read. A write that failed by itself says more than the end of what came:
-    /// that of a full disk, say. One that failed because nobody reads says the same.
+    /// Why the session is over once nothing more can be read. A write that failed on its own (a full disk, for example)
+    /// says more than the end of the input. A write that failed because the peer does not read says the same.
     fn why_over(&mut self, error: FrameError, incoming: &Receiver<Event>) -> ServeError {
         self.outbox.end_within(SENT_WITHIN);
         let unsent = incoming.try_iter().find_map(|event| match event {
@@ -287,7 +289,7 @@ impl Served {
         unsent.map_or_else(|| error.into(), ServeError::Send)
     }
 
-    /// Tells the Verifier that a limit has passed; whoever drops the session frees its devices.
+    /// Reports to the Verifier that a limit was exceeded; dropping the session then frees its devices.
     fn stop(&mut self, limit: LimitPassed) -> ServeError {
         let device = match limit {
             LimitPassed::Work { device, .. } => Some(device),
@@ -301,7 +303,7 @@ impl Served {
         ServeError::Limit(limit)
     }
 
-    /// Before any device takes memory: what a plan asks for is known from it.
+    /// Before any device allocates memory: the plan determines how much it needs.
     fn check_plan(&mut self) -> Result<(), ServeError> {
         let plan = self.session.plan().expect("preparing follows PLAN");
         if let Err(limit) = self.watchdog.check_work(plan) {
@@ -310,7 +312,7 @@ impl Served {
         self.check_host_memory()
     }
 
-    /// What all devices keep in the host's memory, against what there is.
+    /// Compares what all devices keep in host memory with what is available.
     fn check_host_memory(&mut self) -> Result<(), ServeError> {
         let plan = self.session.plan().expect("preparing follows PLAN");
         host_memory::check(plan, available_memory_bytes()).map_err(|error| {
@@ -323,7 +325,7 @@ impl Served {
         })
     }
 
-    /// Hands a task to the devices of the plan.
+    /// Sends a task to the devices of the plan.
     fn start(&mut self, task: Task) {
         match task {
             Task::Prepare(assignments) => {
@@ -372,7 +374,7 @@ impl Served {
         }
     }
 
-    /// Takes what a device has done and tells the Verifier.
+    /// Handles what a device has finished and reports it to the Verifier.
     fn take(&mut self, ordinal: DeviceOrdinal, done: Done) -> Result<(), ServeError> {
         self.pending -= 1;
         let frame = match done {
@@ -385,7 +387,7 @@ impl Served {
                     self.openings[position] = Some(opening);
                 }
                 self.labels.insert(ordinal, labels);
-                // The next turn of the loop sends them.
+                // The next iteration of the loop sends them.
                 return Ok(());
             }
         };
@@ -393,7 +395,8 @@ impl Served {
         Ok(())
     }
 
-    /// Sends OPENINGS once all devices have opened and the maker's attestation is there or too late; whether they wait for it.
+    /// Sends OPENINGS once all devices have opened and the manufacturer's attestation is available or too late. Returns
+    /// whether they still wait for it.
     fn send_openings(&mut self) -> bool {
         let Some(since) = self.opening_since.filter(|_| self.pending == 0) else {
             return false;
@@ -406,7 +409,7 @@ impl Served {
         let labels = fair_share(std::mem::take(&mut self.labels));
         let frame = self.session.openings(openings, labels, &self.key, None);
         self.outbox.send(frame);
-        // Nothing more is asked of them: a Verifier that takes its time to decide holds no device meanwhile.
+        // The devices have no more work: a Verifier that takes its time to decide must not hold them.
         self.workers.iter_mut().for_each(Worker::release);
         false
     }
@@ -422,8 +425,9 @@ impl Served {
         }
     }
 
-    /// Takes the maker's attestation, if it is there in time: half of what the openings may take, and not more than an
-    /// attestation is given at all. A session without it is as good; openings that come too late are not. Whether it is over.
+    /// Takes the manufacturer's attestation if it arrives in time: within half of the time allowed for the openings,
+    /// and within the limit for an attestation. A session without it is equally valid; openings that are late are a
+    /// failure. Returns whether the wait is over.
     fn end_attestation(&mut self, opening_since: Instant) -> bool {
         let Some(attesting) = &self.attesting else { return true };
         let limit = ATTESTATION_WITHIN.min(Duration::from_millis(self.openings_ms() / 2));
@@ -445,7 +449,7 @@ impl Served {
 
     fn send_progress(&mut self) {
         let Some(plan) = self.session.plan() else { return };
-        // A Verifier that does not read would have them pile up here.
+        // With a Verifier that does not read, these frames would pile up.
         if self.pending == 0 || !self.outbox.is_empty() {
             return;
         }
@@ -472,13 +476,13 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // All at once, so that each ends while the others do.
+        // Cancel all at once, so that they end in parallel.
         self.workers.iter().for_each(Worker::cancel);
         let until = Instant::now() + END_WITHIN;
         for worker in self.workers.drain(..) {
             let ordinal = worker.ordinal;
             if !worker.end_until(until) {
-                // Nothing is left to tell it to where that fails.
+                // If standard error fails, there is nowhere else to report it.
                 let _ = writeln!(
                     io::stderr(),
                     "device {ordinal} did not end within {END_WITHIN:?} and is left behind"
@@ -497,7 +501,7 @@ fn total_tiles(plan: &Plan, ordinal: DeviceOrdinal) -> Option<u64> {
 }
 
 impl ServeError {
-    /// The ABORT code of the error, where the Verifier was told one.
+    /// The ABORT code for the error, where one was sent to the Verifier.
     #[must_use]
     pub fn abort_code(&self) -> Option<AbortCode> {
         match self {

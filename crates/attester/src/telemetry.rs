@@ -1,4 +1,4 @@
-//! What watches a device at work, on a thread of its own: no session waits for it beyond a limit.
+//! Telemetry of a device at work, on a separate thread: a session waits for it only up to a limit.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -8,40 +8,41 @@ use engines::Telemetry;
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 
-/// The name of the label that says why nothing was seen of a device.
+/// The name of the label that says why there is no telemetry of a device.
 const WITHOUT: &str = "telemetry";
 
-/// Longest that what watches a device is given to answer at the end.
+/// Longest time that telemetry may take to return its labels at the end.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// A watch that runs.
+/// Running telemetry of one device.
 pub(crate) struct Watch {
     stop: Sender<()>,
     seen: Receiver<Result<Vec<(String, String)>, String>>,
 }
 
 impl Watch {
-    /// Begins to watch and comes back at once: READY does not wait for labels.
+    /// Starts the telemetry and returns at once: READY does not wait for labels.
     pub(crate) fn start(mut telemetry: Box<dyn Telemetry>) -> Self {
         let (stop, stopped) = channel();
         let (sender, seen) = channel();
         let watch = move || {
             let outcome = telemetry.start().and_then(|()| {
-                // A message, or a session that is over.
+                // A message, or the end of the session.
                 let _ = stopped.recv();
                 telemetry.finish()
             });
-            // Nobody listens any more where the limit has passed.
+            // There is no receiver if the limit has passed.
             let _ = sender.send(outcome);
         };
-        // Where no thread can be had, there is nobody to answer, which is told at the end.
+        // If no thread can be started, no labels arrive; this is reported at the end.
         let _ = thread::Builder::new().name("watch".to_owned()).spawn(watch);
         Watch { stop, seen }
     }
 
-    /// Labels of what was seen of the device, or one that says why there are none; within `limit` in any case.
+    /// Labels of what was observed of the device, or one that says why there are none. Returns within `limit` in any
+    /// case.
     pub(crate) fn finish(self, device: DeviceOrdinal, limit: Duration) -> Vec<Label> {
-        // A thread that is gone needs no message.
+        // A thread that has ended needs no message.
         let _ = self.stop.send(());
         let seen = self.seen.recv_timeout(limit).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => Err(format!("no answer within {} s", limit.as_secs_f64())),
@@ -54,8 +55,8 @@ impl Watch {
     }
 }
 
-/// How long OPENINGS may wait for labels: a quarter of what they may take, and not more than [`ANSWER_WITHIN`]. An answer that
-/// is late is a failed session, and labels are not worth one.
+/// How long OPENINGS may wait for labels: a quarter of the time it has, and at most [`ANSWER_WITHIN`]. A late answer is
+/// a failed session, which labels are not worth.
 pub(crate) fn limit(openings_ms: u64) -> Duration {
     ANSWER_WITHIN.min(Duration::from_millis(openings_ms / 4))
 }

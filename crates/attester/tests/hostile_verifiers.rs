@@ -1,5 +1,5 @@
-//! Verifiers that mean ill: one that floods and goes away keeps neither the session nor its devices, and a plan of some bytes
-//! does not take the host's memory. Those that fall silent are in `limits.rs`.
+//! Hostile Verifiers: one that floods the connection and leaves holds neither the session nor its devices, and a plan
+//! of a few bytes does not exhaust the host's memory. Verifiers that fall silent are in `limits.rs`.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -16,7 +16,7 @@ use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, AbortCode, DeviceOffer};
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 
-/// Is still preparing when the session ends, and says when it is dropped.
+/// Is still preparing when the session ends, and reports when it is dropped.
 struct Slow(Sender<DeviceOrdinal>, DeviceOrdinal);
 
 impl Engine for Slow {
@@ -40,7 +40,7 @@ impl Engine for Slow {
 
 impl Drop for Slow {
     fn drop(&mut self) {
-        // The test may have failed already.
+        // The test may already have failed.
         let _ = self.0.send(self.1);
     }
 }
@@ -102,7 +102,7 @@ fn attester(devices: u32, dropped: &Sender<DeviceOrdinal>) -> Attester {
     }
 }
 
-/// Sends PLAN and that many frames of an unknown type, and hangs up; how the session ended.
+/// Sends PLAN and this many frames of an unknown type, and disconnects. Returns how the session ended.
 fn flooded_with(frames: u32, devices: u32) -> ServeError {
     let (dropped, all_dropped) = channel();
     let attester = attester(devices, &dropped);
@@ -110,7 +110,7 @@ fn flooded_with(frames: u32, devices: u32) -> ServeError {
     let (from_verifier, mut to_attester) = io::pipe().expect("a pipe");
     let (served, outcome) = channel();
     thread::spawn(move || {
-        // The test may have failed already.
+        // The test may already have failed.
         let _ = served.send(serve(attester, from_verifier, io::sink()));
     });
     let mut send = |frame: &Frame| {
@@ -146,7 +146,7 @@ fn a_flood_keeps_no_device() {
     }
 }
 
-/// The largest device and the most sweeps that a plan may have: leaves of some terabytes.
+/// The largest device and the most sweeps that a plan may have: several terabytes of leaves.
 #[test]
 fn a_plan_that_fills_the_hosts_memory_is_answered_with_the_figures() {
     let (dropped, _all_dropped) = channel();

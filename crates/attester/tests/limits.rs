@@ -1,5 +1,5 @@
-//! What an Attester gives at most: a Verifier that falls silent, does not read, or asks for too much holds no device, and labels
-//! that never come hold nothing up.
+//! The Attester's limits: a Verifier that falls silent, does not read, or requests too much holds no device, and labels
+//! that never arrive delay nothing.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::num::NonZeroUsize;
@@ -21,13 +21,13 @@ use protocol::openings::max_payload_bytes;
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 use transport::read_frame;
 
-/// Long enough for whatever must happen.
+/// Long enough for everything that must happen.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Silence that is too long here.
+/// An idle time that exceeds the limit of these tests.
 const IDLE: Duration = Duration::from_millis(400);
 
-/// A CPU's device that says when it is gone, and fills until it is cancelled if that is asked for.
+/// A CPU device that reports when it is dropped and, if requested, fills until it is cancelled.
 struct Watched {
     engine: Box<dyn Engine>,
     fills_for_ever: bool,
@@ -36,7 +36,7 @@ struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // The test may have failed already.
+        // The test may already have failed.
         let _ = self.events.send("dropped");
     }
 }
@@ -106,7 +106,7 @@ fn plan(openings_ms: u64) -> Plan {
             sweeps: 1,
         }],
         samples: 1,
-        // What the Verifier grants is no limit of the Attester's.
+        // The Verifier's deadlines do not limit the Attester.
         deadlines: Deadlines {
             ready_ms: 31_622_400_000,
             fill_ms: 31_622_400_000,
@@ -117,7 +117,7 @@ fn plan(openings_ms: u64) -> Plan {
     .expect("within the bounds")
 }
 
-/// A session under way, seen from the Verifier's end.
+/// A running session, seen from the Verifier's end.
 struct Session {
     from: PipeReader,
     to: PipeWriter,
@@ -131,13 +131,13 @@ impl Session {
         let (from, to_verifier) = io::pipe().expect("a pipe");
         let (sender, served) = channel();
         thread::spawn(move || {
-            // The test may have failed already.
+            // The test may already have failed.
             let _ = sender.send(serve(attester, from_verifier, to_verifier));
         });
         Session { from, to, served, plan }
     }
 
-    /// Answers what comes until that has come, and then no more.
+    /// Answers messages up to and including this one, and then no more.
     fn answer_until(&mut self, last: MessageType) {
         loop {
             let frame = self.next();
@@ -162,7 +162,7 @@ impl Session {
         self.to.write_all(&frame.payload).expect("it reads");
     }
 
-    /// The next frame but PROGRESS.
+    /// The next frame other than PROGRESS.
     fn next(&mut self) -> Frame {
         let cap = max_payload_bytes(&self.plan, MessageType::Openings).max(1 << 20);
         loop {
@@ -173,7 +173,7 @@ impl Session {
         }
     }
 
-    /// The limit that ended the session, and how the Verifier was told.
+    /// The limit that ended the session, and how it was reported to the Verifier.
     fn end(mut self) -> (LimitPassed, Abort) {
         let frame = self.next();
         assert_eq!(frame.message_type(), Some(MessageType::Abort));
@@ -205,7 +205,7 @@ fn idle() -> Limits {
     }
 }
 
-/// A Verifier that answers no more, at every point of a session where it is its turn.
+/// A Verifier that stops answering, at every point of a session where it has to send.
 #[test]
 fn a_verifier_that_falls_silent_holds_no_device() {
     for (last, due) in [
@@ -220,7 +220,7 @@ fn a_verifier_that_falls_silent_holds_no_device() {
         session.answer_until(last);
         let since = Instant::now();
         if last == MessageType::Openings {
-            // Nothing more is asked of the device: it does not wait for the verdict.
+            // The device has no more tasks: it does not wait for the verdict.
             let seen: Vec<_> = std::iter::from_fn(|| events.recv_timeout(IDLE / 2).ok()).collect();
             assert_eq!(seen, ["prepared", "dropped"]);
         }
@@ -237,7 +237,7 @@ fn a_verifier_that_falls_silent_holds_no_device() {
     }
 }
 
-/// SAMPLE follows SALT w at once: here it does not.
+/// SAMPLE follows SALT w at once; here it does not.
 #[test]
 fn a_verifier_that_draws_no_sample_holds_no_device() {
     let (attester, events) = attester(idle(), false);
@@ -250,7 +250,7 @@ fn a_verifier_that_draws_no_sample_holds_no_device() {
     assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
 }
 
-/// One byte of a frame now and then is no frame.
+/// A byte of a frame now and then does not count as a frame.
 #[test]
 fn a_verifier_that_sends_crumbs_is_silent() {
     let (attester, _events) = attester(idle(), false);
@@ -271,13 +271,13 @@ fn a_verifier_that_sends_crumbs_is_silent() {
     assert_eq!(limit, LimitPassed::Idle { due, limit: IDLE });
 }
 
-/// A write that blocks: the pipe stays open, and whoever has its other end does not read.
+/// A write that blocks: the pipe stays open, and its other end is not read.
 #[test]
 fn a_verifier_that_does_not_read_holds_no_device() {
     struct Stuck(Receiver<()>);
     impl Write for Stuck {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            // Ends with an error once the test has.
+            // Returns an error once the test has ended.
             let _ = self.0.recv();
             Err(io::ErrorKind::BrokenPipe.into())
         }
@@ -304,7 +304,7 @@ fn a_verifier_that_does_not_read_holds_no_device() {
     assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
 }
 
-/// A full disk where HELLO goes, and no Verifier: whichever is seen first, the disk is told.
+/// HELLO goes to a full disk, and there is no Verifier: whichever is detected first, the disk error is reported.
 #[test]
 fn a_write_that_fails_is_told_though_nothing_can_be_read() {
     struct Full;
@@ -325,7 +325,7 @@ fn a_write_that_fails_is_told_though_nothing_can_be_read() {
     }
 }
 
-/// Work that does not end, whatever the Verifier's deadlines are.
+/// Work that does not end, whatever the Verifier's deadlines.
 #[test]
 fn a_session_without_end_is_given_up() {
     let limits = Limits {
@@ -370,7 +370,7 @@ fn a_plan_of_too_much_work_is_refused_before_memory_is_taken() {
     }
 }
 
-/// NVML that does not come back, at the start or at the end of the watch: the session goes on without labels.
+/// NVML that never returns, at the start or the end of the telemetry: the session continues without labels.
 #[test]
 fn labels_that_never_come_hold_nothing_up() {
     struct Hangs {

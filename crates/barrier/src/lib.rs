@@ -1,7 +1,8 @@
-//! Sessions whose phases begin together (spec §5.2): which message may be released, and to whom.
+//! Sessions whose phases start together (spec §5.2): which message may be released, and to whom.
 //!
-//! No IO and no clock: a shell drives each session and tells [`Barrier`] what it needs. A session that is over has left, so a
-//! member that misses a phase's limit, which its own driver notes, holds nobody up any longer than that.
+//! No IO and no clock: the caller drives each session and reports to [`Barrier`] what it needs. A session that is over
+//! has left, so a member that misses a phase's deadline, which its own driver detects, delays the others no longer than
+//! that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,27 +10,27 @@ use protocol::driver::Need;
 use protocol::message::Stage;
 use protocol::verifier::Outgoing;
 
-/// Sessions that wait for each other, each named by whoever runs them. An update costs the logarithm of their number.
+/// Sessions that wait for each other, each identified by the caller. An update costs the logarithm of their number.
 #[derive(Clone, Debug)]
 pub struct Barrier<Member> {
     members: BTreeSet<Member>,
-    /// Those that wait for PLAN, which waits for nobody.
+    /// Sessions that wait for PLAN, which waits for no other session.
     to_plan: BTreeSet<Member>,
-    /// Those that wait for another message.
+    /// Sessions that wait for another message.
     ready: BTreeMap<Member, Outgoing>,
 }
 
-/// A message, and the members that it is to be released to: all at once.
+/// A message, and the members to which it is to be released, all at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release<Member> {
     /// The message.
     pub outgoing: Outgoing,
-    /// To whom, in order.
+    /// The recipients, in order.
     pub members: Vec<Member>,
 }
 
 impl<Member: Ord + Copy> Barrier<Member> {
-    /// A barrier of these sessions, none of which has begun.
+    /// A barrier of these sessions, none of which has started.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Member>) -> Self {
         Barrier {
@@ -39,8 +40,8 @@ impl<Member: Ord + Copy> Barrier<Member> {
         }
     }
 
-    /// Takes note of what a session needs. One that is over, or whose tiles are to be recomputed, leaves for good: nothing that
-    /// the others wait for is still to come from it.
+    /// Records what a session needs. A session that is over, or whose tiles are to be recomputed, leaves permanently:
+    /// it sends nothing more that the others wait for.
     pub fn update(&mut self, member: Member, need: Need) {
         self.to_plan.remove(&member);
         self.ready.remove(&member);
@@ -58,13 +59,13 @@ impl<Member: Ord + Copy> Barrier<Member> {
         }
     }
 
-    /// The sessions that remain.
+    /// The remaining sessions.
     pub fn members(&self) -> impl Iterator<Item = Member> {
         self.members.iter().copied()
     }
 
-    /// What may be released now. PLAN goes to each session as soon as it is due; anything else waits until all that remain
-    /// wait too. Sessions of different plans are released in the order of their phases.
+    /// What may be released now. PLAN is released to each session as soon as it is due; anything else waits until all
+    /// remaining sessions wait too. Sessions with different plans are released in the order of their phases.
     #[must_use]
     pub fn release(&self) -> Option<Release<Member>> {
         if !self.to_plan.is_empty() {
@@ -85,7 +86,7 @@ impl<Member: Ord + Copy> Barrier<Member> {
     }
 }
 
-/// Which message comes first in a session.
+/// The rank of a message in a session.
 fn order(outgoing: Outgoing) -> (u8, u32, u8) {
     match outgoing {
         Outgoing::Plan => (0, 0, 0),
@@ -137,7 +138,7 @@ mod tests {
         barrier.update(3, Need::Release(W));
         barrier.update(2, Need::Nothing);
         assert_eq!(barrier.release(), release(W, &[1, 3]));
-        // It does not come back.
+        // It does not return.
         barrier.update(2, BYTES);
         assert_eq!(barrier.release(), release(W, &[1, 3]));
         assert_eq!(barrier.members().collect::<Vec<_>>(), [1, 3]);
@@ -146,7 +147,7 @@ mod tests {
         assert_eq!((barrier.release(), barrier.members().count()), (None, 0));
     }
 
-    /// Plans that differ cannot certify anything together, but no session waits for ever.
+    /// Sessions with different plans cannot certify anything together, but none waits forever.
     #[test]
     fn sessions_of_other_plans_go_on_in_order() {
         let mut barrier = Barrier::new([1, 2]);

@@ -1,7 +1,8 @@
-//! Measures many sessions at once over loopback: how long releases take, how late answers are stamped, what a session takes.
+//! Measures many concurrent sessions over loopback: the duration of releases, the delay of timestamps, resources per
+//! session.
 //!
-//! `cargo run --release -p sessions --example at_once -- 2000`. The Attesters are a process of their own; their devices make up
-//! what they commit to, so that the Verifier's side is what is measured.
+//! `cargo run --release -p sessions --example at_once -- 2000`. The Attesters run in a separate process; their devices
+//! make up the values they commit to, so that only the Verifier's side is measured.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -23,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use verifier::clock::Clock;
 
-/// Time since boot, of which [`Clock`] counts from its start (ns).
+/// Time since boot, where [`Clock`] counts from its start (ns).
 fn boot_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
@@ -134,11 +135,11 @@ async fn verifier_side(count: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Which commitment of which Attester a message is.
+/// The Attester and the commitment that a message belongs to.
 fn name(identity: &str, frame: &Frame) -> Option<(String, String, String)> {
     let kind = frame.message_type()?;
     let is_commitment = matches!(kind, MessageType::Filled | MessageType::Swept);
-    // The iteration is the first item of the array: small numbers are a byte.
+    // The iteration is the first item of the array: small numbers take one byte.
     is_commitment.then(|| (identity.to_owned(), kind.to_string(), frame.payload[1].to_string()))
 }
 
@@ -159,7 +160,7 @@ async fn attesters_side(count: usize, address: &str, file: &str) -> Result<(), B
     Ok(())
 }
 
-/// Plays an honest Attester to the end; when each commitment was sent.
+/// Plays an honest Attester to the end. Returns when each commitment was sent.
 async fn play(member: usize, mut connection: TcpStream) -> Vec<((String, String, String), u64)> {
     let mut hello = cast::hello(&[128]);
     hello.identity = cast::identity(&key(member));
@@ -201,7 +202,7 @@ fn resident_bytes() -> u64 {
 static MOST: AtomicU64 = AtomicU64::new(0);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// The most resident memory seen.
+/// The peak resident memory.
 struct Most(thread::JoinHandle<()>);
 
 impl Most {

@@ -1,9 +1,9 @@
-//! Many sessions at once over an async runtime (spec §5.2): connections in, sealed evidence out. Nothing is recomputed here:
-//! evidence can be verified at any time, by anybody.
+//! Many concurrent sessions over an async runtime (spec §5.2): connections in, sealed evidence out. Nothing is
+//! recomputed here: evidence can be verified at any time, by anyone.
 //!
-//! One task drives all sessions by one clock; a task for each connection reads and stamps. What a session needs while it is open is
-//! its driver and a read buffer; its OPENINGS are written to a file as soon as they have come, and only a few sessions are asked
-//! for them at a time.
+//! One task drives all sessions by one clock; one task per connection reads and timestamps. An open session needs its
+//! driver and a read buffer; its OPENINGS is written to a file as soon as it has been received, and only a few sessions
+//! are asked for it at a time.
 
 mod folder;
 mod reader;
@@ -33,36 +33,36 @@ use verifier::clock::Clock;
 use self::folder::Folder;
 use self::reader::{Happened, Incoming};
 
-/// Which of the connections a session is on, from 0.
+/// The index of a session's connection, from 0.
 pub type Member = usize;
 
-/// Reads that may wait to be taken, over all connections: more waits in the connections.
+/// Reads that may be queued over all connections; more stays in the connections.
 const READS_AHEAD: usize = 4096;
 
-/// How much later than it passes a deadline is told.
+/// How much later than it passes a deadline is enforced.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How often deadlines are looked at.
+/// How often deadlines are checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// What is wanted of every session.
+/// The requirements that all sessions share.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The work: sessions certify something together only if all have the same iterations.
     pub request: PlanRequest,
     /// How long HELLO may take (ms).
     pub hello_deadline_ms: u64,
-    /// What evidence says that claims take for granted.
+    /// The assumptions recorded in the evidence.
     pub assumptions: Assumptions,
     /// The Verifier's key, which seals the evidence.
     pub key: SigningKey,
-    /// Where evidence is written: `0.cbor`, `1.cbor` and so on, by connection.
+    /// The folder for evidence: `0.cbor`, `1.cbor` and so on, by connection.
     pub folder: PathBuf,
-    /// How many sessions are asked for their OPENINGS at a time: these are held in memory until they are written.
+    /// How many sessions are asked for OPENINGS at a time: these are held in memory until they are written.
     pub opening_at_once: usize,
 }
 
-/// A session that is recorded.
+/// A recorded session.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Its connection.
@@ -73,13 +73,13 @@ pub struct Recorded {
     pub evidence: EvidenceHash,
     /// When its clock was at 0, ns on the common clock.
     pub began_ns: u64,
-    /// Whether it was sent SAMPLE.
+    /// Whether SAMPLE was sent to it.
     pub was_sampled: bool,
-    /// The verdict; `None` where tiles are to be recomputed.
+    /// The verdict; `None` if tiles are still to be recomputed.
     pub verdict: Option<Verdict>,
 }
 
-/// Sessions that ran at once, in the order in which they ended.
+/// Sessions that ran concurrently, in the order in which they ended.
 #[derive(Clone, Debug)]
 pub struct Ran {
     verifier: Identity,
@@ -97,16 +97,17 @@ pub enum RunError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: io::Error,
     },
-    /// The system gave no randomness.
+    /// The system returned no randomness.
     #[error("no randomness: {0}")]
     Randomness(verifier::SessionError),
 }
 
 impl Ran {
-    /// The record of the sessions that are affirmed, by which `is_affirmed` says after their tiles were recomputed; none if none is.
+    /// The record of the affirmed sessions, for which `is_affirmed` returns true after their tiles were recomputed.
+    /// `None` if there are none.
     #[must_use]
     pub fn record(&self, is_affirmed: impl Fn(&Recorded) -> bool) -> Option<JointRecord> {
         let affirmed = self
@@ -122,17 +123,17 @@ impl Ran {
     }
 }
 
-/// Runs a session on each of these connections, all at once, by this clock.
+/// Runs a session on each of these connections concurrently, by this clock.
 ///
 /// # Errors
 ///
-/// [`RunError`] for reasons on this side alone; whatever an Attester does ends its own session.
+/// [`RunError`] for local errors only; whatever an Attester does ends only its own session.
 pub async fn run(connections: Vec<TcpStream>, clock: Clock, settings: &Settings) -> Result<Ran, RunError> {
     let (events, incoming) = mpsc::channel(READS_AHEAD);
     let verifier = Identity(settings.key.verifying_key().to_bytes());
     let mut ends = Vec::new();
     for (member, connection) in connections.into_iter().enumerate() {
-        // Small messages go at once. A connection that cannot be set so is only slower.
+        // Small messages are sent without delay. A connection that does not allow this is only slower.
         let _ = connection.set_nodelay(true);
         let (from, to) = connection.into_split();
         let (is_open, over) = oneshot::channel();
@@ -178,9 +179,9 @@ struct End {
     driver: VerifierDriver,
     began_ns: u64,
     to: OwnedWriteHalf,
-    /// Dropped with the session: its connection is read no more.
+    /// Dropped with the session, which stops reading its connection.
     _is_open: oneshot::Sender<()>,
-    /// What the connection has not taken yet.
+    /// Bytes that the connection has not accepted yet.
     unsent: Vec<u8>,
     was_sampled: bool,
     /// Reads whose bytes wait for a release.
@@ -194,7 +195,7 @@ struct Run<'a> {
     barrier: Barrier<Member>,
     /// Each session until it is recorded.
     ends: Vec<Option<End>>,
-    /// Sessions whose SAMPLE may be sent, once others have opened theirs.
+    /// Sessions that may be sent SAMPLE once others have opened theirs.
     to_open: VecDeque<Member>,
     /// Sessions that were sent SAMPLE and have not ended.
     opening: BTreeSet<Member>,
@@ -209,7 +210,7 @@ impl Run<'_> {
             let event = tokio::time::timeout(TICK, self.incoming.recv()).await.ok().flatten();
             if let Some(event) = event {
                 self.take(event)?;
-                // All that has come counts before any deadline does.
+                // Everything received is handled before deadlines are checked.
                 while let Ok(event) = self.incoming.try_recv() {
                     self.take(event)?;
                 }
@@ -230,7 +231,7 @@ impl Run<'_> {
             what,
             read,
         } = incoming;
-        // What was read before its session was over.
+        // Was read before its session was over.
         let Some(end) = &mut self.ends[member] else {
             return Ok(());
         };
@@ -245,8 +246,8 @@ impl Run<'_> {
         self.moved(member)
     }
 
-    /// What came before a deadline is stamped so, and may still be on its way to here: deadlines are told a little later. What comes
-    /// meanwhile is late by its own stamp.
+    /// A message received before a deadline has an earlier timestamp, but may still be queued: deadlines are enforced a
+    /// little later. Messages received in between are late by their own timestamp.
     fn look_at_deadlines(&mut self) -> Result<(), RunError> {
         let now_ns = self.clock.now_ns().saturating_sub(GRACE.as_nanos() as u64);
         for member in 0..self.ends.len() {
@@ -261,7 +262,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A session has moved: it may be over, and others may have waited for it.
+    /// A session has progressed: it may be over, and others may have waited for it.
     fn moved(&mut self, member: Member) -> Result<(), RunError> {
         if let Some(end) = &self.ends[member] {
             let need = end.driver.need();
@@ -272,7 +273,7 @@ impl Run<'_> {
         }
         while let Some(release) = self.barrier.release() {
             if release.outgoing == Outgoing::Sample {
-                // Nothing is timed from here on: they need not be asked at once.
+                // Nothing is timed from here on: the sessions need not be asked at once.
                 for member in release.members {
                     self.barrier.update(member, Need::Check);
                     self.to_open.push_back(member);
@@ -291,11 +292,11 @@ impl Run<'_> {
         self.open_more()
     }
 
-    /// Sends SAMPLE to as many as may open at a time.
+    /// Sends SAMPLE to as many sessions as may open at a time.
     fn open_more(&mut self) -> Result<(), RunError> {
         while self.opening.len() < self.settings.opening_at_once.max(1) {
             let Some(member) = self.to_open.pop_front() else { break };
-            // One that has ended meanwhile opens nothing.
+            // A session that has ended meanwhile opens nothing.
             if let Some(end) = &mut self.ends[member] {
                 end.was_sampled = true;
                 self.opening.insert(member);
@@ -325,7 +326,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Seals and writes the evidence of a session that is over, and lets go of it.
+    /// Seals and writes the evidence of a session that is over, and frees the session.
     fn record(&mut self, member: Member) -> Result<(), RunError> {
         let Some(mut end) = self.ends[member].take() else {
             return Ok(());
@@ -355,14 +356,14 @@ impl Run<'_> {
 }
 
 impl End {
-    /// Sends these bytes after what is unsent, as far as the connection takes them at once: nobody waits for one that does not. The
-    /// rest is tried again whenever deadlines are looked at.
+    /// Appends these bytes to the unsent ones and sends what the connection accepts at once, without blocking. The rest
+    /// is retried whenever deadlines are checked.
     fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
         if self.unsent.is_empty() {
             return;
         }
-        // A connection that is gone is told by its reader.
+        // A closed connection is reported by its reader.
         let taken = self.to.try_write(&self.unsent).unwrap_or(0);
         drop(self.unsent.drain(..taken));
     }

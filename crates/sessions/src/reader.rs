@@ -1,4 +1,4 @@
-//! Reads a connection and stamps what comes, whatever else is going on.
+//! Reads a connection and timestamps what it receives, independently of everything else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,35 +12,35 @@ use verifier::clock::Clock;
 
 use crate::Member;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 16 << 10;
 
-/// Reads of one connection that may wait to be taken: a peer that sends more than its session takes is not read, and takes nothing
-/// from the others (the test `a_flood_while_others_are_waited_for_is_not_read`).
+/// Reads of one connection that may be queued: a peer that sends more than its session consumes is not read, and takes
+/// nothing from the others (the test `a_flood_while_others_are_waited_for_is_not_read`).
 const READS_AHEAD: usize = 8;
 
-/// What is still read of a connection whose session is over, and for how long: a connection that is closed with bytes unread is reset,
-/// and its RESULT may be lost with it.
+/// How much is still read, and for how long, of a connection whose session is over: a connection closed with unread
+/// bytes is reset, and its RESULT may be lost.
 const LINGER_BYTES: u64 = 1 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Something happened on a connection.
+/// An event on a connection.
 pub(crate) struct Incoming {
     pub(crate) member: Member,
-    /// On the common clock (ns), once the last of what came had been read.
+    /// On the common clock (ns), taken when the last byte had been read.
     pub(crate) at_ns: u64,
     pub(crate) what: Happened,
-    /// One of the reads that may wait; dropped once its bytes are taken.
+    /// The permit of this read; dropped once its bytes are consumed.
     pub(crate) read: OwnedSemaphorePermit,
 }
 
 pub(crate) enum Happened {
     Came(Vec<u8>),
-    /// The connection ended, and what the transport said of it.
+    /// The connection ended, with the transport's error if any.
     Closed(Option<String>),
 }
 
-/// Reads until the connection ends, nobody takes what comes, or the session is `over` (its sender is dropped).
+/// Reads until the connection ends, the receiver is gone, or the session is `over` (its sender is dropped).
 pub(crate) async fn read_until(
     over: oneshot::Receiver<()>,
     member: Member,
@@ -51,7 +51,7 @@ pub(crate) async fn read_until(
     tokio::select! {
         () = read(member, &mut from, clock, events) => {}
         _ = over => {
-            // Whether the other end stopped in time changes nothing here.
+            // Whether the peer stopped in time does not matter here.
             let _ = timeout(LINGER, tokio::io::copy(&mut from.take(LINGER_BYTES), &mut sink())).await;
         }
     }
@@ -61,7 +61,7 @@ async fn read(member: Member, from: &mut OwnedReadHalf, clock: Clock, events: Se
     let reads = Arc::new(Semaphore::new(READS_AHEAD));
     loop {
         let read = Arc::clone(&reads).acquire_owned().await.expect("it is never closed");
-        // Memory for a read is taken once there is something to read: most connections are silent most of the time.
+        // Memory for a read is allocated once there is something to read: most connections are idle most of the time.
         let readable = from.readable().await;
         let mut bytes = Vec::with_capacity(READ_BYTES);
         let count = match readable {
@@ -81,7 +81,7 @@ async fn read(member: Member, from: &mut OwnedReadHalf, clock: Clock, events: Se
             what,
             read,
         };
-        // Nobody listens any more once all sessions are over.
+        // There is no receiver once all sessions are over.
         if events.send(incoming).await.is_err() || is_last {
             return;
         }

@@ -1,4 +1,4 @@
-//! Sessions over real connections: at once, recorded, verified afterwards, certified together.
+//! Sessions over real connections: concurrent, recorded, verified afterwards, certified together.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ fn honest() -> Box<dyn Peer + Send> {
     Box::new(HonestPeer::new(cast::hello(&[3]), |_| cast::engine()))
 }
 
-/// Runs these peers at once.
+/// Runs these peers concurrently.
 fn at_once(peers: Vec<Box<dyn Peer + Send>>, settings: &Settings) -> Ran {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -132,7 +132,7 @@ fn sessions_at_once_are_recorded_and_certified_together() {
         .claims(&sessions, &cast::assumptions())
         .expect("they ran at once");
     assert_eq!((claims.shares.len(), claims.windows.len()), (12, 2));
-    // Every phase was held back for the last: each session's own window is nearly the common one.
+    // Every phase was delayed until the last session was ready: each session's own window is nearly the common one.
     for (hash, session) in &sessions {
         let began_ns = record
             .members()
@@ -151,7 +151,7 @@ fn sessions_at_once_are_recorded_and_certified_together() {
     ));
 }
 
-/// One that closes, one that hangs and one that talks nonsense end by themselves; the others go on.
+/// A peer that closes, one that hangs and one that sends garbage end by themselves; the others continue.
 #[test]
 fn a_session_that_ends_holds_nobody_up() {
     struct Only(Vec<Action>);
@@ -198,7 +198,7 @@ fn a_session_that_ends_holds_nobody_up() {
     for member in [0, 4, 5] {
         assert_eq!(verdict(member), None, "{member}");
     }
-    // Made-up leaves pass every cheap check: the record is of those whose tiles agree.
+    // Made-up leaves pass every cheap check: the record contains the sessions whose tiles agree.
     let is_affirmed = |one: &sessions::Recorded| match verified(&one.path).1.session.verdict() {
         Some(Verdict::Affirmed) => true,
         Some(Verdict::Contraindicated(Failure::Tile(_))) => false,
@@ -208,13 +208,14 @@ fn a_session_that_ends_holds_nobody_up() {
     assert_eq!((record.members().len(), record.sampled()), (2, 3));
 }
 
-/// One that sends and sends while the others are waited for is not read for ever: it waits in its connection, and is premature.
+/// A peer that keeps sending while the others are waited for is not read forever: its data stays in its connection, and
+/// is premature.
 #[test]
 fn a_flood_while_others_are_waited_for_is_not_read() {
     const FLOOD_BYTES: usize = 64 << 20;
     const KERNEL_BYTES: u32 = 128 << 10;
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-    /// READY, and then FILLED after FILLED before it is asked.
+    /// READY, and then FILLED after FILLED before it is requested.
     async fn flood(mut connection: TcpStream) {
         let mut peer = HonestPeer::new(cast::hello(&[3]), |_| cast::engine());
         for action in peer.greet() {
@@ -239,7 +240,7 @@ fn a_flood_while_others_are_waited_for_is_not_read() {
             WRITTEN.fetch_add(filled.len(), Ordering::Relaxed);
         }
     }
-    /// READY a second late.
+    /// READY one second late.
     struct Slow(HonestPeer);
     impl Peer for Slow {
         fn greet(&mut self) -> Vec<Action> {
@@ -260,7 +261,7 @@ fn a_flood_while_others_are_waited_for_is_not_read() {
         .enable_all()
         .build();
     let ran = runtime.expect("a runtime").block_on(async {
-        // Left to the kernel, what a connection holds unread grows to tens of MiB on some machines.
+        // By default the kernel lets a connection's unread data grow to tens of MiB on some machines.
         let socket = || {
             let socket = TcpSocket::new_v4().expect("a socket");
             socket.set_recv_buffer_size(KERNEL_BYTES).expect("a buffer");
@@ -293,10 +294,10 @@ fn a_flood_while_others_are_waited_for_is_not_read() {
     assert!(written < FLOOD_BYTES / 16, "{written} bytes of {FLOOD_BYTES}");
 }
 
-/// A plan as long as plans may be does not fit into a connection at once.
+/// A plan of the maximum length does not fit into a connection at once.
 #[test]
 fn a_long_plan_arrives() {
-    /// Says that it is too much once the whole of PLAN has come.
+    /// Reports that it is too much once the whole of PLAN has been received.
     struct Refuses(HonestPeer);
     impl Peer for Refuses {
         fn greet(&mut self) -> Vec<Action> {

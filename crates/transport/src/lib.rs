@@ -1,12 +1,12 @@
 //! Protocol frames over any pair of byte streams: pipes, sockets, a child's standard input and output (spec §8).
 //!
-//! A frame is read only as far as its cap allows, and memory grows with bytes that really came.
+//! A frame is read only up to the limit of its type, and memory grows only with the bytes received.
 
 use std::io::{self, Read, Write};
 
 use protocol::frame::{Frame, HEADER_BYTES, parse_header};
 
-/// Why no frame came.
+/// Why no frame was read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The stream ended between two frames.
@@ -15,22 +15,22 @@ pub enum FrameError {
     /// The stream ended within a frame.
     #[error("the connection was closed within a frame: {read} of {expected} bytes came")]
     Truncated {
-        /// Bytes of the frame that came.
+        /// Bytes of the frame that were received.
         read: u64,
-        /// Bytes it should have, as far as is known.
+        /// Bytes it should have, as far as known.
         expected: u64,
     },
-    /// A frame announces a payload longer than its cap.
+    /// A frame announces a payload longer than its limit.
     #[error("message type {type_number} announces {length_bytes} bytes, at most {limit_bytes} allowed")]
     Oversized {
-        /// Number of its type.
+        /// The number of its type.
         type_number: u32,
         /// The length announced.
         length_bytes: u64,
-        /// The cap.
+        /// The limit.
         limit_bytes: u64,
     },
-    /// The stream broke.
+    /// The stream failed.
     #[error("the connection broke: {0}")]
     Io(io::Error),
 }
@@ -45,7 +45,7 @@ impl From<io::Error> for FrameError {
 ///
 /// # Errors
 ///
-/// [`FrameError`] where no whole frame comes.
+/// [`FrameError`] if no whole frame was read.
 pub fn read_frame(from: &mut impl Read, limit_bytes: impl Fn(u32) -> u64) -> Result<Frame, FrameError> {
     let mut header = [0; HEADER_BYTES];
     let read = fill(from, &mut header)?;
@@ -92,7 +92,7 @@ pub fn write_frame(to: &mut impl Write, frame: &Frame) -> io::Result<()> {
     to.flush()
 }
 
-/// Fills `buffer` as far as the stream goes; the bytes read.
+/// Reads into `buffer` until it is full or the stream ends. Returns the number of bytes read.
 fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
