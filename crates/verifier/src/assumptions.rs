@@ -1,14 +1,15 @@
-//! What claims take for granted, as programs read it: the same names and units wherever it is written.
+//! The assumptions behind claims, as programs read them: the same names and units wherever they are written.
 
 use protocol::bounds::Assumptions;
 use serde::Serialize;
 
-/// The assumptions about hardware, with units. The soundness error is apart: evidence of an offline session has its own.
+/// The assumptions about hardware, with units. The soundness error is separate: evidence of an offline session has its
+/// own.
 #[derive(Clone, Debug, Serialize)]
 pub struct Assumed {
     /// Highest exact int8 rate of one GPU, operations/s.
     pub best_rate_ops_per_s: u64,
-    /// GPUs that may make bytes anew for one device, itself among them.
+    /// GPUs that may regenerate bytes for one device, including itself.
     pub helper_gpus: u64,
     /// W_in, bytes/s.
     pub link_in_bytes_per_s: u64,

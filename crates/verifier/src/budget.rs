@@ -1,5 +1,5 @@
-//! What checking evidence may cost, worked out before it is done: whoever sends evidence chooses its plan, and a plan of a few
-//! kilobytes may ask for years of work (`gpu-validator: evidence_past_the_budget_costs_nothing`).
+//! The budget for checking evidence, compared with its cost beforehand: the sender of evidence chooses its plan, and a
+//! plan of a few kilobytes may require years of work (`gpu-validator: evidence_past_the_budget_costs_nothing`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,22 +16,23 @@ use crate::units::bytes;
 /// Multiply-adds in a Tmac.
 pub const TMAC: u128 = 1_000_000_000_000;
 
-/// Multiply-adds a second of one core: a tile of k = 16384 in 2.2 ms, as docs/verification.md has it.
+/// Multiply-adds per second of one core: a tile of k = 16384 in 2.2 ms, as in docs/verification.md.
 const CORE_RATE: f64 = TILE_BYTES as f64 * 16_384.0 / 2.2e-3;
 
-/// Memory that evidence takes, in times its bytes, while it is parsed, and while its records are run again: they are there as
-/// a file, as records, as the session's, as openings, and as the canonical bytes that they are compared with.
+/// Memory that evidence takes, as a multiple of its size, while it is parsed and while its records are replayed: it
+/// then exists as a file, as records, as the session's state, as openings, and as the canonical bytes that these are
+/// compared with.
 const TIMES_PARSED: u64 = 2;
 const TIMES_REPLAYED: u64 = 6;
 
-/// The same where the whole transcript is shown: as bytes, as values of JSON, and as text.
+/// The same when the whole transcript is shown: as bytes, as JSON values, and as text.
 const TIMES_SHOWN: u64 = 16;
 
-/// Memory of one record beyond its payload, bytes; and the fewest bytes that it has in a file.
+/// Memory of one record in addition to its payload, bytes; and the minimum size of a record in a file.
 const RECORD_BYTES: u64 = 128;
 const MIN_RECORD_BYTES: u64 = 8;
 
-/// Memory of one sample beyond what was opened of it, bytes; and the fewest bytes that its openings have in a file.
+/// Memory of one sample in addition to its opened data, bytes; and the minimum size of its openings in a file.
 const SAMPLE_BYTES: u64 = 2_048;
 const MIN_SAMPLE_BYTES: u64 = 10;
 
@@ -40,13 +41,13 @@ const MIN_SAMPLE_BYTES: u64 = 10;
 pub struct Budget {
     /// Multiply-adds of recomputing its samples.
     pub multiply_adds: u128,
-    /// Memory of reading it and running it again, bytes; recomputing takes a fixed amount beside it.
+    /// Memory for reading and replaying it, bytes; recomputing takes a fixed amount in addition.
     pub memory_bytes: u64,
 }
 
 impl Default for Budget {
-    /// 500 Tmac and 4 GiB: three times what the largest ready-made session of 8 devices costs (k = 65536 and 2048, 2048 samples:
-    /// 145 Tmac), and seven times the memory of its evidence.
+    /// 500 Tmac and 4 GiB: three times the cost of the largest preset's session of 8 devices (k = 65536 and 2048, 2048
+    /// samples: 145 Tmac), and seven times the memory of its evidence.
     fn default() -> Self {
         Budget {
             multiply_adds: 500 * TMAC,
@@ -55,18 +56,18 @@ impl Default for Budget {
     }
 }
 
-/// Evidence that costs more than it may; says nothing about it.
+/// Evidence that exceeds the budget; says nothing about the evidence itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooCostly {
     /// Recomputing its samples.
     #[error("recomputing its samples costs {work}; allowed are {} Tmac", Tmac(*.allowed))]
     Work {
-        /// What it costs at most: tiles that samples share are computed once.
+        /// An upper bound of the cost: tiles that samples share are computed once.
         work: Work,
         /// The budget's multiply-adds.
         allowed: u128,
     },
-    /// Reading it and running its records again.
+    /// Reading it and replaying its records.
     #[error(
         "reading it takes up to {} of memory; allowed are {}",
         bytes((*.required_bytes).into()),
@@ -75,19 +76,19 @@ pub enum TooCostly {
     Memory {
         /// An upper estimate.
         required_bytes: u64,
-        /// The budget's.
+        /// The budget's memory.
         allowed_bytes: u64,
     },
 }
 
 impl Budget {
-    /// The longest evidence that may be read at all, bytes.
+    /// The maximum size of evidence that may be read, bytes.
     #[must_use]
     pub fn evidence_bytes(&self) -> u64 {
         self.memory_bytes / TIMES_PARSED
     }
 
-    /// Whether evidence of so many bytes may be parsed.
+    /// Whether evidence of this many bytes may be parsed.
     ///
     /// # Errors
     ///
@@ -101,7 +102,8 @@ impl Budget {
         )
     }
 
-    /// Whether parsed evidence of so many bytes may be run again and its tiles recomputed: its plan says what that costs.
+    /// Whether parsed evidence of this many bytes may be replayed and its tiles recomputed: its plan determines the
+    /// cost.
     ///
     /// # Errors
     ///
@@ -111,14 +113,14 @@ impl Budget {
         if let Some(plan) = &plan {
             self.check_work(plan)?;
         }
-        // None are drawn for openings that have not come.
+        // No samples are drawn for missing openings.
         let samples = plan.map_or(0, |plan| plan.total_samples().min(bytes / MIN_SAMPLE_BYTES));
         let records = evidence.records.len() as u64;
         let beyond = 2 * RECORD_BYTES * records + SAMPLE_BYTES.saturating_mul(samples);
         self.check_memory(TIMES_REPLAYED.saturating_mul(bytes).saturating_add(beyond))
     }
 
-    /// Whether the whole transcript in evidence of so many bytes may be shown.
+    /// Whether the whole transcript of evidence of this many bytes may be shown.
     ///
     /// # Errors
     ///
@@ -151,13 +153,13 @@ impl Budget {
     }
 }
 
-/// The plan that evidence says was sent: the first, since replay takes no other.
+/// The plan that was sent according to the evidence: the first one, since replay accepts no other.
 fn plan(evidence: &Evidence) -> Option<Plan> {
     let frame = evidence.records.iter().find_map(|record| match &record.event {
         Event::Sent(frame) if frame.message_type() == Some(MessageType::Plan) => Some(frame),
         _ => None,
     })?;
-    // One that is none is refused in replay.
+    // An invalid plan is rejected in replay.
     Plan::from_bytes(&frame.payload).ok()
 }
 
@@ -166,7 +168,7 @@ fn plan(evidence: &Evidence) -> Option<Plan> {
 pub struct Work {
     /// Tiles of 256 x 256 elements.
     pub tiles: u64,
-    /// 65,536 k a tile.
+    /// 65,536 k per tile.
     pub multiply_adds: u128,
 }
 
@@ -218,7 +220,7 @@ impl fmt::Display for Work {
     }
 }
 
-/// Multiply-adds in Tmac, rounded up to a thousandth: what is printed is never less than what is asked for.
+/// Multiply-adds in Tmac, rounded up to a thousandth: the printed number is never below the required one.
 pub struct Tmac(pub u128);
 
 impl fmt::Display for Tmac {
@@ -236,7 +238,7 @@ mod tests {
 
     use crate::preset::Preset;
 
-    /// A plan of as many H200 as are asked for.
+    /// A plan of this many H200.
     fn plan(devices: u32, iterations: Vec<Iteration>, samples: u32) -> Plan {
         let device = |g| DevicePlan {
             ordinal: DeviceOrdinal(g),
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(work.multiply_adds, 8 * 2 * 2_048 * 65_536 * (65_536 + 2_048));
         assert_eq!(work.to_string(), "145.136 Tmac (65536 tiles, about 298 core-seconds)");
         assert!(3 * work.multiply_adds < budget.multiply_adds);
-        // Their evidence: 4.7 kB a sample.
+        // Their evidence: 4.7 kB per sample.
         assert_eq!(budget.check_length(65_536 / 2 * 4_700), Ok(()));
 
         let most = (1..=1_000).map(|i| iteration(64 * i, 4)).collect();

@@ -1,4 +1,4 @@
-//! How fast this host recomputes tiles: measured, for a session's cost to be known before it begins.
+//! Measures how fast this host recomputes tiles, so that a session's cost is known before it starts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,47 +12,47 @@ use protocol::tile::TileCoordinate;
 
 use crate::recompute::{Recompute, RecomputeError};
 
-/// Neighbouring tiles that share a column block of B, as those of a session's batch do.
+/// The number of neighbouring tiles that share a column block of B, as in a batch of a session.
 const TILES_A_BLOCK: u64 = 8;
 
-/// What this host recomputes in so long.
+/// What this host recomputes within a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
     /// k of the tiles.
     pub inner_dim: u32,
     /// Threads that computed.
     pub threads: usize,
-    /// Tiles that they computed, digests included.
+    /// Tiles that they computed, including digests.
     pub tiles: u64,
-    /// In so long.
+    /// Duration.
     pub elapsed: Duration,
 }
 
 impl Calibration {
-    /// Tiles a second on all threads.
+    /// Tiles per second on all threads.
     #[must_use]
     pub fn tiles_per_s(&self) -> f64 {
         self.tiles as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// Multiply-adds a second on all threads, keystream and digests within the time.
+    /// Multiply-adds per second on all threads, where the time includes keystream and digests.
     #[must_use]
     pub fn macs_per_s(&self) -> f64 {
         self.tiles_per_s() * 65_536.0 * f64::from(self.inner_dim)
     }
 
-    /// A tile's time on one thread, while all others compute too.
+    /// A tile's time on one thread while all others compute too.
     #[must_use]
     pub fn tile_ms(&self) -> f64 {
         1e3 * self.threads as f64 / self.tiles_per_s().max(1e-9)
     }
 }
 
-/// Computes tiles at `inner_dim` on all of `recompute`'s threads for `duration`, in a session's order.
+/// Computes tiles at `inner_dim` on all of `recompute`'s threads for `duration`, in the order of a session.
 ///
 /// # Errors
 ///
-/// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
+/// [`RecomputeError`] if this CPU does not support the path or computes wrong results on it.
 pub fn calibrate(recompute: &Recompute, inner_dim: u32, duration: Duration) -> Result<Calibration, RecomputeError> {
     let cache = Arc::new(OperandCache::new(recompute.operand_budget_bytes));
     let computer = || TileComputer::new(recompute.path, Arc::clone(&cache));
@@ -81,7 +81,7 @@ pub fn calibrate(recompute: &Recompute, inner_dim: u32, duration: Duration) -> R
         let mut threads = 1;
         for _ in 1..recompute.threads.get() {
             let computer = computer()?;
-            // As many as the system gives; this thread is one of them.
+            // As many threads as the system provides; this thread is one of them.
             if thread::Builder::new().spawn_scoped(scope, || work(computer)).is_err() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Challenges as JSON files: the canonical bytes in hexadecimal, and beside them what they say, for people.
+//! Challenges as JSON files: the canonical bytes in hexadecimal, and next to them their contents in readable form.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,13 +10,14 @@ use protocol::challenge::{Challenge, ChallengeError};
 use protocol::limits::MAX_PLAN_BYTES;
 use serde_json::{Value, json};
 
-/// What the file says it is.
+/// The format's name.
 const FORMAT: &str = "gpu-attestor challenge";
 
-/// Longest file that is read, bytes: a plan of the largest size in hexadecimal, and as much again for people.
+/// Longest file that is read, bytes: a plan of the largest size in hexadecimal, and as much again for the readable
+/// form.
 const MAX_FILE_BYTES: u64 = 8 * MAX_PLAN_BYTES;
 
-/// Why a file is no challenge.
+/// Why a file is not a valid challenge.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFileError {
     /// The file cannot be read.
@@ -25,15 +26,15 @@ pub enum ChallengeFileError {
     /// The file is longer than any challenge.
     #[error("not a challenge file: longer than {MAX_FILE_BYTES} bytes")]
     TooLong,
-    /// Not the JSON of a challenge.
+    /// Not JSON of a challenge.
     #[error("not a challenge file: {0}")]
     Format(String),
-    /// The challenge itself is refused.
+    /// The challenge itself is invalid.
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
 }
 
-/// The challenge in a file, its signature checked.
+/// Reads the challenge from a file and checks its signature.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub fn read(path: &Path) -> Result<Challenge, ChallengeFileError> {
     parse(&text)
 }
 
-/// The challenge in the text of a file, its signature checked.
+/// Parses the challenge from the text of a file and checks its signature.
 ///
 /// # Errors
 ///
@@ -69,7 +70,7 @@ pub fn parse(text: &str) -> Result<Challenge, ChallengeFileError> {
     Ok(Challenge::verify(&bytes)?)
 }
 
-/// The file of a challenge. Only `challenge` is read back; the rest says what it holds.
+/// The file of a challenge. Only `challenge` is read back; the rest describes it.
 #[must_use]
 pub fn to_json(challenge: &Challenge) -> Value {
     let plan = challenge.plan.fields();

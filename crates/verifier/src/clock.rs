@@ -1,9 +1,10 @@
-//! The Verifier's clock (spec §5.3): it never goes back, and goes on while its host sleeps.
+//! The Verifier's clock (spec §5.3): it is monotonic and continues while its host is suspended.
 
 /// Time since it was started.
 ///
-/// A clock that stood still while the Verifier's host was suspended would make windows too short, and bounds too high. On Linux
-/// it is `CLOCK_BOOTTIME`; elsewhere the standard library's, which may stand still, so a Verifier there must not be suspended.
+/// A clock that stopped while the Verifier's host was suspended would make windows too short, and bounds too high. On
+/// Linux it is `CLOCK_BOOTTIME`; elsewhere it is the standard library's clock, which may stop, so a Verifier there must
+/// not be suspended.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Start);
 
@@ -55,7 +56,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
             let (at_least, now_ns) = (after.elapsed(), clock.now_ns());
             assert!(now_ns > last_ns);
-            // What either clock rounds off, and no more.
+            // The rounding error of either clock, and no more.
             assert!(Duration::from_nanos(now_ns) + Duration::from_millis(1) >= at_least);
             last_ns = now_ns;
         }
@@ -64,7 +65,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn it_counts_what_the_host_slept() {
-        // `/proc/uptime` counts from boot, sleep included, in hundredths of a second.
+        // `/proc/uptime` counts from boot, including suspend, in hundredths of a second.
         let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux has it");
         let seconds: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).expect("seconds");
         let ours = since_boot_ns() as f64 / 1e9;

@@ -1,4 +1,4 @@
-//! What samples certify and what they cost, before a session: the bounds of a class's figures by number of samples.
+//! What samples certify and cost, before a session: the bounds from a class's figures by number of samples.
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
@@ -15,10 +15,10 @@ const INNER_DIMS: [u32; 6] = [4_096, 8_192, 16_384, LONG_INNER_DIM, 32_768, 65_5
 /// Numbers of samples that a table shows.
 const SAMPLES: [u32; 10] = [256, 384, 512, 768, 1_024, 1_536, 2_048, 4_096, 8_192, 16_384];
 
-/// Sweeps are enough when what a phase's messages take is a 500th of their window.
+/// The number of sweeps is sufficient when the messages of a phase take a 500th of its window.
 const ROUND_TRIP_SHARE: f64 = 0.002;
 
-/// What a device does, as measured over a session's windows.
+/// The speed of a device, as measured over a session's windows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceFigures {
     /// N: bytes of dataset.
@@ -29,7 +29,7 @@ pub struct DeviceFigures {
     pub local_fill_ops: f64,
     /// Bytes/s of a sweep.
     pub sweep_bytes_per_s: f64,
-    /// What a phase takes beyond its work: messages both ways, s.
+    /// The time of a phase in addition to its work: messages both ways, s.
     pub round_trip_s: f64,
 }
 
@@ -51,31 +51,31 @@ impl DeviceFigures {
         f64::from(sweeps) * self.dataset_bytes as f64 / self.sweep_bytes_per_s + self.round_trip_s
     }
 
-    /// Sweeps after which messages no longer weigh.
+    /// The number of sweeps from which messages are negligible.
     fn sweeps(&self) -> u32 {
         let sweep_s = self.dataset_bytes as f64 / self.sweep_bytes_per_s;
         ((self.round_trip_s / (ROUND_TRIP_SHARE * sweep_s)).ceil() as u32).clamp(4, 64)
     }
 }
 
-/// What recomputing costs the Verifier: a tile's time on one thread is `fixed_ms + per_inner_dim_ms * k`.
+/// The Verifier's cost of recomputing: a tile's time on one thread is `fixed_ms + per_inner_dim_ms * k`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VerifierFigures {
     /// Threads that recompute.
     pub threads: usize,
-    /// Of a tile, whatever k is, ms.
+    /// Per tile, independent of k, ms.
     pub fixed_ms: f64,
-    /// Of a tile, for each element of k, ms.
+    /// Per tile and element of k, ms.
     pub per_inner_dim_ms: f64,
 }
 
 impl VerifierFigures {
-    /// The line through a tile's times (ms) at two k.
+    /// The line through a tile's times (ms) at two values of k.
     #[must_use]
     pub fn through(threads: usize, [(k0, ms0), (k1, ms1)]: [(u32, f64); 2]) -> Self {
         let per_inner_dim_ms = (ms1 - ms0) / (f64::from(k1) - f64::from(k0));
         let fixed_ms = ms0 - per_inner_dim_ms * f64::from(k0);
-        // Noise must not make a tile cost nothing.
+        // Noise must not result in a cost of zero.
         if per_inner_dim_ms > 0.0 && fixed_ms >= 0.0 {
             VerifierFigures {
                 threads,
@@ -98,33 +98,33 @@ impl VerifierFigures {
     }
 }
 
-/// A session's work and what each number of samples certifies of one device.
+/// A session's work, and what each number of samples certifies of one device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
     /// The iterations.
     pub iterations: Vec<Iteration>,
     /// Seconds of all fills and sweeps.
     pub session_s: f64,
-    /// The number of samples proposed; `None` where none meets what was asked for.
+    /// The number of samples proposed; `None` if no number meets the goal.
     pub samples: Option<u32>,
-    /// Ascending by samples, what is proposed among them.
+    /// Ascending by samples, including the proposed number.
     pub rows: Vec<Row>,
 }
 
-/// What one number of samples certifies, as shares of what is measured, and costs.
+/// What one number of samples certifies, as shares of the measured figures, and its cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
-    /// s, a device and distinct k.
+    /// s, per device and distinct k.
     pub samples: u32,
     /// f*: except with the error's probability fewer than this share of leaves were wrong.
     pub wrong_share: f64,
     /// V / N.
     pub memory: Option<f64>,
-    /// B over the sweeps' rate.
+    /// B divided by the sweeps' rate.
     pub bandwidth: Option<f64>,
-    /// T over the fill's rate.
+    /// T divided by the fill's rate.
     pub tensor: Option<f64>,
-    /// T_local over the rate of the fills it comes from.
+    /// T_local divided by the rate of the fills it is derived from.
     pub local_tensor: Option<f64>,
     /// Core-seconds of recomputing, all devices.
     pub core_s: f64,
@@ -132,12 +132,12 @@ pub struct Row {
     pub verifier_s: f64,
 }
 
-/// What is asked of a proposal.
+/// The goal of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wanted {
-    /// The most that so many seconds of the Verifier buy.
+    /// The best result that fits into this many seconds of the Verifier.
     TimeBudget(f64),
-    /// At least this share of the memory, as cheaply as can be.
+    /// At least this share of the memory, at the lowest cost.
     MemoryShare(f64),
 }
 
@@ -180,7 +180,7 @@ pub fn propose(
         });
     match best {
         Some((model, samples)) => model.proposal(Some(samples)),
-        // The table still shows what there is: at the k of the ready-made sessions.
+        // The table still shows the options, at the k of the presets.
         None => proposals[3].0.proposal(None),
     }
 }
@@ -295,7 +295,7 @@ mod tests {
         propose(&device, 1, &verifier, &assumptions, wanted)
     }
 
-    /// What so many samples certify at the k of the ready-made sessions.
+    /// What this many samples certify at the k of the presets.
     fn standard_row(samples: u32) -> Row {
         let nothing = proposal(Wanted::TimeBudget(0.01));
         assert_eq!(nothing.iterations[0].inner_dim, LONG_INNER_DIM);

@@ -1,31 +1,32 @@
-//! The fastest hardware on sale, by datasheet, at a date: what claims take for granted of hosts that nobody knows (spec §6.2).
+//! The fastest hardware on sale, by datasheet, at a date: the assumptions of claims about unknown hosts (spec §6.2).
 //!
-//! Worst case by default: a policy that knows the hosts it judges narrows it. The class profiles of `appraisal` hold the same
-//! figures class by class; a test there holds this table to them.
+//! Worst case by default: a policy that knows the hosts it appraises narrows it. The class profiles of `appraisal` hold
+//! the same figures per class; a test there compares this table with them.
 
 use protocol::bounds::Assumptions;
 
-/// One figure of the table and what has it.
+/// One figure of the table and the product that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fastest {
     /// The figure, in the unit of its field.
     pub value: u64,
-    /// What has it.
+    /// The product that has it.
     pub hardware: &'static str,
 }
 
-/// The fastest of each kind on sale at a date.
+/// The fastest hardware of each kind on sale at a date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HardwareTable {
-    /// Its name; results say it.
+    /// Its name; included in results.
     pub name: &'static str,
-    /// The day it was last looked over, `YYYY-MM-DD`; results say it.
+    /// The day of the last review, `YYYY-MM-DD`; included in results.
     pub date: &'static str,
     /// Dense int8 rate of one GPU, operations/s.
     pub int8_ops_per_s: Fastest,
     /// Link between a GPU and its host, bytes/s each way.
     pub host_link_bytes_per_s: Fastest,
-    /// Links between GPUs, all of one GPU together, bytes/s each way: no bound depends on them, and notes say what they allow.
+    /// Links between GPUs, all links of one GPU together, bytes/s each way: no bound depends on them, and notes state
+    /// what they allow.
     pub peer_link_bytes_per_s: Fastest,
     /// Memory on one chip: caches, registers, shared and tensor memory, bytes.
     pub on_chip_bytes: Fastest,
@@ -48,7 +49,7 @@ pub const ON_SALE: HardwareTable = HardwareTable {
         value: 900_000_000_000,
         hardware: "NVLink 5; NVLink 4 has 450 GB/s",
     },
-    // 126 MiB of L2, and of each of 148 multiprocessors 256 KiB of registers, of shared and of tensor memory.
+    // 126 MiB of L2, and for each of 148 multiprocessors 256 KiB each of registers and of shared and tensor memory.
     on_chip_bytes: Fastest {
         value: 237 << 20,
         hardware: "NVIDIA B200",
@@ -56,8 +57,8 @@ pub const ON_SALE: HardwareTable = HardwareTable {
 };
 
 impl HardwareTable {
-    /// What claims take for granted where no policy narrows it: this hardware, one GPU's worth of making bytes anew for each
-    /// device, and nothing that holds tiles elsewhere and answers for them.
+    /// The assumptions of claims where no policy narrows them: this hardware, one GPU's rate to regenerate bytes for
+    /// each device, and nothing that holds tiles elsewhere and answers for the device.
     #[must_use]
     pub fn assumptions(&self, error_bits: u32) -> Assumptions {
         Assumptions {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::assumptions::Assumed;
 
-/// The whole transcript of `evidence`, whose records `session` has replayed. No tile is recomputed for it.
+/// The whole transcript of `evidence`, whose records `session` has replayed. No tile is recomputed.
 #[must_use]
 pub fn to_json(evidence: &Evidence, session: &VerifierSession) -> Value {
     let mut assumptions = json!(Assumed::from(&evidence.assumptions));

@@ -1,6 +1,6 @@
 //! The Verifier's side of a session: clock, randomness, recomputation, evidence and reports.
 //!
-//! The protocol's state machine decides; this crate gives it time, random bytes and recomputed tiles.
+//! The protocol's state machine decides; this crate supplies time, random bytes and recomputed tiles.
 
 pub mod assumptions;
 pub mod budget;

@@ -1,6 +1,7 @@
-//! What evidence comes to for whoever judges it: the session's verdict, if somebody vouches for it and it certifies anything.
+//! The outcome of evidence for its judge: the session's verdict, if a trusted Verifier recorded it and it certifies
+//! anything.
 //!
-//! Everything that prints, signs or exits with a verdict asks here, so that no command says more than another (spec §10.2).
+//! Everything that prints, signs or exits with a verdict calls this module, so that all commands agree (spec §10.2).
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::Identity;
@@ -14,46 +15,46 @@ use protocol::verifier::{Mode, VerifierSession};
 use crate::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 use crate::reexecute::RootMismatch;
 
-/// Who judges, and what they take for granted.
+/// The relying party: the Verifiers and the assumptions it trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judge {
-    /// Verifiers whose clock and randomness count. Evidence of any other could have been made by the host itself, at leisure
-    /// (the test `evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody`).
+    /// Verifiers whose clock and randomness are trusted. Evidence of any other Verifier could have been made by the
+    /// host itself, without time limits (the test `evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody`).
     pub trusted: Vec<Identity>,
-    /// What claims take for granted; the evidence's own word counts only where it is more cautious, which is the caller's to
-    /// have seen to.
+    /// The assumptions of claims. Those in the evidence apply only where they are more cautious, which the caller must
+    /// ensure.
     pub assumptions: Assumptions,
-    /// The policy that narrows the hardware table, if one does.
+    /// The policy that narrows the hardware table, if any.
     pub narrowed_by: Option<String>,
 }
 
-/// What evidence comes to.
+/// The outcome of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every check passed and something follows from it: claims online, work done offline.
+    /// Every check passed and the result is not empty: claims online, work done offline.
     Affirmed(Option<Box<Claims>>),
     /// A check failed.
     Contraindicated {
         /// The reason's code.
         code: &'static str,
-        /// The reason for people.
+        /// The reason as readable text.
         message: String,
     },
-    /// There is nothing to say: it could not run.
+    /// No result: the session could not run.
     CouldNotRun {
         /// The reason's code.
         code: &'static str,
-        /// The reason for people.
+        /// The reason as readable text.
         message: String,
     },
-    /// There is nothing to say: nobody vouches for it, or nothing follows from it.
+    /// No result: its Verifier is not trusted, or nothing is certified.
     None(NoVerdict),
 }
 
 /// Why a session whose checks passed has no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoVerdict {
-    /// Nobody named the Verifier.
+    /// No trusted Verifier was named.
     #[error(
         "the evidence is of Verifier {}, which is neither this host's own nor named: whoever made it had the clock. Name a \
          Verifier that you trust with --verifier KEY, or in the policy's session.verifiers",
@@ -77,7 +78,7 @@ impl NoVerdict {
 }
 
 impl Judge {
-    /// Who trusts no Verifier: evidence is checked from end to end, and none is affirmed.
+    /// A judge that trusts no Verifier: evidence is checked completely, but never affirmed.
     #[must_use]
     pub fn of_nobody() -> Self {
         Judge {
@@ -87,7 +88,7 @@ impl Judge {
         }
     }
 
-    /// Whether the evidence's Verifier is one that counts.
+    /// Whether the evidence's Verifier is trusted.
     #[must_use]
     pub fn trusts(&self, evidence: &Evidence, session: &VerifierSession) -> bool {
         verifier_of(evidence, session).is_some_and(|key| self.trusted.contains(&key))
@@ -95,11 +96,11 @@ impl Judge {
 }
 
 impl Outcome {
-    /// What a finished session comes to; `mismatch` is what doing all of its work again found.
+    /// The outcome of a finished session; `mismatch` is a difference found by full re-execution.
     ///
     /// # Panics
     ///
-    /// If the session has no verdict yet, and is of a Verifier that the judge trusts.
+    /// If the session has no verdict yet, and its Verifier is trusted.
     #[must_use]
     pub fn new(evidence: &Evidence, session: &VerifierSession, judge: &Judge, mismatch: Option<&RootMismatch>) -> Self {
         if !judge.trusts(evidence, session) {
@@ -139,7 +140,7 @@ impl Outcome {
         }
     }
 
-    /// affirmed, contraindicated, could not run or none.
+    /// "affirmed", "contraindicated", "could not run" or "none".
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -160,7 +161,7 @@ impl Outcome {
         }
     }
 
-    /// The reason for people; empty when affirmed.
+    /// The reason as readable text; empty when affirmed.
     #[must_use]
     pub fn message(&self) -> String {
         match self {
@@ -170,13 +171,13 @@ impl Outcome {
         }
     }
 
-    /// Whether nobody named the Verifier whose evidence it is.
+    /// Whether the evidence's Verifier was not named as trusted.
     #[must_use]
     pub fn is_unvouched(&self) -> bool {
         matches!(self, Outcome::None(NoVerdict::UnknownVerifier(_)))
     }
 
-    /// What is certified.
+    /// The certified claims.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         match self {
@@ -186,8 +187,8 @@ impl Outcome {
     }
 }
 
-/// The Verifier that vouches: who sealed what it saw online; offline who signed the challenge. A session that ended before
-/// PLAN has one too.
+/// The Verifier that the evidence depends on: online the one that sealed it; offline the one that signed the challenge.
+/// A session that ended before PLAN has one too.
 #[must_use]
 pub fn verifier_of(evidence: &Evidence, session: &VerifierSession) -> Option<Identity> {
     match (evidence.config.mode, &evidence.challenge) {
@@ -197,7 +198,7 @@ pub fn verifier_of(evidence: &Evidence, session: &VerifierSession) -> Option<Ide
     }
 }
 
-/// Effective samples of the device and group that has the most; none without a plan.
+/// The number of effective samples of the device and group with the most; `None` without a plan.
 fn most_samples(session: &VerifierSession) -> u32 {
     session.plan().map_or(0, Plan::most_effective_samples)
 }

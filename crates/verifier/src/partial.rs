@@ -1,4 +1,4 @@
-//! What a check that was stopped came to, for people and for programs.
+//! The result of a check that was stopped, for people and for programs.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub struct PartialReport {
     pub host_so_far: Option<HostSoFar>,
 }
 
-/// The host's bounds by the samples that count; `None` where no claim is made.
+/// The host's bounds from the samples that count; `None` where no claim is made.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct HostSoFar {
     /// V, bytes.
@@ -49,14 +49,15 @@ pub struct GroupReport {
     pub device: u32,
     /// k.
     pub inner_dim: u32,
-    /// The first so many drawn all agree: they count.
+    /// The number of samples in an unbroken run from the first drawn that agree: these count.
     pub samples: usize,
     /// Samples drawn.
     pub drawn: usize,
 }
 
 impl PartialReport {
-    /// The report of a check of this session that was stopped. Bounds are for a judge who trusts its Verifier alone.
+    /// The report of a check of this session that was stopped. It has bounds only for a judge who trusts the session's
+    /// Verifier.
     #[must_use]
     pub fn new(evidence: &Evidence, session: &VerifierSession, judge: &Judge, so_far: &SoFar) -> Self {
         let claims = so_far.claims(session, &judge.assumptions);
@@ -92,7 +93,7 @@ fn host(claims: &Claims) -> HostSoFar {
     }
 }
 
-/// The host's bounds in a line: "V 132.3 GiB, B no claim, …".
+/// The host's bounds on one line: "V 132.3 GiB, B no claim, …".
 #[must_use]
 pub fn bounds_line(claims: &Claims) -> String {
     line(&host(claims))

@@ -1,4 +1,4 @@
-//! Ready-made requests: how much work a session is, and what its claims take for granted.
+//! Ready-made requests: how much work a session is, and the assumptions of its claims.
 
 use std::str::FromStr;
 
@@ -9,23 +9,24 @@ use protocol::request::PlanRequest;
 
 use crate::hardware::ON_SALE;
 
-/// k of the iterations for V, B and T: G falls with it, and fills take longer. At this one a `standard` session certifies 0.93 of
-/// an H200's memory under links of PCIe 5.0 (docs/performance.md).
+/// k of the iterations for V, B and T. A larger k lowers G and makes fills longer. With this k a `standard` session
+/// certifies 0.93 of an H200's memory if links are PCIe 5.0 (docs/performance.md).
 pub const LONG_INNER_DIM: u32 = 20_480;
 
-/// The soundness error of a device and distinct k is 2^-this unless told otherwise.
+/// The default soundness error of a device and distinct k is 2^-this.
 pub const DEFAULT_ERROR_BITS: u32 = 20;
 
 /// How much work a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
-    /// 16 MiB a device: shows in seconds that everything works.
+    /// 16 MiB per device: shows within seconds that everything works.
     Smoke,
-    /// All that each device offers: 32 sweeps at k = 20480, two short iterations at k = 2048, 1280 samples.
+    /// All memory that each device offers: 32 sweeps at k = 20480, two short iterations at k = 2048, 1280 samples.
     Standard,
-    /// All that each device offers, 32 sweeps at k = 65536: bytes are so dear that eight helpers make few of them anew.
+    /// All memory that each device offers, 32 sweeps at k = 65536: bytes are so expensive that eight helpers regenerate
+    /// few of them.
     Strict,
-    /// `Standard` for minutes: heat, throttling and errors show.
+    /// `Standard` for minutes: shows heat, throttling and errors.
     Soak,
 }
 
@@ -44,7 +45,8 @@ impl Preset {
         }
     }
 
-    /// GPUs that may make bytes anew for one device and are excluded all the same: its claims reckon with so many.
+    /// GPUs that may regenerate bytes for one device: the claims of this preset account for this many and hold
+    /// nevertheless.
     #[must_use]
     pub fn helper_gpus(self) -> u64 {
         match self {
@@ -53,14 +55,14 @@ impl Preset {
         }
     }
 
-    /// The request of this preset; session id, names and audience are the caller's to fill in.
+    /// The request of this preset; the caller sets session id, names and audience.
     #[must_use]
     pub fn request(self, verifier: Identity) -> PlanRequest {
         let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
         let (device_bytes, iterations, samples, minutes) = match self {
             Preset::Smoke => (Some(16 << 20), vec![iteration(16_384, 8), iteration(2_048, 2)], 256, 5),
-            // Two sweeps each of the short ones: T_local loses what could come in while they last, and what could be answered
-            // elsewhere in one of them, the Verifier's round trip included (docs/performance.md).
+            // Two sweeps for each of the short ones: T_local loses what could be received while they last, and what
+            // could be answered elsewhere in one of them, including the Verifier's round trip (docs/performance.md).
             Preset::Standard => (
                 None,
                 vec![iteration(LONG_INNER_DIM, 32), iteration(2_048, 2), iteration(2_048, 2)],
@@ -106,7 +108,8 @@ impl FromStr for Preset {
     }
 }
 
-/// What claims take for granted unless a policy narrows it: [`ON_SALE`] and one GPU's worth of making bytes anew (spec §6).
+/// The assumptions of claims unless a policy narrows them: [`ON_SALE`] and one GPU's rate to regenerate bytes (spec
+/// §6).
 #[must_use]
 pub fn default_assumptions(error_bits: u32) -> Assumptions {
     ON_SALE.assumptions(error_bits)

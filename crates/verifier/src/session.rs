@@ -27,26 +27,26 @@ use crate::partial::PartialReport;
 use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar};
 use crate::verify::Observed;
 
-/// How often a waiting session asks whether it is still wanted.
+/// How often a waiting session checks whether it was cancelled.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 64 << 10;
 
-/// Reads that may wait for the session.
+/// Reads that may be queued for the session.
 const READS_AHEAD: usize = 16;
 
-/// How long RESULT may take to leave before the connection is dropped.
+/// How long sending RESULT may take before the connection is dropped.
 const RESULT_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a Verifier wants of a session.
+/// The Verifier's request for a session.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The work.
     pub request: PlanRequest,
-    /// What claims take for granted.
+    /// The assumptions of claims.
     pub assumptions: Assumptions,
-    /// The policy that narrows the hardware table for them, if one does.
+    /// The policy that narrows the hardware table for them, if any.
     pub narrowed_by: Option<String>,
     /// How long HELLO may take.
     pub hello_deadline: Duration,
@@ -56,55 +56,55 @@ pub struct Settings {
     pub key: SigningKey,
 }
 
-/// Hears how a session goes, and may stop it.
+/// Is notified of a session's progress, and may stop it.
 pub trait Observer: Sync {
-    /// The session has moved on; [`VerifierSession::step`] says where it stands.
+    /// The session has advanced; [`VerifierSession::step`] returns its state.
     fn moved(&self, session: &VerifierSession) {
         let _ = session;
     }
 
-    /// What the Attester says of its progress; a claim.
+    /// The progress reported by the Attester; a claim.
     fn progressed(&self, progress: &ProgressMessage) {
         let _ = progress;
     }
 
-    /// Of `total` samples `done` have been recomputed and agree.
+    /// `done` of `total` samples have been recomputed and agree.
     fn recomputed(&self, done: usize, total: usize) {
         let _ = (done, total);
     }
 
-    /// One more sample agrees; `claims` makes what those so far certify, which is not for free.
+    /// One more sample agrees; `claims` computes what the samples so far certify, which has a cost.
     fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
         let _ = claims;
     }
 
-    /// Whether the session, or the checking of evidence, is no longer wanted.
+    /// Whether the session, or the check of evidence, is cancelled.
     fn is_stopped(&self) -> bool {
         false
     }
 }
 
-/// An [`Observer`] that lets everything pass.
+/// An [`Observer`] that ignores notifications and never stops.
 pub struct Unobserved;
 
 impl Observer for Unobserved {}
 
-/// A session that is over.
+/// A finished session.
 pub struct Attestation {
     /// Its evidence.
     pub evidence: Evidence,
-    /// The evidence's sealed bytes, to be kept.
+    /// The evidence's sealed bytes, to be stored.
     pub sealed: Vec<u8>,
     /// The session, with its verdict unless it was stopped while tiles were recomputed.
     pub session: VerifierSession,
-    /// How far that came then: the evidence is whole, and can be verified later.
+    /// The progress at that point: the evidence is complete, and can be verified later.
     pub stopped: Option<SoFar>,
-    /// The policy that narrowed its assumptions, if one did.
+    /// The policy that narrowed its assumptions, if any.
     pub narrowed_by: Option<String>,
 }
 
 impl Attestation {
-    /// Who ran the session as its judge, with the assumptions it was recorded with; offline it is nobody's Verifier.
+    /// The judge for the Verifier that ran the session, with the recorded assumptions; offline it trusts no Verifier.
     #[must_use]
     pub fn judge(&self) -> Judge {
         Judge {
@@ -114,7 +114,7 @@ impl Attestation {
         }
     }
 
-    /// What a session that was stopped while tiles were recomputed came to: it has no verdict.
+    /// The partial result of a session that was stopped while tiles were recomputed: it has no verdict.
     #[must_use]
     pub fn partial(&self) -> Option<PartialReport> {
         let so_far = self.stopped.as_ref()?;
@@ -122,16 +122,16 @@ impl Attestation {
     }
 }
 
-/// Why a session has no verdict at all, for reasons on this side.
+/// Why a session has no verdict at all, for local reasons.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The system gave no randomness.
+    /// The system returned no randomness.
     #[error("no randomness: {0}")]
     Randomness(getrandom::Error),
     /// Tiles cannot be recomputed here.
     #[error("tiles cannot be recomputed here: {0}")]
     Recompute(RecomputeError),
-    /// The session's code contradicts itself: a defect of this software.
+    /// The session's state machine contradicts itself: a defect of this software.
     #[error("defect: {0}")]
     Inconsistent(Inconsistent),
 }
@@ -148,20 +148,20 @@ impl From<Inconsistent> for SessionError {
     }
 }
 
-/// Attests whoever is at the other end of the streams: HELLO to RESULT, evidence sealed.
+/// Attests the peer at the other end of the streams: HELLO to RESULT, evidence sealed.
 ///
-/// Whatever the Attester does ends in a verdict.
+/// Whatever the Attester does results in a verdict.
 ///
 /// # Errors
 ///
-/// [`SessionError`] for reasons on this side alone.
+/// [`SessionError`] for local errors only.
 pub fn attest(
     from: impl Read + Send + 'static,
     to: impl Write + Send + 'static,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Attestation, SessionError> {
-    // What fails on this side fails before the Attester has worked for it.
+    // Local errors must occur before the Attester has worked for the session.
     settings.recompute.check()?;
     let started_unix_ms = unix_ms();
     let hello_deadline_ms = u64::try_from(settings.hello_deadline.as_millis())
@@ -212,14 +212,15 @@ pub fn attest(
     })
 }
 
-/// Answers a challenge without a Verifier: what it would draw derives from the transcript, and no clock runs (spec §5).
+/// Answers a challenge without a Verifier: what a Verifier would draw is derived from the transcript, without timing
+/// (spec §5).
 ///
-/// The Attester at the other end of the streams does all the work; `key` must be its own, and seals the evidence.
-/// The session ends in a verdict or where tiles are to be recomputed, which is left to whoever verifies.
+/// The Attester at the other end of the streams does all the work; `key` must be its own, and seals the evidence. The
+/// session ends with a verdict or where tiles are to be recomputed, which is left to verification.
 ///
 /// # Errors
 ///
-/// [`SessionError`] for reasons on this side alone.
+/// [`SessionError`] for local errors only.
 pub fn prove(
     from: impl Read + Send + 'static,
     to: impl Write + Send + 'static,
@@ -259,7 +260,7 @@ pub fn prove(
     })
 }
 
-/// Talks until tiles are to be recomputed or there is a verdict.
+/// Exchanges messages until tiles are to be recomputed or there is a verdict.
 fn converse(driver: &mut VerifierDriver, link: &mut Link, observer: &dyn Observer) -> Result<(), SessionError> {
     loop {
         observer.moved(driver.session());
@@ -301,21 +302,21 @@ fn unix_ms() -> u64 {
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What a session waited for.
+/// An event that a session waited for.
 enum Incoming {
-    /// Bytes, stamped when the last of them had been read.
+    /// Bytes, timestamped when the last of them had been read.
     Bytes(u64, Vec<u8>),
-    /// The end of the connection, and what the transport said of it.
+    /// The end of the connection, with the transport's error if any.
     Closed(u64, Option<String>),
-    /// The session is no longer wanted.
+    /// The session was cancelled.
     Stopped,
     /// Nothing until this time (ns).
     Nothing(u64),
 }
 
-/// The connection: a thread that reads and stamps, one that writes, so that a peer which does neither hangs nobody.
+/// The connection: one thread reads and timestamps, another writes, so that a peer that does neither blocks nothing.
 ///
-/// Both threads end with their streams; a peer that holds its end open holds only them.
+/// Both threads end with their streams; a peer that keeps its end open holds only these threads.
 struct Link {
     clock: Clock,
     incoming: Receiver<Incoming>,
@@ -325,7 +326,7 @@ struct Link {
 impl Link {
     fn start(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> Self {
         let clock = Clock::start();
-        // Bounded: an Attester that floods waits, and its own times suffer.
+        // Bounded: an Attester that floods the connection blocks, which delays its own messages.
         let (received, incoming) = sync_channel(READS_AHEAD);
         thread::spawn(move || {
             let mut buffer = vec![0; READ_BYTES];
@@ -347,12 +348,12 @@ impl Link {
         let (outgoing, to_send) = channel::<(Frame, Option<Sender<()>>)>();
         thread::spawn(move || {
             for (frame, written) in to_send {
-                // A peer that reads no more ends the session by silence or by its closed end.
+                // If the peer reads no more, the session ends by timeout or because the peer closed the connection.
                 if write_frame(&mut to, &frame).is_err() {
                     return;
                 }
                 if let Some(written) = written {
-                    // Nobody may wait any more.
+                    // The receiver may be gone.
                     let _ = written.send(());
                 }
             }
@@ -369,33 +370,34 @@ impl Link {
     }
 
     fn send(&self, frame: Frame) {
-        // A writer that is gone has left a closed stream, which the reader tells.
+        // A writer that has ended left a closed stream, which the reader reports.
         let _ = self.outgoing.send((frame, None));
     }
 
-    /// Sends the last frame and gives it a moment to leave.
+    /// Sends the last frame and allows a moment for it to be written.
     fn finish(&self, frame: Frame) {
         let (written, wait) = channel();
         if self.outgoing.send((frame, Some(written))).is_ok() {
-            // Whether it left in time changes nothing here.
+            // Whether it was written in time does not matter here.
             let _ = wait.recv_timeout(RESULT_WITHIN);
         }
     }
 
-    /// What comes next, if anything does until the deadline or for a moment.
+    /// The next event, if there is one before the deadline or within a short wait.
     fn receive(&self, until_ns: Option<u64>, observer: &dyn Observer) -> Incoming {
-        // Asked first: a peer that never pauses could not be left otherwise.
+        // Checked first: a peer that never pauses could otherwise not be cancelled.
         if observer.is_stopped() {
             return Incoming::Stopped;
         }
-        // What has come is taken before any deadline is looked at: its own stamp counts.
+        // Received data is taken before any deadline is checked: its own timestamp counts.
         let now_ns = self.now_ns();
         if let Ok(incoming) = self.incoming.try_recv() {
             return incoming;
         }
         let left = until_ns.map(|until_ns| Duration::from_nanos(until_ns.saturating_sub(now_ns)));
         match self.incoming.recv_timeout(left.unwrap_or(ASK_EVERY).min(ASK_EVERY)) {
-            // Ctrl-C at a terminal ends the command of an Attester too: that it is gone is no fault of its own.
+            // Ctrl-C at a terminal also ends an Attester started as a command: its exit is then not a fault of the
+            // Attester.
             Ok(Incoming::Closed(..)) if observer.is_stopped() => Incoming::Stopped,
             Ok(incoming) => incoming,
             Err(RecvTimeoutError::Timeout) => Incoming::Nothing(now_ns),

@@ -1,6 +1,6 @@
 //! Figures with their units, for people.
 
-/// Bytes in binary units: they are memory.
+/// Bytes in binary units, as used for memory.
 #[must_use]
 pub fn bytes(count: u128) -> String {
     let units = [
@@ -12,7 +12,7 @@ pub fn bytes(count: u128) -> String {
     scaled(count, &units, "B")
 }
 
-/// Bytes a second in decimal units: they are rates.
+/// Bytes per second in decimal units, as used for rates.
 #[must_use]
 pub fn bytes_per_s(count: u128) -> String {
     let units = [
@@ -23,7 +23,7 @@ pub fn bytes_per_s(count: u128) -> String {
     scaled(count, &units, "B/s")
 }
 
-/// Operations a second; a Tops is 10^12.
+/// Operations per second; a Tops is 10^12.
 #[must_use]
 pub fn ops_per_s(count: u128) -> String {
     let units = [
@@ -34,7 +34,7 @@ pub fn ops_per_s(count: u128) -> String {
     scaled(count, &units, "ops")
 }
 
-/// Four digits, in the largest unit that is not larger than the count.
+/// Four digits, in the largest unit that does not exceed the count.
 fn scaled(count: u128, units: &[(u128, &str)], smallest: &str) -> String {
     let Some((size, unit)) = units.iter().find(|(size, _)| count >= *size) else {
         return format!("{count} {smallest}");
@@ -52,7 +52,7 @@ fn scaled(count: u128, units: &[(u128, &str)], smallest: &str) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// A figure whose name ends with its unit, say `min_memory_bytes`; the bare number for any other name.
+/// A figure whose name ends with its unit, for example `min_memory_bytes`; the bare number for any other name.
 #[must_use]
 pub fn by_name(name: &str, count: u64) -> String {
     match name {

@@ -1,4 +1,4 @@
-//! Evidence checked again by anyone: seal, order, times, signature, paths, every sampled tile (spec §10).
+//! Independent verification of evidence: seal, order, times, signature, paths, every sampled tile (spec §10).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::outcome::Judge;
 use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar, Watch};
 use crate::session::Observer;
 
-/// Evidence that was checked from end to end.
+/// Evidence that was checked from start to end.
 pub struct Verified {
     /// The evidence.
     pub evidence: Evidence,
@@ -20,19 +20,19 @@ pub struct Verified {
     pub session: VerifierSession,
 }
 
-/// Why evidence has no verdict.
+/// Why there is no verdict on evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It is no evidence: changed, cut, or made up.
+    /// It is not valid evidence: modified, truncated, or made up.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
-    /// Checking it costs more than it may; says nothing about the evidence.
+    /// Checking it would exceed the budget; says nothing about the evidence.
     #[error(transparent)]
     TooCostly(#[from] TooCostly),
     /// Tiles cannot be recomputed here; says nothing about the evidence.
     #[error("tiles cannot be recomputed here: {0}")]
     Recompute(RecomputeError),
-    /// The observer stopped it: all that was checked agrees.
+    /// The observer stopped it: everything checked so far agrees.
     #[error("stopped after {} of {} samples", .0.so_far.done, .0.so_far.total)]
     Stopped(Box<Stopped>),
 }
@@ -43,13 +43,13 @@ impl From<RecomputeError> for VerifyError {
     }
 }
 
-/// A check that was stopped while tiles were recomputed: no verdict, but what was checked says something.
+/// A check that was stopped while tiles were recomputed: no verdict, but a partial result.
 pub struct Stopped {
     /// The evidence.
     pub evidence: Evidence,
-    /// Its session, whose tiles are still due.
+    /// Its session, with tiles still to be recomputed.
     pub session: VerifierSession,
-    /// How far it came.
+    /// The progress made.
     pub so_far: SoFar,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Debug for Stopped {
     }
 }
 
-/// Evidence whose seal and order were checked, and of whose session everything but the tiles was.
+/// Evidence whose seal and order were checked, and everything in its session except the tiles.
 pub struct Opened {
     /// The evidence.
     pub evidence: Evidence,
@@ -69,23 +69,23 @@ pub struct Opened {
     pub session: VerifierSession,
 }
 
-/// Opens sealed evidence and runs its records again: all that costs little.
+/// Opens sealed evidence and replays its records: all checks that cost little.
 ///
 /// # Errors
 ///
-/// [`EvidenceError`] for what is no evidence.
+/// [`EvidenceError`] for invalid evidence.
 pub fn open(sealed: &[u8]) -> Result<Opened, EvidenceError> {
     let evidence = Evidence::open(sealed)?;
     let session = evidence.replay()?;
     Ok(Opened { evidence, session })
 }
 
-/// The same for evidence that a stranger sent: what it costs to check is worked out and held against `budget` before its
-/// records are run again.
+/// The same for evidence from an untrusted source: the cost of checking it is computed and compared with `budget`
+/// before its records are replayed.
 ///
 /// # Errors
 ///
-/// [`VerifyError`] for what is no evidence, and for what costs too much.
+/// [`VerifyError`] for invalid evidence, and for evidence that costs too much.
 pub fn open_within(sealed: &[u8], budget: &Budget) -> Result<Opened, VerifyError> {
     let bytes = sealed.len() as u64;
     budget.check_length(bytes)?;
@@ -96,13 +96,13 @@ pub fn open_within(sealed: &[u8], budget: &Budget) -> Result<Opened, VerifyError
 }
 
 impl Opened {
-    /// Recomputes the tiles that are due, with `engines` beside the CPU: the rest of the check, and nearly all of its cost. Of
-    /// bounds so far only what counts for `judge` is told.
+    /// Recomputes the remaining tiles, with `engines` in addition to the CPU: the rest of the check, and nearly all of
+    /// its cost. Partial bounds are reported only if they count for `judge`.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] where they cost more than the budget of `recompute`, before any is computed, where tiles cannot be
-    /// recomputed, and where the observer stops it.
+    /// [`VerifyError`] if the tiles exceed the budget of `recompute` (before any is computed), if tiles cannot be
+    /// recomputed, and if the observer stops it.
     pub fn recompute(
         self,
         recompute: &Recompute,
@@ -142,8 +142,8 @@ impl Opened {
 ///
 /// # Errors
 ///
-/// [`VerifyError`] for what is no evidence, for what costs more than the budget of `recompute`, and where the observer stops it;
-/// a session that failed is no error but a verdict.
+/// [`VerifyError`] for invalid evidence, for evidence that exceeds the budget of `recompute`, and if the observer stops
+/// it; a failed session is not an error but a verdict.
 pub fn verify(
     sealed: &[u8],
     recompute: &Recompute,
@@ -153,10 +153,10 @@ pub fn verify(
     open_within(sealed, &recompute.budget)?.recompute(recompute, &mut [], judge, observer)
 }
 
-/// Tells an observer of what is recomputed.
+/// Notifies an observer of the recomputation's progress.
 pub(crate) struct Observed<'a> {
     pub(crate) session: &'a VerifierSession,
-    /// What bounds so far take for granted; `None` where they are for nobody.
+    /// The assumptions of partial bounds; `None` if these are not to be reported.
     pub(crate) assumptions: Option<&'a Assumptions>,
     pub(crate) observer: &'a dyn Observer,
 }

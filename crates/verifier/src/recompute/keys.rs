@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use protocol::bytes::Salt;
 use protocol::digest::DigestKey;
 
-/// Most keys kept: 32 MiB.
+/// Maximum size of kept keys: 32 MiB.
 const MAX_KEYS: usize = 256;
 
-/// The keys of the salts asked for of late.
+/// The keys of recently used salts.
 #[derive(Default)]
 pub(super) struct DigestKeys(Mutex<HashMap<Salt, Arc<OnceLock<DigestKey>>>>);
 
@@ -17,8 +17,8 @@ pub(super) struct DigestKeys(Mutex<HashMap<Salt, Arc<OnceLock<DigestKey>>>>);
 pub(super) struct Expanded(Arc<OnceLock<DigestKey>>);
 
 impl DigestKeys {
-    /// The key of `salt`, expanded if it is not there. When there are too many all are forgotten: salts come by
-    /// iteration, and those of the next are others.
+    /// The key of `salt`, expanded if it is not cached. When the cache is full it is cleared: salts come in the order
+    /// of iterations, and each iteration has different ones.
     pub(super) fn expanded(&self, salt: Salt) -> Expanded {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MAX_KEYS && !keys.contains_key(&salt) {
@@ -53,7 +53,7 @@ mod tests {
             keys.expanded(salt(i));
             assert_eq!(kept(), i + 1);
         }
-        // One that is there needs no room.
+        // A cached key needs no room.
         keys.expanded(salt(7));
         assert_eq!(kept(), MAX_KEYS);
         keys.expanded(salt(MAX_KEYS));

@@ -1,4 +1,4 @@
-//! Recomputing sampled tiles on every core, and on GPUs where asked for, and comparing their digests (spec §5).
+//! Recomputes sampled tiles on all cores, and on GPUs if requested, and compares their digests (spec §5).
 
 mod keys;
 mod schedule;
@@ -24,20 +24,20 @@ pub use so_far::{GroupSoFar, SoFar};
 /// How tiles are recomputed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recompute {
-    /// The code that recomputes.
+    /// The code path that recomputes.
     pub path: Path,
-    /// Threads it runs on; fewer where the system gives fewer.
+    /// Number of threads; fewer if the system provides fewer.
     pub threads: NonZeroUsize,
     /// Bytes of packed operand B kept for tiles that share it.
     pub operand_budget_bytes: usize,
-    /// Bytes of tiles kept until both of a pair are there, and for checks that need the same ones.
+    /// Bytes of tiles kept until both tiles of a pair are available, and for checks that need the same tiles.
     pub tile_budget_bytes: usize,
-    /// What evidence may cost that others sent; a session of one's own is not held against it.
+    /// The cost limit for evidence of others; it does not apply to a session of one's own.
     pub budget: Budget,
 }
 
 impl Default for Recompute {
-    /// The best path, a thread a CPU, 512 MiB of operands, 128 MiB of tiles, the default budget.
+    /// The best path, one thread per CPU, 512 MiB of operands, 128 MiB of tiles, the default budget.
     fn default() -> Self {
         Recompute {
             path: Path::best(),
@@ -49,35 +49,35 @@ impl Default for Recompute {
     }
 }
 
-/// Most tiles that an engine is asked for at once: milliseconds of a GPU's work.
+/// Most tiles requested of an engine at once: milliseconds of a GPU's work.
 const TILES_AT_ONCE: usize = 128;
 
 /// Why tiles could not be recomputed; says nothing about the Attester.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecomputeError {
-    /// The CPU lacks the path, or computes wrong answers on it.
+    /// The CPU does not support the path, or computes wrong results on it.
     #[error(transparent)]
     Cpu(#[from] TileComputerError),
     /// An engine failed.
     #[error("engine {engine} of those that recompute: {error}")]
     Engine {
-        /// Its place among the engines given, from 0.
+        /// Its index among the given engines, from 0.
         engine: usize,
-        /// What it met.
+        /// The error.
         error: EngineError,
     },
-    /// The system gives no thread for an engine.
+    /// The system could not start a thread for an engine.
     #[error("no thread for engine {engine} of those that recompute: {error}")]
     NoThread {
-        /// Its place among the engines given, from 0.
+        /// Its index among the given engines, from 0.
         engine: usize,
-        /// What the system said.
+        /// The system's error.
         error: String,
     },
-    /// An engine's tile is not that of the CPU: no verdict follows from it.
+    /// An engine's tile differs from the CPU's: there is no verdict.
     #[error("engine {engine} of those that recompute gives another tile than the CPU for {at:?} at k = {inner_dim}")]
     WrongTile {
-        /// Its place among the engines given, from 0.
+        /// Its index among the given engines, from 0.
         engine: usize,
         /// The tile.
         at: TileCoordinate,
@@ -86,7 +86,7 @@ pub enum RecomputeError {
     },
 }
 
-/// Hears how recomputing goes, and may stop it.
+/// Is notified of the progress of recomputing, and may stop it.
 pub trait Watch: Sync {
     /// One more check agrees.
     fn agreed(&self, so_far: &SoFar) {
@@ -99,50 +99,50 @@ pub trait Watch: Sync {
     }
 }
 
-/// A [`Watch`] that nobody keeps.
+/// A [`Watch`] that ignores notifications and never stops.
 pub struct Unwatched;
 
 impl Watch for Unwatched {}
 
-/// What recomputing came to.
+/// The outcome of recomputing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recomputed {
     /// Every digest agrees.
     Agrees,
-    /// One does not; the rest was not looked at.
+    /// One does not; the rest was not checked.
     Differs(TileMismatch),
-    /// It was stopped; what was looked at agrees.
+    /// It was stopped; everything checked so far agrees.
     Stopped(SoFar),
 }
 
 impl Recompute {
-    /// Recomputes both tiles of every check and compares three digests each. Once one differs, only checks before it go
-    /// on: the first of all that differ is what is told, by however many threads in whatever order.
+    /// Recomputes both tiles of every check and compares three digests each. Once one differs, only earlier checks
+    /// continue: the first of all mismatches is reported, independent of the number of threads and their timing.
     ///
     /// # Errors
     ///
-    /// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
+    /// [`RecomputeError`] if this CPU does not support the path or computes wrong results on it.
     pub fn run(&self, checks: &[TileCheck], watch: &dyn Watch) -> Result<Recomputed, RecomputeError> {
         self.run_with(checks, &mut [], watch)
     }
 
-    /// Whether this CPU can recompute tiles at all: to be known before a session depends on it.
+    /// Checks that this CPU can recompute tiles at all; called before a session depends on it.
     ///
     /// # Errors
     ///
-    /// [`RecomputeError`] if this CPU lacks the path or computes wrong answers on it.
+    /// [`RecomputeError`] if this CPU does not support the path or computes wrong results on it.
     pub fn check(&self) -> Result<(), RecomputeError> {
         TileComputer::new(self.path, Arc::new(OperandCache::new(0)))?;
         Ok(())
     }
 
-    /// The same, with `engines` beside the CPU's threads: all take the next tiles from one list.
+    /// The same, with `engines` in addition to the CPU's threads: all take tiles from one list.
     ///
-    /// Digests are the CPU's. A mismatch is told only if the CPU computes the same tiles as the engine did.
+    /// The CPU's digests count. A mismatch is reported only if the CPU computes the same tiles as the engine did.
     ///
     /// # Errors
     ///
-    /// [`RecomputeError`]; one engine's failure ends it.
+    /// [`RecomputeError`]; an error of one engine ends the recomputation.
     pub fn run_with(
         &self,
         checks: &[TileCheck],
@@ -177,14 +177,14 @@ impl Recompute {
         thread::scope(|scope| {
             let (work, cache) = (&work, &cache);
             let computer = || TileComputer::new(self.path, Arc::clone(cache));
-            // Engines first: what little there is may be theirs.
+            // Engines first: if there are few tiles, engines may take all of them.
             let first: Vec<_> = engines.iter().map(|_| work.claim(TILES_AT_ONCE, watch)).collect();
             let mut workers = Vec::new();
             for (i, (engine, first)) in engines.iter_mut().zip(first).enumerate() {
                 let run = move || work.or_fail(|| work.run_engine(i, engine.as_mut(), first, computer()?, watch));
                 match thread::Builder::new().spawn_scoped(scope, run) {
                     Ok(worker) => workers.push(worker),
-                    // What was claimed for it is nobody's now.
+                    // The tiles claimed for it are lost.
                     Err(error) => work.or_fail(|| {
                         Err(RecomputeError::NoThread {
                             engine: i,
@@ -197,13 +197,13 @@ impl Recompute {
             for _ in 1..threads {
                 match thread::Builder::new().spawn_scoped(scope, run) {
                     Ok(worker) => workers.push(worker),
-                    // As many as the system gives: the work is the same on fewer.
+                    // As many threads as the system provides: fewer threads do the same work.
                     Err(_) => break,
                 }
             }
-            // This thread is one of them, so that there is one however few the system gives.
+            // This thread is one of them, so there is at least one.
             let own = run();
-            // All are joined; of several errors the first is told.
+            // All threads are joined; of several errors the first is reported.
             let ends: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
             ends.into_iter().try_for_each(|end| match end {
                 Ok(done) => done,
@@ -226,25 +226,25 @@ impl Recompute {
     }
 }
 
-/// A recomputation under way, shared by its threads.
+/// A running recomputation, shared by its threads.
 struct Work<'a> {
     checks: &'a [TileCheck],
-    /// Place of each check among its group's.
+    /// Position of each check within its group.
     positions: Vec<usize>,
     schedule: Schedule,
-    /// The tile of each slot, from when it is computed until its last check is done.
+    /// The tile of each slot, kept from its computation until its last check is done.
     tiles: Vec<Mutex<Option<Arc<Held>>>>,
-    /// Checks of each slot that are not done.
+    /// Number of unfinished checks of each slot.
     uses_left: Vec<AtomicUsize>,
-    /// Tiles of each check that are not there yet.
+    /// Number of missing tiles of each check.
     missing: Vec<AtomicU8>,
     keys: DigestKeys,
     next: AtomicUsize,
-    /// A worker ended with an error: the others need not go on.
+    /// A worker ended with an error: the others need not continue.
     has_failed: AtomicBool,
-    /// First check known to differ; those after it are left out.
+    /// First check with a known mismatch; later checks are skipped.
     first_wrong: AtomicUsize,
-    /// Of those found, the one of the first check.
+    /// The mismatch of the first such check.
     mismatch: Mutex<Option<(usize, TileMismatch)>>,
     so_far: Mutex<SoFar>,
 }
@@ -256,7 +256,7 @@ struct Held {
 }
 
 impl Work<'_> {
-    /// A worker's whole run; an error of it ends that of the others.
+    /// A worker's whole run; its error stops the others.
     fn or_fail(&self, run: impl FnOnce() -> Result<(), RecomputeError>) -> Result<(), RecomputeError> {
         let done = run();
         if done.is_err() {
@@ -265,7 +265,7 @@ impl Work<'_> {
         done
     }
 
-    /// Computes tiles until there are none left, and does each check whose tiles are both there.
+    /// Computes tiles until none are left, and does each check once both of its tiles are available.
     fn run(&self, mut computer: TileComputer, watch: &dyn Watch) -> Result<(), RecomputeError> {
         while let Some(slots) = self.claim(1, watch) {
             for at in slots.filter(|&at| !self.is_idle(at)) {
@@ -278,7 +278,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The same by an engine, many tiles at a time, `first` before all.
+    /// The same on an engine, many tiles at a time, starting with `first`.
     fn run_engine(
         &self,
         number: usize,
@@ -332,7 +332,7 @@ impl Work<'_> {
         }
     }
 
-    /// The next slots that share an iteration, `most` at most; `None` if there are none or they are no longer wanted.
+    /// The next slots that share an iteration, at most `most`; `None` if there are none or they are no longer needed.
     fn claim(&self, most: usize, watch: &dyn Watch) -> Option<Range<usize>> {
         if watch.is_stopped() || self.has_failed.load(Ordering::Relaxed) {
             return None;
@@ -348,7 +348,7 @@ impl Work<'_> {
         claimed.ok().map(|at| at..end(at).expect("it was there a moment ago"))
     }
 
-    /// Whether nobody waits for a slot's tile any more.
+    /// Whether no check waits for a slot's tile any more.
     fn is_idle(&self, at: usize) -> bool {
         self.schedule.slots[at]
             .checks
@@ -356,7 +356,7 @@ impl Work<'_> {
             .all(|&check| self.is_left_out(check))
     }
 
-    /// Keeps a tile and does the checks whose other tile is there already.
+    /// Keeps a tile and does the checks whose other tile is already available.
     fn deliver(
         &self,
         at: usize,
@@ -366,7 +366,7 @@ impl Work<'_> {
     ) -> Result<(), RecomputeError> {
         *lock(&self.tiles[at]) = Some(Arc::new(held));
         for &check in &self.schedule.slots[at].checks {
-            // The last to come sees what the other left.
+            // The later of the two sees the tile of the other.
             if self.is_left_out(check) {
                 self.release(at);
             } else if self.missing[check].fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -410,7 +410,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Computes an engine's tile once more: nobody is accused on an engine's word alone.
+    /// Computes an engine's tile again on the CPU: an engine's result alone never leads to a failed verdict.
     fn confirm(&self, slot: usize, held: &Held, computer: &mut TileComputer) -> Result<(), RecomputeError> {
         let Some(engine) = held.engine else { return Ok(()) };
         let task = &self.schedule.slots[slot].tile;
@@ -426,12 +426,12 @@ impl Work<'_> {
         })
     }
 
-    /// Whether a check before this one is known to differ.
+    /// Whether an earlier check is known to differ.
     fn is_left_out(&self, check: usize) -> bool {
         check > self.first_wrong.load(Ordering::Relaxed)
     }
 
-    /// One check less that wants this slot's tile.
+    /// Records that one check fewer needs this slot's tile.
     fn release(&self, slot: usize) {
         if self.uses_left[slot].fetch_sub(1, Ordering::AcqRel) == 1 {
             *lock(&self.tiles[slot]) = None;
@@ -453,7 +453,7 @@ mod tests {
     use protocol::tile::TileCoordinate;
     use protocol::trace::Site;
 
-    /// A check of two tiles of 1024 x 1024 matrices, its digests still to be filled in.
+    /// A check of two tiles of 1024 x 1024 matrices, its digests not yet filled in.
     pub(super) fn check(device: u32, iteration: u32, inner_dim: u32, leaf: u32, tiles: [u32; 2]) -> TileCheck {
         TileCheck {
             site: Site {
@@ -479,7 +479,7 @@ mod tests {
         }
     }
 
-    /// Checks that share tiles, one of a tile with itself, all of them right.
+    /// Checks that share tiles, one of a tile with itself, all of them correct.
     fn right() -> Vec<TileCheck> {
         let cache = Arc::new(OperandCache::new(1 << 20));
         let mut computer = TileComputer::new(Path::best(), cache).expect("the best path runs here");
@@ -512,7 +512,7 @@ mod tests {
             .into_iter()
     }
 
-    /// Hears how many agree, and stops after some.
+    /// Counts agreeing checks, and stops after a given number.
     struct Counted {
         stop_after: usize,
         agreed: AtomicUsize,

@@ -9,20 +9,20 @@ use protocol::tile::TileCoordinate;
 
 use super::so_far::positions;
 
-/// Most checks of a batch: enough that neighbours share column blocks of B, few enough that a partial result is fresh.
+/// Most checks per batch: enough that neighbours share column blocks of B, few enough that a partial result is recent.
 const MAX_BATCH: usize = 512;
 
-/// Least batches, so that a short recomputation that is stopped has something to tell as well.
+/// Fewest batches, so that a short recomputation that is stopped has a partial result as well.
 const MIN_BATCHES: usize = 4;
 
-/// The tiles of all checks in the order they are computed in.
+/// The tiles of all checks in the order in which they are computed.
 ///
-/// Checks are cut into batches, in the order they were drawn: what has been checked at any time is, but for a batch, as
-/// random a part of the samples as the samples are of the leaves. Within a batch tiles go by column block, so that a
-/// block of B stays in cache for all of its tiles. A tile that several checks need is computed once and kept, as long as
-/// there is room.
+/// Checks are split into batches, in the order in which they were drawn: except for one batch, the checks done at any
+/// time are as random a part of the samples as the samples are of the leaves. Within a batch tiles are ordered by
+/// column block, so that a block of B stays in cache for all of its tiles. A tile that several checks need is computed
+/// once and kept, as long as there is room.
 pub(super) struct Schedule {
-    /// Each computation; a tile comes twice where there was no room to keep it.
+    /// Each computation; a tile occurs twice if there was no room to keep it.
     pub(super) slots: Vec<Slot>,
     /// The slots of each check's two tiles.
     pub(super) tiles_of: Vec<[usize; 2]>,
@@ -34,7 +34,7 @@ pub(super) struct Slot {
     pub(super) checks: Vec<usize>,
 }
 
-/// What a tile follows from.
+/// The parameters that determine a tile.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TileId {
     pub(super) operand_key: OperandKey,
@@ -105,8 +105,8 @@ impl Schedule {
     }
 }
 
-/// The checks by position among their device's and group's, so that all groups come on alike. If the column blocks of
-/// all iterations are more than there is room for, an iteration after the other.
+/// The checks ordered by position within their device and group, so that all groups advance evenly. If the column
+/// blocks of all iterations do not fit into memory, the iterations follow one after the other.
 fn order(checks: &[TileCheck], operand_bytes: usize) -> Vec<usize> {
     let positions = positions(checks);
     let blocks: HashSet<(OperandKey, u32, u32)> = checks
@@ -189,7 +189,7 @@ mod tests {
         let slots: HashSet<usize> = quarter.iter().flat_map(|&check| schedule.tiles_of[check]).collect();
         assert!(slots.iter().all(|&slot| slot < slots.len()), "{slots:?}");
         assert!(slots.len() < schedule.slots.len());
-        // One check is a batch too.
+        // A single check is a batch too.
         is_consistent(&Schedule::new(&checks[..1], usize::MAX, 1 << 30), &checks[..1]);
     }
 
@@ -200,7 +200,7 @@ mod tests {
         let room = order(&checks, usize::MAX);
         assert_eq!(room[..4], [0, 200, 1, 201]);
         assert_eq!(order(&checks, 0), (0..400).collect::<Vec<_>>());
-        // Four column blocks an iteration, 256 rows of k bytes each.
+        // Four column blocks per iteration, 256 rows of k bytes each.
         let needed = 4 * 256 * 64 + 4 * 256 * 128;
         assert_eq!(order(&checks, needed), room);
         assert_eq!(order(&checks, needed - 1), order(&checks, 0));

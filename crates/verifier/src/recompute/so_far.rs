@@ -1,4 +1,4 @@
-//! How far recomputing has come, and what that much already certifies.
+//! The progress of recomputing, and what the samples checked so far certify.
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::DeviceOrdinal;
@@ -13,7 +13,7 @@ pub struct SoFar {
     pub done: usize,
     /// Samples drawn.
     pub total: usize,
-    /// Device by device, group by group.
+    /// Per device and group.
     pub groups: Vec<GroupSoFar>,
 }
 
@@ -26,8 +26,8 @@ pub struct GroupSoFar {
     pub inner_dim: u32,
     /// Samples drawn.
     pub drawn: usize,
-    /// How many of the first drawn all agree: they are as random as if no more had been drawn, which those that were
-    /// done first for their tiles' sake are not.
+    /// The length of the unbroken run of agreeing samples from the first drawn: they are as random as if no more had
+    /// been drawn, unlike samples that were checked early because they share tiles.
     pub first_agreeing: usize,
     agreeing: Vec<bool>,
 }
@@ -63,7 +63,7 @@ impl SoFar {
             .rposition(|group| (group.device, group.inner_dim) == (device, inner_dim))
     }
 
-    /// Takes note of a check that agrees; `position` is its place among its group's.
+    /// Records a check that agrees; `position` is its place within its group.
     pub(super) fn agree(&mut self, check: &TileCheck, position: usize) {
         self.done += 1;
         let at = self.position(check.site.sample.device, check.site.inner_dim);
@@ -74,8 +74,8 @@ impl SoFar {
         }
     }
 
-    /// What the session certifies if nothing beyond [`GroupSoFar::first_agreeing`] is known: f is that of so many samples
-    /// (spec §6). `None` without a clock.
+    /// What the session certifies if only [`GroupSoFar::first_agreeing`] is known: f is that of this many samples (spec
+    /// §6). `None` without a clock.
     #[must_use]
     pub fn claims(&self, session: &VerifierSession, assumptions: &Assumptions) -> Option<Claims> {
         let agreeing = |device, inner_dim| {
@@ -86,7 +86,7 @@ impl SoFar {
     }
 }
 
-/// The position of each check among those of its device and group.
+/// The position of each check within its device and group.
 pub(super) fn positions(checks: &[TileCheck]) -> Vec<usize> {
     let mut drawn = std::collections::HashMap::new();
     checks
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn only_the_first_drawn_count_whatever_is_done_first() {
-        // Two devices, two k: the groups' checks take turns.
+        // Two devices, two k: the checks of the groups alternate.
         let checks = [
             check(0, 64),
             check(1, 64),

@@ -1,4 +1,4 @@
-//! Jobs that are done, kept between runs.
+//! Finished jobs, kept between runs.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -12,11 +12,11 @@ use super::{Job, ReexecuteError, jobs};
 /// Longest file that is read, bytes: 64 bytes for each of the 65,536 iterations of 64 devices.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// The jobs that are done, kept in a file between runs.
+/// The finished jobs, kept in a file between runs.
 pub struct Checkpoint {
-    /// The file itself: where a link leads.
+    /// The file itself, with symbolic links resolved.
     path: Option<PathBuf>,
-    /// Those of the file that is gone on with.
+    /// The jobs loaded from the file.
     permissions: Option<Permissions>,
     state: CheckpointState,
 }
@@ -30,7 +30,7 @@ struct CheckpointState {
 }
 
 impl Checkpoint {
-    /// No file: a run that is broken off begins anew.
+    /// No file: an interrupted run starts from the beginning.
     #[must_use]
     pub fn none(evidence_blake3: &str) -> Self {
         Checkpoint {
@@ -43,11 +43,12 @@ impl Checkpoint {
         }
     }
 
-    /// The jobs that `path` says are done for this evidence; a new file if there is none.
+    /// The jobs that the file at `path` lists as finished for this evidence; creates the file if there is none.
     ///
     /// # Errors
     ///
-    /// [`ReexecuteError::Checkpoint`] for what cannot be read and written, is no file, no checkpoint, or another evidence's.
+    /// [`ReexecuteError::Checkpoint`] if the file cannot be read and written, is no regular file, is no checkpoint, or
+    /// belongs to other evidence.
     pub fn resume(path: &Path, evidence_blake3: &str) -> Result<Self, ReexecuteError> {
         let failed = |error| ReexecuteError::Checkpoint {
             path: path.to_owned(),
@@ -92,7 +93,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Jobs done so far.
+    /// Jobs finished so far.
     #[must_use]
     pub fn done(&self) -> &[Job] {
         &self.state.done
@@ -103,7 +104,7 @@ impl Checkpoint {
         self.save()
     }
 
-    /// Writes beside the file and renames: a run that is broken off leaves the old or the new one.
+    /// Writes a temporary file and renames it: an interrupted run leaves either the old file or the new one.
     fn save(&self) -> Result<(), ReexecuteError> {
         let Some(path) = &self.path else { return Ok(()) };
         let mut beside = path.clone().into_os_string();
@@ -116,7 +117,7 @@ impl Checkpoint {
             })
             .and_then(|()| fs::rename(&beside, path))
             .map_err(|error| {
-                // What is half-written is of no use; where even that fails, the error above says why.
+                // A half-written file is useless; if it cannot be removed, the error above is still the one to report.
                 let _ = fs::remove_file(&beside);
                 ReexecuteError::Checkpoint {
                     path: path.clone(),
@@ -125,7 +126,7 @@ impl Checkpoint {
             })
     }
 
-    /// Whether no job of the session is left.
+    /// Whether the session has no unfinished job.
     pub(super) fn is_whole(&self, session: &VerifierSession) -> bool {
         jobs(session).is_ok_and(|jobs| jobs.iter().all(|job| self.done().contains(job)))
     }

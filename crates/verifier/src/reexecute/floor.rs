@@ -1,4 +1,4 @@
-//! How engines share jobs: who takes which, who takes over, and what is told of it.
+//! How engines share jobs: which engine takes which job, takes one over, and what is reported of it.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,29 +12,30 @@ use protocol::verifier::VerifierSession;
 
 use super::{Checkpoint, Job, ReexecuteError, RootMismatch, do_again, failed};
 
-/// How often an engine without a job looks whether another's is worth taking over.
+/// How often an idle engine checks whether another engine's job is worth taking over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What a swept tile costs against a filled one's k: on CPUs and GPUs alike reading it takes as long as some hundred of k.
+/// The cost of a swept tile relative to a filled tile's k: on CPUs and GPUs alike reading it takes as long as some
+/// hundred of k.
 pub(super) const SWEPT_TILE_UNITS: u64 = 128;
 
-/// Where all engines work.
+/// The state shared by all engines.
 pub(super) struct Floor<'a> {
     pub(super) session: &'a VerifierSession,
     pub(super) progress: &'a dyn Progress,
-    /// A root differs: what is still under way can change nothing.
+    /// A root differs: jobs still running cannot change the result.
     pub(super) is_over: AtomicBool,
     pub(super) states: HashMap<Job, JobState>,
     pub(super) board: Mutex<Board<'a>>,
     pub(super) changed: Condvar,
 }
 
-/// A job's size, and what has come of it by whatever engines.
+/// A job's size and its state across all engines.
 pub(super) struct JobState {
     units: u64,
     dataset_bytes: u64,
     is_done: AtomicBool,
-    /// Tiles told of: those of the engine that came furthest.
+    /// Tiles reported: those of the engine that progressed furthest.
     told_tiles: AtomicU64,
 }
 
@@ -57,22 +58,22 @@ pub(super) struct Board<'a> {
     pub(super) waiting: Vec<Job>,
     pub(super) under_way: Vec<Execution>,
     pub(super) workers: Vec<Worker>,
-    /// Roots that one engine found to differ, and which: no word about the evidence until another execution finds the same.
+    /// Roots that one engine found to differ, and which engine: no result until another execution finds the same.
     pub(super) suspected: HashMap<Job, (usize, RootMismatch)>,
     pub(super) checkpoint: &'a mut Checkpoint,
     pub(super) outcome: Result<(), RootMismatch>,
-    /// An engine's, of which another may take the job.
+    /// An engine's error; another engine may take the job.
     pub(super) failure: Option<ReexecuteError>,
-    /// The checkpoint's: a finished job is not in its file.
+    /// The checkpoint's error: a finished job is missing from its file.
     pub(super) unsaved: Option<ReexecuteError>,
 }
 
-/// What is known of an engine.
+/// The state of an engine.
 #[derive(Clone, Copy)]
 pub(super) struct Worker {
     /// It takes jobs.
     is_able: bool,
-    /// It has no memory for datasets of so many bytes.
+    /// It has too little memory for datasets of this many bytes.
     too_large_bytes: u64,
 }
 
@@ -85,7 +86,7 @@ impl Default for Worker {
     }
 }
 
-/// A job at one engine.
+/// A job on one engine.
 #[derive(Clone)]
 pub(super) struct Execution {
     job: Job,
@@ -116,7 +117,8 @@ impl Board<'_> {
         is_able && state.dataset_bytes < too_large_bytes
     }
 
-    /// Whether an engine is to do a waiting job: one that suspects a root leaves the second look to another that can take it.
+    /// Whether an engine should do a waiting job: the engine that suspects a root leaves the second execution to
+    /// another one that can take it.
     fn is_for(&self, worker: usize, job: Job, states: &HashMap<Job, JobState>) -> bool {
         let has_room = |worker: usize| self.has_room(worker, &states[&job]);
         let is_own_suspicion = self.suspected.get(&job).is_some_and(|(by, _)| *by == worker);
@@ -129,7 +131,7 @@ impl Board<'_> {
         Some(self.waiting.remove(at))
     }
 
-    /// Whether any engine is to do any waiting job.
+    /// Whether any engine should do any waiting job.
     fn is_anything_left(&self, states: &HashMap<Job, JobState>) -> bool {
         let for_any = |&job: &Job| (0..self.workers.len()).any(|worker| self.is_for(worker, job, states));
         self.waiting.iter().any(for_any)
@@ -139,12 +141,12 @@ impl Board<'_> {
         self.under_way.iter().filter(|execution| execution.job == job).count()
     }
 
-    /// The job that an engine of so many units a second would end before the one that is at it; of several the one that
-    /// has longest to go.
+    /// The job that an engine of this speed (units per second) would finish before the engine that runs it; of several,
+    /// the one with the longest remaining time.
     fn worth_taking_over(&self, worker: usize, units_per_second: f64, states: &HashMap<Job, JobState>) -> Option<Job> {
         self.under_way
             .iter()
-            // One that suspects a root is not to have the second look at it too, while another has.
+            // The engine that suspects a root should not do the second execution too while another can.
             .filter(|execution| self.is_for(worker, execution.job, states))
             .filter(|execution| !states[&execution.job].is_done.load(Ordering::Relaxed))
             .filter(|execution| self.executions(execution.job) == 1)
@@ -152,7 +154,7 @@ impl Board<'_> {
                 let all = states[&execution.job].units as f64;
                 let done = execution.units.load(Ordering::Relaxed) as f64;
                 let elapsed = execution.since.elapsed().as_secs_f64();
-                // One that has said nothing yet is taken to need as long again.
+                // A job without reported progress is assumed to need as long again.
                 let left = if done > 0.0 {
                     elapsed * (all - done) / done
                 } else {
@@ -170,7 +172,7 @@ impl<'a> Floor<'a> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One engine's whole run.
+    /// An engine's whole run.
     pub(super) fn work(&self, worker: usize, engine: &mut dyn Engine, first: Option<Execution>) {
         let mut units_per_second = None;
         let mut next = first.or_else(|| self.next(worker, units_per_second));
@@ -182,7 +184,7 @@ impl<'a> Floor<'a> {
                 units_per_tile: AtomicU64::new(0),
                 tiles: AtomicU64::new(0),
             };
-            // A panic that left the job counted as under way would leave the others waiting for ever.
+            // If a panic left the job counted as running, the others would wait forever.
             let done = catch_unwind(AssertUnwindSafe(|| {
                 do_again(self.session, execution.job, engine, &observed)
             }))
@@ -211,7 +213,7 @@ impl<'a> Floor<'a> {
             if let Some(job) = waiting.or_else(taken_over) {
                 return Some(board.begin(job, worker));
             }
-            // A job under way may come back from an engine that cannot do it, or suspects a root.
+            // A running job may be returned by an engine that cannot do it, or that suspects a root.
             if board.under_way.is_empty() && !board.is_anything_left(&self.states) {
                 return None;
             }
@@ -220,7 +222,7 @@ impl<'a> Floor<'a> {
         }
     }
 
-    /// Takes note of how an execution ended, and says whether its engine can go on.
+    /// Records how an execution ended. Returns whether its engine can continue.
     fn end(&self, execution: &Execution, done: Result<Result<(), RootMismatch>, ReexecuteError>) -> bool {
         let (job, state) = (execution.job, &self.states[&execution.job]);
         let mut board = self.lock();
@@ -240,7 +242,7 @@ impl<'a> Floor<'a> {
                     }
                 }
             }
-            // Another engine came to every committed root, which no error does: this one errs.
+            // Another engine arrived at every committed root, which no error does: this engine is wrong.
             Ok(Err(_)) if was_done => false,
             Ok(Err(mismatch)) => match board.suspected.remove(&job) {
                 None => {
@@ -259,7 +261,7 @@ impl<'a> Floor<'a> {
                     false
                 }
             },
-            // Another was first, and this one was called off.
+            // Another engine was first, and this one was cancelled.
             Err(ReexecuteError::Engine {
                 error: EngineError::Cancelled,
                 ..
@@ -268,7 +270,7 @@ impl<'a> Floor<'a> {
                 if !was_done && board.executions(job) == 0 {
                     board.waiting.push(job);
                 }
-                // What is too large for one engine leaves it smaller jobs.
+                // An engine that lacks memory for this job may still do smaller ones.
                 let is_able = matches!(
                     error,
                     ReexecuteError::Engine {
@@ -280,7 +282,7 @@ impl<'a> Floor<'a> {
                     let known = &mut board.workers[execution.worker].too_large_bytes;
                     *known = state.dataset_bytes.min(*known);
                 }
-                // What was called off once it was over says nothing.
+                // An error of a cancelled execution of a finished job is ignored.
                 if !self.is_over.load(Ordering::Relaxed) {
                     board.failure = Some(error);
                 }
@@ -293,7 +295,7 @@ impl<'a> Floor<'a> {
     }
 }
 
-/// What an engine at one job tells of, and whether it is called off.
+/// Reports the progress of one job on an engine, and whether it is cancelled.
 pub(super) struct Observed<'a, 's> {
     floor: &'a Floor<'s>,
     state: &'a JobState,

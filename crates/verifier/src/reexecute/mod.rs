@@ -1,8 +1,8 @@
-//! Full re-execution: every fill and every sweep of a session done again, every root compared.
+//! Full re-execution: repeats every fill and every sweep of a session and compares every root.
 //!
-//! A job is one device's work in one iteration. Jobs depend on nothing but the evidence, whose roots and salts are all
-//! known, so engines of any kind and speed take the next one as they become free, the largest first. When none are left,
-//! an engine that is free does the job of one that would take longer for the rest of it; the first to end it counts.
+//! A job is one device's work in one iteration. Jobs depend only on the evidence, whose roots and salts are all known,
+//! so engines of any kind and speed take the next job as they become free, the largest first. When no jobs are left, a
+//! free engine repeats the job of one that would take longer for the rest of it; the first to finish counts.
 
 mod checkpoint;
 mod floor;
@@ -33,7 +33,7 @@ pub struct Job {
     pub device_index: u32,
 }
 
-/// A root that doing the work again gives another value for.
+/// A root that differs when the work is repeated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("device {device}, {commitment}: root is {expected}, committed was {actual}")]
 pub struct RootMismatch {
@@ -41,13 +41,13 @@ pub struct RootMismatch {
     pub device: DeviceOrdinal,
     /// Its fill or sweep.
     pub commitment: CommitmentId,
-    /// The root that the work gives.
+    /// The root computed by re-execution.
     pub expected: Root,
-    /// The root committed to.
+    /// The committed root.
     pub actual: Root,
 }
 
-/// Why work could not be done again; says nothing about the evidence.
+/// Why work could not be repeated; says nothing about the evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum ReexecuteError {
     /// The session stopped before its last iteration was done.
@@ -56,7 +56,7 @@ pub enum ReexecuteError {
     /// No engine was given.
     #[error("no engine to work with")]
     NoEngine,
-    /// No job of this device can be done: its dataset must be held whole.
+    /// No engine can do this device's jobs: its dataset must fit into memory as a whole.
     #[error(
         "device {device}: doing its work again takes {required_bytes} bytes of memory, {available_bytes} are available; expected \
          a host that can hold the device's dataset, or GPUs that can (--engine cuda)"
@@ -66,23 +66,23 @@ pub enum ReexecuteError {
         device: DeviceOrdinal,
         /// Bytes that the engine needs.
         required_bytes: u64,
-        /// Bytes that there are.
+        /// Bytes available.
         available_bytes: u64,
     },
-    /// An engine could not do a job that no other took.
+    /// An engine failed at a job that no other engine took.
     #[error("device {device}, iteration {iteration}: {error}")]
     Engine {
         /// The device whose work it was.
         device: DeviceOrdinal,
         /// The iteration.
         iteration: u32,
-        /// What the engine met.
+        /// The engine's error.
         error: EngineError,
     },
-    /// Two executions of one job come to different roots, neither of them the committed one: an engine errs.
+    /// Two executions of one job result in different roots, neither of them the committed one: an engine is wrong.
     #[error("engines disagree, so one of them errs: first {}; then {}", .0[0], .0[1])]
     Disagreement(Box<[RootMismatch; 2]>),
-    /// The file of finished jobs cannot be used.
+    /// The checkpoint file cannot be used.
     #[error("{path}: {error}")]
     Checkpoint {
         /// The file.
@@ -116,7 +116,7 @@ pub fn jobs(session: &VerifierSession) -> Result<Vec<Job>, ReexecuteError> {
     Ok(jobs)
 }
 
-/// Tiles that the jobs fill and sweep that `checkpoint` does not have.
+/// Tiles filled and swept by the jobs that are missing from `checkpoint`.
 #[must_use]
 pub fn tiles_left(session: &VerifierSession, checkpoint: &Checkpoint) -> u64 {
     let (Some(plan), Ok(jobs)) = (session.plan(), jobs(session)) else {
@@ -132,11 +132,11 @@ pub fn tiles_left(session: &VerifierSession, checkpoint: &Checkpoint) -> u64 {
         .sum()
 }
 
-/// Whether `engine`, alone, has the memory for every device's work.
+/// Checks that `engine`, alone, has enough memory for every device's work.
 ///
 /// # Errors
 ///
-/// [`ReexecuteError::TooLarge`] names the device that needs most.
+/// [`ReexecuteError::TooLarge`] names the device that needs the most.
 pub fn check_memory(session: &VerifierSession, engine: &CpuEngine) -> Result<(), ReexecuteError> {
     let (Some(plan), Some(available_bytes)) = (session.plan(), engine.available_bytes()) else {
         return Ok(());
@@ -155,16 +155,17 @@ pub fn check_memory(session: &VerifierSession, engine: &CpuEngine) -> Result<(),
     }
 }
 
-/// Does every job that `checkpoint` does not have, on all `engines` at once; stops at the first root that differs, and that
-/// differs again in the same way when its job is done once more, on another engine where one can take it: an engine that errs
-/// accuses nobody. However it ends, `checkpoint` then has the jobs whose roots agree.
+/// Does every job that is missing from `checkpoint`, on all `engines` concurrently. Stops at the first root that
+/// differs, if it differs in the same way when its job is repeated, on another engine if one can take it: an engine's
+/// error never leads to a mismatch. However it ends, `checkpoint` then contains the jobs whose roots agree.
 ///
-/// The first engines get the first, largest jobs: name the fastest first. An engine that fails or panics hands its job back and
-/// takes no more, one that has too little memory takes smaller jobs; the error is returned if no other engine can take it.
+/// The first engines get the first, largest jobs: list the fastest first. An engine that fails or panics returns its
+/// job and takes no more, and one with too little memory takes smaller jobs; the error is returned if no other engine
+/// can take the job.
 ///
 /// # Errors
 ///
-/// [`ReexecuteError`] for reasons on this side alone.
+/// [`ReexecuteError`] for local errors only.
 pub fn reexecute(
     session: &VerifierSession,
     engines: Vec<Box<dyn Engine>>,
@@ -195,7 +196,7 @@ pub fn reexecute(
         }),
         changed: Condvar::new(),
     };
-    // Before any thread runs, so that a slow one that is early takes nothing from a fast one.
+    // Before any thread runs, so that a slow engine that starts early takes nothing from a fast one.
     let first: Vec<Option<Execution>> = (0..engines.len())
         .map(|worker| {
             let mut board = floor.lock();
@@ -211,16 +212,16 @@ pub fn reexecute(
     });
     let board = floor.board.into_inner().unwrap_or_else(PoisonError::into_inner);
     match (board.unsaved, board.failure) {
-        // A root that differs is a finding, whatever else went wrong.
+        // A root that differs is a result, whatever else failed.
         _ if board.outcome.is_err() => Ok(board.outcome),
         (_, Some(error @ ReexecuteError::Disagreement(_))) => Err(error),
-        // Whoever goes on from the file would do again what it lacks.
+        // A run resumed from the file would repeat the jobs missing from it.
         (Some(error), _) => Err(error),
-        // What one engine could not do another has done.
+        // Another engine has done what this one could not.
         (None, Some(_)) if board.checkpoint.is_whole(session) => Ok(Ok(())),
         (None, Some(error)) => Err(error),
-        // Engines that each erred once on what another had done leave work behind without a failure: what was not done again
-        // does not agree.
+        // Engines that each suspected a root that another engine then confirmed leave jobs behind without an error:
+        // what was not repeated does not count as agreeing.
         (None, None) if !board.checkpoint.is_whole(session) => Err(ReexecuteError::NoEngine),
         (None, None) => Ok(Ok(())),
     }
@@ -271,7 +272,7 @@ fn do_again(
         };
         return Ok(Err(mismatch(fill, expected, actual)));
     }
-    // A salt derives from the root before it as it was committed: where that root is right, so is the salt.
+    // A salt derives from the previous root as committed: if that root is correct, so is the salt.
     for (sweep, (salt, &actual)) in (1..).zip(iteration.sweep_salts[g].iter().zip(&iteration.sweep_roots[g])) {
         let expected = engine.sweep(salt, progress).map_err(failed)?;
         if expected != actual {
