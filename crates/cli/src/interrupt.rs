@@ -1,6 +1,5 @@
 //! Ctrl-C: the first ends work in good order, the second at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -9,8 +8,8 @@ use protocol::claims::Claims;
 use protocol::message::ProgressMessage;
 use protocol::verifier::{Step, VerifierSession};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use verifier::Observer;
+use signal_hook::{flag, low_level};
+use verifier::{Observer, Stop};
 
 use crate::progress::SessionProgress;
 
@@ -19,7 +18,7 @@ const KILLED: i32 = 130;
 
 /// Whether this process was asked to stop.
 #[derive(Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Stop);
 
 impl Interrupt {
     /// Listens to SIGINT and SIGTERM from now on.
@@ -28,20 +27,22 @@ impl Interrupt {
     ///
     /// If the system does not let it.
     pub fn listen() -> anyhow::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
+        let stop = Stop::new().context("no pipe for signals")?;
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag down and raises it, the second finds it up.
+            let (asked, wake) = stop.for_signals().context("no pipe for signals")?;
+            // In this order: the first signal finds the flag down, raises it and wakes whoever waits; the second finds it up.
             flag::register_conditional_shutdown(signal, KILLED, Arc::clone(&asked))
-                .and_then(|_| flag::register(signal, Arc::clone(&asked)))
+                .and_then(|_| flag::register(signal, asked))
+                .and_then(|_| low_level::pipe::register(signal, wake))
                 .context("signals cannot be listened to")?;
         }
-        Ok(Interrupt(asked))
+        Ok(Interrupt(stop))
     }
 
     /// Whether a signal has come since.
     #[must_use]
     pub fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_asked()
     }
 }
 
@@ -85,7 +86,7 @@ impl Observer for Interruptible {
         self.progress.certified_so_far(claims);
     }
 
-    fn is_stopped(&self) -> bool {
-        self.interrupt.is_asked()
+    fn stop(&self) -> Option<&Stop> {
+        Some(&self.interrupt.0)
     }
 }

@@ -67,18 +67,19 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let (from_attester, to_verifier) = io::pipe().context("no pipe")?;
     let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
     let assumptions = default_assumptions(OFFLINE_ERROR_BITS);
-    let attestation = verifier::prove(from_attester, to_attester, &challenge, &assumptions, &key, &progress)?;
+    let recorded = verifier::prove(from_attester, to_attester, &challenge, &assumptions, &key, &progress)?;
     drop(progress);
-    if let Some(verdict) = attestation.session.verdict() {
+    let session = &recorded.opened.session;
+    if let Some(verdict) = session.verdict() {
         if let Verdict::Affirmed = verdict {
             anyhow::bail!("a verdict before any tile was recomputed: a defect of this software");
         }
         anyhow::bail!("nothing was proven: {}", verdict.message());
     }
-    file.write(&attestation.sealed)?;
+    file.write(&recorded.sealed)?;
     // After the evidence, which must not wait for a device that hangs. What the Attester's side met is in the verdict.
     let _ = served.join();
-    let checksum = attestation.session.checksum().map(|checksum| checksum.to_string());
+    let checksum = session.checksum().map(|checksum| checksum.to_string());
     let path = options.evidence.display();
     if options.json {
         print_json(&json!({ "evidence": path.to_string(), "checksum": checksum, "engine": engine.name }))?;

@@ -1,22 +1,17 @@
 //! Evidence files that somebody sent: read and opened within a budget, or refused.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
 use clap::Args;
 use cli::{RecomputeOptions, parse_bytes};
-use protocol::evidence::Evidence;
 use verifier::budget::{Budget, TMAC};
+use verifier::evidence_file::{ReadError, read};
 use verifier::recompute::Recompute;
 use verifier::{Opened, open_within};
 
 use crate::refusal::Refusal;
-
-/// Bytes that tell whether a file can be evidence at all.
-const HEAD_BYTES: u64 = 4 << 10;
 
 /// What checking evidence may cost: whoever sends it chooses its plan.
 #[derive(Args, Clone, Copy, Debug)]
@@ -92,41 +87,17 @@ impl MemoryOptions {
 ///
 /// An error is what kept the file from being read.
 pub(crate) fn open(path: &Path, budget: &Budget) -> anyhow::Result<Result<(Opened, Vec<u8>), Refusal>> {
-    let sealed = match read(path, budget)? {
+    let sealed = match read(path, budget) {
         Ok(sealed) => sealed,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(ReadError::Folder) => return Ok(Err(Refusal::folder())),
+        Err(ReadError::TooCostly(error)) => return Ok(Err(error.into())),
+        Err(ReadError::Io(error)) => {
+            return Err(error).with_context(|| format!("evidence {}", path.display()));
+        }
     };
     match open_within(&sealed, budget) {
         Ok(opened) => Ok(Ok((opened, sealed))),
         Err(error) => Ok(Err(Refusal::of(error)?)),
-    }
-}
-
-fn read(path: &Path, budget: &Budget) -> anyhow::Result<Result<Vec<u8>, Refusal>> {
-    let context = || format!("evidence {}", path.display());
-    let file = File::open(path).with_context(context)?;
-    let metadata = file.metadata().with_context(context)?;
-    if metadata.is_dir() {
-        return Ok(Err(Refusal::folder()));
-    }
-    let mut bytes = Vec::new();
-    (&file).take(HEAD_BYTES).read_to_end(&mut bytes).with_context(context)?;
-    // Nothing of a foreign file but its beginning, however long it is.
-    if !Evidence::may_begin_with(&bytes) {
-        return Ok(Ok(bytes));
-    }
-    if let Err(error) = budget.check_length(metadata.len()) {
-        return Ok(Err(error.into()));
-    }
-    // A pipe says no length, and a file may grow: one byte more than may be tells it.
-    let left = budget
-        .evidence_bytes()
-        .saturating_add(1)
-        .saturating_sub(bytes.len() as u64);
-    file.take(left).read_to_end(&mut bytes).with_context(context)?;
-    match budget.check_length(bytes.len() as u64) {
-        Ok(()) => Ok(Ok(bytes)),
-        Err(error) => Ok(Err(error.into())),
     }
 }
 

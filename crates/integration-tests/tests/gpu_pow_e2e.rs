@@ -18,7 +18,7 @@ use protocol::verdict::Verdict;
 use verifier::outcome::Judge;
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
-use verifier::{Attestation, Unobserved, VerifyError, prove, verify};
+use verifier::{Recorded, Unobserved, VerifyError, prove, verify};
 
 const VERIFIER: [u8; 32] = [0x5E; 32];
 const ATTESTER: [u8; 32] = [0xA7; 32];
@@ -96,22 +96,22 @@ fn challenge(plan: Plan, nonce: u8) -> Challenge {
 }
 
 /// The whole work under `challenge`, whose bytes decide every value.
-fn answer(challenge: &Challenge, devices: Vec<Device>) -> Attestation {
+fn answer(challenge: &Challenge, devices: Vec<Device>) -> Recorded {
     let (from_verifier, to_attester) = io::pipe().expect("a pipe");
     let (from_attester, to_verifier) = io::pipe().expect("a pipe");
     let served = thread::spawn(move || serve(attester(fixed(devices)), from_verifier, to_verifier));
     let key = SigningKey::from_bytes(&ATTESTER);
     let assumptions = default_assumptions(80);
-    let attestation = prove(from_attester, to_attester, challenge, &assumptions, &key, &Unobserved).expect("a session");
+    let recorded = prove(from_attester, to_attester, challenge, &assumptions, &key, &Unobserved).expect("a session");
     served
         .join()
         .expect("serving does not panic")
         .expect("served to the end");
-    attestation
+    recorded
 }
 
-fn checksum(attestation: &Attestation) -> Chain {
-    attestation.session.checksum().expect("every iteration is done")
+fn checksum(recorded: &Recorded) -> Chain {
+    recorded.opened.session.checksum().expect("every iteration is done")
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn gpu_pow_end_to_end_flow() {
         // The answer to one nonce is refused as the answer to another.
         let relabelled = Evidence {
             challenge: Some(challenge(plan, 2)),
-            ..first.evidence.clone()
+            ..first.opened.evidence.clone()
         };
         let sealed = relabelled.seal(&SigningKey::from_bytes(&ATTESTER));
         match verify(&sealed, &Recompute::default(), &Judge::of_nobody(), &Unobserved) {

@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engine_cpu::{Path, TileComputerError};
 use integration_tests::{attester, cpu, run, settings};
@@ -11,7 +10,7 @@ use protocol::claims::Claims;
 use protocol::verdict::Verdict;
 use report::Report;
 use verifier::recompute::{Recompute, RecomputeError};
-use verifier::{Observer, SessionError, Settings, Unobserved, VerifyError, attest, verify};
+use verifier::{Observer, SessionError, Settings, Stop, Unobserved, VerifyError, attest, verify};
 
 #[test]
 fn a_session_is_affirmed_and_its_evidence_too() {
@@ -78,21 +77,23 @@ fn a_verifier_that_cannot_recompute_asks_for_no_work() {
 /// Stops the check once so many samples agree, and keeps what they certify.
 struct StopsAfter {
     samples: usize,
-    agreed: AtomicUsize,
+    stop: Stop,
     certified: Mutex<Vec<Option<Claims>>>,
 }
 
 impl Observer for StopsAfter {
     fn recomputed(&self, done: usize, _total: usize) {
-        self.agreed.store(done, Ordering::Relaxed);
+        if done >= self.samples {
+            self.stop.ask();
+        }
     }
 
     fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
         self.certified.lock().expect("no panic").push(claims());
     }
 
-    fn is_stopped(&self) -> bool {
-        self.agreed.load(Ordering::Relaxed) >= self.samples
+    fn stop(&self) -> Option<&Stop> {
+        Some(&self.stop)
     }
 }
 
@@ -109,7 +110,7 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
     let total = all.session.tile_checks().len();
     let observer = StopsAfter {
         samples: total / 2,
-        agreed: AtomicUsize::new(0),
+        stop: Stop::new().expect("a pipe"),
         certified: Mutex::default(),
     };
     let Err(VerifyError::Stopped(stopped)) = verify(&attestation.sealed, &recompute, &attestation.judge(), &observer)
@@ -139,7 +140,7 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
 
     let observer = StopsAfter {
         samples: total + 1,
-        agreed: AtomicUsize::new(0),
+        stop: Stop::new().expect("a pipe"),
         certified: Mutex::default(),
     };
     verify(&attestation.sealed, &recompute, &attestation.judge(), &observer).expect("nothing stopped it");

@@ -21,7 +21,6 @@ use protocol::cbor::Canonical;
 use protocol::driver::{Need, Opener, VerifierDriver};
 use protocol::frame::{Frame, MessageType};
 use protocol::joint::{EvidenceHash, JointMember, JointRecord};
-use protocol::message::ResultMessage;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
 use protocol::verifier::Outgoing;
@@ -332,14 +331,7 @@ impl Run<'_> {
             return Ok(());
         };
         let verdict = end.driver.session().verdict().cloned();
-        let message = verdict.as_ref().map_or_else(
-            || ResultMessage {
-                status: 2,
-                reason: "recorded".to_owned(),
-                message: "recorded; to be verified".to_owned(),
-            },
-            Verdict::to_message,
-        );
+        let message = verifier::result_message(verdict.as_ref());
         end.send(&bytes_of(&Frame::new(MessageType::Result, message.to_bytes())));
         let (path, evidence) = self.folder.write(member, end.driver.session(), self.settings)?;
         self.opening.remove(&member);

@@ -19,6 +19,7 @@ use testkit::stand_in::StandIn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use verifier::clock::Clock;
+use verifier::queue::Queue;
 
 /// Plays `peer` at the other end of a connection, until the Verifier has decided or it closes.
 async fn play(mut peer: Box<dyn Peer + Send>, mut connection: TcpStream) {
@@ -119,8 +120,22 @@ fn sessions_at_once_are_recorded_and_certified_together() {
     assert_eq!(releases.len(), 1 + 2 * 2, "{releases:?}");
 
     let record = ran.record(|_| true).expect("a record");
-    let checked: HashMap<_, _> = (ran.sessions.iter())
-        .map(|one| (one.evidence, verified(&one.path).1.session))
+    // Recomputed afterwards, in a queue.
+    let queue = Queue::start(cast::recompute(), Vec::new(), 12).expect("a thread");
+    let (send, verdicts) = std::sync::mpsc::channel();
+    for one in &ran.sessions {
+        let send = send.clone();
+        let done = move |checked| send.send(checked).expect("the test listens");
+        queue
+            .submit(one.path.clone(), cast::judge(), done)
+            .expect("there is room");
+    }
+    queue.finish();
+    drop(send);
+    let checked: HashMap<_, _> = verdicts
+        .into_iter()
+        .map(|checked| checked.expect("a verdict"))
+        .map(|checked| (checked.evidence, checked.verified.session))
         .collect();
     assert!(
         checked

@@ -24,7 +24,7 @@ use testkit::peer::HonestPeer;
 use testkit::rehearsal::Rehearsal;
 use transport::{FrameError, read_frame, write_frame};
 use verifier::recompute::Recompute;
-use verifier::{Attestation, Observer, Unobserved, prove, verify};
+use verifier::{Observer, Recorded, Unobserved, prove, verify};
 
 fn attester() -> Attester {
     let devices = cast::hello(&[3, 2])
@@ -304,7 +304,7 @@ fn an_early_result_ends_the_session() {
     assert_eq!(outcome.expect("a RESULT"), result);
 }
 
-fn prove_offline(challenge: &Challenge, attester: Attester) -> Attestation {
+fn prove_offline(challenge: &Challenge, attester: Attester) -> Recorded {
     let (from_verifier, to_attester) = io::pipe().expect("a pipe");
     let (from_attester, to_verifier) = io::pipe().expect("a pipe");
     let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
@@ -379,7 +379,7 @@ fn claims_are_told_while_samples_are_recomputed_but_never_offline() {
 #[test]
 fn times_made_up_in_a_proof_certify_nothing() {
     let proof = prove_offline(&challenge(plan()), attester());
-    let mut evidence = proof.evidence;
+    let mut evidence = proof.opened.evidence;
     for (i, record) in (0..).zip(&mut evidence.records) {
         record.at_ns = i;
     }
@@ -408,7 +408,7 @@ fn a_challenge_for_devices_that_are_not_here_has_no_plan() {
     let mut fields: PlanFields = plan().fields().clone();
     fields.devices[1].ordinal = DeviceOrdinal(5);
     let proof = prove_offline(&challenge(Plan::new(fields).expect("a plan")), attester());
-    assert_eq!(proof.session.verdict().expect("a verdict").code(), "no-plan");
+    assert_eq!(proof.opened.session.verdict().expect("a verdict").code(), "no-plan");
 }
 
 #[test]

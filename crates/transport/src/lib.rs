@@ -2,11 +2,15 @@
 //!
 //! A frame is read only up to the limit of its type, and memory grows only with the bytes received.
 
+mod stop;
+
 use std::io::{self, Read, Write};
 
 use protocol::frame::{Frame, HEADER_BYTES, parse_header};
 
-/// Why no frame was read.
+pub use stop::{Stop, Until, Woken, wait_to_read};
+
+/// Why no frame came.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The stream ended between two frames.

@@ -1,8 +1,7 @@
 //! One session over a pair of byte streams, from HELLO to sealed evidence.
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::thread;
+use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::SigningKey;
@@ -11,33 +10,21 @@ use protocol::bounds::Assumptions;
 use protocol::bytes::{Fresh, Identity};
 use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
-use protocol::claims::Claims;
 use protocol::driver::{Need, Opener, VerifierDriver};
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::DEADLINE_RANGE_MS;
-use protocol::message::{ProgressMessage, ResultMessage};
+use protocol::message::ResultMessage;
 use protocol::request::PlanRequest;
-use protocol::verifier::{Inconsistent, Step, VerifierSession};
-use transport::write_frame;
+use protocol::verdict::Verdict;
+use protocol::verifier::VerifierSession;
 
-use crate::clock::Clock;
+use crate::link::{Incoming, Link, over};
+use crate::observer::Observer;
 use crate::outcome::Judge;
 use crate::partial::PartialReport;
-use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar};
-use crate::verify::Observed;
-
-/// How often a waiting session checks whether it was cancelled.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-
-/// Bytes per read.
-const READ_BYTES: usize = 64 << 10;
-
-/// Reads that may be queued for the session.
-const READS_AHEAD: usize = 16;
-
-/// How long sending RESULT may take before the connection is dropped.
-const RESULT_WITHIN: Duration = Duration::from_secs(2);
+use crate::recompute::{Recompute, RecomputeError, SoFar};
+use crate::verify::{Opened, check_tiles};
 
 /// The Verifier's request for a session.
 #[derive(Clone, Debug)]
@@ -56,40 +43,15 @@ pub struct Settings {
     pub key: SigningKey,
 }
 
-/// Is notified of a session's progress, and may stop it.
-pub trait Observer: Sync {
-    /// The session has advanced; [`VerifierSession::step`] returns its state.
-    fn moved(&self, session: &VerifierSession) {
-        let _ = session;
-    }
-
-    /// The progress reported by the Attester; a claim.
-    fn progressed(&self, progress: &ProgressMessage) {
-        let _ = progress;
-    }
-
-    /// `done` of `total` samples have been recomputed and agree.
-    fn recomputed(&self, done: usize, total: usize) {
-        let _ = (done, total);
-    }
-
-    /// One more sample agrees; `claims` computes what the samples so far certify, which has a cost.
-    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
-        let _ = claims;
-    }
-
-    /// Whether the session, or the check of evidence, is cancelled.
-    fn is_stopped(&self) -> bool {
-        false
-    }
+/// A session that is recorded: its tiles are still to be recomputed, unless there is a verdict.
+pub struct Recorded {
+    /// Its evidence and the session.
+    pub opened: Opened,
+    /// The evidence's sealed bytes, to be kept.
+    pub sealed: Vec<u8>,
 }
 
-/// An [`Observer`] that ignores notifications and never stops.
-pub struct Unobserved;
-
-impl Observer for Unobserved {}
-
-/// A finished session.
+/// A session that is over.
 pub struct Attestation {
     /// Its evidence.
     pub evidence: Evidence,
@@ -131,9 +93,9 @@ pub enum SessionError {
     /// Tiles cannot be recomputed here.
     #[error("tiles cannot be recomputed here: {0}")]
     Recompute(RecomputeError),
-    /// The session's state machine contradicts itself: a defect of this software.
-    #[error("defect: {0}")]
-    Inconsistent(Inconsistent),
+    /// The system gives no pipe or thread for the connection.
+    #[error("no resources for a session: {0}")]
+    Resources(io::Error),
 }
 
 impl From<RecomputeError> for SessionError {
@@ -142,13 +104,30 @@ impl From<RecomputeError> for SessionError {
     }
 }
 
-impl From<Inconsistent> for SessionError {
-    fn from(error: Inconsistent) -> Self {
-        SessionError::Inconsistent(error)
-    }
+/// Records a session with whoever is at the other end of the streams, HELLO to sealed evidence. Nothing is recomputed, and RESULT
+/// says so: [`Opened::recompute`] gives the verdict at any later time.
+///
+/// Whatever the Attester does ends in a verdict or in tiles to be recomputed.
+///
+/// # Errors
+///
+/// [`SessionError`] for reasons on this side alone.
+pub fn record(
+    from: impl Read + AsFd + Send,
+    to: impl Write + AsFd + Send,
+    settings: &Settings,
+    observer: &dyn Observer,
+) -> Result<Recorded, SessionError> {
+    over(from, to, observer.stop(), |link| {
+        let recorded = converse(settings.driver(), link, &settings.sealer(), observer)?;
+        link.finish(result(&result_message(recorded.opened.session.verdict())));
+        Ok(recorded)
+    })
+    .map_err(SessionError::Resources)?
 }
 
-/// Attests the peer at the other end of the streams: HELLO to RESULT, evidence sealed.
+/// Attests whoever is at the other end of the streams: the session is recorded, its tiles are recomputed while the Attester waits, and
+/// RESULT tells it the verdict.
 ///
 /// Whatever the Attester does results in a verdict.
 ///
@@ -156,60 +135,41 @@ impl From<Inconsistent> for SessionError {
 ///
 /// [`SessionError`] for local errors only.
 pub fn attest(
-    from: impl Read + Send + 'static,
-    to: impl Write + Send + 'static,
+    from: impl Read + AsFd + Send,
+    to: impl Write + AsFd + Send,
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Attestation, SessionError> {
     // Local errors must occur before the Attester has worked for the session.
     settings.recompute.check()?;
-    let started_unix_ms = unix_ms();
-    let hello_deadline_ms = u64::try_from(settings.hello_deadline.as_millis())
-        .unwrap_or(u64::MAX)
-        .clamp(*DEADLINE_RANGE_MS.start(), *DEADLINE_RANGE_MS.end());
-    let opener = Opener::Request(settings.request.clone());
-    let mut driver = VerifierDriver::new(opener, hello_deadline_ms, None);
-    let mut link = Link::start(from, to);
-    converse(&mut driver, &mut link, observer)?;
-    let mut session = driver.into_session();
-    let mut stopped = None;
-    if session.step() == Step::Check {
-        let watch = Observed {
-            session: &session,
-            assumptions: Some(&settings.assumptions),
+    over(from, to, observer.stop(), |link| {
+        let Recorded { opened, sealed } = converse(settings.driver(), link, &settings.sealer(), observer)?;
+        let Opened { evidence, mut session } = opened;
+        let stopped = check_tiles(
+            &mut session,
+            &settings.recompute,
+            &mut [],
+            Some(&settings.assumptions),
             observer,
-        };
-        match settings.recompute.run(session.tile_checks(), &watch)? {
-            Recomputed::Differs(mismatch) => session.checked(Err(mismatch))?,
-            Recomputed::Agrees => session.checked(Ok(()))?,
-            Recomputed::Stopped(so_far) => stopped = Some(so_far),
-        }
+        )?;
         observer.moved(&session);
-    }
-    let result = match session.verdict() {
-        Some(verdict) => verdict.to_message(),
-        None => ResultMessage {
-            status: 2,
-            reason: "stopped".to_owned(),
-            message: "stopped while tiles were recomputed; the evidence can be verified".to_owned(),
-        },
-    };
-    link.finish(Frame::new(MessageType::Result, result.to_bytes()));
-    let evidence = Evidence {
-        config: *session.config(),
-        started_unix_ms,
-        assumptions: settings.assumptions,
-        challenge: None,
-        sealer: Identity(settings.key.verifying_key().to_bytes()),
-        records: session.records().to_vec(),
-    };
-    Ok(Attestation {
-        sealed: evidence.seal(&settings.key),
-        evidence,
-        session,
-        stopped,
-        narrowed_by: settings.narrowed_by.clone(),
+        link.finish(result(&match stopped {
+            None => result_message(session.verdict()),
+            Some(_) => ResultMessage {
+                status: 2,
+                reason: "stopped".to_owned(),
+                message: "stopped while tiles were recomputed; the evidence can be verified".to_owned(),
+            },
+        }));
+        Ok(Attestation {
+            evidence,
+            sealed,
+            session,
+            stopped,
+            narrowed_by: settings.narrowed_by.clone(),
+        })
     })
+    .map_err(SessionError::Resources)?
 }
 
 /// Answers a challenge without a Verifier: what a Verifier would draw is derived from the transcript, without timing
@@ -222,53 +182,84 @@ pub fn attest(
 ///
 /// [`SessionError`] for local errors only.
 pub fn prove(
-    from: impl Read + Send + 'static,
-    to: impl Write + Send + 'static,
+    from: impl Read + AsFd + Send,
+    to: impl Write + AsFd + Send,
     challenge: &Challenge,
     assumptions: &Assumptions,
     key: &SigningKey,
     observer: &dyn Observer,
-) -> Result<Attestation, SessionError> {
-    let started_unix_ms = unix_ms();
-    let mut driver = VerifierDriver::new(Opener::Challenge(challenge.clone()), 0, None);
-    let mut link = Link::start(from, to);
-    converse(&mut driver, &mut link, observer)?;
-    let session = driver.into_session();
-    link.finish(Frame::new(
-        MessageType::Result,
-        ResultMessage {
-            status: 0,
-            reason: String::new(),
-            message: "recorded; to be verified".to_owned(),
-        }
-        .to_bytes(),
-    ));
-    let evidence = Evidence {
-        config: *session.config(),
-        started_unix_ms,
+) -> Result<Recorded, SessionError> {
+    let sealer = Sealer {
+        key,
         assumptions: *assumptions,
-        challenge: Some(challenge.clone()),
-        sealer: Identity(key.verifying_key().to_bytes()),
-        records: session.records().to_vec(),
+        challenge: Some(challenge),
     };
-    Ok(Attestation {
-        sealed: evidence.seal(key),
-        evidence,
-        session,
-        stopped: None,
-        narrowed_by: None,
+    over(from, to, observer.stop(), |link| {
+        let driver = VerifierDriver::new(Opener::Challenge(challenge.clone()), 0, None);
+        let recorded = converse(driver, link, &sealer, observer)?;
+        link.finish(result(&result_message(recorded.opened.session.verdict())));
+        Ok(recorded)
     })
+    .map_err(SessionError::Resources)?
 }
 
-/// Exchanges messages until tiles are to be recomputed or there is a verdict.
-fn converse(driver: &mut VerifierDriver, link: &mut Link, observer: &dyn Observer) -> Result<(), SessionError> {
+/// What RESULT says of a session that is recorded: its verdict, if it has one before tiles are recomputed. Otherwise it is not
+/// affirmed, and says so.
+#[must_use]
+pub fn result_message(verdict: Option<&Verdict>) -> ResultMessage {
+    verdict.map_or_else(
+        || ResultMessage {
+            status: 2,
+            reason: "recorded".to_owned(),
+            message: "recorded; to be verified".to_owned(),
+        },
+        Verdict::to_message,
+    )
+}
+
+fn result(message: &ResultMessage) -> Frame {
+    Frame::new(MessageType::Result, message.to_bytes())
+}
+
+/// Who seals a session's evidence, and what goes into it beside the records.
+struct Sealer<'a> {
+    key: &'a SigningKey,
+    assumptions: Assumptions,
+    challenge: Option<&'a Challenge>,
+}
+
+impl Settings {
+    fn driver(&self) -> VerifierDriver {
+        let hello_deadline_ms = u64::try_from(self.hello_deadline.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(*DEADLINE_RANGE_MS.start(), *DEADLINE_RANGE_MS.end());
+        VerifierDriver::new(Opener::Request(self.request.clone()), hello_deadline_ms, None)
+    }
+
+    fn sealer(&self) -> Sealer<'_> {
+        Sealer {
+            key: &self.key,
+            assumptions: self.assumptions,
+            challenge: None,
+        }
+    }
+}
+
+/// Talks until tiles are to be recomputed or there is a verdict, and seals what was said.
+fn converse(
+    mut driver: VerifierDriver,
+    link: &Link<'_>,
+    sealer: &Sealer<'_>,
+    observer: &dyn Observer,
+) -> Result<Recorded, SessionError> {
+    let started_unix_ms = unix_ms();
     loop {
         observer.moved(driver.session());
         driver
             .take_progress()
             .for_each(|progress| observer.progressed(&progress));
         match driver.need() {
-            Need::Check | Need::Nothing => return Ok(()),
+            Need::Check | Need::Nothing => break,
             Need::Release(_) => {
                 let mut fresh = [0; 32];
                 fill_random(&mut fresh)?;
@@ -277,7 +268,7 @@ fn converse(driver: &mut VerifierDriver, link: &mut Link, observer: &dyn Observe
                     link.send(frame);
                 }
             }
-            Need::Bytes { until_ns } => match link.receive(until_ns, observer) {
+            Need::Bytes { until_ns } => match link.receive(until_ns) {
                 Incoming::Bytes(at_ns, bytes) => driver.received(at_ns, bytes),
                 Incoming::Closed(at_ns, why) => driver.closed(at_ns, why.as_deref()),
                 Incoming::Stopped => driver.stop(link.now_ns()),
@@ -285,6 +276,19 @@ fn converse(driver: &mut VerifierDriver, link: &mut Link, observer: &dyn Observe
             },
         }
     }
+    let session = driver.into_session();
+    let evidence = Evidence {
+        config: *session.config(),
+        started_unix_ms,
+        assumptions: sealer.assumptions,
+        challenge: sealer.challenge.cloned(),
+        sealer: Identity(sealer.key.verifying_key().to_bytes()),
+        records: session.records().to_vec(),
+    };
+    Ok(Recorded {
+        sealed: evidence.seal(sealer.key),
+        opened: Opened { evidence, session },
+    })
 }
 
 /// Fills `bytes` from the system's randomness.
@@ -300,108 +304,4 @@ fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// An event that a session waited for.
-enum Incoming {
-    /// Bytes, timestamped when the last of them had been read.
-    Bytes(u64, Vec<u8>),
-    /// The end of the connection, with the transport's error if any.
-    Closed(u64, Option<String>),
-    /// The session was cancelled.
-    Stopped,
-    /// Nothing until this time (ns).
-    Nothing(u64),
-}
-
-/// The connection: one thread reads and timestamps, another writes, so that a peer that does neither blocks nothing.
-///
-/// Both threads end with their streams; a peer that keeps its end open holds only these threads.
-struct Link {
-    clock: Clock,
-    incoming: Receiver<Incoming>,
-    outgoing: Sender<(Frame, Option<Sender<()>>)>,
-}
-
-impl Link {
-    fn start(mut from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> Self {
-        let clock = Clock::start();
-        // Bounded: an Attester that floods the connection blocks, which delays its own messages.
-        let (received, incoming) = sync_channel(READS_AHEAD);
-        thread::spawn(move || {
-            let mut buffer = vec![0; READ_BYTES];
-            loop {
-                let read = from.read(&mut buffer);
-                let at_ns = clock.now_ns();
-                let event = match read {
-                    Ok(0) => Incoming::Closed(at_ns, None),
-                    Ok(count) => Incoming::Bytes(at_ns, buffer[..count].to_vec()),
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(e) => Incoming::Closed(at_ns, Some(e.to_string())),
-                };
-                let is_last = matches!(event, Incoming::Closed(..));
-                if received.send(event).is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        let (outgoing, to_send) = channel::<(Frame, Option<Sender<()>>)>();
-        thread::spawn(move || {
-            for (frame, written) in to_send {
-                // If the peer reads no more, the session ends by timeout or because the peer closed the connection.
-                if write_frame(&mut to, &frame).is_err() {
-                    return;
-                }
-                if let Some(written) = written {
-                    // The receiver may be gone.
-                    let _ = written.send(());
-                }
-            }
-        });
-        Link {
-            clock,
-            incoming,
-            outgoing,
-        }
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.clock.now_ns()
-    }
-
-    fn send(&self, frame: Frame) {
-        // A writer that has ended left a closed stream, which the reader reports.
-        let _ = self.outgoing.send((frame, None));
-    }
-
-    /// Sends the last frame and allows a moment for it to be written.
-    fn finish(&self, frame: Frame) {
-        let (written, wait) = channel();
-        if self.outgoing.send((frame, Some(written))).is_ok() {
-            // Whether it was written in time does not matter here.
-            let _ = wait.recv_timeout(RESULT_WITHIN);
-        }
-    }
-
-    /// The next event, if there is one before the deadline or within a short wait.
-    fn receive(&self, until_ns: Option<u64>, observer: &dyn Observer) -> Incoming {
-        // Checked first: a peer that never pauses could otherwise not be cancelled.
-        if observer.is_stopped() {
-            return Incoming::Stopped;
-        }
-        // Received data is taken before any deadline is checked: its own timestamp counts.
-        let now_ns = self.now_ns();
-        if let Ok(incoming) = self.incoming.try_recv() {
-            return incoming;
-        }
-        let left = until_ns.map(|until_ns| Duration::from_nanos(until_ns.saturating_sub(now_ns)));
-        match self.incoming.recv_timeout(left.unwrap_or(ASK_EVERY).min(ASK_EVERY)) {
-            // Ctrl-C at a terminal also ends an Attester started as a command: its exit is then not a fault of the
-            // Attester.
-            Ok(Incoming::Closed(..)) if observer.is_stopped() => Incoming::Stopped,
-            Ok(incoming) => incoming,
-            Err(RecvTimeoutError::Timeout) => Incoming::Nothing(now_ns),
-            Err(RecvTimeoutError::Disconnected) => Incoming::Closed(self.now_ns(), None),
-        }
-    }
 }

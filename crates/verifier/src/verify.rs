@@ -8,9 +8,9 @@ use protocol::evidence::{Evidence, EvidenceError};
 use protocol::verifier::{Step, VerifierSession};
 
 use crate::budget::{Budget, TooCostly};
+use crate::observer::{Observed, Observer};
 use crate::outcome::Judge;
-use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar, Watch};
-use crate::session::Observer;
+use crate::recompute::{Recompute, RecomputeError, Recomputed, SoFar};
 
 /// Evidence that was checked from start to end.
 pub struct Verified {
@@ -116,23 +116,14 @@ impl Opened {
                 recompute.budget.check_work(plan)?;
             }
             observer.moved(&session);
-            let watch = Observed {
-                session: &session,
-                assumptions: judge.trusts(&evidence, &session).then_some(&judge.assumptions),
-                observer,
-            };
-            let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
-                Recomputed::Agrees => Ok(()),
-                Recomputed::Differs(mismatch) => Err(mismatch),
-                Recomputed::Stopped(so_far) => {
-                    return Err(VerifyError::Stopped(Box::new(Stopped {
-                        evidence,
-                        session,
-                        so_far,
-                    })));
-                }
-            };
-            session.checked(outcome).expect("tiles are due");
+            let assumptions = judge.trusts(&evidence, &session).then_some(&judge.assumptions);
+            if let Some(so_far) = check_tiles(&mut session, recompute, engines, assumptions, observer)? {
+                return Err(VerifyError::Stopped(Box::new(Stopped {
+                    evidence,
+                    session,
+                    so_far,
+                })));
+            }
         }
         Ok(Verified { evidence, session })
     }
@@ -153,22 +144,28 @@ pub fn verify(
     open_within(sealed, &recompute.budget)?.recompute(recompute, &mut [], judge, observer)
 }
 
-/// Notifies an observer of the recomputation's progress.
-pub(crate) struct Observed<'a> {
-    pub(crate) session: &'a VerifierSession,
-    /// The assumptions of partial bounds; `None` if these are not to be reported.
-    pub(crate) assumptions: Option<&'a Assumptions>,
-    pub(crate) observer: &'a dyn Observer,
-}
-
-impl Watch for Observed<'_> {
-    fn agreed(&self, so_far: &SoFar) {
-        self.observer.recomputed(so_far.done, so_far.total);
-        let claims = || so_far.claims(self.session, self.assumptions?);
-        self.observer.certified_so_far(&claims);
+/// Recomputes the tiles of a session whose step is to do so, and gives it the outcome; how far it came where the observer stopped it.
+/// `assumptions` are those of bounds so far, if these are for anybody.
+pub(crate) fn check_tiles(
+    session: &mut VerifierSession,
+    recompute: &Recompute,
+    engines: &mut [Box<dyn TileEngine>],
+    assumptions: Option<&Assumptions>,
+    observer: &dyn Observer,
+) -> Result<Option<SoFar>, RecomputeError> {
+    if session.step() != Step::Check {
+        return Ok(None);
     }
-
-    fn is_stopped(&self) -> bool {
-        self.observer.is_stopped()
-    }
+    let watch = Observed {
+        session,
+        assumptions,
+        observer,
+    };
+    let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
+        Recomputed::Agrees => Ok(()),
+        Recomputed::Differs(mismatch) => Err(mismatch),
+        Recomputed::Stopped(so_far) => return Ok(Some(so_far)),
+    };
+    session.checked(outcome).expect("tiles are due");
+    Ok(None)
 }

@@ -1,6 +1,6 @@
 //! The same over real byte streams and the real clock, at the Verifier that the commands run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered, Turn};
 use testkit::wire::attest_peer;
 use verifier::outcome::Judge;
-use verifier::{Observer, Settings, Unobserved, verify};
+use verifier::{Observer, Settings, Stop, Unobserved, record, verify};
 
 use crate::attacks;
 use crate::stage::{bytes, hello, honest, opens};
@@ -84,45 +84,44 @@ fn announce(phase: Phase, type_number: u32) -> Verdict {
     )
 }
 
-/// Stops the session once HELLO has come.
-struct Stops;
+/// Stops the session before anything has come.
+struct Stops(Stop);
+
+impl Stops {
+    fn new() -> Self {
+        let stop = Stop::new().expect("a pipe");
+        stop.ask();
+        Stops(stop)
+    }
+}
 
 impl Observer for Stops {
-    fn is_stopped(&self) -> bool {
-        true
-    }
-
     fn moved(&self, session: &VerifierSession) {
         assert!(session.verdict().is_none() || session.verdict() == Some(&CouldNotRun(Obstacle::Stopped)));
     }
 
-    fn progressed(&self, _progress: &ProgressMessage) {}
+    fn stop(&self) -> Option<&Stop> {
+        Some(&self.0)
+    }
 }
 
 /// Takes its time over every PROGRESS.
+#[derive(Default)]
 struct SlowToHear {
-    /// Whether the session is stopped once it hears the first.
-    stops: bool,
-    has_heard: AtomicBool,
-}
-
-impl SlowToHear {
-    fn new(stops: bool) -> Self {
-        SlowToHear {
-            stops,
-            has_heard: AtomicBool::new(false),
-        }
-    }
+    /// Asked for with the first.
+    stop: Option<Stop>,
 }
 
 impl Observer for SlowToHear {
     fn progressed(&self, _progress: &ProgressMessage) {
-        self.has_heard.store(true, Ordering::Relaxed);
+        if let Some(stop) = &self.stop {
+            stop.ask();
+        }
         thread::sleep(Duration::from_millis(1));
     }
 
-    fn is_stopped(&self) -> bool {
-        self.stops && self.has_heard.load(Ordering::Relaxed)
+    fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
     }
 }
 
@@ -156,13 +155,13 @@ attacks! {
     fn oversized_openings(): "oversized-message", Contraindicated(Failure::OversizedMessage { .. }) => announce(Phase::Open, 9);
     fn floods_past_the_deadline(): "late", Contraindicated(Failure::Late { phase: Phase::Fill, limit_ms: 300 }) => {
         let begun = Instant::now();
-        let attestation = attest_peer(flooding(), &settings(300), &SlowToHear::new(false));
+        let attestation = attest_peer(flooding(), &settings(300), &SlowToHear::default());
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         attestation.session.verdict().expect("a verdict").clone()
     };
     fn stopped_while_it_floods(): "stopped", CouldNotRun(Obstacle::Stopped) => {
         let begun = Instant::now();
-        let attestation = attest_peer(flooding(), &settings(20_000), &SlowToHear::new(true));
+        let attestation = attest_peer(flooding(), &settings(20_000), &SlowToHear { stop: Some(Stop::new().expect("a pipe")) });
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         attestation.session.verdict().expect("a verdict").clone()
     };
@@ -191,7 +190,7 @@ attacks! {
         attest(HonestPeer::new(hello(), move |_| junk.engine(cast::engine(), 0.4)), 20_000)
     };
     fn stopped(): "stopped", CouldNotRun(Obstacle::Stopped) => {
-        let attestation = attest_peer(Tampered::new(honest(), |turn: &mut Turn<'_>| turn.actions = vec![Action::Hang]), &settings(20_000), &Stops);
+        let attestation = attest_peer(Tampered::new(honest(), |turn: &mut Turn<'_>| turn.actions = vec![Action::Hang]), &settings(20_000), &Stops::new());
         attestation.session.verdict().expect("a verdict").clone()
     };
 }
@@ -216,4 +215,63 @@ fn a_silent_peer_holds_nobody_past_the_deadline() {
         "{verdict:?}"
     );
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// An Attester whose ends stay open and who reads nothing after HELLO keeps neither thread: they own the streams, and these are closed.
+#[test]
+fn nobody_is_left_in_a_stream_whose_other_end_does_nothing() {
+    let mut settings = settings(300);
+    // PLAN is longer than a pipe holds.
+    settings.request.iterations = vec![settings.request.iterations[0]; 32_768];
+    let (mut from_verifier, to_attester) = io::pipe().expect("a pipe");
+    let (from_attester, mut to_verifier) = io::pipe().expect("a pipe");
+    let hello = Frame::new(MessageType::Hello, hello().to_bytes());
+    to_verifier.write_all(&bytes(&hello)).expect("there is room");
+    let recorded = record(from_attester, to_attester, &settings, &Unobserved).expect("a session");
+    assert!(
+        matches!(
+            recorded.opened.session.verdict(),
+            Some(CouldNotRun(Obstacle::Late {
+                phase: Phase::Prepare,
+                ..
+            }))
+        ),
+        "{:?}",
+        recorded.opened.session.verdict()
+    );
+    let written = to_verifier.write_all(&[0]).map_err(|error| error.kind());
+    assert_eq!(written, Err(io::ErrorKind::BrokenPipe));
+    let mut plan = Vec::new();
+    from_verifier.read_to_end(&mut plan).expect("the other end is closed");
+    assert!((4_096..1 << 20).contains(&plan.len()), "{}", plan.len());
+}
+
+#[test]
+fn who_stops_a_session_need_not_wait_for_a_silent_attester() {
+    let stop = Stop::new().expect("a pipe");
+    let observer = SlowToHear {
+        stop: Some(stop.clone()),
+    };
+    let (_unread, to_attester) = io::pipe().expect("a pipe");
+    let (from_attester, _silent) = io::pipe().expect("a pipe");
+    let asked = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        stop.ask();
+    });
+    // Longer than any test may take.
+    let recorded = record(from_attester, to_attester, &settings(1_000_000), &observer).expect("a session");
+    asked.join().expect("no panic");
+    assert_eq!(recorded.opened.session.verdict(), Some(&CouldNotRun(Obstacle::Stopped)));
+}
+
+#[test]
+fn what_is_recorded_can_be_verified_later() {
+    let (from_verifier, to_attester) = io::pipe().expect("a pipe");
+    let (from_attester, to_verifier) = io::pipe().expect("a pipe");
+    let played = thread::spawn(move || testkit::wire::play(honest(), from_verifier, to_verifier));
+    let recorded = record(from_attester, to_attester, &settings(20_000), &Unobserved).expect("a session");
+    played.join().expect("peers do not panic");
+    assert_eq!(recorded.opened.session.verdict(), None);
+    let verified = verify(&recorded.sealed, &cast::recompute(), &Judge::of_nobody(), &Unobserved).expect("evidence");
+    assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
 }

@@ -1,0 +1,69 @@
+//! Whoever watches a session or a check, and may stop it.
+
+use protocol::bounds::Assumptions;
+use protocol::claims::Claims;
+use protocol::message::ProgressMessage;
+use protocol::verifier::VerifierSession;
+use transport::Stop;
+
+use crate::recompute::{SoFar, Watch};
+
+/// Is told how a session or a check goes, and may stop it.
+pub trait Observer: Sync {
+    /// The session has moved on; [`VerifierSession::step`] says where it stands.
+    fn moved(&self, session: &VerifierSession) {
+        let _ = session;
+    }
+
+    /// What the Attester says of its progress, which may be untrue.
+    fn progressed(&self, progress: &ProgressMessage) {
+        let _ = progress;
+    }
+
+    /// Of `total` samples `done` have been recomputed and agree.
+    fn recomputed(&self, done: usize, total: usize) {
+        let _ = (done, total);
+    }
+
+    /// One more sample agrees; `claims` works out what those so far certify, which takes time.
+    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+        let _ = claims;
+    }
+
+    /// What ends the session or the check early, if anything can.
+    fn stop(&self) -> Option<&Stop> {
+        None
+    }
+}
+
+/// An [`Observer`] that lets everything pass.
+pub struct Unobserved;
+
+impl Observer for Unobserved {}
+
+/// An [`Observer`] that can stop, and does nothing else.
+impl Observer for Stop {
+    fn stop(&self) -> Option<&Stop> {
+        Some(self)
+    }
+}
+
+/// Tells an observer of what is recomputed.
+pub(crate) struct Observed<'a> {
+    pub(crate) session: &'a VerifierSession,
+    /// What bounds so far assume; `None` where they are for nobody.
+    pub(crate) assumptions: Option<&'a Assumptions>,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+impl Watch for Observed<'_> {
+    fn agreed(&self, so_far: &SoFar) {
+        self.observer.recomputed(so_far.done, so_far.total);
+        let claims = || so_far.claims(self.session, self.assumptions?);
+        self.observer.certified_so_far(&claims);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.observer.stop().is_some_and(Stop::is_asked)
+    }
+}

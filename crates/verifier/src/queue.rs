@@ -1,0 +1,156 @@
+//! Verdicts later: recorded evidence of many sessions waits in one queue, and is recomputed in order on one bounded set of threads.
+//!
+//! What waits is a path and a judge. One piece of evidence is in memory at a time, within the budget of [`Recompute`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use protocol::engine::TileEngine;
+use protocol::joint::EvidenceHash;
+use transport::Stop;
+
+use crate::evidence_file::{ReadError, read};
+use crate::outcome::Judge;
+use crate::recompute::Recompute;
+use crate::verify::{Verified, VerifyError, open_within};
+
+/// Recomputes evidence; dropped, it stops what it does and forgets what waits.
+pub struct Queue {
+    /// `None` once no more may come.
+    jobs: Option<SyncSender<Job>>,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Job {
+    evidence: PathBuf,
+    judge: Judge,
+    done: Done,
+}
+
+type Done = Box<dyn FnOnce(Result<Checked, JobError>) + Send>;
+
+/// Evidence that was checked.
+pub struct Checked {
+    /// Its hash, by which a joint record names it.
+    pub evidence: EvidenceHash,
+    /// What it came to.
+    pub verified: Verified,
+}
+
+/// Why evidence of the queue has no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It is none, or could not be recomputed.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
+/// As much waits as may: hand it in again later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("as much evidence waits to be recomputed as may")]
+pub struct Full;
+
+impl Queue {
+    /// A queue of at most `waiting` pieces of evidence beside the one that is recomputed, with `engines` beside the CPU's threads.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread or pipe.
+    pub fn start(recompute: Recompute, engines: Vec<Box<dyn TileEngine>>, waiting: usize) -> io::Result<Self> {
+        let stop = Stop::new()?;
+        let (jobs, incoming) = sync_channel(waiting);
+        let worker = Worker {
+            recompute,
+            engines,
+            stop: stop.clone(),
+        };
+        let thread = thread::Builder::new().spawn(move || worker.run(&incoming))?;
+        Ok(Queue {
+            jobs: Some(jobs),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands in the evidence in a file; never waits. `done` is called with what it comes to, on the queue's thread, or dropped
+    /// where the queue is stopped first.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; `done` is dropped then.
+    pub fn submit(
+        &self,
+        evidence: PathBuf,
+        judge: Judge,
+        done: impl FnOnce(Result<Checked, JobError>) + Send + 'static,
+    ) -> Result<(), Full> {
+        let job = Job {
+            evidence,
+            judge,
+            done: Box::new(done),
+        };
+        match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
+            Some(Err(TrySendError::Full(_))) => Err(Full),
+            // A queue whose thread is gone drops `done`, as one that is stopped does.
+            Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => Ok(()),
+        }
+    }
+
+    /// Stops what is under way and forgets what waits, without waiting for it.
+    pub fn stop(&self) {
+        self.stop.ask();
+    }
+
+    /// Waits until all that was handed in is done.
+    pub fn finish(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed, and its `done` dropped.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Nothing is left to stop once it has been waited for.
+        self.stop();
+        self.join();
+    }
+}
+
+struct Worker {
+    recompute: Recompute,
+    engines: Vec<Box<dyn TileEngine>>,
+    stop: Stop,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        for Job { evidence, judge, done } in jobs {
+            if self.stop.is_asked() {
+                return;
+            }
+            done(self.check(&evidence, &judge));
+        }
+    }
+
+    fn check(&mut self, path: &Path, judge: &Judge) -> Result<Checked, JobError> {
+        let sealed = read(path, &self.recompute.budget)?;
+        let opened = open_within(&sealed, &self.recompute.budget)?;
+        let evidence = EvidenceHash::of(&sealed);
+        drop(sealed);
+        let verified = opened.recompute(&self.recompute, &mut self.engines, judge, &self.stop)?;
+        Ok(Checked { evidence, verified })
+    }
+}
