@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,10 +14,7 @@ use protocol::limits::MAX_ATTESTATION_BYTES;
 /// The environment variable that passes the session's nonce to the command, 64 hexadecimal digits.
 pub const NONCE_VARIABLE: &str = "GPU_ATTESTOR_NONCE";
 
-/// The longest time that openings wait for the command, whatever the Verifier's deadline.
-pub(crate) const ATTESTATION_WITHIN: Duration = Duration::from_secs(300);
-
-/// A command line for `sh -c`; its output is carried in OPENINGS.
+/// A command line for `sh -c`; what it prints is carried in OPENINGS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationCommand(pub OsString);
 
@@ -51,12 +47,15 @@ impl From<io::Error> for AttestationError {
 /// A running command; stopped if this is dropped before it ends.
 pub(crate) struct Attesting {
     child: Arc<Mutex<Child>>,
-    outcome: Receiver<Result<Vec<u8>, AttestationError>>,
 }
 
 impl AttestationCommand {
-    /// Starts the command with the nonce of its session.
-    pub(crate) fn start(&self, nonce: &Nonce) -> Result<Attesting, AttestationError> {
+    /// Starts the command with the nonce of the session that it is for; `ended` is called with what comes of it.
+    pub(crate) fn start(
+        &self,
+        nonce: &Nonce,
+        ended: impl FnOnce(Result<Vec<u8>, AttestationError>) + Send + 'static,
+    ) -> Result<Attesting, AttestationError> {
         let mut command = Command::new("sh");
         command
             .arg("-c")
@@ -74,24 +73,9 @@ impl AttestationCommand {
             .take()
             .ok_or_else(|| io::Error::other("no standard output"))?;
         let child = Arc::new(Mutex::new(child));
-        let (sender, outcome) = channel();
         let running = child.clone();
-        thread::spawn(move || {
-            // There is no receiver once the session is over.
-            let _ = sender.send(read(output, &running));
-        });
-        Ok(Attesting { child, outcome })
-    }
-}
-
-impl Attesting {
-    /// The command's result; `None` while it runs and has time left.
-    pub(crate) fn outcome(&self, is_over: bool) -> Option<Result<Vec<u8>, AttestationError>> {
-        match self.outcome.try_recv() {
-            Ok(outcome) => Some(outcome),
-            Err(TryRecvError::Empty) => is_over.then_some(Err(AttestationError::TooSlow)),
-            Err(TryRecvError::Disconnected) => Some(Err(AttestationError::Empty)),
-        }
+        thread::Builder::new().spawn(move || ended(read(output, &running)))?;
+        Ok(Attesting { child })
     }
 }
 
@@ -145,19 +129,17 @@ fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::time::Instant;
+    use std::sync::mpsc::channel;
 
     use super::*;
 
     fn run(command: &str, limit_ms: u64) -> Result<Vec<u8>, AttestationError> {
-        let running = AttestationCommand(command.into()).start(&Nonce([0xAB; 32]))?;
-        let until = Instant::now() + Duration::from_millis(limit_ms);
-        loop {
-            if let Some(outcome) = running.outcome(Instant::now() >= until) {
-                return outcome;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        let (send, outcome) = channel();
+        // The test may be over.
+        let ended = move |outcome| drop(send.send(outcome));
+        let _running = AttestationCommand(command.into()).start(&Nonce([0xAB; 32]), ended)?;
+        let outcome = outcome.recv_timeout(Duration::from_millis(limit_ms));
+        outcome.unwrap_or(Err(AttestationError::TooSlow))
     }
 
     #[test]

@@ -3,15 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use engines::{Device, panic_message};
-use protocol::bytes::{DeviceOrdinal, Root, Salt};
-use protocol::cbor::Label;
-use protocol::commitment::Opening;
+use protocol::bytes::{DeviceOrdinal, Salt};
 use protocol::derive::next_sweep_salt;
+use protocol::driver::Done;
 use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
 use protocol::trace::Site;
 
@@ -36,14 +35,6 @@ pub(crate) enum Command {
     },
 }
 
-/// What a device's thread has finished.
-pub(crate) enum Done {
-    Prepared,
-    Filled(Root),
-    Swept(Vec<Root>),
-    Opened(Vec<(usize, [Opening; 3])>, Vec<Label>),
-}
-
 /// A device's thread. It ends by itself once this is dropped and its work is done.
 pub(crate) struct Worker {
     pub(crate) ordinal: DeviceOrdinal,
@@ -51,6 +42,8 @@ pub(crate) struct Worker {
     /// `None` once the device gets no more tasks.
     commands: Option<Sender<Command>>,
     thread: JoinHandle<()>,
+    /// Nothing is sent: its other end is gone once the thread has ended.
+    ended: Receiver<()>,
 }
 
 /// The state of a device.
@@ -79,15 +72,22 @@ impl Worker {
         let ordinal = device.offer.ordinal;
         let meter = Arc::new(Meter::default());
         let (commands, incoming) = channel();
+        let (end, ended) = channel();
         let thread = thread::spawn({
             let meter = Arc::clone(&meter);
-            move || work(&mut device, ordinal, &meter, &incoming, &report)
+            move || {
+                // Dropped after the device and its memory.
+                let _end = end;
+                work(&mut device, ordinal, &meter, &incoming, &report);
+                drop(device);
+            }
         });
         Worker {
             ordinal,
             meter,
             commands: Some(commands),
             thread,
+            ended,
         }
     }
 
@@ -111,13 +111,16 @@ impl Worker {
     /// has not is abandoned with its engine: waiting for a device that hangs would block everything else.
     pub(crate) fn end_until(self, until: Instant) -> bool {
         self.cancel();
-        let Worker { commands, thread, .. } = self;
+        let Worker {
+            commands,
+            thread,
+            ended,
+            ..
+        } = self;
         drop(commands);
-        while !thread.is_finished() {
-            if Instant::now() >= until {
-                return false;
-            }
-            thread::sleep(Duration::from_millis(1));
+        let left = until.saturating_duration_since(Instant::now());
+        if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            return false;
         }
         // A panic was reported as an error.
         let _ = thread.join();
@@ -179,7 +182,7 @@ fn obey(
             let mut roots = Vec::new();
             for _ in 0..sweeps {
                 let root = engine.sweep(&salt, meter)?;
-                let joint = in_step.meet(ordinal, root, meter)?;
+                let joint = in_step.meet(ordinal, root)?;
                 salt = next_sweep_salt(&salt, &joint, ordinal);
                 roots.push(root);
             }
@@ -211,6 +214,8 @@ fn obey(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::bytes::Root;
+    use protocol::commitment::Opening;
     use protocol::engine::{AssignmentFields, Engine};
     use protocol::message::DeviceOffer;
 

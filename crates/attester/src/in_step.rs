@@ -1,14 +1,9 @@
 //! Devices that sweep in step: each sweep's salts need the roots of the sweep before of all devices (spec §4.7).
 
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use protocol::bytes::{DeviceOrdinal, Root};
-use protocol::engine::{EngineError, Progress};
-
-/// How often a device that waits for the others checks whether its work was cancelled: one of the others may have
-/// failed.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+use protocol::engine::EngineError;
 
 /// Where the devices of one iteration exchange the roots of each sweep.
 pub(crate) struct InStep {
@@ -25,6 +20,8 @@ struct Round {
     roots: Vec<Option<Root>>,
     /// All roots of the previous round.
     joint: Vec<Root>,
+    /// One of the devices has failed, or nobody wants the work any more.
+    is_cancelled: bool,
 }
 
 impl InStep {
@@ -47,13 +44,8 @@ impl InStep {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Cancelled`] if the work was cancelled, for example because another device failed.
-    pub(crate) fn meet(
-        &self,
-        device: DeviceOrdinal,
-        root: Root,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Root>, EngineError> {
+    /// [`EngineError::Cancelled`] if the work is no longer wanted, as when another device has failed.
+    pub(crate) fn meet(&self, device: DeviceOrdinal, root: Root) -> Result<Vec<Root>, EngineError> {
         let place = self.devices.iter().position(|other| *other == device);
         let place = place.expect("only devices of the iteration sweep in it");
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,31 +58,25 @@ impl InStep {
         }
         let own = round.number;
         while round.number == own {
-            if progress.is_cancelled() {
+            if round.is_cancelled {
                 return Err(EngineError::Cancelled);
             }
-            let waited = self.is_over.wait_timeout(round, ASK_EVERY);
-            round = waited.unwrap_or_else(PoisonError::into_inner).0;
+            round = self.is_over.wait(round).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(round.joint.clone())
+    }
+
+    /// Ends the wait of every device, now and later.
+    pub(crate) fn cancel(&self) {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).is_cancelled = true;
+        self.is_over.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::engine::Unobserved;
     use std::thread;
-
-    struct Cancelled;
-
-    impl Progress for Cancelled {
-        fn advance(&self, _: u64) {}
-
-        fn is_cancelled(&self) -> bool {
-            true
-        }
-    }
 
     #[test]
     fn every_device_gets_the_roots_of_all_in_each_round() {
@@ -102,7 +88,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..100 {
                         let root = |place| Root([(10 * round + place) as u8; 32]);
-                        let joint = in_step.meet(device, root(place), &Unobserved);
+                        let joint = in_step.meet(device, root(place));
                         assert_eq!(joint, Ok([0, 1, 2].map(root).to_vec()), "round {round}");
                     }
                 });
@@ -113,7 +99,10 @@ mod tests {
     #[test]
     fn who_waits_for_a_device_that_has_failed_ends_when_the_session_does() {
         let in_step = InStep::new([0, 1].map(DeviceOrdinal).into_iter());
-        let joint = in_step.meet(DeviceOrdinal(0), Root([0; 32]), &Cancelled);
-        assert_eq!(joint, Err(EngineError::Cancelled));
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| in_step.meet(DeviceOrdinal(0), Root([0; 32])));
+            in_step.cancel();
+            assert_eq!(waits.join().expect("no panic"), Err(EngineError::Cancelled));
+        });
     }
 }

@@ -2,14 +2,15 @@
 //! session, its limits or its devices.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use protocol::frame::Frame;
-use transport::write_frame;
+use transport::{Stop, Until, write_frame};
 
 /// The queue of frames to be sent, in order. It stays small whatever the Verifier does: PROGRESS is dropped while other
 /// frames wait, and all other frames are replies to what the Verifier sent.
@@ -18,28 +19,44 @@ pub(crate) struct Outbox {
     frames: Option<Sender<Frame>>,
     /// Frames queued and not yet written.
     waiting: Arc<AtomicUsize>,
-    thread: JoinHandle<()>,
+    stop: Stop,
+    /// Nothing is sent: its other end is gone once all is written or cannot be.
+    ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Outbox {
-    /// Starts the writer thread; `failed` is called with the first write error, after which nothing more is written.
-    pub(crate) fn start(mut to: impl Write + Send + 'static, failed: impl FnOnce(io::Error) + Send + 'static) -> Self {
+    /// Starts to write; `failed` is called with the first write that does not succeed, after which nothing more is written.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no pipe or thread.
+    pub(crate) fn start(
+        to: impl Write + AsFd + Send + 'static,
+        failed: impl FnOnce(io::Error) + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Stop::new()?;
+        let mut to = Until::new(to, stop.clone());
         let (frames, incoming) = channel::<Frame>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
-        let thread = thread::spawn(move || {
+        let (end, ended) = channel();
+        let thread = thread::Builder::new().spawn(move || {
+            let _end: Sender<()> = end;
             for frame in incoming {
                 if let Err(error) = write_frame(&mut to, &frame) {
                     return failed(error);
                 }
                 left.fetch_sub(1, Ordering::Release);
             }
-        });
-        Outbox {
+        })?;
+        Ok(Outbox {
             frames: Some(frames),
             waiting,
-            thread,
-        }
+            stop,
+            ended,
+            thread: Some(thread),
+        })
     }
 
     /// Queues a frame; never blocks.
@@ -56,39 +73,26 @@ impl Outbox {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Accepts no more frames and waits, for at most `limit`, until all are written or cannot be. A write that hangs is
-    /// abandoned.
+    /// Takes no more, and waits until all is written or cannot be, `limit` at most: a Verifier that does not read is told nothing.
     pub(crate) fn end_within(&mut self, limit: Duration) {
         self.frames = None;
-        let until = Instant::now() + limit;
-        while !self.thread.is_finished() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(1));
+        // Nothing is ever sent: the other end is gone, or the time is over.
+        let _ = self.ended.recv_timeout(limit);
+        self.stop.ask();
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed.
+            let _ = thread.join();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::Receiver;
+    use std::time::Instant;
 
     use protocol::frame::MessageType;
 
     use super::*;
-
-    /// Blocks every write until the test is over.
-    struct Stuck(Receiver<()>);
-
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Returns an error once the test has ended.
-            let _ = self.0.recv();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn frame() -> Frame {
         Frame::new(MessageType::Ready, vec![7])
@@ -97,7 +101,7 @@ mod tests {
     #[test]
     fn frames_are_written_in_order_and_to_the_end() {
         let (mut read, write) = io::pipe().expect("a pipe");
-        let mut outbox = Outbox::start(write, |error| panic!("{error}"));
+        let mut outbox = Outbox::start(write, |error| panic!("{error}")).expect("a thread");
         outbox.send(frame());
         outbox.send(Frame::new(MessageType::Ready, vec![8]));
         outbox.end_within(Duration::from_secs(30));
@@ -111,15 +115,16 @@ mod tests {
     #[test]
     fn a_reader_that_is_stuck_or_gone_holds_nothing_up() {
         let start = Instant::now();
-        let (_holds, held) = channel();
-        let mut stuck = Outbox::start(Stuck(held), |_| ());
-        stuck.send(frame());
+        let (_unread, write) = io::pipe().expect("a pipe");
+        let mut stuck = Outbox::start(write, |_| ()).expect("a thread");
+        stuck.send(Frame::new(MessageType::Ready, vec![7; 1 << 20]));
         stuck.end_within(Duration::from_millis(50));
         assert!(!stuck.is_empty());
         let (read, write) = io::pipe().expect("a pipe");
         drop(read);
         let (sender, failed) = channel();
-        let mut gone = Outbox::start(write, move |error| sender.send(error.kind()).expect("the test listens"));
+        let mut gone =
+            Outbox::start(write, move |error| sender.send(error.kind()).expect("the test listens")).expect("a thread");
         gone.send(frame());
         assert_eq!(failed.recv(), Ok(io::ErrorKind::BrokenPipe));
         gone.end_within(Duration::from_secs(30));

@@ -1,6 +1,7 @@
 //! The Attester's limits: a Verifier that falls silent, does not read, or requests too much holds no device, and labels
 //! that never arrive delay nothing.
 
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,7 +20,7 @@ use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, AbortCode, NonceMessage, ResultMessage, SaltMessage, SampleMessage, Stage};
 use protocol::openings::max_payload_bytes;
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
-use transport::read_frame;
+use transport::{Stop, Until, read_frame};
 
 /// Long enough for everything that must happen.
 const SOON: Duration = Duration::from_secs(30);
@@ -271,29 +272,31 @@ fn a_verifier_that_sends_crumbs_is_silent() {
     assert_eq!(limit, LimitPassed::Idle { due, limit: IDLE });
 }
 
-/// A write that blocks: the pipe stays open, and its other end is not read.
+/// Writes until the pipe takes no more.
+fn fill_up(pipe: &mut PipeWriter) {
+    let stop = Stop::new().expect("a pipe");
+    let mut until = Until::new(pipe.try_clone().expect("a pipe"), stop.clone());
+    let fills = thread::spawn(move || until.write_all(&vec![0; 16 << 20]));
+    thread::sleep(Duration::from_millis(200));
+    stop.ask();
+    let filled = fills.join().expect("no panic").map_err(|error| error.kind());
+    assert_eq!(filled, Err(io::ErrorKind::ConnectionAborted));
+}
+
+/// A write that blocks: the pipe stays open, and whoever has its other end does not read.
 #[test]
 fn a_verifier_that_does_not_read_holds_no_device() {
-    struct Stuck(Receiver<()>);
-    impl Write for Stuck {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            // Returns an error once the test has ended.
-            let _ = self.0.recv();
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     let (attester, events) = attester(idle(), false);
     let (from_verifier, mut to) = io::pipe().expect("a pipe");
     let frame = Frame::new(MessageType::Plan, plan(60_000).to_bytes());
     to.write_all(&frame.header()).expect("a pipe takes it");
     to.write_all(&frame.payload).expect("a pipe takes it");
-    let (_holds, held) = channel();
+    let (_unread, mut full) = io::pipe().expect("a pipe");
+    // Whatever a pipe holds: from here on every write blocks.
+    let filled = full.try_clone().expect("a pipe");
+    fill_up(&mut full);
     let (sender, served) = channel();
-    thread::spawn(move || sender.send(serve(attester, from_verifier, Stuck(held))));
+    thread::spawn(move || sender.send(serve(attester, from_verifier, filled)));
     match served.recv_timeout(SOON).expect("the session ends") {
         Err(ServeError::Limit(LimitPassed::Idle {
             due: MessageType::Nonce,
@@ -304,22 +307,14 @@ fn a_verifier_that_does_not_read_holds_no_device() {
     assert_eq!(events.iter().collect::<Vec<_>>(), ["prepared", "dropped"]);
 }
 
-/// HELLO goes to a full disk, and there is no Verifier: whichever is detected first, the disk error is reported.
+#[cfg(target_os = "linux")]
+/// A full disk where HELLO goes, and no Verifier: whichever is seen first, the disk is told.
 #[test]
 fn a_write_that_fails_is_told_though_nothing_can_be_read() {
-    struct Full;
-    impl Write for Full {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            thread::sleep(Duration::from_millis(100));
-            Err(io::ErrorKind::StorageFull.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    let nothing = File::open("/dev/null").expect("Linux has it");
+    let full = File::options().write(true).open("/dev/full").expect("Linux has it");
     let (attester, _events) = attester(idle(), false);
-    match serve(attester, io::empty(), Full) {
+    match serve(attester, nothing, full) {
         Err(ServeError::Send(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
         other => panic!("{other:?}"),
     }

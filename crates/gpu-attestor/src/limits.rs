@@ -88,7 +88,10 @@ mod tests {
                 deadlines: request.deadlines,
             });
             let plan = plan.expect("a preset");
-            let asked = attester::work(&plan).map(|(_, work)| work).max().expect("one device");
+            let asked = protocol::driver::work(&plan)
+                .map(|(_, work)| work)
+                .max()
+                .expect("one device");
             let limit = Limits::default().work;
             println!(
                 "{}: {:.2e} of {:.0e} operations",

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use protocol::verifier::VerifierSession;
 use serde::{Deserialize, Serialize};
 
-use super::{Job, ReexecuteError, jobs};
+use super::error::ReexecuteError;
+use super::job::{Job, jobs};
 
 /// Longest file that is read, bytes: 64 bytes for each of the 65,536 iterations of 64 devices.
 const MAX_FILE_BYTES: u64 = 256 << 20;

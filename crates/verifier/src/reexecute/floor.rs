@@ -10,16 +10,14 @@ use protocol::engine::{Engine, EngineError, Progress};
 use protocol::plan::Plan;
 use protocol::verifier::VerifierSession;
 
-use super::{Checkpoint, Job, ReexecuteError, RootMismatch, do_again, failed};
+use super::checkpoint::Checkpoint;
+use super::error::{ReexecuteError, RootMismatch};
+use super::job::{Job, Meter, SWEPT_TILE_UNITS, do_again, failed};
 
 /// How often an idle engine checks whether another engine's job is worth taking over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// The cost of a swept tile relative to a filled tile's k: on CPUs and GPUs alike reading it takes as long as some
-/// hundred of k.
-pub(super) const SWEPT_TILE_UNITS: u64 = 128;
-
-/// The state shared by all engines.
+/// Where all engines work.
 pub(super) struct Floor<'a> {
     pub(super) session: &'a VerifierSession,
     pub(super) progress: &'a dyn Progress,
@@ -295,12 +293,12 @@ impl<'a> Floor<'a> {
     }
 }
 
-/// Reports the progress of one job on an engine, and whether it is cancelled.
-pub(super) struct Observed<'a, 's> {
+/// What an engine at one job tells of, and whether it is called off.
+struct Observed<'a, 's> {
     floor: &'a Floor<'s>,
     state: &'a JobState,
     units: &'a AtomicU64,
-    pub(super) units_per_tile: AtomicU64,
+    units_per_tile: AtomicU64,
     tiles: AtomicU64,
 }
 
@@ -319,5 +317,11 @@ impl Progress for Observed<'_, '_> {
         self.floor.is_over.load(Ordering::Relaxed)
             || self.state.is_done.load(Ordering::Relaxed)
             || self.floor.progress.is_cancelled()
+    }
+}
+
+impl Meter for Observed<'_, '_> {
+    fn tiles_cost(&self, units: u64) {
+        self.units_per_tile.store(units, Ordering::Relaxed);
     }
 }

@@ -4,16 +4,15 @@
 //! that falls silent or requests too much would hold the devices for as long as it likes (`attester:
 //! a_verifier_that_falls_silent_holds_no_device`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use protocol::bytes::DeviceOrdinal;
-use protocol::frame::MessageType;
-use protocol::message::AbortCode;
-use protocol::plan::Plan;
+use crate::bytes::DeviceOrdinal;
+use crate::frame::MessageType;
+use crate::message::AbortCode;
+use crate::plan::Plan;
 
-/// A byte read in a sweep counts as this many operations: about what a data-centre GPU computes in the time of the
-/// read.
-pub const OPERATIONS_A_SWEPT_BYTE: u32 = 256;
+/// Operations that a byte read in a sweep counts as: about what a data-centre GPU computes while it reads one.
+pub const OPERATIONS_PER_SWEPT_BYTE: u32 = 256;
 
 /// How much time and work an Attester grants a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,32 +91,27 @@ impl LimitPassed {
 }
 
 /// Work of each device in the whole plan (operations): two for every multiplication of a fill, and
-/// [`OPERATIONS_A_SWEPT_BYTE`] for every byte that a sweep reads.
+/// [`OPERATIONS_PER_SWEPT_BYTE`] for every byte that a sweep reads.
 pub fn work(plan: &Plan) -> impl Iterator<Item = (DeviceOrdinal, u128)> + '_ {
     plan.devices().iter().map(|device| {
         let bytes = u128::from(plan.assignment(device).dataset_bytes());
-        let a_byte = plan.iterations().iter().map(|iteration| {
-            2 * u128::from(iteration.inner_dim) + u128::from(iteration.sweeps) * u128::from(OPERATIONS_A_SWEPT_BYTE)
+        let per_byte = plan.iterations().iter().map(|iteration| {
+            2 * u128::from(iteration.inner_dim) + u128::from(iteration.sweeps) * u128::from(OPERATIONS_PER_SWEPT_BYTE)
         });
-        (device.ordinal, bytes * a_byte.sum::<u128>())
+        (device.ordinal, bytes * per_byte.sum::<u128>())
     })
 }
 
-/// The clocks of one session.
+/// When the limits of one session pass. Times are ns since it began.
 pub(crate) struct Watchdog {
     limits: Limits,
-    begin: Instant,
-    /// The message due from the Verifier, and since when.
-    due: Option<(MessageType, Instant)>,
+    /// What is due from the Verifier, and since when.
+    due: Option<(MessageType, u64)>,
 }
 
 impl Watchdog {
-    pub(crate) fn start(limits: Limits) -> Self {
-        Watchdog {
-            limits,
-            begin: Instant::now(),
-            due: None,
-        }
+    pub(crate) fn new(limits: Limits) -> Self {
+        Watchdog { limits, due: None }
     }
 
     /// Whether a plan exceeds the limits; checked before any resource is taken for it.
@@ -129,43 +123,45 @@ impl Watchdog {
         }
     }
 
-    /// Records which message is due now. A received frame restarts the wait if another one is due at once.
-    pub(crate) fn note(&mut self, due: Option<MessageType>, has_come: bool) {
+    /// Notes what is due now. After a frame that came, the wait for the next one starts again, if another is due at once.
+    pub(crate) fn note(&mut self, now_ns: u64, due: Option<MessageType>, has_come: bool) {
         self.due = match (due, self.due) {
-            (Some(due), Some((before, since))) if due == before && !has_come => Some((due, since)),
-            (due, _) => due.map(|due| (due, Instant::now())),
+            (Some(due), Some((before, since_ns))) if due == before && !has_come => Some((due, since_ns)),
+            (due, _) => due.map(|due| (due, now_ns)),
         };
     }
 
-    /// Time until the next limit; an error if one has been exceeded. `is_opening`: the samples are known and not yet
-    /// opened.
-    pub(crate) fn left(&self, is_opening: bool) -> Result<Duration, LimitPassed> {
+    /// When the next limit passes; an error if one has. `is_opening`: the samples are known and not yet opened.
+    pub(crate) fn until_ns(&self, now_ns: u64, is_opening: bool) -> Result<u64, LimitPassed> {
         let Limits { idle, session, .. } = self.limits;
         let grace = if is_opening { idle } else { Duration::ZERO };
-        let mut left = session.saturating_add(grace).saturating_sub(self.begin.elapsed());
-        if left.is_zero() {
+        let mut until_ns = nanoseconds(session.saturating_add(grace));
+        if now_ns >= until_ns {
             return Err(LimitPassed::Session { limit: session });
         }
-        if let Some((due, since)) = self.due {
-            left = left.min(idle.saturating_sub(since.elapsed()));
-            if left.is_zero() {
+        if let Some((due, since_ns)) = self.due {
+            until_ns = until_ns.min(since_ns.saturating_add(nanoseconds(idle)));
+            if now_ns >= until_ns {
                 return Err(LimitPassed::Idle { due, limit: idle });
             }
         }
-        Ok(left)
+        Ok(until_ns)
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(40);
+    const LIMIT_NS: u64 = 40_000_000;
 
     fn watchdog(idle: Duration, session: Duration) -> Watchdog {
-        Watchdog::start(Limits {
+        Watchdog::new(Limits {
             idle,
             session,
             ..Limits::NONE
@@ -175,39 +171,47 @@ mod tests {
     #[test]
     fn silence_counts_only_while_something_is_due() {
         let mut clock = watchdog(LIMIT, Duration::MAX);
-        clock.note(None, false);
-        thread::sleep(LIMIT);
-        assert!(clock.left(false).is_ok(), "the devices work");
-        clock.note(Some(MessageType::Salt), false);
-        assert!(clock.left(false).is_ok_and(|left| left <= LIMIT));
-        thread::sleep(LIMIT);
-        clock.note(Some(MessageType::Salt), false);
+        clock.note(0, None, false);
+        assert_eq!(clock.until_ns(10 * LIMIT_NS, false), Ok(u64::MAX), "the devices work");
+        clock.note(10 * LIMIT_NS, Some(MessageType::Salt), false);
+        assert_eq!(clock.until_ns(11 * LIMIT_NS - 1, false), Ok(11 * LIMIT_NS));
+        clock.note(11 * LIMIT_NS - 1, Some(MessageType::Salt), false);
         let passed = LimitPassed::Idle {
             due: MessageType::Salt,
             limit: LIMIT,
         };
         assert_eq!(
-            clock.left(false),
+            clock.until_ns(11 * LIMIT_NS, false),
             Err(passed.clone()),
-            "what happens here is no word of the Verifier's"
+            "what happens here is not from the Verifier"
         );
         assert_eq!(
             passed.to_string(),
             "the Attester's limit of idle time is 0.04 s, and no SALT came from the Verifier"
         );
-        clock.note(Some(MessageType::Sample), false);
-        assert!(clock.left(false).is_ok(), "another message is due");
-        thread::sleep(LIMIT);
-        clock.note(Some(MessageType::Sample), true);
-        assert!(clock.left(false).is_ok(), "one came");
+        clock.note(11 * LIMIT_NS, Some(MessageType::Sample), false);
+        assert_eq!(
+            clock.until_ns(11 * LIMIT_NS, false),
+            Ok(12 * LIMIT_NS),
+            "another message is due"
+        );
+        clock.note(12 * LIMIT_NS, Some(MessageType::Sample), true);
+        assert_eq!(clock.until_ns(12 * LIMIT_NS, false), Ok(13 * LIMIT_NS), "one came");
     }
 
     #[test]
     fn a_session_ends_but_not_between_sample_and_openings() {
         let clock = watchdog(Duration::from_secs(3600), LIMIT);
-        thread::sleep(LIMIT);
-        assert_eq!(clock.left(false), Err(LimitPassed::Session { limit: LIMIT }));
-        assert!(clock.left(true).is_ok());
-        assert!(watchdog(LIMIT, Duration::MAX).left(true).is_ok(), "no overflow");
+        assert_eq!(clock.until_ns(LIMIT_NS - 1, false), Ok(LIMIT_NS));
+        assert_eq!(
+            clock.until_ns(LIMIT_NS, false),
+            Err(LimitPassed::Session { limit: LIMIT })
+        );
+        assert!(clock.until_ns(LIMIT_NS, true).is_ok());
+        assert_eq!(
+            watchdog(LIMIT, Duration::MAX).until_ns(0, true),
+            Ok(u64::MAX),
+            "no overflow"
+        );
     }
 }
