@@ -13,6 +13,7 @@ use protocol::derive::next_sweep_salt;
 use protocol::driver::Done;
 use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
 use protocol::trace::Site;
+use tracing::debug_span;
 
 use crate::in_step::InStep;
 use crate::telemetry::Watch;
@@ -33,6 +34,17 @@ pub(crate) enum Command {
         /// How long the telemetry labels may take.
         telemetry_limit: Duration,
     },
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Prepare(_) => "prepare",
+            Command::Fill(_) => "fill",
+            Command::Sweep { .. } => "sweep",
+            Command::Open { .. } => "open",
+        }
+    }
 }
 
 /// A device's thread. It ends by itself once this is dropped and its work is done.
@@ -162,6 +174,7 @@ fn obey(
     watch: &mut Option<Watch>,
     command: Command,
 ) -> Result<Done, EngineError> {
+    let _span = debug_span!("device", %ordinal, does = command.name()).entered();
     let engine = &mut device.engine;
     match command {
         Command::Prepare(assignment) => {

@@ -18,8 +18,10 @@ use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::cbor::{Label, sendable_text};
 use protocol::driver::{Action, AttesterDriver, Done, Ended, LimitPassed, Limits};
 use protocol::engine::EngineError;
+use protocol::frame::MessageType;
 use protocol::limits::{MAX_LABELS, SUITE, VERSION};
 use protocol::message::{Abort, AbortCode, Hello, ResultMessage};
+use tracing::{debug, debug_span};
 use transport::{FrameError, Stop, Until};
 
 use crate::attestation::{AttestationCommand, AttestationError, Attesting};
@@ -161,6 +163,7 @@ pub fn serve(
         broken: None,
     };
     let from = Until::new(from, is_over.clone());
+    let _span = debug_span!("session").entered();
     thread::scope(|scope| {
         let reader = thread::Builder::new().spawn_scoped(scope, move || read(from, &events));
         let served = match reader {
@@ -265,7 +268,14 @@ impl Served {
 
     fn obey(&mut self, action: Action) {
         match action {
-            Action::Send(frame) => self.outbox.send(frame),
+            Action::Send(frame) => {
+                debug!(
+                    frame = frame.message_type().map_or("unknown", MessageType::name),
+                    bytes = frame.payload.len(),
+                    "sent"
+                );
+                self.outbox.send(frame);
+            }
             Action::Start(task) => self.start(task),
             Action::Attest(nonce) => {
                 let Some(command) = self.attestation.take() else { return };

@@ -3,6 +3,7 @@
 mod engine;
 mod generate;
 mod interrupt;
+mod log;
 mod options;
 mod output;
 mod output_file;
@@ -13,6 +14,7 @@ mod values;
 pub use engine::{EngineChoice, engine_parser};
 pub use generate::{Generate, generate};
 pub use interrupt::{Interrupt, Interruptible};
+pub use log::{LOG_VARIABLE, start_log};
 pub use options::{
     RecomputeOptions, SessionOptions, attester_key, ensure_enough_samples, known_verifier, print_identity, verifier_key,
 };

@@ -71,6 +71,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let key = cli.key.as_deref();
+    if let Err(error) = cli::start_log() {
+        return cli::finish(Err(error));
+    }
     cli::finish(match &cli.command {
         Command::Devices(options) => devices::run(options),
         Command::Bench(options) => bench::run(options),

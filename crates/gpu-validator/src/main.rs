@@ -75,6 +75,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = cli::start_log() {
+        return cli::finish(Err(error));
+    }
     cli::finish(match &cli.command {
         Command::Attest(options) => attest::run(options),
         Command::Verify(options) => verify::run(options),

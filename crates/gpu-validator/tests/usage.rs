@@ -298,3 +298,40 @@ fn progress_fits_its_terminal_and_a_dumb_one_gets_lines() {
         "{agent:?}"
     );
 }
+
+/// What goes on inside is logged for whoever asks, and a filter that is none is an error.
+#[test]
+fn a_log_is_kept_where_it_is_asked_for() {
+    let place = Place::new();
+    let arguments = ["verify", "no-such-file"];
+    let plain = place.validator(&arguments);
+    let command = |filter: &str| {
+        let mut command = place.command(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), &arguments);
+        command.env("GPU_ATTESTOR_LOG", filter).output().expect("it runs")
+    };
+    assert_eq!(command("debug").stderr, plain.stderr, "nothing happens");
+    let wrong = command("verifier=loud");
+    assert_eq!(wrong.status.code(), Some(2));
+    let says = text(&wrong.stderr);
+    assert!(
+        says.contains("GPU_ATTESTOR_LOG=verifier=loud: expected a level"),
+        "{says}"
+    );
+    let session = place
+        .command(
+            attester(),
+            &["attest", "--preset", "smoke", "--engine", "cpu", "--json"],
+        )
+        .env("GPU_ATTESTOR_LOG", "debug")
+        .output()
+        .expect("it runs");
+    let says = text(&session.stderr);
+    for part in [
+        "phase=Fill iteration=0",
+        "does=\"sweep\"",
+        "recompute{samples=",
+        "time.busy=",
+    ] {
+        assert!(says.contains(part), "{part} in {says}");
+    }
+}

@@ -27,6 +27,7 @@ use protocol::verifier::Outgoing;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tracing::debug;
 use verifier::clock::Clock;
 
 use self::folder::Folder;
@@ -283,8 +284,9 @@ impl Run<'_> {
             for &member in &release.members {
                 self.release(member)?;
             }
+            let skew_ns = self.clock.now_ns() - first_ns;
+            debug!(outgoing = ?release.outgoing, members = release.members.len(), skew_ns, "released");
             if release.outgoing != Outgoing::Plan {
-                let skew_ns = self.clock.now_ns() - first_ns;
                 self.ran.release_skews_ns.push((release.outgoing, skew_ns));
             }
         }
@@ -335,6 +337,11 @@ impl Run<'_> {
         end.send(&bytes_of(&Frame::new(MessageType::Result, message.to_bytes())));
         let (path, evidence) = self.folder.write(member, end.driver.session(), self.settings)?;
         self.opening.remove(&member);
+        debug!(
+            member,
+            verdict = verdict.as_ref().map_or("none yet", |verdict| verdict.code()),
+            "recorded"
+        );
         self.ran.sessions.push(Recorded {
             member,
             path,

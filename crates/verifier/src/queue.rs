@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use protocol::engine::TileEngine;
 use protocol::joint::EvidenceHash;
+use tracing::debug_span;
 use transport::Stop;
 
 use crate::evidence_file::{ReadError, read};
@@ -141,6 +142,7 @@ impl Worker {
             if self.stop.is_asked() {
                 return;
             }
+            let _span = debug_span!("check", evidence = %evidence.display()).entered();
             done(self.check(&evidence, &judge));
         }
     }

@@ -16,8 +16,11 @@ use protocol::frame::{Frame, MessageType};
 use protocol::limits::DEADLINE_RANGE_MS;
 use protocol::message::ResultMessage;
 use protocol::request::PlanRequest;
-use protocol::verdict::Verdict;
-use protocol::verifier::VerifierSession;
+use protocol::trace::Trace;
+use protocol::verdict::{Phase, Verdict};
+use protocol::verifier::{Step, VerifierSession};
+use tracing::span::EnteredSpan;
+use tracing::{debug, debug_span};
 
 use crate::link::{Incoming, Link, over};
 use crate::observer::Observer;
@@ -118,6 +121,7 @@ pub fn record(
     settings: &Settings,
     observer: &dyn Observer,
 ) -> Result<Recorded, SessionError> {
+    let _span = debug_span!("session").entered();
     over(from, to, observer.stop(), |link| {
         let recorded = converse(settings.driver(), link, &settings.sealer(), observer)?;
         link.finish(result(&result_message(recorded.opened.session.verdict())));
@@ -142,6 +146,7 @@ pub fn attest(
 ) -> Result<Attestation, SessionError> {
     // Local errors must occur before the Attester has worked for the session.
     settings.recompute.check()?;
+    let _span = debug_span!("session").entered();
     over(from, to, observer.stop(), |link| {
         let Recorded { opened, sealed } = converse(settings.driver(), link, &settings.sealer(), observer)?;
         let Opened { evidence, mut session } = opened;
@@ -194,6 +199,7 @@ pub fn prove(
         assumptions: *assumptions,
         challenge: Some(challenge),
     };
+    let _span = debug_span!("session").entered();
     over(from, to, observer.stop(), |link| {
         let driver = VerifierDriver::new(Opener::Challenge(challenge.clone()), 0, None);
         let recorded = converse(driver, link, &sealer, observer)?;
@@ -245,6 +251,29 @@ impl Settings {
     }
 }
 
+/// The span of the phase that a session is in.
+#[derive(Default)]
+struct PhaseSpan(Option<(Phase, u32, EnteredSpan)>);
+
+impl PhaseSpan {
+    fn moved(&mut self, session: &VerifierSession) {
+        let Step::Receive { phase, .. } = session.step() else {
+            return;
+        };
+        let iteration = session.trace().map_or(0, Trace::current);
+        if self
+            .0
+            .as_ref()
+            .is_some_and(|(before, at, _)| (*before, *at) == (phase, iteration))
+        {
+            return;
+        }
+        // The span before ends first.
+        self.0 = None;
+        self.0 = Some((phase, iteration, debug_span!("phase", ?phase, iteration).entered()));
+    }
+}
+
 /// Talks until tiles are to be recomputed or there is a verdict, and seals what was said.
 fn converse(
     mut driver: VerifierDriver,
@@ -253,8 +282,10 @@ fn converse(
     observer: &dyn Observer,
 ) -> Result<Recorded, SessionError> {
     let started_unix_ms = unix_ms();
+    let mut phase = PhaseSpan::default();
     loop {
         observer.moved(driver.session());
+        phase.moved(driver.session());
         driver
             .take_progress()
             .for_each(|progress| observer.progressed(&progress));
@@ -276,7 +307,13 @@ fn converse(
             },
         }
     }
+    drop(phase);
     let session = driver.into_session();
+    debug!(
+        verdict = session.verdict().map_or("none yet", |verdict| verdict.code()),
+        records = session.records().len(),
+        "recorded"
+    );
     let evidence = Evidence {
         config: *session.config(),
         started_unix_ms,

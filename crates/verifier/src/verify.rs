@@ -6,6 +6,7 @@ use protocol::bounds::Assumptions;
 use protocol::engine::TileEngine;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::verifier::{Step, VerifierSession};
+use tracing::debug_span;
 
 use crate::budget::{Budget, TooCostly};
 use crate::observer::{Observed, Observer};
@@ -161,6 +162,7 @@ pub(crate) fn check_tiles(
         assumptions,
         observer,
     };
+    let _span = debug_span!("recompute", samples = session.tile_checks().len()).entered();
     let outcome = match recompute.run_with(session.tile_checks(), engines, &watch)? {
         Recomputed::Agrees => Ok(()),
         Recomputed::Differs(mismatch) => Err(mismatch),

@@ -34,15 +34,19 @@ impl Place {
         fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    pub(crate) fn run(&self, program: &Path, arguments: &[&str]) -> Output {
-        Command::new(program)
+    pub(crate) fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .current_dir(self.0.path())
             .env("XDG_CONFIG_HOME", self.0.path())
             // Help is as wide as this says.
-            .env_remove("COLUMNS")
-            .output()
-            .expect("the command starts")
+            .env_remove("COLUMNS");
+        command
+    }
+
+    pub(crate) fn run(&self, program: &Path, arguments: &[&str]) -> Output {
+        self.command(program, arguments).output().expect("the command starts")
     }
 
     pub(crate) fn attester(&self, arguments: &[&str]) -> Output {
