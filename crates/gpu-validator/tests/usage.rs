@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{Place, SMALL, attester, code, json, script, text};
@@ -306,7 +307,7 @@ fn a_log_is_kept_where_it_is_asked_for() {
     let arguments = ["verify", "no-such-file"];
     let plain = place.validator(&arguments);
     let command = |filter: &str| {
-        let mut command = place.command(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), &arguments);
+        let mut command = place.command(Path::new(VALIDATOR), &arguments);
         command.env("GPU_ATTESTOR_LOG", filter).output().expect("it runs")
     };
     assert_eq!(command("debug").stderr, plain.stderr, "nothing happens");
