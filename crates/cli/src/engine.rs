@@ -1,4 +1,4 @@
-//! `--engine`: an engine of a table by its name, or `auto`.
+//! `--engine`: the name of an engine of a table, or `auto`.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use engines::{Backend, named};
 
 const AUTO: &str = "auto";
 
-/// The engine that was asked for.
+/// The requested engine.
 #[derive(Clone, Copy)]
 pub enum EngineChoice {
-    /// The first of the table that is there.
+    /// The first engine of the table that is available.
     Auto,
-    /// This one and no other.
+    /// Only this engine.
     Only(&'static dyn Backend),
 }
 
 impl EngineChoice {
-    /// Whether the choice is left to the command.
+    /// Whether the command chooses the engine.
     #[must_use]
     pub fn is_auto(self) -> bool {
         matches!(self, EngineChoice::Auto)
@@ -33,7 +33,7 @@ impl fmt::Debug for EngineChoice {
     }
 }
 
-/// Takes `auto` and the names of a table.
+/// Accepts `auto` and the names of a table.
 #[must_use]
 pub fn engine_parser(table: &'static [&'static dyn Backend]) -> impl TypedValueParser<Value = EngineChoice> {
     let auto = PossibleValue::new(AUTO).help("The first of these that this host has; says which it took");

@@ -1,4 +1,4 @@
-//! Shell completions and man pages, made from the commands themselves.
+//! Shell completions and man pages, generated from the command definitions.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub enum Generate {
     },
 }
 
-/// Generates what is asked for from `command`.
+/// Generates the requested output for `command`.
 ///
 /// # Errors
 ///
@@ -40,7 +40,7 @@ pub fn generate(what: &Generate, mut command: Command) -> anyhow::Result<()> {
     match what {
         Generate::Completions { shell } => {
             let name = command.get_name().to_owned();
-            // Into memory first: clap_complete panics where it cannot write.
+            // Into memory first: clap_complete panics on write errors.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut command, name, &mut script);
             print_text(String::from_utf8(script).context("a completion script is text")?)
@@ -49,7 +49,7 @@ pub fn generate(what: &Generate, mut command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Writes each page whole or not at all.
+/// Writes each page completely or not at all.
 fn man(command: Command, folder: &Path) -> anyhow::Result<()> {
     let context = || format!("cannot write man pages into {}", folder.display());
     std::fs::create_dir_all(folder).with_context(context)?;
@@ -65,7 +65,7 @@ fn man(command: Command, folder: &Path) -> anyhow::Result<()> {
         .with_context(context)
 }
 
-/// A page for the command and for each below it that is shown.
+/// One page for the command and for each visible subcommand.
 fn pages(command: Command) -> Vec<Man> {
     let below = command.get_subcommands().filter(|command| !command.is_hide_set());
     let mut pages: Vec<Man> = below.cloned().flat_map(pages).collect();

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first ends work in good order, the second at once.
+//! Ctrl-C: the first signal ends work in an orderly way, the second at once.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use verifier::{Observer, Stop};
 
 use crate::progress::SessionProgress;
 
-/// The exit code where a second signal comes: 128 and SIGINT's number, as a shell has it.
+/// The exit code after a second signal: 128 plus SIGINT's number, as in a shell.
 const KILLED: i32 = 130;
 
 /// Whether this process was asked to stop.
@@ -21,16 +21,17 @@ const KILLED: i32 = 130;
 pub struct Interrupt(Stop);
 
 impl Interrupt {
-    /// Listens to SIGINT and SIGTERM from now on.
+    /// Handles SIGINT and SIGTERM from now on.
     ///
     /// # Errors
     ///
-    /// If the system does not let it.
+    /// If the system refuses.
     pub fn listen() -> anyhow::Result<Self> {
         let stop = Stop::new().context("no pipe for signals")?;
         for signal in [SIGINT, SIGTERM] {
             let (asked, wake) = stop.for_signals().context("no pipe for signals")?;
-            // In this order: the first signal finds the flag down, raises it and wakes whoever waits; the second finds it up.
+            // In this order: the first signal finds the flag unset, sets it and wakes waiting threads; the second finds it
+            // set.
             flag::register_conditional_shutdown(signal, KILLED, Arc::clone(&asked))
                 .and_then(|_| flag::register(signal, asked))
                 .and_then(|_| low_level::pipe::register(signal, wake))
@@ -39,23 +40,23 @@ impl Interrupt {
         Ok(Interrupt(stop))
     }
 
-    /// Whether a signal has come since.
+    /// Whether a signal has been received since.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.0.is_asked()
     }
 }
 
-/// Progress for people, and an end when they want it.
+/// Progress for the user, which an interrupt stops.
 pub struct Interruptible {
     progress: SessionProgress,
     interrupt: Interrupt,
-    /// When all was checked but the tiles.
+    /// When everything except the tiles had been checked.
     pub tiles_due: OnceLock<Instant>,
 }
 
 impl Interruptible {
-    /// Shows progress unless `is_quiet`, and stops when `interrupt` is asked.
+    /// Shows progress unless `is_quiet`, and stops when `interrupt` is requested.
     #[must_use]
     pub fn new(is_quiet: bool, interrupt: Interrupt) -> Self {
         Interruptible {

@@ -1,4 +1,4 @@
-//! What both commands share: session options, progress, output files, exit codes, generated completions and pages.
+//! Shared by both commands: session options, progress, output files, exit codes, generated completions and man pages.
 
 mod engine;
 mod generate;

@@ -1,4 +1,4 @@
-//! Options that both commands take, and what they mean.
+//! Options shared by both commands, and their evaluation.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ impl SessionOptions {
     ///
     /// # Errors
     ///
-    /// If the key cannot be had or the system gives no randomness.
+    /// If the key cannot be loaded or created, or the system returns no randomness.
     pub fn settings(
         &self,
         devices: Option<Vec<DeviceOrdinal>>,
@@ -135,11 +135,11 @@ impl SessionOptions {
     }
 }
 
-/// Refuses what is asked for if its samples are too few to certify anything, however large the devices are.
+/// Rejects a request whose samples are too few to certify anything, however large the devices are.
 ///
 /// # Errors
 ///
-/// Which option is to blame.
+/// The option that causes the problem.
 pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
     anyhow::ensure!(
         request.samples >= MIN_SAMPLES_FOR_CLAIM,
@@ -150,7 +150,7 @@ pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
         devices: None,
         ..request.clone()
     };
-    // Where no plan is possible, whoever makes the real one says why.
+    // If no plan is possible, the code that makes the real one reports why.
     let Ok(plan) = of_any.plan_for_any(1) else {
         return Ok(());
     };
@@ -163,7 +163,7 @@ pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Verifier's key in `file` or its usual place; made on first use.
+/// The Verifier's key in `file` or at the default path; created on first use.
 ///
 /// # Errors
 ///
@@ -172,7 +172,7 @@ pub fn verifier_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
     key_of("verifier", file).context("the Verifier's key")
 }
 
-/// This host's own Verifier, if its key is in the usual place; none is made.
+/// The key of this host's own Verifier, if it exists at the default path; it is not created.
 ///
 /// # Errors
 ///
@@ -188,7 +188,7 @@ pub fn known_verifier() -> anyhow::Result<Option<Identity>> {
     }
 }
 
-/// The Attester's key in `file` or its usual place; made on first use.
+/// The Attester's key in `file` or at the default path; created on first use.
 ///
 /// # Errors
 ///
@@ -204,7 +204,7 @@ fn key_of(name: &str, file: Option<&Path>) -> Result<SigningKey, KeyError> {
     }
 }
 
-/// Prints who a key is: its public half, in hexadecimal or as JSON.
+/// Prints the public key, in hexadecimal or as JSON.
 ///
 /// # Errors
 ///

@@ -13,7 +13,7 @@ use verifier::partial::PartialReport;
 
 use crate::screen::write_lines;
 
-/// How a command ends.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: affirmed, or done.
@@ -34,7 +34,7 @@ impl From<&Outcome> for Exit {
     }
 }
 
-/// The exit code of a command that ended so; an error goes to standard error and is 2.
+/// The exit code for this outcome; an error is printed to standard error and results in 2.
 pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
     match ended {
         Ok(Exit::Affirmed) => ExitCode::SUCCESS,
@@ -47,14 +47,14 @@ pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
     }
 }
 
-/// Says a line to people on standard error, above a bar; where that takes no more, nothing is left to tell it to.
+/// Prints a line on standard error, above a bar. If standard error fails, there is nowhere else to report it.
 ///
-/// Whatever a peer put into the text, a terminal is given printable characters alone.
+/// Only printable characters reach the terminal, whatever a peer put into the text.
 pub fn tell(text: impl Display) {
     write_lines(&(printable_lines(&text.to_string()) + "\n"));
 }
 
-/// Prints lines to standard output, printable characters alone; a reader that has gone away is no error.
+/// Prints lines to standard output, printable characters only; a reader that has closed the pipe is not an error.
 ///
 /// # Errors
 ///
@@ -63,7 +63,7 @@ pub fn print_text(text: impl Display) -> anyhow::Result<()> {
     print_bytes(printable_lines(&text.to_string()).as_bytes())
 }
 
-/// Prints what a check that was stopped came to, and where its evidence waits.
+/// Prints the result of a check that was stopped, and where its evidence is.
 ///
 /// # Errors
 ///
@@ -84,7 +84,7 @@ pub fn print_stopped(report: &PartialReport, as_json: bool, evidence: Option<&Pa
     Ok(Exit::NoVerdict)
 }
 
-/// Prints bytes to standard output; a reader that has gone away is no error.
+/// Prints bytes to standard output; a reader that has closed the pipe is not an error.
 ///
 /// # Errors
 ///
@@ -97,7 +97,8 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Prints indented JSON and a newline to standard output; what is not printable is escaped, so that the value stays.
+/// Prints indented JSON and a newline to standard output; unprintable characters are escaped, which preserves the
+/// value.
 ///
 /// # Errors
 ///
@@ -106,7 +107,7 @@ pub fn print_json(value: &Value) -> anyhow::Result<()> {
     print_json_text(&format!("{value:#}"))
 }
 
-/// Prints a text that is JSON and a newline to standard output; what is not printable is escaped, so that the value stays.
+/// Prints a JSON text and a newline to standard output; unprintable characters are escaped, which preserves the value.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Results on disk: whole or not at all.
+//! Result files: written completely or not at all.
 
 use std::fs::{self, FileType, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -9,20 +9,20 @@ use tempfile::Builder;
 
 use crate::interrupt::Interrupt;
 
-/// A file that will hold evidence, a report or a result. Whether its name can be written is known before the work; it takes
-/// its name when all bytes are on disk, and until then there is nothing that a killed command could leave behind.
+/// A file for evidence, a report or a result. Creating it checks, before the work, that the path can be written. The
+/// file gets its name when all bytes are on disk; until then a killed command leaves nothing behind.
 pub struct OutputFile {
-    /// The file that is made or replaced: where a link leads.
+    /// The file that is created or replaced, with symbolic links resolved.
     target: PathBuf,
-    /// What the user called it.
+    /// The path given by the user.
     path: PathBuf,
     what: &'static str,
-    /// Those of the file that is replaced.
+    /// The permissions of the file that is replaced.
     old: Option<Permissions>,
 }
 
 impl OutputFile {
-    /// Makes room for evidence at `path`; what is there stays until [`Self::write`].
+    /// Prepares a file for evidence at `path`; an existing file stays until [`Self::write`].
     ///
     /// # Errors
     ///
@@ -31,11 +31,12 @@ impl OutputFile {
         Self::create(path, "evidence")
     }
 
-    /// Makes room for `what`, as errors call it, at `path`; what is there stays until [`Self::write`].
+    /// Prepares a file for `what`, as errors call it, at `path`; an existing file stays until [`Self::write`].
     ///
     /// # Errors
     ///
-    /// If the folder or the file there cannot be written, or what is there is no file: a device, a pipe, a link to nothing.
+    /// If the folder or the existing file cannot be written, or `path` is not a regular file: a device, a pipe, a
+    /// dangling link.
     pub fn create(path: &Path, what: &'static str) -> anyhow::Result<Self> {
         let cannot = || format!("cannot write {what} to {}", path.display());
         let (target, old) = match fs::metadata(path) {
@@ -47,14 +48,14 @@ impl OutputFile {
                     path.display(),
                     kind(there.file_type())
                 );
-                // Root could write it all the same; whoever took the permission away meant it.
+                // Root could write it nevertheless; but the missing permission is intentional.
                 ensure!(
                     !there.permissions().readonly(),
                     "{} may not be written; expected a file with write permission",
                     path.display()
                 );
                 OpenOptions::new().write(true).open(path).with_context(cannot)?;
-                // Beside the file itself: a link stays a link.
+                // Next to the resolved file: a link stays a link.
                 (fs::canonicalize(path).with_context(cannot)?, Some(there.permissions()))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -79,7 +80,7 @@ impl OutputFile {
             old,
         };
         let folder = file.folder();
-        // Has no name, so nothing is left of it.
+        // The temporary file has no name, so nothing of it is left.
         tempfile::tempfile_in(folder).with_context(|| format!("cannot write {what} into {}", folder.display()))?;
         Ok(file)
     }
@@ -88,9 +89,9 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// If the disk does not take them: there is no such file then, or the old one.
+    /// If the disk does not accept them: the file then does not exist, or is the old one.
     pub fn write(self, bytes: &[u8]) -> anyhow::Result<()> {
-        // A first signal is late now, and must not leave half of it.
+        // A first signal is too late now, and must not leave a partial file.
         let _signals = Interrupt::listen()?;
         self.replace(bytes).with_context(|| {
             format!(
@@ -106,7 +107,7 @@ impl OutputFile {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // Results are for others to read as far as the umask lets them; temporary files are not.
+            // Results get the permissions that the umask allows; temporary files do not.
             builder.permissions(Permissions::from_mode(0o666));
         }
         let mut file = builder.tempfile_in(self.folder())?;
@@ -125,7 +126,7 @@ impl OutputFile {
     }
 }
 
-/// What is there that is no file.
+/// The kind of an object that is not a regular file.
 fn kind(found: FileType) -> &'static str {
     #[cfg(unix)]
     {
@@ -140,7 +141,7 @@ fn kind(found: FileType) -> &'static str {
             return "a socket";
         }
     }
-    // What else there is on other systems.
+    // Other kinds on other systems.
     let _ = found;
     "no file"
 }

@@ -1,4 +1,4 @@
-//! How a session goes, on standard error: a bar on a terminal, a line a phase otherwise.
+//! Shows a session's progress on standard error: a bar on a terminal, otherwise one line per phase.
 
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,24 +13,24 @@ use verifier::partial::bounds_line;
 use crate::output::tell;
 use crate::screen::Bar;
 
-/// An [`Observer`] for people.
+/// An [`Observer`] that shows progress to the user.
 pub struct SessionProgress {
-    /// From when the Attester has said HELLO: until then the command that leads to it may ask for a password at the terminal,
-    /// and a bar would be drawn over the question.
+    /// Set once the Attester has sent HELLO: until then the command that starts it may ask for a password at the
+    /// terminal, and a bar would overwrite the prompt.
     bar: OnceLock<Option<Bar>>,
     is_quiet: bool,
     last: Mutex<String>,
     bounds_shown: Mutex<Option<Instant>>,
 }
 
-/// How often a bar is drawn though nothing was said.
+/// How often a bar is redrawn without a new event.
 const TICK_EVERY: Duration = Duration::from_millis(100);
 
-/// How often bounds are shown that grow with every sample.
+/// How often bounds that grow with every sample are shown.
 const BOUNDS_EVERY: Duration = Duration::from_millis(500);
 
 impl SessionProgress {
-    /// A bar if standard error is a terminal that can draw one, else a line a phase; nothing if `is_quiet`.
+    /// A bar if standard error is a terminal that can draw one, otherwise one line per phase; nothing if `is_quiet`.
     #[must_use]
     pub fn new(is_quiet: bool) -> Self {
         SessionProgress {
@@ -50,7 +50,7 @@ impl SessionProgress {
         self.bar.get_or_init(begin).as_ref()
     }
 
-    /// Says what goes on: in the bar `on_bar`, else in a line.
+    /// Shows the current activity: in the bar `on_bar`, otherwise as a line.
     fn say(&self, text: String, on_bar: Option<&Bar>) {
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *last == text {
@@ -144,11 +144,11 @@ impl Observer for SessionProgress {
     }
 }
 
-/// How far a piece of work has come: a bar on a terminal, a line at its beginning otherwise.
+/// Shows progress of known size: a bar on a terminal, otherwise a line at the start.
 pub struct WorkProgress(Option<Bar>);
 
 impl WorkProgress {
-    /// Begins to show work of `total` parts; nothing if `is_quiet`.
+    /// Starts to show work of `total` parts; nothing if `is_quiet`.
     #[must_use]
     pub fn new(text: &str, total: u64, is_quiet: bool) -> Self {
         let template = "{wide_msg} {bar:16} {percent:>3} % {elapsed} of about {duration}";
@@ -159,7 +159,7 @@ impl WorkProgress {
         work
     }
 
-    /// Begins to show what goes on, for how long nobody knows; nothing if `is_quiet`.
+    /// Starts to show an activity of unknown duration; nothing if `is_quiet`.
     #[must_use]
     pub fn stage(text: &str, is_quiet: bool) -> Self {
         let work = Self::begin("{spinner} {wide_msg} {elapsed}", text, is_quiet);
@@ -179,7 +179,7 @@ impl WorkProgress {
         WorkProgress(bar)
     }
 
-    /// `parts` more are done.
+    /// Records that `parts` more are done.
     pub fn advance(&self, parts: u64) {
         if let Some(bar) = &self.0 {
             bar.inc(parts);

@@ -1,4 +1,4 @@
-//! Standard error as one screen: a bar at its end, whole lines above, and neither garbles the other.
+//! Coordinates output on standard error: a bar at the end, whole lines above it.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,14 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// The bar that is drawn now, if one is, with a number of its own.
+/// The bar that is currently drawn, if any, with its number.
 static DRAWN: Mutex<(u64, Option<ProgressBar>)> = Mutex::new((0, None));
 
 fn drawn() -> MutexGuard<'static, (u64, Option<ProgressBar>)> {
     DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A bar on standard error for as long as it lives; lines go above it.
+/// A bar on standard error while this exists; lines are printed above it.
 pub(crate) struct Bar {
     number: u64,
     bar: ProgressBar,
@@ -52,10 +52,10 @@ impl Drop for Bar {
     }
 }
 
-/// Writes whole lines, above the bar where there is one; where standard error takes no more, nothing is left to tell it to.
+/// Writes whole lines, above the bar if there is one. If standard error fails, there is nowhere else to report it.
 pub(crate) fn write_lines(lines: &str) {
     let write = || drop(io::stderr().lock().write_all(lines.as_bytes()));
-    // Held while it is written: no bar is begun in the middle of a line.
+    // Locked while writing: no bar starts in the middle of a line.
     let drawn = drawn();
     match &drawn.1 {
         Some(bar) => bar.suspend(write),
@@ -63,7 +63,7 @@ pub(crate) fn write_lines(lines: &str) {
     }
 }
 
-/// Columns of the terminal that standard error is; `None` where it is none.
+/// Columns of the terminal on standard error; `None` if it is not a terminal.
 #[must_use]
 pub fn screen_columns() -> Option<usize> {
     Term::stderr().size_checked().map(|(_, columns)| columns.into())

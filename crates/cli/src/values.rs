@@ -1,4 +1,4 @@
-//! Values of options, parsed into what they can be; each refusal says what was expected.
+//! Parsers for option values; each error says what was expected.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -8,10 +8,10 @@ use protocol::bytes::DeviceOrdinal;
 use protocol::limits::{MAX_DEVICES, MAX_TEXT_BYTES};
 use protocol::printable::is_printable;
 
-/// Most threads that may be asked for.
+/// The maximum number of threads.
 const MAX_THREADS: usize = 1024;
 
-/// Shortest time that means anything: deadlines count milliseconds.
+/// The shortest useful time: deadlines count milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Bytes of a size like `512MiB` or `24GB`.
@@ -21,7 +21,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// What was expected instead.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let size: ByteSize = text.parse().map_err(|_| "expected a size like 512MiB".to_owned())?;
-    // ByteSize stops there, whatever was asked for.
+    // ByteSize saturates at this value.
     if size.as_u64() == u64::MAX {
         return Err("expected a size like 512MiB, below 16EiB".to_owned());
     }
@@ -40,7 +40,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "expected a duration like 90s or 2h, at least 1ms".to_owned())
 }
 
-/// A time as RFC 3339 writes it, like `2026-11-24T12:00:00Z`.
+/// A time in RFC 3339 format, like `2026-11-24T12:00:00Z`.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     at_most(MAX_THREADS, text)
 }
 
-/// A number of devices, 1 to as many as a plan has.
+/// A number of devices, from 1 to the maximum of a plan.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ fn at_most(most: usize, text: &str) -> Result<NonZeroUsize, String> {
         .ok_or_else(|| format!("expected 1 to {most}"))
 }
 
-/// For whom evidence is made: a text that PLAN can carry (spec §8).
+/// The audience of evidence: a text that PLAN can carry (spec §8).
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub fn parse_audience(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 ///
-/// The part that is no ordinal, or comes twice.
+/// The part that is not an ordinal, or a duplicate.
 pub fn parse_ordinals(text: &str) -> Result<Vec<DeviceOrdinal>, String> {
     let mut ordinals = Vec::new();
     for part in text.split(',') {

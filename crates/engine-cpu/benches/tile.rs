@@ -77,7 +77,7 @@ fn tiles(c: &mut Criterion, path: Path) {
     group.finish();
 }
 
-/// u8 x i8, as `vpdpbusd` has it: 256 x k by k x 256 to i32, neither folded nor corrected for an offset.
+/// u8 x i8, as in `vpdpbusd`: 256 x k by k x 256 to i32, neither folded nor corrected for an offset.
 fn rten_gemm(c: &mut Criterion) {
     if std::env::var("RAYON_NUM_THREADS").as_deref() != Ok("1") {
         println!("SKIPPED: rten-gemm takes all cores unless RAYON_NUM_THREADS=1");
@@ -108,7 +108,7 @@ fn rten_gemm(c: &mut Criterion) {
     group.finish();
 }
 
-/// As many bytes as an operand's 256 rows, from one stream: neither dealt out to rows nor packed nor summed.
+/// As many bytes as an operand's 256 rows, from one stream: neither distributed to rows nor packed nor summed.
 fn chacha20(c: &mut Criterion) {
     let mut out = vec![0; 256 * K as usize];
     let mut group = c.benchmark_group("chacha20");

@@ -1,4 +1,4 @@
-//! Packed column blocks of operand B, kept for whoever computes the next tile with them.
+//! Packed column blocks of operand B, kept for the next tile that needs them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,7 +8,7 @@ use protocol::bytes::OperandKey;
 use crate::packing::PackedRows;
 use crate::path::Kernels;
 
-/// What a packed column block follows from.
+/// The parameters that determine a packed column block.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Id {
     key: OperandKey,
@@ -17,7 +17,7 @@ struct Id {
 }
 
 struct Entry {
-    /// Set by the first that wants it; others wait for that one.
+    /// Initialised by the first thread that needs it; others wait.
     rows: Arc<OnceLock<PackedRows>>,
     size_bytes: usize,
     last_used: u64,
@@ -30,15 +30,15 @@ struct Entries {
     uses: u64,
 }
 
-/// Packed column blocks of B under a cap in bytes, the least recently used forgotten first; shared between threads.
+/// Packed column blocks of B up to a limit in bytes, the least recently used evicted first; shared between threads.
 pub struct OperandCache {
     capacity_bytes: usize,
     entries: Mutex<Entries>,
 }
 
 impl OperandCache {
-    /// An empty cache of at most `capacity_bytes`. A column block takes about 256 * k bytes (4 MiB at k = 16384);
-    /// what's larger than the whole cache is made anew each time.
+    /// An empty cache of at most `capacity_bytes`. A column block takes about 256 * k bytes (4 MiB at k = 16384); a
+    /// block larger than the whole cache is generated again each time.
     #[must_use]
     pub fn new(capacity_bytes: usize) -> Self {
         OperandCache {
@@ -53,7 +53,7 @@ impl OperandCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).size_bytes
     }
 
-    /// Calls `work` with the packed column block, which is generated if it isn't there.
+    /// Calls `work` with the packed column block, which is generated if it is not cached.
     pub(crate) fn with<T>(
         &self,
         kernels: Kernels,

@@ -22,21 +22,21 @@ use crate::tile::Tile;
 /// Leaves of a sweep that a thread takes at once.
 const SWEEP_LEAVES_AT_ONCE: usize = 32;
 
-/// What a [`CpuEngine`] may use of its host.
+/// The resources that a [`CpuEngine`] may use of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuEngineConfig {
-    /// The code it runs.
+    /// The code path.
     pub path: Path,
-    /// Threads that fill and sweep; fewer where the system gives fewer.
+    /// Threads that fill and sweep; fewer if the system provides fewer.
     pub threads: NonZeroUsize,
-    /// Bytes of operand B kept packed at a time; at least one column block (256 * k bytes) is, whatever this says.
+    /// Bytes of operand B kept packed at a time; at least one column block (256 * k bytes), whatever this value.
     pub operand_budget_bytes: usize,
-    /// Most bytes that the engine may take; `None` for what the host has.
+    /// Most bytes that the engine may allocate; `None` for all that the host has.
     pub memory_limit_bytes: Option<u64>,
 }
 
 impl Default for CpuEngineConfig {
-    /// The best path, a thread a CPU, 256 MiB of packed operands, and the host's memory.
+    /// The best path, one thread per CPU, 256 MiB of packed operands, and the host's memory.
     fn default() -> Self {
         CpuEngineConfig {
             path: Path::best(),
@@ -54,7 +54,7 @@ pub struct CpuEngine {
     device: Option<Device>,
 }
 
-/// What `prepare` takes, and what fills and sweeps leave.
+/// The memory allocated by `prepare`, and the results of fills and sweeps.
 struct Device {
     assignment: Assignment,
     tiles: Vec<Tile>,
@@ -62,22 +62,22 @@ struct Device {
     workers: Vec<Worker>,
     fills: Vec<Commitment>,
     sweeps: Vec<Vec<Commitment>>,
-    /// Whether the dataset is that of the last fill: not while one was broken off.
+    /// Whether the dataset is that of the last fill; false if a fill was interrupted.
     is_filled: bool,
 }
 
-/// What one thread needs for itself.
+/// The memory of one thread.
 struct Worker {
     left: Vec<Quad>,
     product: Product,
 }
 
 impl CpuEngine {
-    /// An engine that has not taken its memory yet.
+    /// An engine that has not allocated its memory yet.
     ///
     /// # Errors
     ///
-    /// [`UnsupportedPath`] if this CPU does not run the path.
+    /// [`UnsupportedPath`] if this CPU does not support the path.
     pub fn new(config: CpuEngineConfig) -> Result<Self, UnsupportedPath> {
         Ok(CpuEngine {
             kernels: config.path.kernels()?,
@@ -86,7 +86,7 @@ impl CpuEngine {
         })
     }
 
-    /// Bytes of memory that `prepare` takes for an assignment.
+    /// Bytes that `prepare` allocates for an assignment.
     #[must_use]
     pub fn required_bytes(&self, assignment: &Assignment) -> u64 {
         let threads = self.config.threads.get() as u64;
@@ -99,7 +99,7 @@ impl CpuEngine {
         assignment.dataset_bytes().saturating_add(own)
     }
 
-    /// Bytes of memory that `prepare` can take: the limit, or less where the host has less; `None` where neither says.
+    /// Bytes that `prepare` can allocate: the limit, or less if the host has less; `None` if both are unknown.
     #[must_use]
     pub fn available_bytes(&self) -> Option<u64> {
         let limit = self.config.memory_limit_bytes;
@@ -207,7 +207,7 @@ impl Engine for CpuEngine {
 }
 
 impl Device {
-    /// Fills all tiles, group by group of the column blocks whose operands there is room for; returns the fill digests.
+    /// Fills all tiles, grouped by the column blocks whose operands fit into memory; returns the fill digests.
     ///
     /// A thread takes the tiles of one row block at a time: their left operand is generated once and each tile is
     /// digested while it is in cache.
@@ -223,7 +223,7 @@ impl Device {
         let blocks = assignment.matrix_dim() as usize / TILE_SIDE;
         let rows = tiles.len() / blocks;
         let (row_quads, group_blocks) = (packed_quads(k), (right.len() / packed_quads(k)).min(blocks));
-        // Few rows are shared out in parts, so that no thread is left without work for long.
+        // A small number of rows is split into parts, so that no thread is idle for long.
         let parts = (4 * workers.len()).div_ceil(rows).min(group_blocks);
         let digest_key = DigestKey::expand(&task.fill_salt);
         let mut leaves = vec![0; tiles.len()];
@@ -296,7 +296,8 @@ impl Device {
     }
 }
 
-/// Hands `items` out to the workers, a thread each as far as there are threads, in order, until there are none or the work is cancelled.
+/// Distributes `items` to the workers, one thread each as far as there are threads, in order, until none are left or
+/// the work is cancelled.
 fn share<I: Iterator<Item: Send> + Send>(
     workers: &mut [Worker],
     items: I,
@@ -320,7 +321,8 @@ fn share<I: Iterator<Item: Send> + Send>(
         thread::scope(|scope| {
             let run = &run;
             for worker in others {
-                // As many as the system gives: the work is the same on fewer, and this thread is one of them.
+                // As many threads as the system provides: fewer threads do the same work, and this thread is one of
+                // them.
                 if thread::Builder::new().spawn_scoped(scope, || run(worker)).is_err() {
                     break;
                 }
@@ -328,7 +330,7 @@ fn share<I: Iterator<Item: Send> + Send>(
             run(own);
         });
     }
-    // Asked once more: the last item may have been broken off.
+    // Checked again: the last item may have been interrupted.
     if is_cancelled.into_inner() || progress.is_cancelled() {
         Err(EngineError::Cancelled)
     } else {
@@ -336,7 +338,7 @@ fn share<I: Iterator<Item: Send> + Send>(
     }
 }
 
-/// `count` elements whose pages have been touched; `None` where memory ends.
+/// `count` elements whose pages have been touched; `None` if memory is exhausted.
 fn zeroed<T: Clone>(count: usize, zero: T) -> Option<Vec<T>> {
     let mut elements = Vec::new();
     elements.try_reserve_exact(count).ok()?;

@@ -1,8 +1,8 @@
 //! The protocol's work on CPUs: exact int8 tiles and their digests, by code chosen for the CPU at run time.
 //!
-//! One function, many implementations: a [`Path`] names a set of them, [`Kernels`] is the proof that this CPU runs it.
-//! On them stand [`TileComputer`], which recomputes single tiles as the Verifier needs them, and [`CpuEngine`], which
-//! holds a whole device's dataset. The results are those of `spec/protocol.md`, section 4, on every path.
+//! One function, many implementations: a [`Path`] names a set of them, [`Kernels`] proves that this CPU supports it.
+//! [`TileComputer`] uses them to recompute single tiles as the Verifier needs them, [`CpuEngine`] to hold a whole
+//! device's dataset. The results are those of `spec/protocol.md`, section 4, on every path.
 
 pub mod bench;
 mod cache;

@@ -1,9 +1,9 @@
-//! How much memory this host still has to give.
+//! The host's available memory.
 
 use std::fs;
 
-/// Bytes that can be allocated without swapping, by the kernel's estimate and the control group's limit; `None` where
-/// the system doesn't say.
+/// Bytes that can be allocated without swapping, from the kernel's estimate and the control group's limit; `None` if
+/// the system does not report it.
 #[must_use]
 pub fn available_memory_bytes() -> Option<u64> {
     let host = fs::read_to_string("/proc/meminfo")
@@ -21,7 +21,7 @@ pub fn available_memory_bytes() -> Option<u64> {
     host.into_iter().chain(group).min()
 }
 
-/// The number that a file holds; `None` for `max`.
+/// The number in a file; `None` for `max`.
 fn number(file: &str) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

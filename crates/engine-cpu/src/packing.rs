@@ -1,8 +1,8 @@
-//! How operands lie in memory: the order in which both keystream and product want them, so that nothing is transposed.
+//! The memory layout of operands: the order that both keystream and product need, so that nothing is transposed.
 //!
-//! 256 rows are cut into blocks of [`BLOCK_ELEMENTS`] elements of k (the last may be shorter), a block into 16 panels
-//! of 16 rows, a panel into quads: four consecutive elements of each of its 16 rows, one u32 a row. A quad is a 512-bit
-//! vector: word w of 16 ChaCha blocks that 16 lanes compute side by side, and an operand of `vpdpbusd`.
+//! 256 rows are split into blocks of [`BLOCK_ELEMENTS`] elements of k (the last may be shorter), a block into 16 panels
+//! of 16 rows, a panel into quads: four consecutive elements of each of its 16 rows, one u32 per row. A quad is a
+//! 512-bit vector: word w of 16 ChaCha blocks that 16 lanes compute in parallel, and an operand of `vpdpbusd`.
 
 use protocol::bytes::OperandKey;
 use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, TILE_SIDE, is_inner_dim};
@@ -45,7 +45,7 @@ pub(crate) fn blocks(inner_dim: u32) -> impl Iterator<Item = (usize, usize)> {
         .map(move |first| (first, BLOCK_ELEMENTS.min(inner_dim - first)))
 }
 
-/// 256 consecutive rows of an operand, still to be generated (spec §4).
+/// 256 consecutive rows of an operand, not yet generated (spec §4).
 pub(crate) struct RowSource {
     stream: Stream,
     first_row: u32,
@@ -57,7 +57,7 @@ impl RowSource {
     ///
     /// # Panics
     ///
-    /// If `inner_dim` is no k of a plan or the rows are past the largest matrix.
+    /// If `inner_dim` is not a valid k of a plan or the rows are past the largest matrix.
     pub(crate) fn new(key: &OperandKey, operand: Operand, inner_dim: u32, row_block: u32) -> Self {
         assert!(
             is_inner_dim(inner_dim),
@@ -74,7 +74,7 @@ impl RowSource {
         }
     }
 
-    /// Writes elements `first_element ..` of all 256 rows as one block over `out`, every byte xored with `flip`'s.
+    /// Writes elements `first_element ..` of all 256 rows as one block to `out`, every byte xored with that of `flip`.
     pub(crate) fn generate(&self, kernels: Kernels, first_element: usize, flip: u32, out: &mut [Quad]) {
         let keystream_blocks_per_row = self.inner_dim / 64;
         for (panel, out) in out.chunks_exact_mut(out.len() / PANELS).enumerate() {
@@ -100,7 +100,7 @@ pub(crate) fn generate_left(kernels: Kernels, source: &RowSource, out: &mut [Qua
     }
 }
 
-/// 256 rows of B packed as right operands over `out`, and the sum of each row's elements.
+/// 256 rows of B packed as right operands into `out`, and the sum of each row's elements.
 pub(crate) fn generate_right(kernels: Kernels, source: &RowSource, out: &mut [Quad]) -> RowSums {
     let mut sums = [0; TILE_SIDE];
     for (first, count) in blocks(source.inner_dim) {
@@ -111,7 +111,7 @@ pub(crate) fn generate_right(kernels: Kernels, source: &RowSource, out: &mut [Qu
     sums
 }
 
-/// The sum of the elements of each of 256 rows: what corrects a product whose other operand is offset.
+/// The sum of the elements of each of 256 rows: the correction for a product whose other operand is offset.
 pub(crate) type RowSums = [i32; TILE_SIDE];
 
 fn add_row_sums(kernels: Kernels, block: &[Quad], sums: &mut RowSums) {
@@ -123,8 +123,8 @@ fn add_row_sums(kernels: Kernels, block: &[Quad], sums: &mut RowSums) {
     }
 }
 
-/// 256 consecutive rows of an iteration's operand B, that is 256 columns of the right operand, packed for the product:
-/// 256 * k bytes and the rows' sums. The layout is the same on every path.
+/// 256 consecutive rows of an iteration's operand B, that is, 256 columns of the right operand, packed for the product:
+/// 256 * k bytes and the sums of the rows. The layout is the same on every path.
 pub struct PackedRows {
     inner_dim: u32,
     quads: Vec<Quad>,
@@ -136,7 +136,7 @@ impl PackedRows {
     ///
     /// # Panics
     ///
-    /// If `inner_dim` is no k of a plan, or `column_block` is past the largest matrix.
+    /// If `inner_dim` is not a valid k of a plan, or `column_block` is past the largest matrix.
     #[must_use]
     pub fn generate(kernels: Kernels, key: &OperandKey, inner_dim: u32, column_block: u32) -> Self {
         let source = RowSource::new(key, Operand::B, inner_dim, column_block);
@@ -161,7 +161,7 @@ impl PackedRows {
         packed_quads(inner_dim) * size_of::<Quad>() + size_of::<PackedRows>()
     }
 
-    /// The rows as the product takes them.
+    /// The rows in the form that the product takes.
     pub(crate) fn as_right(&self) -> Right<'_> {
         Right {
             inner_dim: self.inner_dim,
@@ -170,7 +170,7 @@ impl PackedRows {
         }
     }
 
-    /// Packs rows given element by element, each byte of `rows` xored with `flip`: for tests of the product alone.
+    /// Packs rows given element by element, each byte of `rows` xored with `flip`: only for tests of the product.
     #[cfg(test)]
     pub(crate) fn from_rows(kernels: Kernels, inner_dim: u32, rows: &[i8], flip: u8) -> Self {
         let k = inner_dim as usize;
@@ -197,7 +197,7 @@ impl PackedRows {
     }
 }
 
-/// A packed right operand, wherever it lies.
+/// A packed right operand, wherever it is stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a> {
     pub(crate) inner_dim: u32,
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::path::Path;
 
-    /// Small enough for Miri: the smallest k of a plan, portable code alone.
+    /// Small enough for Miri: the smallest k of a plan, portable code only.
     #[test]
     fn small_operands_are_packed_as_the_definition_has_them() {
         let kernels = Path::Portable.kernels().expect("portable code runs anywhere");

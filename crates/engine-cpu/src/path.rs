@@ -1,9 +1,9 @@
-//! The sets of code that this crate has for the same results, and which of them this CPU runs.
+//! The code paths of this crate, which all return the same results, and which of them this CPU supports.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A set of implementations of keystream, product, fold and digests, named by what it asks of the CPU.
+/// A set of implementations of keystream, product, fold and digests, named by the CPU features it requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// Plain Rust for any CPU.
@@ -20,23 +20,23 @@ pub enum Path {
     AmxInt8,
 }
 
-/// A path was asked for that this CPU does not run.
+/// The requested path is not supported by this CPU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this CPU does not run the {requested} path; it runs {}", available.iter().map(Path::name).collect::<Vec<_>>().join(", "))]
 pub struct UnsupportedPath {
-    /// The path asked for.
+    /// The requested path.
     pub requested: Path,
-    /// The paths this CPU runs.
+    /// The paths that this CPU supports.
     pub available: Vec<Path>,
 }
 
-/// A text names no path.
+/// A text that is not the name of a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is none of portable, neon-dotprod, avx2, avx-vnni, avx512-vnni, amx-int8")]
 pub struct ParsePathError(pub String);
 
 impl Path {
-    /// All paths, of each architecture the slowest first.
+    /// All paths, the slowest of each architecture first.
     pub const ALL: [Path; 6] = [
         Path::Portable,
         Path::NeonDotprod,
@@ -46,13 +46,13 @@ impl Path {
         Path::AmxInt8,
     ];
 
-    /// The paths this CPU runs, slowest first; [`Path::Portable`] is always among them.
+    /// The paths that this CPU supports, slowest first; always includes [`Path::Portable`].
     #[must_use]
     pub fn available() -> Vec<Path> {
         Path::ALL.into_iter().filter(|path| path.is_available()).collect()
     }
 
-    /// The fastest path this CPU runs.
+    /// The fastest path that this CPU supports.
     #[must_use]
     pub fn best() -> Path {
         Path::ALL
@@ -61,7 +61,7 @@ impl Path {
             .unwrap_or(Path::Portable)
     }
 
-    /// Whether this CPU runs the path. The first answer for AMX asks the kernel to let this process use it.
+    /// Whether this CPU supports the path. The first call for AMX requests permission from the kernel for this process.
     #[must_use]
     pub fn is_available(self) -> bool {
         match self {
@@ -87,11 +87,11 @@ impl Path {
         }
     }
 
-    /// The path's code, if this CPU runs it.
+    /// The path's code, if this CPU supports it.
     ///
     /// # Errors
     ///
-    /// [`UnsupportedPath`] with the paths there are: no other is taken in its stead.
+    /// [`UnsupportedPath`] with the supported paths: no other path is used instead.
     pub fn kernels(self) -> Result<Kernels, UnsupportedPath> {
         if self.is_available() {
             Ok(Kernels { path: self })
@@ -134,7 +134,7 @@ impl FromStr for Path {
     }
 }
 
-/// The code of one path, on a CPU that runs it: there is no other way to have one than [`Path::kernels`].
+/// The code of one path, on a CPU that supports it: only [`Path::kernels`] creates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernels {
     path: Path,
@@ -148,7 +148,8 @@ impl Kernels {
         self.path
     }
 
-    /// What left operands are xored with, byte by byte: `vpdpbusd` takes them as u8, so that they are offset by 128.
+    /// The value that left operands are xored with, byte by byte: `vpdpbusd` takes them as u8, so they are offset by
+    /// 128.
     #[inline]
     pub(crate) fn left_flip(self) -> u32 {
         match self.path {
@@ -174,7 +175,7 @@ mod tests {
     fn what_this_cpu_lacks_is_an_error_and_never_another_path() {
         assert!(Path::available().contains(&Path::Portable));
         assert!(Path::best().is_available());
-        // Set where a run of the tests is for this path's sake, as under emulation.
+        // Set when the tests run specifically for this path, as under emulation.
         if let Ok(required) = std::env::var("GPU_ATTESTOR_REQUIRE_PATH") {
             let path: Path = required.parse().expect("GPU_ATTESTOR_REQUIRE_PATH names a path");
             assert!(

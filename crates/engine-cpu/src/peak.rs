@@ -3,8 +3,8 @@
 use crate::path::{Kernels, Path};
 
 impl Kernels {
-    /// Does multiply-adds in registers `rounds` times over and returns how many; `None` for the portable path, which
-    /// has no instruction of its own. What a product reaches of this rate in the same run is its share of the ceiling.
+    /// Does multiply-adds in registers `rounds` times and returns how many; `None` for the portable path, which has no
+    /// dedicated instruction. A product's rate relative to this rate in the same run is its share of the ceiling.
     #[must_use]
     pub fn multiply_in_registers(self, rounds: u32) -> Option<u64> {
         match self.path() {
@@ -40,7 +40,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub(super) fn avx512_vnni(rounds: u32) -> u64 {
         let (a, b) = (_mm512_set1_epi32(black_box(3)), _mm512_set1_epi32(black_box(5)));
-        // Different from the start, so that no two chains can be taken for one.
+        // Different initial values, so that no two chains can be merged.
         let mut sums: [__m512i; 2 * SUMS] = std::array::from_fn(|i| _mm512_set1_epi32(black_box(i as i32)));
         for _ in 0..rounds {
             for sum in &mut sums {

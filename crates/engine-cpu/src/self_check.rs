@@ -1,4 +1,4 @@
-//! Known answers that every path must give before it is used.
+//! Known answers that every path must return before it is used.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::path::{Kernels, Path};
 use crate::tile::Tile;
 use crate::tile_computer::TileComputer;
 
-/// A path gave another answer than the known one.
+/// A path returned a wrong answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {path} path gives {actual} as the {what}, expected {expected}")]
 pub struct SelfCheckError {
     /// The path that was checked.
     pub path: Path,
-    /// What was computed.
+    /// The name of the computation.
     pub what: &'static str,
     /// The known answer.
     pub expected: String,
-    /// What came out.
+    /// The computed answer.
     pub actual: String,
 }
 
-/// k of a tile that is one block of 512 elements and the beginning of another.
+/// k of a tile that consists of one block of 512 elements and the start of another.
 const LONG_INNER_DIM: u32 = 576;
 
 const LONG_TILE_BLAKE3: &str = "a3f7f8ef671f4e3c3bd0eefcc464f2ea331da4ff71e5d81a87e6afe76b4bd865";

@@ -2,7 +2,7 @@
 
 use protocol::limits::TILE_BYTES;
 
-/// 65,536 bytes of X, row-major, on a cache line's boundary (spec §4).
+/// 65,536 bytes of X, row-major, aligned to a cache line (spec §4).
 #[derive(Clone, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Tile(pub [u8; TILE_BYTES]);

@@ -16,7 +16,7 @@ use crate::self_check::SelfCheckError;
 use crate::tile::Tile;
 
 /// Computes any single tile on one thread. Column blocks of B come from a cache, which computers on several threads may
-/// share: order tiles by column block to make the most of it.
+/// share: order tiles by column block to use it well.
 pub struct TileComputer {
     kernels: Kernels,
     cache: Arc<OperandCache>,
@@ -27,27 +27,27 @@ pub struct TileComputer {
 /// Why a path cannot compute tiles here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TileComputerError {
-    /// This CPU does not run the path.
+    /// This CPU does not support the path.
     #[error(transparent)]
     Unsupported(#[from] UnsupportedPath),
-    /// The path computes wrong answers here.
+    /// The path computes wrong results here.
     #[error(transparent)]
     SelfCheck(#[from] SelfCheckError),
 }
 
 impl TileComputer {
-    /// A computer on `path` that has been checked against known answers.
+    /// A computer on `path`, checked against known answers.
     ///
     /// # Errors
     ///
-    /// [`TileComputerError`] if this CPU lacks the path or computes wrong answers on it.
+    /// [`TileComputerError`] if this CPU does not support the path or computes wrong results on it.
     pub fn new(path: Path, cache: Arc<OperandCache>) -> Result<Self, TileComputerError> {
         let kernels = path.kernels()?;
         kernels.self_check()?;
         Ok(TileComputer::unchecked(kernels, cache))
     }
 
-    /// A computer whose kernels nobody has checked.
+    /// A computer whose kernels have not been checked.
     pub(crate) fn unchecked(kernels: Kernels, cache: Arc<OperandCache>) -> Self {
         TileComputer {
             kernels,
@@ -57,7 +57,7 @@ impl TileComputer {
         }
     }
 
-    /// The code this computer runs, for digests of its tiles.
+    /// The kernels of this computer, for digests of its tiles.
     #[must_use]
     pub fn kernels(&self) -> Kernels {
         self.kernels
@@ -69,7 +69,7 @@ impl TileComputer {
     ///
     /// # Panics
     ///
-    /// If `inner_dim` is no k of a plan, or `at` is past the largest matrix.
+    /// If `inner_dim` is not a valid k of a plan, or `at` is past the largest matrix.
     pub fn compute(&mut self, key: &OperandKey, inner_dim: u32, at: TileCoordinate, out: &mut Tile) {
         let source = RowSource::new(key, Operand::A(at.matrix), inner_dim, at.row_block);
         let TileComputer {

@@ -1,4 +1,4 @@
-//! The engine on every path that this CPU runs: what every engine must do, and what is the CPU's own.
+//! The engine on every path that this CPU supports: the tests of every engine, and those specific to the CPU.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -104,7 +104,7 @@ fn cancelled_work_leaves_nothing_behind() {
 fn there_is_no_device_that_can_be_lost() {
     on_every_path(&[(1, 0)], |subjects| {
         assert!(subjects.iter().all(|subject| subject.losable().is_err()));
-        // Says so, for whoever reads what was skipped.
+        // Printed, so that skipped checks are visible.
         conformance::a_lost_device_is_an_error_from_then_on(subjects);
     });
 }

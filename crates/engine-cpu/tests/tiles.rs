@@ -1,4 +1,4 @@
-//! Single tiles on every path that this CPU runs: what everything that computes such must do.
+//! Single tiles on every path that this CPU supports: the tests of every tile computer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use conformance::{Losable, TileSubject};
 use engine_cpu::{OperandCache, Path, TileComputer};
 use protocol::engine::TileEngine;
 
-/// A computer on a path, with so many bytes of cached operands.
+/// A computer on a path, with this many bytes of cached operands.
 #[derive(Clone, Copy)]
 struct OnPath(Path, usize);
 
@@ -28,7 +28,7 @@ impl TileSubject for OnPath {
     }
 }
 
-/// Runs a function of the suite on every path: operands made anew for each tile, and kept.
+/// Runs a function of the suite on every path: operands generated again for each tile, and cached.
 fn on_every_path(conforms: impl Fn(&[&dyn TileSubject])) {
     let of_path = |path| [OnPath(path, 0), OnPath(path, 1 << 24)];
     let subjects: Vec<OnPath> = Path::available().into_iter().flat_map(of_path).collect();
@@ -50,7 +50,7 @@ fn tiles_agree_with_the_reference() {
 fn many_tiles_agree_between_paths() {
     on_every_path(|subjects| {
         let best = OnPath(Path::best(), 256 << 20);
-        // The portable path takes too long for so many.
+        // The portable path takes too long for this many.
         let (portable, others): (Vec<_>, Vec<_>) = subjects
             .iter()
             .partition(|subject| subject.to_string().starts_with(Path::Portable.name()));
@@ -73,7 +73,7 @@ fn refused_tiles_do_no_harm() {
 fn there_is_no_device_that_can_be_lost() {
     on_every_path(|subjects| {
         assert!(subjects.iter().all(|subject| subject.losable().is_err()));
-        // Says so, for whoever reads what was skipped.
+        // Printed, so that skipped checks are visible.
         conformance::a_lost_device_computes_no_more_tiles(subjects);
     });
 }

@@ -13,58 +13,59 @@ use crate::device::Device;
 
 /// One engine: how its devices are found and opened.
 pub trait Backend: Sync {
-    /// What it is asked for by, and the `engine` of its offers: `cpu` or `cuda`.
+    /// Its name in `--engine`, and the `engine` of its offers: `cpu` or `cuda`.
     fn name(&self) -> &'static str;
 
-    /// What asking for it gives, in a line of a command's help.
+    /// Its description in a command's help.
     fn about(&self) -> &'static str;
 
-    /// What one of its devices is, say `NVIDIA GPU`.
+    /// The kind of its devices, for example `NVIDIA GPU`.
     fn device_kind(&self) -> &'static str;
 
-    /// Whether its devices are emulated on this host's CPU: of what is [`Wanted`] it heeds what is of the CPU, else all the rest.
+    /// Whether its devices are emulated on this host's CPU: it then uses the CPU fields of [`Wanted`], and otherwise
+    /// the other fields.
     fn is_emulated(&self) -> bool {
         false
     }
 
-    /// How it works at what is wanted, where that does not depend on the device.
+    /// A description of how it works with these settings, where that does not depend on the device.
     fn how(&self, _: &Wanted) -> Option<String> {
         None
     }
 
-    /// How many devices [`Backend::devices`] has to choose from, while none of them is touched.
+    /// The number of devices that [`Backend::devices`] can choose from; touches none of them.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] where there are none.
+    /// [`Unavailable`] if there are none.
     fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable>;
 
-    /// The devices that are wanted, opened, each with its offer and what watches it; ordinals ascend.
+    /// Opens the requested devices and returns each with its offer and its telemetry; ordinals ascend.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`]: a device that does not start is told and not left out.
+    /// [`Unavailable`]: a device that does not start is an error and is not skipped.
     fn devices(&self, wanted: &Wanted) -> Result<Vec<Device>, Unavailable>;
 
-    /// All devices of this host, unopened; each is asked what it is.
+    /// All devices of this host, queried but not opened.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`] where there are none, or one does not answer.
+    /// [`Unavailable`] if there are none, or one does not respond.
     fn host_devices(&self) -> Result<Vec<HostDevice>, Unavailable>;
 
-    /// An engine on one of [`Backend::host_devices`], with all that the device has.
+    /// An engine on one of [`Backend::host_devices`], with all of the device's resources.
     ///
     /// # Errors
     ///
-    /// What the device meets.
+    /// The device's error.
     fn open_engine(&self, index: u32) -> Result<Box<dyn Engine>, EngineError>;
 
-    /// Measures one device for about so long, and tells each stage.
+    /// Measures one device for about this duration, and reports each stage.
     ///
     /// # Errors
     ///
-    /// What the device meets; that there is nothing to measure it with, for an engine without.
+    /// The device's error, or that the engine has no benchmark.
     fn bench(
         &self,
         ordinal: DeviceOrdinal,
@@ -76,34 +77,34 @@ pub trait Backend: Sync {
         Err(format!("the engine {} has no bench", self.name()).into())
     }
 
-    /// What computes single tiles on one of [`Backend::host_devices`] for a Verifier, beside its CPU.
+    /// Computes single tiles on one of [`Backend::host_devices`] for a Verifier, in addition to its CPU.
     ///
     /// # Errors
     ///
-    /// What the device meets; [`EngineError::Unsupported`] for the CPU: the Verifier has that already.
+    /// The device's error; [`EngineError::Unsupported`] for the CPU, which the Verifier uses already.
     fn open_tile_engine(&self, index: u32) -> Result<Box<dyn TileEngine>, EngineError>;
 }
 
 /// A device of this host that was not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDevice {
-    /// What [`Backend::open_engine`] takes.
+    /// The argument of [`Backend::open_engine`].
     pub index: u32,
-    /// What people call it, say `GPU 3`.
+    /// Its name for users, for example `GPU 3`.
     pub name: String,
 }
 
-/// Which devices of an engine, and what may be taken of each. An engine heeds what it has a use for; a command names the rest to
-/// whoever asked for it.
+/// The devices requested of an engine, and the resources it may take of each. An engine ignores settings that do not
+/// apply to it; the command reports these to the user.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Only devices with these ordinals [default: all]; no other is touched.
+    /// Only devices with these ordinals [default: all]; no other device is touched.
     pub only: Option<Vec<DeviceOrdinal>>,
-    /// Most memory that each engine may take of its GPU (bytes) [default: all that is free].
+    /// Most memory that each engine may take of its GPU (bytes) [default: all free memory].
     pub memory_limit_bytes: Option<u64>,
-    /// Engines on each GPU, each a device of its own: to try what several devices do on fewer [default: 1].
+    /// Engines per GPU, each a separate device: to test with more devices than there are GPUs [default: 1].
     pub engines_per_gpu: NonZeroU32,
-    /// What is emulated on the CPU.
+    /// The devices emulated on the CPU.
     pub cpu: CpuWanted,
 }
 
@@ -114,7 +115,7 @@ pub struct CpuWanted {
     pub devices: NonZeroUsize,
     /// Dataset that each offers (bytes) [default: 256 MiB].
     pub dataset_bytes: u64,
-    /// The engine of all of them together: they share its threads.
+    /// The engine shared by all of them: they share its threads.
     pub config: CpuEngineConfig,
 }
 
@@ -142,23 +143,23 @@ impl Default for CpuWanted {
 /// Why an engine's devices cannot be used. The text and the sources are those of the engine's own error.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
-    /// This host has nothing of the kind, or this build has no code for it: another engine may take its place where nobody has
-    /// asked for this one.
+    /// This host has no such device, or this build has no code for it: another engine may be used instead if this one
+    /// was not explicitly requested.
     #[error(transparent)]
     Absent(Box<dyn Error + Send + Sync>),
-    /// Something is there and fails, or shows no device: no other engine may take its place unasked.
+    /// A device exists but fails, or the driver shows none: no other engine may be used instead unless requested.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
 }
 
-/// An engine that a command was built without, in its place in the command's table.
+/// A placeholder for an engine that a command was built without, in its place in the command's table.
 #[derive(Clone, Copy, Debug)]
 pub struct NotBuilt {
     /// The engine's name.
     pub name: &'static str,
     /// What one of its devices is.
     pub device_kind: &'static str,
-    /// What to say to whoever asks for it.
+    /// The message to a user who requests it.
     pub why: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What a device reaches, each figure beside its own ceiling of the same run.
+//! The measured performance of a device, each figure next to its ceiling from the same run.
 
 pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
@@ -11,13 +11,13 @@ use serde_json::Value;
 pub struct Report {
     /// Facts about the device, in JSON under these names.
     pub facts: Vec<(&'static str, Value)>,
-    /// The device and what it ran, in a line.
+    /// The device and what it ran, on one line.
     pub title: String,
     /// The figures.
     pub rows: Vec<Row>,
     /// The dataset that was measured, where the device has memory of its own.
     pub memory: Option<Memory>,
-    /// What else there is to say, a line each.
+    /// Further notes, one line each.
     pub notes: Vec<String>,
 }
 
@@ -30,22 +30,22 @@ pub struct Row {
     pub unit: &'static str,
     /// The median.
     pub value: f64,
-    /// The least of all repeats.
+    /// The minimum of all repeats.
     pub least: f64,
-    /// The most of all repeats.
+    /// The maximum of all repeats.
     pub most: f64,
-    /// How often it was measured.
+    /// The number of repeats.
     pub repeats: usize,
-    /// What it could be at most.
+    /// The upper limit.
     pub ceilings: Vec<Ceiling>,
-    /// What was seen of the device meanwhile.
+    /// Telemetry of the device during the measurement.
     pub load: Option<Load>,
 }
 
-/// What a figure could be at most, in the same unit.
+/// The upper limit of a figure, in the same unit.
 #[derive(Clone, Debug)]
 pub struct Ceiling {
-    /// What it is.
+    /// Its description.
     pub name: String,
     /// Its value.
     pub value: f64,
@@ -60,7 +60,7 @@ impl Ceiling {
     }
 }
 
-/// What was seen of a device while it worked; none of it is certified.
+/// Telemetry of a device while it worked; none of it is certified.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Mean power (W).
@@ -69,13 +69,13 @@ pub struct Load {
     pub mean_sm_clock_mhz: Option<f64>,
     /// Highest temperature (C).
     pub max_temperature_c: Option<u32>,
-    /// Why the clock was held back.
+    /// Why the clock was throttled.
     pub throttle_reasons: Vec<String>,
-    /// The figure by the power, where that says something.
+    /// The figure divided by the power, where that is meaningful.
     pub tops_per_w: Option<f64>,
 }
 
-/// The dataset that was measured.
+/// The dataset of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     /// n of its matrices.

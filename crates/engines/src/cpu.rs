@@ -15,7 +15,7 @@ use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
 use crate::bench::{self, Report};
 use crate::device::Device;
 
-/// This host's CPU, which is always there: devices emulated on it, or an engine beside others.
+/// This host's CPU, which is always available: devices emulated on it, or an engine next to others.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu;
 
@@ -82,7 +82,7 @@ impl Backend for Cpu {
     }
 }
 
-/// The CPU's engine, for those who have work for it beside other engines.
+/// The CPU's engine, for callers that use it next to other engines.
 ///
 /// # Errors
 ///
@@ -104,7 +104,8 @@ pub fn cpu_devices(
 ) -> Result<Vec<Device>, UnsupportedPath> {
     let threads = NonZeroUsize::new(config.threads.get().div_ceil(count.get())).unwrap_or(NonZeroUsize::MIN);
     let config = CpuEngineConfig { threads, ..config };
-    // Left operands a thread, and right operands within the engine's budget whatever k is; 1 MiB a thread of scratch.
+    // Left operands per thread, and right operands within the engine's budget whatever k is; 1 MiB of scratch per
+    // thread.
     let operand_rows = (threads.get() * TILE_SIDE) as u32;
     let reserve_bytes = config.operand_budget_bytes as u64 + ((threads.get() as u64) << 20);
     let model = cpu_model();

@@ -17,22 +17,22 @@ use crate::device::{Device, Telemetry, panic_message};
 /// Why the GPUs of this host cannot attest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CudaError {
-    /// There is no CUDA here.
+    /// CUDA is not available.
     #[error(transparent)]
     NoCuda(#[from] NoCuda),
-    /// A GPU is there and cannot be used.
+    /// A GPU exists but cannot be used.
     #[error("GPU {device} ({uuid}): {error}")]
     Device {
         /// Its ordinal.
         device: DeviceOrdinal,
-        /// Its UUID: an ordinal is the process's own.
+        /// Its UUID: an ordinal is local to the process.
         uuid: String,
-        /// What it met.
+        /// The error.
         error: EngineError,
     },
 }
 
-/// NVIDIA GPUs, as CUDA shows them to this process.
+/// NVIDIA GPUs that CUDA makes visible to this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Cuda;
 
@@ -92,7 +92,7 @@ impl Backend for Cuda {
 }
 
 impl From<CudaError> for Unavailable {
-    /// Absent is a host without an NVIDIA driver alone: a driver that fails, or shows no device, is there.
+    /// Only a host without an NVIDIA driver counts as absent: a driver that fails, or shows no device, does not.
     fn from(error: CudaError) -> Self {
         match &error {
             CudaError::NoCuda(why) if why.is_absence() => Unavailable::Absent(error.into()),
@@ -101,12 +101,12 @@ impl From<CudaError> for Unavailable {
     }
 }
 
-/// The GPUs that CUDA shows this process, each with an engine; a GPU's ordinal is its CUDA index, so
-/// `CUDA_VISIBLE_DEVICES` is applied. With several engines a GPU the ordinals count engines, GPU by GPU.
+/// The GPUs that CUDA makes visible to this process, each with an engine; a GPU's ordinal is its CUDA index, so
+/// `CUDA_VISIBLE_DEVICES` is applied. With several engines per GPU the ordinals count engines, GPU by GPU.
 ///
 /// # Errors
 ///
-/// [`CudaError`]: a GPU that does not start is told and not left out.
+/// [`CudaError`]: a GPU that does not start is an error and is not skipped.
 pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
     let engines_per_gpu = wanted.engines_per_gpu.get();
     let is_chosen = |ordinal: u32| {
@@ -117,7 +117,7 @@ pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
         let first = index * engines_per_gpu;
         (first..first + engines_per_gpu).filter(|ordinal| is_chosen(*ordinal))
     };
-    // A GPU that is lost must not keep the chosen ones from being used.
+    // A lost GPU must not prevent the use of the selected ones.
     let chosen: Vec<u32> = (0..engine_cuda::device_count()?)
         .filter(|index| ordinals_of(*index).next().is_some())
         .collect();
@@ -125,7 +125,7 @@ pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
         let ordinals = ordinals_of(info.index);
         ordinals.map(move |ordinal| (DeviceOrdinal(ordinal), info.clone()))
     });
-    // A context takes a good part of a second: all at once.
+    // Creating a context takes a considerable part of a second: all in parallel.
     let opened: Vec<Opened> = thread::scope(|scope| {
         let opening: Vec<_> = engines
             .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, wanted.memory_limit_bytes)))
@@ -138,7 +138,7 @@ pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
             })
             .collect::<Result<_, _>>()
     })?;
-    // A context can take a little of other GPUs' memory too: what is free is asked once all are there.
+    // A context can take a little memory of other GPUs too: free memory is queried once all contexts exist.
     opened.into_iter().map(offer).collect()
 }
 
@@ -190,7 +190,7 @@ fn offer(opened: Opened) -> Result<Device, CudaError> {
             labels,
         },
         engine: Box::new(engine),
-        // What NVML does not say of a device at the start, it need not be asked for while the device works.
+        // If NVML did not answer for a device at the start, it is not queried while the device works.
         telemetry: info.without_nvml.is_none().then(|| {
             Box::new(Nvml {
                 uuid: info.uuid,
@@ -200,7 +200,7 @@ fn offer(opened: Opened) -> Result<Device, CudaError> {
     })
 }
 
-/// NVML's view of one GPU during a session.
+/// NVML telemetry of one GPU during a session.
 struct Nvml {
     uuid: String,
     running: Option<engine_cuda::Telemetry>,
@@ -228,7 +228,7 @@ impl Telemetry for Nvml {
 mod tests {
     use super::*;
 
-    /// What `auto` goes by: only where there is no driver, something else may take a GPU's place.
+    /// The basis of `auto`: another engine may replace a GPU only where there is no driver.
     #[test]
     fn no_driver_is_absent_and_all_else_has_failed() {
         let absent = Unavailable::from(CudaError::NoCuda(NoCuda::NoLibrary));

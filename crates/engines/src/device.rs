@@ -5,35 +5,35 @@ use std::any::Any;
 use protocol::engine::Engine;
 use protocol::message::DeviceOffer;
 
-/// One device: what HELLO says of it, and its engine.
+/// One device: its part of HELLO, and its engine.
 pub struct Device {
     /// Its part of HELLO.
     pub offer: DeviceOffer,
-    /// What does its work.
+    /// The engine.
     pub engine: Box<dyn Engine>,
-    /// What watches it during a session.
+    /// Its telemetry during a session.
     pub telemetry: Option<Box<dyn Telemetry>>,
 }
 
-/// Watches a device from READY to OPENINGS: power, clocks, temperature. What it sees are labels, never evidence, so nothing waits
-/// for it: a call that does not come back leaves a label behind and no more.
+/// Telemetry of a device from READY to OPENINGS: power, clocks, temperature. The results are labels, never evidence, so
+/// no session waits for them: a call that never returns results in a missing label and nothing else.
 pub trait Telemetry: Send {
-    /// Begins to watch.
+    /// Starts the telemetry.
     ///
     /// # Errors
     ///
-    /// Why nothing can be seen; it becomes a label.
+    /// Why there is no telemetry; becomes a label.
     fn start(&mut self) -> Result<(), String>;
 
-    /// Ends watching and says what was seen, as names and values.
+    /// Stops the telemetry and returns its results, as names and values.
     ///
     /// # Errors
     ///
-    /// Why nothing was; it becomes a label.
+    /// Why there are none; becomes a label.
     fn finish(&mut self) -> Result<Vec<(String, String)>, String>;
 }
 
-/// What a panic said, where it said it as text.
+/// The message of a panic, if it is text.
 #[must_use]
 pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);

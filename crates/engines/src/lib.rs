@@ -1,7 +1,8 @@
-//! Every engine behind one door: devices are found, offered and opened by the engine's name.
+//! Common interface to all engines: devices are found, offered and opened by the engine's name.
 //!
-//! A [`Backend`] is one engine as the commands see it, [`ENGINES`] the table of them. A new engine is a crate of its own that passes
-//! the suite in `conformance`, a [`Backend`] for it here, and a line in the table: commands name no engine but the CPU.
+//! A [`Backend`] is one engine as the commands see it; [`ENGINES`] is the table of them. A new engine is a separate
+//! crate that passes the suite in `conformance`, a [`Backend`] for it here, and a line in the table: commands name no
+//! engine except the CPU.
 
 mod backend;
 pub mod bench;

@@ -1,4 +1,4 @@
-//! Which engine of a table is taken.
+//! Selects an engine of a table.
 
 use std::thread;
 
@@ -6,35 +6,35 @@ use protocol::engine::EngineError;
 
 use crate::backend::{Backend, HostDevice, Unavailable};
 
-/// Every engine that this build has, the fastest first: `auto` takes the first that is there.
+/// Every engine of this build, the fastest first: `auto` takes the first available one.
 pub const ENGINES: &[&dyn Backend] = &[
     #[cfg(feature = "cuda")]
     &crate::Cuda,
     &crate::Cpu,
 ];
 
-/// The engine that was taken, and what was found of it.
+/// The selected engine, and the result of probing it.
 pub struct Taken<'a, T> {
     /// The engine.
     pub backend: &'a dyn Backend,
-    /// What the look at it gave.
+    /// The result of probing it.
     pub found: T,
-    /// Those before it in the table and why they were not, in order: each is [`Unavailable::Absent`].
+    /// The engines before it in the table and why they were not selected, in order: each is [`Unavailable::Absent`].
     pub absent: Vec<(&'a dyn Backend, Unavailable)>,
 }
 
-/// The engine of this name; `None` where the table has none.
+/// The engine of this name; `None` if the table has none.
 #[must_use]
 pub fn named<'a>(table: &[&'a dyn Backend], name: &str) -> Option<&'a dyn Backend> {
     table.iter().copied().find(|backend| backend.name() == name)
 }
 
-/// The first engine of a table, the fastest first, that `look` finds devices of. One that is absent makes room for the next; one
-/// that fails, or shows no device, does not: its work must not be passed to another unasked.
+/// The first engine of a table, the fastest first, for which `look` finds devices. An absent engine is skipped. An
+/// engine that fails, or whose driver shows no device, is not: its work must not silently move to another engine.
 ///
 /// # Errors
 ///
-/// [`Unavailable::Failed`] of the first engine that fails; [`Unavailable::Absent`] of the last one where all are absent.
+/// [`Unavailable::Failed`] of the first engine that fails; [`Unavailable::Absent`] of the last one if all are absent.
 ///
 /// # Panics
 ///
@@ -57,11 +57,11 @@ pub fn auto<'a, T>(
     Err(why)
 }
 
-/// Opens something on each device, all at once: a context takes a good part of a second.
+/// Opens something on each device, all in parallel: creating a context takes a considerable part of a second.
 ///
 /// # Errors
 ///
-/// The first device in order that does not open, by its name, with what it met.
+/// The name and error of the first device in order that does not open.
 pub fn open_each<T: Send>(
     devices: &[HostDevice],
     open: impl Fn(u32) -> Result<T, EngineError> + Sync,

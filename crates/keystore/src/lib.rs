@@ -1,4 +1,4 @@
-//! Ed25519 keys in files: PKCS #8 PEM (RFC 8410), created on first use, readable by their owner alone.
+//! Ed25519 keys in files: PKCS #8 PEM (RFC 8410), created on first use, readable only by their owner.
 
 pub mod private_file;
 
@@ -13,10 +13,10 @@ use private_file::PrivateFileError;
 /// An Ed25519 private key.
 pub use ed25519_dalek::SigningKey;
 
-/// Why there is no key.
+/// Why a key is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Neither XDG_CONFIG_HOME nor HOME says where keys live.
+    /// Neither XDG_CONFIG_HOME nor HOME is set.
     #[error("no place for keys: set HOME or XDG_CONFIG_HOME, or name a key file")]
     NoHome,
     /// The file cannot be used.
@@ -27,10 +27,10 @@ pub enum KeyError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What the parser met.
+        /// The parser's error.
         problem: String,
     },
-    /// The system gave no randomness.
+    /// The system returned no randomness.
     #[error("no randomness for a new key: {0}")]
     Randomness(getrandom::Error),
 }
@@ -41,7 +41,7 @@ impl From<PrivateFileError> for KeyError {
     }
 }
 
-/// Where the key of this name lives unless another file is given: `$XDG_CONFIG_HOME/gpu-attestor/NAME.pem`.
+/// The default path of the key of this name: `$XDG_CONFIG_HOME/gpu-attestor/NAME.pem`.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub fn default_path(name: &str) -> Result<PathBuf, KeyError> {
     Ok(config.join("gpu-attestor").join(format!("{name}.pem")))
 }
 
-/// The key of this name in its [`default_path`]; folder and key are made on first use.
+/// The key of this name at its [`default_path`]; folder and key are created on first use.
 ///
 /// # Errors
 ///
@@ -66,14 +66,14 @@ pub fn load_or_create_default(name: &str) -> Result<SigningKey, KeyError> {
     load_or(&default_path(name)?, create)
 }
 
-/// The key in `path`; a new one is made there, mode 0600, if there is none. Its folder must be there.
+/// The key in `path`; if there is no such file, a new key is created with mode 0600. Its folder must exist.
 ///
 /// # Errors
 ///
-/// [`KeyError`] for a file that cannot be used; it is left as it is.
+/// [`KeyError`] for a file that cannot be used; the file stays unchanged.
 pub fn load_or_create(path: &Path) -> Result<SigningKey, KeyError> {
     load_or(path, |path, key| {
-        // Whoever names a file in a folder that is not there has mistyped it.
+        // A file in a missing folder is probably a typo.
         let folder = private_file::folder_of(path);
         if !folder.is_dir() {
             let (path, folder) = (path.to_owned(), folder.to_owned());
@@ -94,7 +94,7 @@ fn load_or(
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(KeyError::Randomness)?;
     match create(path, &SigningKey::from_bytes(&seed)) {
-        // Somebody else was faster: theirs is the key.
+        // Another process created the file first: use its key.
         Err(KeyError::File(error)) if error.kind() == Some(io::ErrorKind::AlreadyExists) => load(path),
         other => other.and_then(|()| load(path)),
     }
@@ -104,7 +104,7 @@ fn load_or(
 ///
 /// # Errors
 ///
-/// [`KeyError`] for a missing file, one that others can read, or one that holds no key.
+/// [`KeyError`] for a missing file, one that others can read, or one without a key.
 pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
     let pem = private_file::read(path)?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|e| KeyError::Malformed {
@@ -113,7 +113,7 @@ pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
     })
 }
 
-/// Writes `key` to a new file, its folder made where there is none; never over an old one.
+/// Writes `key` to a new file and creates its folder if necessary; never overwrites a file.
 fn create(path: &Path, key: &SigningKey) -> Result<(), KeyError> {
     let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| PrivateFileError::Io {
         path: path.to_owned(),

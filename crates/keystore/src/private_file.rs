@@ -1,4 +1,4 @@
-//! Files that only their owner can read, written whole or not at all.
+//! Files that only their owner can read, written completely or not at all.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,23 +9,23 @@ use zeroize::Zeroizing;
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
-    /// The file could not be read or made.
+    /// The file could not be read or created.
     #[error("{path}: {error}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// There is something else than a file.
+    /// The path is not a regular file.
     #[error("{path} is {found}; expected a file")]
     NotAFile {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What is there.
+        /// The kind of object.
         found: &'static str,
     },
-    /// The folder that the file would be in is not there.
+    /// The file's folder does not exist.
     #[error("{path}: no folder {folder}")]
     NoFolder {
         /// The file.
@@ -33,7 +33,7 @@ pub enum PrivateFileError {
         /// The folder.
         folder: PathBuf,
     },
-    /// Others than the owner can read the file: whoever reads a key can sign with it.
+    /// Others than the owner can read the file: anyone who reads a key can sign with it.
     #[error("{path} has mode {mode:04o}; expected 0600: run chmod 600 {path}")]
     Exposed {
         /// The file.
@@ -44,7 +44,7 @@ pub enum PrivateFileError {
 }
 
 impl PrivateFileError {
-    /// What the system said, if it said anything.
+    /// The system's error, if there is one.
     #[must_use]
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match self {
@@ -85,11 +85,12 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
     fs::read_to_string(path).map(Zeroizing::new).map_err(io)
 }
 
-/// Writes a file of mode 0600 whole or not at all, its folder made where there is none; over an old one only if it may.
+/// Writes a file of mode 0600 completely or not at all and creates its folder if necessary; replaces a file only if
+/// allowed.
 ///
 /// # Errors
 ///
-/// [`PrivateFileError::Io`], of kind [`io::ErrorKind::AlreadyExists`] for an old file that may not be replaced.
+/// [`PrivateFileError::Io`] of kind [`io::ErrorKind::AlreadyExists`] for an existing file that must not be replaced.
 pub fn write(path: &Path, bytes: &[u8], may_replace: bool) -> Result<(), PrivateFileError> {
     let io = |error| PrivateFileError::Io {
         path: path.to_owned(),
@@ -114,7 +115,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// What is there instead of a file to read; a pipe, as a shell makes one, will do.
+/// The kind of an object that cannot be read like a file; a pipe, as created by a shell, is accepted.
 fn no_file(found: &fs::Metadata) -> Option<&'static str> {
     #[cfg(unix)]
     {

@@ -1,4 +1,5 @@
-//! What one thread reaches against its own ceilings, all in one run: products, tiles, keystream, pair digests.
+//! The performance of one thread compared with its own ceilings, all in one run: products, tiles, keystream, pair
+//! digests.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const TILE_PRODUCTS: f64 = 65_536.0 * INNER_DIM as f64;
 
 const KEY: OperandKey = OperandKey([7; 32]);
 
-/// Tiles that pair digests run over: 64 MiB, past most caches.
+/// Tiles that pair digests cover: 64 MiB, larger than most caches.
 const TILES: usize = 1024;
 
 /// Shares of the whole time.
@@ -35,13 +36,13 @@ const PARTS: u32 = 9;
 /// A rate over repeats of the same work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// The middle one.
+    /// The median.
     pub median: f64,
     /// The slowest.
     pub least: f64,
     /// The fastest.
     pub most: f64,
-    /// How many there were.
+    /// The number of repeats.
     pub repeats: usize,
 }
 
@@ -50,13 +51,13 @@ pub struct Rate {
 pub struct BenchReport {
     /// The code measured.
     pub path: Path,
-    /// Products of a tile, operands packed and at hand (10^9 multiply-adds a second).
+    /// Products of a tile, operands already packed (10^9 multiply-adds per second).
     pub product: Rate,
-    /// The path's multiply-add alone, in registers (10^9 a second); the portable path has none of its own.
+    /// The path's multiply-add alone, in registers (10^9 per second); the portable path has no dedicated instruction.
     pub registers: Option<Rate>,
-    /// Whole tiles with their fill digests, B at hand as in a session of many samples (tiles a second).
+    /// Whole tiles with their fill digests, B cached as in a session with many samples (tiles per second).
     pub tile: Rate,
-    /// The same with B made anew for each (tiles a second).
+    /// The same with B generated again for each (tiles per second).
     pub tile_from_keys: Rate,
     /// Keystream of an operand, packed and with row sums (GB/s, 10^9 bytes).
     pub keystream: Rate,
@@ -68,11 +69,11 @@ pub struct BenchReport {
     pub address_order: Rate,
 }
 
-/// Measures `path` on this thread for about `duration`; `stage` hears what begins.
+/// Measures `path` on this thread for about `duration`; `stage` is called at the start of each stage.
 ///
 /// # Errors
 ///
-/// [`TileComputerError`] if this CPU lacks the path or computes wrong answers on it.
+/// [`TileComputerError`] if this CPU does not support the path or computes wrong results on it.
 pub fn bench(path: Path, duration: Duration, stage: &dyn Fn(&str)) -> Result<BenchReport, TileComputerError> {
     let part = duration / PARTS;
     let kernels = path.kernels()?;
@@ -84,7 +85,7 @@ pub fn bench(path: Path, duration: Duration, stage: &dyn Fn(&str)) -> Result<Ben
     let cached = tile("tile, B at hand", 1 << 30, 2 * part)?;
     let from_keys = tile("tile, B made anew", 0, part)?;
     stage("product, and its ceiling");
-    // In turns, so that both see the same clocks.
+    // Alternating, so that both run at the same clocks.
     let (mut products, mut registers) = (Vec::new(), Vec::new());
     const TURNS: u32 = 8;
     for _ in 0..TURNS {
@@ -108,7 +109,7 @@ pub fn bench(path: Path, duration: Duration, stage: &dyn Fn(&str)) -> Result<Ben
     })
 }
 
-/// `amount` a second of each repeat of `work`, for about so long; one that warms up does not count.
+/// `amount` per second of each repeat of `work`, for about this duration; a warm-up run is not counted.
 fn repeat(duration: Duration, amount: f64, mut work: impl FnMut()) -> Vec<f64> {
     work();
     let start = Instant::now();

@@ -21,7 +21,7 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `self` proves that the CPU has AVX-512F and DQ (both paths ask for them).
             Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::fill_digest(&key.words, tile) },
-            // 64-bit ARM multiplies u64 in one instruction and NEON has none for it.
+            // 64-bit ARM multiplies u64 in one instruction; NEON has none for it.
             Path::Portable | Path::NeonDotprod => key.fill_digest(&tile.0),
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),

@@ -1,4 +1,4 @@
-//! Eight ChaCha8 blocks side by side, one a lane: half a panel at a time.
+//! Eight ChaCha8 blocks in parallel, one per lane: half a panel at a time.
 
 use std::arch::x86_64::*;
 

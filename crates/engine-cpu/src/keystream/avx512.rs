@@ -1,4 +1,4 @@
-//! Sixteen ChaCha8 blocks side by side, one a lane: word w of all of them is one quad of the panel.
+//! Sixteen ChaCha8 blocks in parallel, one per lane: word w of all of them is one quad of the panel.
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,4 @@
-//! Four ChaCha8 blocks side by side, one a lane: a quarter of a panel at a time. NEON belongs to every 64-bit ARM.
+//! Four ChaCha8 blocks in parallel, one per lane: a quarter of a panel at a time. Every 64-bit ARM has NEON.
 
 use std::arch::aarch64::*;
 

@@ -1,4 +1,4 @@
-//! Keystream rows from the protocol's own definition, dealt out to lanes.
+//! Keystream rows from the protocol's own definition, distributed to lanes.
 
 use protocol::derive::keystream;
 
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use crate::packing::QUADS_PER_KEYSTREAM_BLOCK;
 
-    /// Small enough for Miri: two ChaCha blocks a lane.
+    /// Small enough for Miri: two ChaCha blocks per lane.
     #[test]
     fn small_panels_are_the_references_keystream() {
         let (key, operand) = (OperandKey([3; 32]), Operand::A(7));

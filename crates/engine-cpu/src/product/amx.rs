@@ -1,7 +1,8 @@
 //! Products by AMX: `tdpbssd` adds 16 x 16 sums over 64 elements of k, both operands signed.
 //!
-//! A right panel is a B tile as it lies: row j of the tile is quad j. A left panel is transposed first, 16 quads at a
-//! time, so that row i of the tile is 64 elements of row i. 2 x 2 squares of sums stay in tiles for a block of k.
+//! A right panel is a B tile without conversion: row j of the tile is quad j. A left panel is transposed first, 16
+//! quads at a time, so that row i of the tile is 64 elements of row i. 2 x 2 squares of sums stay in tiles for a block
+//! of k.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -13,20 +14,20 @@ use crate::packing::{BLOCK_ELEMENTS, PANELS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
 /// Quads of a tile register: 16 rows of 64 bytes.
 const TILE_QUADS: usize = QUADS_PER_KEYSTREAM_BLOCK;
 
-/// Bytes from a row of a tile to the next, in all of our layouts.
+/// Bytes from one row of a tile to the next, in all of our layouts.
 const ROW_BYTES: usize = 64;
 
 /// Quads of the transposed left block.
 pub(super) const SCRATCH_QUADS: usize = PANELS * BLOCK_ELEMENTS / 4;
 
-/// Whether the CPU has AMX for int8, the kernel lets this process use it, and it multiplies as it should. Asked once;
-/// the permission holds for all threads from then on.
+/// Whether the CPU has AMX for int8, the kernel permits this process to use it, and it multiplies correctly. Checked
+/// once; the permission then holds for all threads.
 pub(crate) fn is_usable() -> bool {
     static USABLE: OnceLock<bool> = OnceLock::new();
     *USABLE.get_or_init(|| has_instructions() && is_permitted() && multiplies())
 }
 
-/// CPUID and XCR0: the instructions, tiles of the shape used here, and an operating system that keeps their state.
+/// CPUID and XCR0: the instructions, tiles of the shape used here, and an operating system that saves their state.
 fn has_instructions() -> bool {
     const OSXSAVE: u32 = 1 << 27;
     const AMX_TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
@@ -41,7 +42,7 @@ fn has_instructions() -> bool {
     let xcr0: u32;
     // SAFETY: OSXSAVE says that XGETBV may be used; it reads XCR0 and changes nothing else.
     unsafe { asm!("xgetbv", in("ecx") 0, out("eax") xcr0, out("edx") _, options(nomem, nostack, preserves_flags)) };
-    // Palette 1: bytes a tile, bytes a row, tiles, rows.
+    // Palette 1: bytes per tile, bytes per row, tiles, rows.
     let palette = __cpuid_count(0x1D, 1);
     xcr0 & TILE_STATE == TILE_STATE
         && palette.eax >> 16 == 1024
@@ -50,7 +51,7 @@ fn has_instructions() -> bool {
         && palette.ecx & 0xFFFF == 16
 }
 
-/// Asks the kernel for tile data: Linux gives it to a process only on request.
+/// Requests tile data from the kernel: Linux grants it to a process only on request.
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     const SYS_ARCH_PRCTL: i64 = 158;
@@ -72,13 +73,14 @@ fn is_permitted() -> bool {
     result == 0
 }
 
-/// Nobody has tried how other systems give it.
+/// Untested on other systems.
 #[cfg(not(target_os = "linux"))]
 fn is_permitted() -> bool {
     false
 }
 
-/// A small product against its definition: a CPU or hypervisor that gets it wrong is one without AMX.
+/// A small product compared with its definition: a CPU or hypervisor that computes it wrongly counts as one without
+/// AMX.
 fn multiplies() -> bool {
     if !is_x86_feature_detected!("avx512f") {
         return false;
@@ -116,7 +118,7 @@ fn multiplies() -> bool {
 ///
 /// # Safety
 ///
-/// [`has_instructions`] and [`is_permitted`] must have said yes.
+/// [`has_instructions`] and [`is_permitted`] must have returned true.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn accumulate(sums: &mut Sums, left: &[Quad], right: &[Quad], scratch: &mut [Quad]) {
     let config = TileConfig::ALL;
@@ -131,7 +133,7 @@ pub(super) unsafe fn accumulate(sums: &mut Sums, left: &[Quad], right: &[Quad], 
     }
 }
 
-/// What `ldtilecfg` reads.
+/// The operand of `ldtilecfg`.
 #[repr(C, align(64))]
 struct TileConfig {
     palette: u8,
@@ -161,7 +163,8 @@ impl TileConfig {
 
 const _: () = assert!(size_of::<TileConfig>() == 64 && size_of::<Square>() == 1024 && size_of::<Quad>() == ROW_BYTES);
 
-/// The loop over 2 x 2 squares, whatever multiplies them: two right panels stay in L1 while the left block passes by.
+/// The loop over 2 x 2 squares, independent of the multiplication: two right panels stay in L1 while the left block
+/// streams through.
 #[target_feature(enable = "avx512f")]
 fn accumulate_by(
     sums: &mut Sums,
@@ -247,11 +250,11 @@ unsafe fn multiply([upper, lower]: [&mut [Square; 2]; 2], left: [&[Quad]; 2], ri
     }
 }
 
-/// `rounds` times four `tdpbssd` on tiles that stay in registers; the multiply-adds done.
+/// `rounds` times four `tdpbssd` on tiles that stay in registers; returns the number of multiply-adds.
 ///
 /// # Safety
 ///
-/// [`has_instructions`] and [`is_permitted`] must have said yes.
+/// [`has_instructions`] and [`is_permitted`] must have returned true.
 pub(crate) unsafe fn spin(rounds: u32) -> u64 {
     let config = TileConfig::ALL;
     let rounds = rounds.max(1);
@@ -279,8 +282,8 @@ pub(crate) unsafe fn spin(rounds: u32) -> u64 {
     u64::from(rounds) * 4 * 16 * 16 * 64
 }
 
-/// What [`multiply`] does, as the manual defines `tdpbssd`: for every row m of A, dword k of it and dword n of row k of
-/// B, four products are added to dword n of row m of C.
+/// The function of [`multiply`], as the manual defines `tdpbssd`: for every row m of A, dword k of it and dword n of
+/// row k of B, four products are added to dword n of row m of C.
 fn defined(squares: [&mut [Square; 2]; 2], left: [&[Quad]; 2], right: [&[Quad]; 2]) {
     for (squares, left) in squares.into_iter().zip(left) {
         for (square, right) in squares.iter_mut().zip(right) {
@@ -362,7 +365,7 @@ mod tests {
         rows.into_iter().map(|byte| byte as i8).collect()
     }
 
-    /// Layouts and loops without the instructions: what `tdpbssd` is defined to do gives the tile.
+    /// Layouts and loops without the instructions: the definition of `tdpbssd` results in the correct tile.
     #[test]
     fn tiles_as_the_manual_defines_them_give_the_product() {
         let Ok(kernels) = Path::Avx512Vnni.kernels() else {
@@ -391,7 +394,7 @@ mod tests {
         }
     }
 
-    /// The tests of all paths include this one where it is there; elsewhere that shows.
+    /// The tests of all paths include this one where it is supported; elsewhere the test prints that.
     #[test]
     fn this_cpu_multiplies_or_says_that_it_does_not() {
         if Path::AmxInt8.is_available() {

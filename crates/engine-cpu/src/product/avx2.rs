@@ -52,8 +52,8 @@ fn add_rows<const FIRST: usize, const ROWS: usize>(square: &mut Square, left: &[
     }
 }
 
-/// Each quad as two [`Pairs`]: elements 0 and 2, then 1 and 3. The order within k is free as long as both operands have
-/// the same.
+/// Each quad as two [`Pairs`]: elements 0 and 2, then 1 and 3. The order within k is arbitrary as long as both operands
+/// have the same.
 #[target_feature(enable = "avx2")]
 fn widen<'a>(block: &[Quad], out: &'a mut [Pairs]) -> &'a [Pairs] {
     let out = &mut out[..2 * block.len()];

@@ -9,7 +9,7 @@ use crate::packing::{PANEL_ROWS, PANELS, Quad};
 use crate::tile::Tile;
 
 /// Adds the products of one block of k; left elements are u8, offset by 128. Two right panels stay in L1 while the
-/// whole left block passes by from L2 and the next two panels come from L3 or memory into L2.
+/// whole left block streams through from L2 and the next two panels are loaded from L3 or memory into L2.
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) fn accumulate(sums: &mut Sums, left: &[Quad], right: &[Quad]) {
     let panel_quads = left.len() / PANELS;

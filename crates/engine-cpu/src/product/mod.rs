@@ -21,10 +21,10 @@ use crate::tile::Tile;
 #[repr(C, align(64))]
 pub(crate) struct Square([[i32; PANEL_ROWS]; PANEL_ROWS]);
 
-/// The sums of a tile in 16 x 16 squares, by left panel, then by right panel.
+/// The sums of a tile in 16 x 16 squares, ordered by left panel, then by right panel.
 type Sums = [[Square; PANELS]; PANELS];
 
-/// A tile product under way: the sums, and scratch of the path's own.
+/// A tile product in progress: the sums, and scratch memory of the path.
 pub struct Product {
     kernels: Kernels,
     sums: Box<[[Square; PANELS]]>,
@@ -47,7 +47,7 @@ pub struct Product {
 pub(crate) struct Pairs([[i16; 2]; PANEL_ROWS]);
 
 impl Product {
-    /// Room for one tile's sums, 256 KiB, and for the path's own needs.
+    /// Memory for one tile's sums, 256 KiB, and for the path's scratch.
     #[must_use]
     pub fn new(kernels: Kernels) -> Self {
         let (pairs, elements) = match kernels.path() {
@@ -79,8 +79,8 @@ impl Product {
         self.finish(out);
     }
 
-    /// Begins a tile. An offset of 128 on the left adds 128 times a right row's sum to every product with it: the sums
-    /// start that much lower.
+    /// Starts a tile. An offset of 128 on the left adds 128 times a right row's sum to every product with it: the sums
+    /// start lower by that amount.
     pub(crate) fn start(&mut self, right_sums: &RowSums) {
         let offset = if self.kernels.left_flip() == 0 { 0 } else { -128 };
         let (right_sums, _) = right_sums.as_chunks::<PANEL_ROWS>();
@@ -131,15 +131,15 @@ impl Product {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `kernels` proves that the CPU has AVX-512F (both paths ask for it).
             Path::Avx512Vnni | Path::AmxInt8 => unsafe { avx512::fold(sums, out) },
-            // NEON belongs to every 64-bit ARM: the portable code is compiled for it.
+            // Every 64-bit ARM has NEON: the portable code is compiled for it.
             Path::Portable | Path::NeonDotprod => portable::fold(sums, out),
             #[cfg(not(target_arch = "x86_64"))]
             path => unreachable!("no kernels exist for {path} here"),
         }
     }
 
-    /// The product alone, for benches: `left` is packed as a right operand, so that the bytes are no tile of the
-    /// protocol's.
+    /// The product alone, for benchmarks: `left` is packed as a right operand, so the result is not a tile of the
+    /// protocol.
     #[doc(hidden)]
     pub fn bench_tile(&mut self, left: &PackedRows, right: &PackedRows, out: &mut Tile) {
         self.tile(left.as_right().quads, right.as_right(), out);
@@ -160,7 +160,7 @@ mod tests {
         out
     }
 
-    /// The product of constant operands at the largest k is at the ends of what a sum can be.
+    /// The product of constant operands at the largest k reaches the limits of a sum's range.
     #[test]
     fn extremes_are_exact_on_every_path() {
         for k in [64, 65_536] {
@@ -175,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Extreme, sparse and mixed values at every position of sizes around a block's.
+    /// Extreme, sparse and mixed values at every position, at sizes around a block's.
     #[test]
     fn chosen_operands_agree_with_the_definition_on_every_path() {
         for (k, seed) in [(64u32, 1u64), (448, 2), (512, 3), (576, 4), (1088, 5)] {
@@ -216,7 +216,7 @@ mod tests {
         use std::io::Write;
 
         let Ok(kernels) = Path::Avx512Vnni.kernels() else {
-            // Past the capture of a test's output: what did not run is not to look as if it had.
+            // Not captured with the test's output: a skipped check must not look as if it had run.
             let _ = writeln!(std::io::stderr(), "SKIPPED: this CPU has no AVX-512 VNNI");
             return;
         };

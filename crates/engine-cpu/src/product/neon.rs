@@ -1,4 +1,4 @@
-//! Products by `sdot`: four 4-byte dot products an instruction. Its intrinsics are not stable, inline assembly is.
+//! Products by `sdot`: four 4-byte dot products per instruction. Its intrinsics are not stable, inline assembly is.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -27,7 +27,7 @@ pub(super) fn accumulate(sums: &mut Sums, left: &[Quad], right: &[Quad]) {
     }
 }
 
-/// Four rows of the left panel, those of vector `PART` of each quad, with all 16 of the right: 16 accumulators.
+/// Four rows of the left panel, those of vector `PART` of each quad, times all 16 of the right: 16 accumulators.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn add_rows<const PART: usize>(square: &mut Square, left: &[Quad], right: &[Quad]) {
@@ -78,12 +78,12 @@ fn sdot<const ROW: u32>(mut sums: int32x4_t, columns: int8x16_t, rows: int8x16_t
     sums
 }
 
-/// `sdot` on registers alone, `rounds` times 16; returns the multiply-adds.
+/// `sdot` on registers only, `rounds` times 16; returns the number of multiply-adds.
 #[target_feature(enable = "neon,dotprod")]
 pub(crate) fn spin(rounds: u32) -> u64 {
     const SUMS: usize = 16;
     let (a, b) = (vdupq_n_s8(black_box(3)), vdupq_n_s8(black_box(5)));
-    // Different from the start, so that no two chains can be taken for one.
+    // Different initial values, so that no two chains can be merged.
     let mut sums: [int32x4_t; SUMS] = std::array::from_fn(|i| vdupq_n_s32(black_box(i as i32)));
     for _ in 0..rounds {
         for sum in &mut sums {

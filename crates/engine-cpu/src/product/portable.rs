@@ -1,4 +1,4 @@
-//! Plain Rust: operands widened to i16 rows, whose dot products compilers vectorise anywhere.
+//! Plain Rust: operands widened to i16 rows, whose dot products compilers vectorise on any CPU.
 
 use protocol::limits::TILE_SIDE;
 
