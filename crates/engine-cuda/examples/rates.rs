@@ -1,7 +1,7 @@
 //! Fill and sweep rates of one device through the `Engine` trait, everything in:
 //! `rates [--device G] [--fill sm90a|mma|dp4a] [--sweep bulk|load] [--portable] ROW...`
 //!
-//! A row is `n,k,matrices,fills,sweeps` (matrices 0: all that fit) and runs in an engine of its own.
+//! A row is `n,k,matrices,fills,sweeps` (matrices 0: all that fit) and runs in a separate engine.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};

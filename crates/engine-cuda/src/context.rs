@@ -1,4 +1,4 @@
-//! One device and the context that work on it happens in.
+//! A device and the context used for its work.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,22 +9,22 @@ use crate::driver::check;
 use crate::inventory::free_bytes_by_nvml;
 use crate::sys::{self, CUdevice_attribute as Attribute};
 
-/// Stack of a thread (bytes): a few spilled registers.
+/// Stack per thread (bytes): enough for a few spilled registers.
 const STACK_BYTES: usize = 64;
 
-/// About what a context takes of an H200 when it is made (bytes): half of it are stacks, given back at once.
+/// Approximate size of a new context on an H200 (bytes): half of it are stacks, which are released at once.
 const CONTEXT_BYTES: u64 = 560 << 20;
 
-/// The primary context of a device, kept as long as this lives.
+/// The primary context of a device, retained as long as this exists.
 pub(crate) struct Context {
     device: sys::CUdevice,
     raw: sys::CUcontext,
-    /// A launch never ended: whatever waits for the device would never return.
+    /// A launch never ended: any call that waits for the device would never return.
     is_stuck: AtomicBool,
 }
 
-// SAFETY: a context handle may be used from any thread; work through it needs it current on the thread, which every caller
-// sees to with `bind`.
+// SAFETY: a context handle may be used from any thread; work through it needs it current on the thread, which every
+// caller ensures with `bind`.
 unsafe impl Send for Context {}
 // SAFETY: as above; the driver locks what it shares between threads.
 unsafe impl Sync for Context {}
@@ -37,11 +37,12 @@ pub(crate) struct MemoryInfo {
 }
 
 impl Context {
-    /// The context of the device that CUDA counts as `index`; `driver::start` has succeeded.
+    /// The context of the device with CUDA index `index`; `driver::start` must have succeeded.
     ///
     /// # Errors
     ///
-    /// [`EngineError::OutOfMemory`] where the device has no room even for that; what is free then is NVML's word, or 0.
+    /// [`EngineError::OutOfMemory`] if the device has too little memory for it; the free memory then comes from NVML,
+    /// or is 0.
     pub(crate) fn new(index: u32) -> Result<Self, EngineError> {
         let device = device(index)?;
         let mut raw = ptr::null_mut();
@@ -64,21 +65,22 @@ impl Context {
         Ok(context)
     }
 
-    /// Gives memory back that the driver sets aside for every thread's stack: with its 1024 bytes a thread 264 MiB of an H200.
-    /// No kernel here calls anything; what a frame takes, the driver knows from the image. Where it refuses, it keeps it.
+    /// Releases memory that the driver reserves for every thread's stack: with its 1024 bytes per thread 264 MiB of an
+    /// H200. No kernel here makes calls; the driver knows the frame size from the image. If the driver refuses, it
+    /// keeps the memory.
     fn limit_stack(&self) {
         let limit = sys::CUlimit::CU_LIMIT_STACK_SIZE;
         let mut now = 0;
-        // SAFETY: the context is current and `now` a valid place for the answer.
+        // SAFETY: the context is current and `now` a valid output address.
         let status = unsafe { sys::cuCtxGetLimit(&raw mut now, limit) };
-        // Once a context: another engine may be at work in it.
+        // Once per context: another engine may be at work in it.
         if status == sys::CUresult::CUDA_SUCCESS && now > STACK_BYTES {
             // SAFETY: as above.
             let _ = unsafe { sys::cuCtxSetLimit(limit, STACK_BYTES) };
         }
     }
 
-    /// The device: one number a physical device or MIG slice in this process.
+    /// The device: a number unique to a physical device or MIG slice in this process.
     pub(crate) fn device(&self) -> sys::CUdevice {
         self.device
     }
@@ -87,7 +89,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`EngineError::DeviceLost`] once it is stuck: whatever came next would wait for the launch that does not end.
+    /// [`EngineError::DeviceLost`] once it is stuck: any further call would wait for the launch that does not end.
     pub(crate) fn bind(&self) -> Result<(), EngineError> {
         if self.is_stuck.load(Ordering::Relaxed) {
             return Err(EngineError::DeviceLost("an earlier launch never ended".to_owned()));
@@ -96,18 +98,18 @@ impl Context {
         check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.raw) })
     }
 
-    /// Whether what was made in this context can be given back: it is then current on this thread.
+    /// Whether resources of this context can be released; if so, makes it current on this thread.
     pub(crate) fn bind_to_release(&self) -> bool {
         self.bind().is_ok()
     }
 
-    /// Notes that a launch never ended. From then on handles and memory are left to the end of the process: giving them
-    /// back would wait for the launch.
+    /// Records that a launch never ended. From then on handles and memory are kept to the end of the process: releasing
+    /// them would wait for the launch.
     pub(crate) fn mark_stuck(&self) {
         self.is_stuck.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for all work in the context, unless it is stuck; what failed shows at the next call.
+    /// Waits for all work in the context, unless it is stuck; errors are returned by the next call.
     pub(crate) fn synchronize(&self) {
         if self.bind_to_release() {
             // SAFETY: the context is current.
@@ -115,11 +117,11 @@ impl Context {
         }
     }
 
-    /// Memory of the device now, other processes' use included.
+    /// Current memory of the device, including use by other processes.
     pub(crate) fn memory_info(&self) -> Result<MemoryInfo, EngineError> {
         self.bind()?;
         let (mut free, mut total) = (0, 0);
-        // SAFETY: the context is current, and both are valid places for the answers.
+        // SAFETY: the context is current, and both are valid output addresses.
         check("cuMemGetInfo", unsafe {
             sys::cuMemGetInfo_v2(&raw mut free, &raw mut total)
         })?;
@@ -142,7 +144,7 @@ impl Context {
         self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
     }
 
-    /// Most shared memory that a block can ask for (bytes).
+    /// Most shared memory that a block can request (bytes).
     pub(crate) fn shared_bytes_a_block(&self) -> Result<u32, EngineError> {
         self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
     }
@@ -155,25 +157,25 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         if !self.is_stuck.load(Ordering::Relaxed) {
-            // SAFETY: retained once in `new`; all that was made in the context holds an `Arc` of this and is gone. A
-            // failure leaves the context to the end of the process.
+            // SAFETY: retained once in `new`; everything created in the context holds an `Arc` of this and has been
+            // dropped. On failure the context stays until the end of the process.
             let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
         }
     }
 }
 
-/// The device that CUDA counts as `index` (`CUDA_VISIBLE_DEVICES` applied).
+/// The device with CUDA index `index` (`CUDA_VISIBLE_DEVICES` applied).
 pub(crate) fn device(index: u32) -> Result<sys::CUdevice, EngineError> {
     let mut device = 0;
     let index = i32::try_from(index).map_err(|_| EngineError::Unsupported(format!("device index {index}")))?;
-    // SAFETY: `device` is a valid place for the answer; an index that does not exist is an error status.
+    // SAFETY: `device` is a valid output address; an index that does not exist results in an error status.
     check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, index) })?;
     Ok(device)
 }
 
 pub(crate) fn device_attribute(device: sys::CUdevice, attribute: Attribute) -> Result<u32, EngineError> {
     let mut value = 0;
-    // SAFETY: `device` is one of the driver's, `value` a valid place for the answer.
+    // SAFETY: `device` is one of the driver's, `value` a valid output address.
     check("cuDeviceGetAttribute", unsafe {
         sys::cuDeviceGetAttribute(&raw mut value, attribute, device)
     })?;

@@ -1,4 +1,4 @@
-//! The driver library: whether it is there, and what its status codes mean.
+//! The driver library: whether it is available, and the meaning of its status codes.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -8,58 +8,58 @@ use protocol::engine::EngineError;
 
 use crate::sys::{self, CUresult};
 
-/// Oldest driver that the images and calls of this crate are made for, as CUDA counts versions: 12.0.
+/// Oldest driver supported by the images and calls of this crate, in CUDA's version numbers: 12.0.
 const OLDEST_DRIVER: i32 = 12_000;
 
-/// Why there is no CUDA here.
+/// Why CUDA is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoCuda {
-    /// There is no driver library: the one case in which this host has no NVIDIA GPU.
+    /// There is no driver library: the only case in which this host counts as one without an NVIDIA GPU.
     #[error("no CUDA driver: neither libcuda.so.1 nor libcuda.so is here (the NVIDIA driver brings them)")]
     NoLibrary,
-    /// The driver library is there and does not load.
+    /// The driver library exists but cannot be loaded.
     #[error("the CUDA driver library does not load: {0}; reinstall the NVIDIA driver, or give the container all of it")]
     NotLoaded(String),
-    /// What the toolkit has for linking is there, and no driver.
+    /// Only the toolkit's stub for linking exists, and no driver.
     #[error(
         "the CUDA toolkit's link stub is here, and no driver; take its folder of stubs out of LD_LIBRARY_PATH, and install \
          the NVIDIA driver, or give the container the host's"
     )]
     StubOnly,
-    /// The library is there but does not start.
+    /// The library can be loaded but does not initialise.
     #[error("the CUDA driver does not start: {0}")]
     NotStarted(String),
-    /// The driver is older than what this program is made for.
+    /// The driver is older than this program supports.
     #[error("the CUDA driver supports CUDA {}.{}, expected 12.0 or later", .found / 1000, .found % 1000 / 10)]
     TooOld {
-        /// Newest CUDA that it supports: 1000 * major + 10 * minor.
+        /// Latest CUDA version that it supports: 1000 * major + 10 * minor.
         found: i32,
     },
-    /// The driver is there and shows no device.
+    /// The driver works and shows no device.
     #[error(
         "the CUDA driver is here and shows no device; look at CUDA_VISIBLE_DEVICES ({}), at MIG mode without instances \
          (nvidia-smi -L), and in a container for the device nodes /dev/nvidia*",
         visible_devices()
     )]
     NoDevice,
-    /// A device is there and does not answer.
+    /// A device exists and does not respond.
     #[error("GPU {index}{}: {error}; leave it out with --devices (gpu-attestor) or CUDA_VISIBLE_DEVICES", at(pci_bus_id.as_deref()))]
     Device {
-        /// As CUDA counts devices in this process.
+        /// Its CUDA index in this process.
         index: u32,
-        /// Its PCI address, where the driver says as much.
+        /// Its PCI address, if the driver reports it.
         pci_bus_id: Option<String>,
-        /// What it met.
+        /// The error.
         error: EngineError,
     },
-    /// A question to the driver failed.
+    /// A query of the driver failed.
     #[error("{0}")]
     Failed(String),
 }
 
 impl NoCuda {
-    /// Whether this host has no NVIDIA driver at all. Only then something else may take a GPU's place where nobody has
-    /// said so: a driver that is there and shows nothing hides GPUs, and work on a CPU would pass for theirs
+    /// Whether this host has no NVIDIA driver at all. Only then may something else replace a GPU without an explicit
+    /// request: a driver that shows no device may hide GPUs, and work on a CPU would be mistaken for theirs
     /// (`gpu-attestor: a_driver_that_shows_nothing_is_no_cpu`).
     #[must_use]
     pub fn is_absence(&self) -> bool {
@@ -78,7 +78,7 @@ fn at(pci_bus_id: Option<&str>) -> String {
     pci_bus_id.map(|address| format!(" at {address}")).unwrap_or_default()
 }
 
-/// Loads and starts the driver, once a process.
+/// Loads and initialises the driver, once per process.
 pub(crate) fn start() -> Result<(), NoCuda> {
     static STARTED: OnceLock<Result<(), NoCuda>> = OnceLock::new();
     STARTED.get_or_init(start_once).clone()
@@ -91,7 +91,7 @@ fn start_once() -> Result<(), NoCuda> {
         status => return Err(NoCuda::NotStarted(format!("{}{}", describe(status), remedy(status)))),
     }
     let mut found = 0;
-    // SAFETY: `found` is a valid place for the answer.
+    // SAFETY: `found` is a valid output address.
     check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut found) })
         .map_err(|error| NoCuda::Failed(error.to_string()))?;
     if found < OLDEST_DRIVER {
@@ -103,7 +103,7 @@ fn start_once() -> Result<(), NoCuda> {
     }
 }
 
-/// What to do about a driver that does not start, where that is known.
+/// Advice for a driver that does not initialise, where known.
 fn remedy(status: CUresult) -> &'static str {
     match status {
         CUresult::CUDA_ERROR_SYSTEM_NOT_READY => {
@@ -119,15 +119,15 @@ fn remedy(status: CUresult) -> &'static str {
     }
 }
 
-/// Newest CUDA that the running driver supports: 1000 * major + 10 * minor.
+/// Latest CUDA version that the running driver supports: 1000 * major + 10 * minor.
 pub(crate) fn cuda_version() -> Option<i32> {
     let mut version = 0;
-    // SAFETY: called after `start`; `version` is a valid place for the answer.
+    // SAFETY: called after `start`; `version` is a valid output address.
     let status = unsafe { sys::cuDriverGetVersion(&raw mut version) };
     (status == CUresult::CUDA_SUCCESS).then_some(version)
 }
 
-/// A status as a result: a device that is gone or faulted is told from any other failure.
+/// A status as a result: distinguishes a lost or faulted device from any other failure.
 pub(crate) fn check(call: &'static str, status: CUresult) -> Result<(), EngineError> {
     match status {
         CUresult::CUDA_SUCCESS => Ok(()),
@@ -139,8 +139,8 @@ pub(crate) fn check(call: &'static str, status: CUresult) -> Result<(), EngineEr
     }
 }
 
-/// Errors after which nothing more can be done with the device's context: faults of a kernel, of the memory (ECC), of a
-/// link, or of the card (what the kernel log shows as an Xid).
+/// Errors after which the device's context is unusable: faults of a kernel, of the memory (ECC), of a link, or of the
+/// card (shown in the kernel log as an Xid).
 fn is_lost(status: CUresult) -> bool {
     matches!(
         status,
@@ -160,11 +160,11 @@ fn is_lost(status: CUresult) -> bool {
     )
 }
 
-/// The driver's name of a status and its sentence about it.
+/// The driver's name and description of a status.
 fn describe(status: CUresult) -> String {
     let text = |of: unsafe fn(CUresult, *mut *const std::ffi::c_char) -> CUresult| {
         let mut text = ptr::null();
-        // SAFETY: both functions handed in write a pointer to a static string, or leave null for an unknown status.
+        // SAFETY: both functions passed in write a pointer to a static string, or leave null for an unknown status.
         unsafe {
             of(status, &raw mut text);
             (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())

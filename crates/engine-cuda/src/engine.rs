@@ -1,4 +1,4 @@
-//! The engine: one device that follows a session.
+//! The engine: one device that carries out a session's work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::self_check::self_check;
 use crate::sweep::{SweepKernels, SweepPath};
 use crate::workload::{Kernels, Workload};
 
-/// Which device a [`CudaEngine`] drives, and how.
+/// The device that a [`CudaEngine`] uses, and its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CudaEngineConfig {
-    /// The device as CUDA counts them in this process: `CUDA_VISIBLE_DEVICES` is applied, a MIG slice is a device.
+    /// The CUDA index of the device in this process: `CUDA_VISIBLE_DEVICES` is applied, a MIG slice is a device.
     pub device_index: u32,
-    /// The fill's kernels; `None` for the fastest that the device runs.
+    /// The fill's kernels; `None` for the fastest that the device supports.
     pub fill_path: Option<FillPath>,
-    /// The sweep's kernel; `None` for the fastest that the device runs.
+    /// The sweep's kernel; `None` for the fastest that the device supports.
     pub sweep_path: Option<SweepPath>,
-    /// Take the images that the driver compiles, even where there is machine code: for tests.
+    /// Use the images that the driver compiles, even if there is machine code: for tests.
     pub portable_images: bool,
-    /// Most bytes of device memory that the engine may take; `None` for all that is free.
+    /// Most bytes of device memory that the engine may allocate; `None` for all that is free.
     pub memory_limit_bytes: Option<u64>,
-    /// A launch, a third of a second on the chip it is meant for, that takes longer than this is given up.
+    /// Timeout of a launch, which takes a third of a second on the chip that it is optimised for.
     pub launch_limit: Duration,
 }
 
 impl CudaEngineConfig {
-    /// The fastest paths of a device, all its free memory, a minute a launch.
+    /// The fastest paths of a device, all its free memory, a timeout of one minute per launch.
     #[must_use]
     pub fn new(device_index: u32) -> Self {
         CudaEngineConfig {
@@ -48,11 +48,12 @@ impl CudaEngineConfig {
     }
 }
 
-/// An [`Engine`] on one NVIDIA GPU. It is `Send`, and binds its context to whichever thread calls it.
+/// An [`Engine`] on one NVIDIA GPU. It is `Send`, and binds its context to the calling thread.
 ///
-/// A launch that has begun runs to its end: cancelling takes up to two launches, 0.7 s at most on the chip a path is made for.
+/// A launch that has started runs to its end: cancelling takes up to two launches, at most 0.7 s on the chip that a
+/// path is optimised for.
 pub struct CudaEngine {
-    // Before the kernels and the context: memory goes first.
+    // Declared before the kernels and the context: memory is dropped first.
     pub(crate) workload: Option<Workload>,
     /// Why the device is lost, if it is.
     lost: Option<EngineError>,
@@ -62,12 +63,12 @@ pub struct CudaEngine {
 }
 
 impl CudaEngine {
-    /// Opens the device and loads its code; takes none of the memory that a dataset would have.
+    /// Opens the device and loads its code; allocates none of the memory for a dataset.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Unsupported`] without CUDA, without such a device, or if it does not run a path that was asked for;
-    /// otherwise what the driver reports.
+    /// [`EngineError::Unsupported`] without CUDA, without such a device, or if the device does not support the
+    /// requested path; otherwise the driver's error.
     pub fn new(config: CudaEngineConfig) -> Result<Self, EngineError> {
         driver::start().map_err(|error| EngineError::Unsupported(error.to_string()))?;
         let context = Arc::new(Context::new(config.device_index)?);
@@ -90,29 +91,30 @@ impl CudaEngine {
         })
     }
 
-    /// The fill's kernels that this engine took.
+    /// The fill's kernels in use.
     #[must_use]
     pub fn fill_path(&self) -> FillPath {
         self.kernels.fill.path()
     }
 
-    /// The sweep's kernel that this engine took.
+    /// The sweep's kernel in use.
     #[must_use]
     pub fn sweep_path(&self) -> SweepPath {
         self.kernels.sweep.path()
     }
 
-    /// Bytes of device memory that `prepare` takes for an assignment: one allocation.
+    /// Bytes of device memory that `prepare` allocates for an assignment, as one allocation.
     #[must_use]
     pub fn required_bytes(&self, assignment: &Assignment) -> u64 {
         Layout::new(assignment, self.fill_path()).total_bytes
     }
 
-    /// What the device can offer to a plan now. Memory that this engine holds for a plan does not count as free.
+    /// The resources that the device can currently offer for a plan. Memory that this engine holds for a plan does not
+    /// count as free.
     ///
     /// # Errors
     ///
-    /// What the driver reports.
+    /// The driver's error.
     pub fn offer(&self) -> Result<DeviceOffer, EngineError> {
         let memory = self.context.memory_info()?;
         let available_bytes = self.limited(memory.free_bytes);
@@ -131,7 +133,7 @@ impl CudaEngine {
 }
 
 impl CudaEngine {
-    /// Works on what was prepared, if anything was; a device that is lost takes it away.
+    /// Runs `work` on the prepared assignment, if any; if the device is lost, the assignment is dropped.
     fn work<T>(
         &mut self,
         work: impl FnOnce(&mut Workload, &Kernels) -> Result<T, EngineError>,
@@ -149,7 +151,7 @@ impl CudaEngine {
         Some(done)
     }
 
-    /// Checks the device and takes an assignment's memory.
+    /// Checks the device and allocates an assignment's memory.
     fn take(&mut self, assignment: &Assignment) -> Result<Workload, EngineError> {
         let requested_bytes = self.required_bytes(assignment);
         let available_bytes = self.limited(self.context.memory_info()?.free_bytes);

@@ -1,4 +1,4 @@
-//! The fill on each path: which kernels it takes, and how they are launched (spec §4).
+//! The fill on each path: its kernels, and how they are launched (spec §4).
 
 use std::fmt;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::sys;
 /// Which kernels multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FillPath {
-    /// Hopper's own: copy engine and `wgmma`. Compute capability 9.0.
+    /// Specific to Hopper: copy engine and `wgmma`. Compute capability 9.0.
     Sm90a,
     /// Tensor cores by `mma.sync`. Compute capability 8.0 and later.
     Mma,
@@ -31,7 +31,7 @@ impl FillPath {
     /// All paths, the fastest first.
     pub const ALL: [FillPath; 3] = [FillPath::Sm90a, FillPath::Mma, FillPath::Dp4a];
 
-    /// The fastest path of a device; `portable` rules out what only machine code has.
+    /// The fastest path of a device; `portable` excludes paths that exist only as machine code.
     pub(crate) fn best(capability: (u32, u32), portable: bool) -> Self {
         match capability {
             (9, 0) if !portable => FillPath::Sm90a,
@@ -40,7 +40,7 @@ impl FillPath {
         }
     }
 
-    /// Matrices' worth of operands held at a time beyond the offer's reserve: B, and for the plainer paths one A.
+    /// Operands held at a time in addition to the offer's reserve, in matrices: B, and one A on the portable paths.
     pub(crate) fn operand_buffers(self) -> u32 {
         match self {
             FillPath::Sm90a => 1,
@@ -48,8 +48,9 @@ impl FillPath {
         }
     }
 
-    /// Operations (two a multiply-add) of a launch: 0.3 s on the chip each path is the best of, so that cancelling and
-    /// progress need not wait for a whole fill. Launches end at whole matrices; a cut costs some 0.1 ms.
+    /// Operations (two per multiply-add) of a launch: 0.3 s on the chip for which each path is the best, so that
+    /// cancelling and progress need not wait for a whole fill. Launches end at whole matrices; each split costs about
+    /// 0.1 ms.
     fn operations_per_launch(self) -> u128 {
         match self {
             FillPath::Sm90a => 400_000_000_000_000,
@@ -69,7 +70,7 @@ impl fmt::Display for FillPath {
     }
 }
 
-/// Ranges of matrices, a launch each, of about equal size.
+/// Ranges of matrices of about equal size, one launch each.
 pub(crate) fn launches(assignment: &Assignment, inner_dim: u32, path: FillPath) -> Vec<Range<u32>> {
     let n = u128::from(assignment.matrix_dim());
     let matrices = assignment.num_matrices();
@@ -81,7 +82,7 @@ pub(crate) fn launches(assignment: &Assignment, inner_dim: u32, path: FillPath) 
     (0..count).map(|launch| start(launch)..start(launch + 1)).collect()
 }
 
-/// fill_sm90a.cu: CTAs a cluster, threads, and dynamic shared memory.
+/// fill_sm90a.cu: CTAs per cluster, threads, and dynamic shared memory.
 const SM90A_CLUSTER: u32 = 2;
 const SM90A_THREADS: u32 = 384;
 const SM90A_SHARED_BYTES: u32 = 196_672;
@@ -96,7 +97,7 @@ pub(crate) enum FillKernels {
     Sm90a {
         operands: Function,
         fill: Function,
-        /// Clusters that the device holds at once.
+        /// Clusters that the device can hold at once.
         clusters: u32,
         _module: Module,
     },
@@ -146,7 +147,7 @@ impl FillKernels {
         }
     }
 
-    /// Clusters of two multiprocessors that the fill takes, where it takes such.
+    /// Clusters of two multiprocessors that the fill uses, if it uses clusters.
     #[cfg(feature = "attack")]
     pub(crate) fn clusters(&mut self) -> Option<&mut u32> {
         match self {
@@ -163,7 +164,7 @@ impl FillKernels {
     }
 }
 
-/// A fill under way: where its memory lies and what it computes.
+/// A fill in progress: its memory and parameters.
 pub(crate) struct Fill<'a> {
     pub(crate) assignment: &'a Assignment,
     pub(crate) layout: &'a Layout,
@@ -172,7 +173,8 @@ pub(crate) struct Fill<'a> {
 }
 
 impl Fill<'_> {
-    /// Queues the fill of a range of the assignment's matrices. Digest key, operand key and zeroed digests come before it
+    /// Queues the fill of a range of the assignment's matrices. Digest key, operand key and zeroed digests precede it
+    /// on the stream.
     /// on the stream.
     pub(crate) fn queue(
         &self,
@@ -206,7 +208,7 @@ impl Fill<'_> {
         columns * columns
     }
 
-    /// Where a matrix's tiles and its digests begin.
+    /// Where a matrix's tiles and its digests start.
     fn outputs(&self, matrix: u32) -> (sys::CUdeviceptr, sys::CUdeviceptr) {
         let first_tile = u64::from(matrix) * self.tiles_per_matrix();
         (
@@ -246,12 +248,13 @@ impl Fill<'_> {
             &[128, 2, 4, 8, 4 / SM90A_CLUSTER],
         )?;
 
-        // SAFETY: `progress` has two words for each batch of the whole assignment, and the stream's earlier launches are done
+        // SAFETY: `progress` has two words for each batch of the whole assignment, and earlier launches of the stream
+        // no longer use it.
         // with it.
         unsafe { stream.zero(progress, u64::from(batches) * 8)? };
         let (grid, block) = SM90A_OPERANDS_SHAPE;
-        // SAFETY: parameters in the order of the kernel's header, by value where it says so; `left` holds two batches of panels
-        // at any k up to the prepared one (`Layout`), `right` n * k bytes.
+        // SAFETY: parameters in the order of the kernel's header, by value where it says so; `left` holds two batches
+        // of panels at any k up to the prepared one (`Layout`), `right` n * k bytes.
         unsafe {
             operands.launch(
                 stream,
@@ -387,7 +390,7 @@ fn words(bytes: &[u8; 32]) -> [u32; 8] {
     std::array::from_fn(|i| u32::from_le_bytes(words[i]))
 }
 
-/// A map of bytes at `address` for the copy engine, as fill_sm90a.cu asks for it.
+/// A map of bytes at `address` for the copy engine, as required by fill_sm90a.cu.
 fn tensor_map<const RANK: usize, const STRIDES: usize>(
     address: sys::CUdeviceptr,
     dims: &[u64; RANK],
@@ -397,7 +400,8 @@ fn tensor_map<const RANK: usize, const STRIDES: usize>(
     const { assert!(STRIDES + 1 == RANK, "the first dimension is contiguous") };
     let mut map = sys::CUtensorMap { opaque: [0; 16] };
     let element_strides = [1_u32; RANK];
-    // SAFETY: the arrays have as many entries as the rank asks for; the map is aligned by its type; the call only encodes.
+    // SAFETY: the arrays have as many entries as the rank requires; the map is aligned by its type; the call only
+    // encodes.
     check("cuTensorMapEncodeTiled", unsafe {
         sys::cuTensorMapEncodeTiled(
             &raw mut map,

@@ -1,4 +1,4 @@
-//! The host's devices, as the driver and NVML describe them: labels, never evidence (spec §1).
+//! The host's devices, as reported by the driver and NVML: labels, never evidence (spec §1).
 
 use std::ffi::CStr;
 use std::thread;
@@ -19,11 +19,11 @@ use crate::sys::{self, CUdevice_attribute as Attribute};
 /// Most NVLink links of a device.
 const MAX_NVLINK_LINKS: u32 = 18;
 
-/// What is known of a device. What NVML alone tells is `None` where NVML is missing or does not tell it; `without_nvml` then
-/// says why.
+/// Information about a device. Fields that only NVML reports are `None` if NVML is missing or does not report them;
+/// `without_nvml` then gives the reason.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceInfo {
-    /// As CUDA counts devices in this process: what [`crate::CudaEngineConfig`] takes.
+    /// The CUDA index of the device in this process: the value for [`crate::CudaEngineConfig`].
     pub index: u32,
     /// Marketing name.
     pub model: String,
@@ -35,31 +35,31 @@ pub struct DeviceInfo {
     pub compute_capability: (u32, u32),
     /// Number of multiprocessors.
     pub multiprocessors: u32,
-    /// Memory that the driver can give out at most (bytes).
+    /// Maximum memory that the driver can allocate (bytes).
     pub memory_bytes: u64,
-    /// Newest CUDA of the driver, major and minor.
+    /// Latest CUDA version of the driver, major and minor.
     pub cuda_version: Option<(u32, u32)>,
-    /// Why NVML told nothing, where it did not.
+    /// Why NVML reported nothing, if so.
     pub without_nvml: Option<String>,
-    /// Whether the device is a slice of another.
+    /// Whether the device is a MIG slice.
     pub is_mig_slice: Option<bool>,
     /// Whether the card is in MIG mode.
     pub is_mig_enabled: Option<bool>,
     /// Version of the kernel driver.
     pub driver_version: Option<String>,
-    /// Marketing name as NVML gives it: of a slice, that of its card.
+    /// Marketing name as reported by NVML: for a slice, that of its card.
     pub nvml_model: Option<String>,
     /// Serial number of the board.
     pub serial: Option<String>,
-    /// Memory of the card, what the driver keeps for itself included (bytes); of a slice, that of the card it is part of.
+    /// Memory of the card, including what the driver reserves (bytes); for a slice, that of its card.
     pub card_memory_bytes: Option<u64>,
-    /// SM clock now (MHz).
+    /// Current SM clock (MHz).
     pub sm_clock_mhz: Option<u32>,
     /// Highest SM clock (MHz).
     pub max_sm_clock_mhz: Option<u32>,
-    /// Memory clock now (MHz).
+    /// Current memory clock (MHz).
     pub memory_clock_mhz: Option<u32>,
-    /// Power limit in force (W).
+    /// Current power limit (W).
     pub power_limit_w: Option<f64>,
     /// Temperature of the die (degrees Celsius).
     pub temperature_c: Option<u32>,
@@ -67,9 +67,9 @@ pub struct DeviceInfo {
     pub is_ecc_enabled: Option<bool>,
     /// Whether confidential computing is on, in a production environment, and ready.
     pub is_confidential: Option<bool>,
-    /// What holds the clocks down now.
+    /// The current reasons for throttled clocks.
     pub throttle_reasons: Option<Vec<String>>,
-    /// NVLink, where there is any.
+    /// NVLink, if there is any.
     pub nvlink: Option<Nvlink>,
     /// Processes that compute on the device.
     pub processes: Option<Vec<ProcessUse>>,
@@ -87,13 +87,14 @@ pub struct Nvlink {
 /// A process on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessUse {
-    /// Process id, as the host counts.
+    /// Process id in the host's numbering.
     pub pid: u32,
-    /// Device memory that it uses, where it is known (bytes).
+    /// Device memory that it uses, if known (bytes).
     pub memory_bytes: Option<u64>,
 }
 
-/// Number of devices that CUDA shows this process (`CUDA_VISIBLE_DEVICES` applied), at least 1; none of them is asked anything.
+/// Number of devices that CUDA makes visible to this process (`CUDA_VISIBLE_DEVICES` applied), at least 1; queries none
+/// of them.
 ///
 /// # Errors
 ///
@@ -101,7 +102,7 @@ pub struct ProcessUse {
 pub fn device_count() -> Result<u32, NoCuda> {
     driver::start()?;
     let mut count = 0;
-    // SAFETY: the driver is started, `count` a valid place for the answer.
+    // SAFETY: the driver is started, `count` is a valid output address.
     let status = unsafe { sys::cuDeviceGetCount(&raw mut count) };
     if status == sys::CUresult::CUDA_ERROR_NO_DEVICE {
         return Err(NoCuda::NoDevice);
@@ -113,16 +114,16 @@ pub fn device_count() -> Result<u32, NoCuda> {
     }
 }
 
-/// All devices that CUDA shows this process, in CUDA's order; at least one.
+/// All devices that CUDA makes visible to this process, in CUDA's order; at least one.
 ///
 /// # Errors
 ///
-/// As for [`device_count`]; [`NoCuda::Device`] names a device that does not answer.
+/// As for [`device_count`]; [`NoCuda::Device`] names a device that does not respond.
 pub fn devices() -> Result<Vec<DeviceInfo>, NoCuda> {
     describe(&(0..device_count()?).collect::<Vec<_>>())
 }
 
-/// These devices, as CUDA counts them; no other is asked anything, so one that is lost keeps nobody from using the rest.
+/// The devices with these CUDA indices; no other device is queried, so a lost device does not prevent use of the rest.
 ///
 /// # Errors
 ///
@@ -133,7 +134,7 @@ pub fn describe(indices: &[u32]) -> Result<Vec<DeviceInfo>, NoCuda> {
         .iter()
         .map(|index| from_driver(*index))
         .collect::<Result<Vec<_>, _>>()?;
-    // Of all devices at once, and in threads that may never end: each has the limit for itself.
+    // Queries all devices in parallel, in threads that may never end: each has the full timeout.
     let asked: Vec<_> = infos
         .iter()
         .cloned()
@@ -148,7 +149,7 @@ pub fn describe(indices: &[u32]) -> Result<Vec<DeviceInfo>, NoCuda> {
     Ok(infos)
 }
 
-/// Free memory of a device where there is no context to ask in.
+/// Free memory of a device without a context to query it in.
 pub(crate) fn free_bytes_by_nvml(index: u32) -> Option<u64> {
     let uuid = from_driver(index).ok()?.uuid;
     let free = move || {
@@ -159,7 +160,7 @@ pub(crate) fn free_bytes_by_nvml(index: u32) -> Option<u64> {
     nvml::within(ANSWER_WITHIN, free).ok()?
 }
 
-/// A device as the driver describes it; where that fails, which one it is.
+/// Information from the driver about a device; on error, which device it is.
 fn from_driver(index: u32) -> Result<DeviceInfo, NoCuda> {
     let failed = |pci_bus_id, error| NoCuda::Device {
         index,
@@ -167,14 +168,14 @@ fn from_driver(index: u32) -> Result<DeviceInfo, NoCuda> {
         error,
     };
     let device = device(index).map_err(|error| failed(None, error))?;
-    // First: what fails later is named by it.
+    // First: later errors identify the device by it.
     let pci_bus_id = pci_bus_id(device).map_err(|error| failed(None, error))?;
     described(index, device, pci_bus_id.clone()).map_err(|error| failed(Some(pci_bus_id), error))
 }
 
 fn pci_bus_id(device: sys::CUdevice) -> Result<String, EngineError> {
     let mut bus_id = [0; 64];
-    // SAFETY: the place is valid and as long as said; the text ends in a zero byte.
+    // SAFETY: the address is valid and as long as stated; the text ends in a zero byte.
     unsafe {
         check(
             "cuDeviceGetPCIBusId",
@@ -188,7 +189,7 @@ fn described(index: u32, device: sys::CUdevice, pci_bus_id: String) -> Result<De
     let mut name = [0; 256];
     let mut uuid = sys::CUuuid { bytes: [0; 16] };
     let mut memory_bytes = 0;
-    // SAFETY: the places are valid and as long as said; the name ends in a zero byte.
+    // SAFETY: the addresses are valid and as long as stated; the name ends in a zero byte.
     let model = unsafe {
         check(
             "cuDeviceGetName",
@@ -242,11 +243,11 @@ fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
         }
     };
     let is_slice = uuid.starts_with("MIG-");
-    // Of a slice most questions go to the card.
+    // Most queries about a slice go to its card.
     let parent = if is_slice { slice.mig_parent_device().ok() } else { None };
     let card = parent.as_ref().unwrap_or(&slice);
     info.is_mig_slice = Some(is_slice);
-    // Drivers put the slice's size behind the card's name; where one does not, the name would be the card's.
+    // Drivers append the slice's size to the card's name; if one does not, this would be the card's name.
     if is_slice && !info.model.contains("MIG") {
         info.model += " MIG slice";
     }
@@ -255,7 +256,7 @@ fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
     info.driver_version = nvml.sys_driver_version().ok();
     info.nvml_model = card.name().ok();
     info.serial = card.serial().ok();
-    // Where the card of a slice is not told, the slice's own memory would be taken for it.
+    // If the slice's card is not reported, the slice's own memory would be mistaken for the card's.
     if !is_slice || parent.is_some() {
         info.card_memory_bytes = card.memory_info().ok().and_then(|memory| known(memory.total));
     }
@@ -298,7 +299,7 @@ pub(crate) fn watts(milliwatts: u32) -> f64 {
     f64::from(milliwatts) / 1000.0
 }
 
-/// Lower-case names of the reasons set, as NVML names them; idling is none.
+/// Lower-case names of the active reasons, as named by NVML; being idle is not a reason.
 pub(crate) fn throttle_names(reasons: ThrottleReasons) -> Vec<String> {
     (reasons - ThrottleReasons::GPU_IDLE)
         .iter_names()
@@ -308,8 +309,8 @@ pub(crate) fn throttle_names(reasons: ThrottleReasons) -> Vec<String> {
 }
 
 impl DeviceInfo {
-    /// The device's memory (bytes): of a card NVML's figure, which has what the driver keeps for itself, where there is one; of
-    /// a slice its own and never its card's.
+    /// The device's memory (bytes): for a card NVML's figure if available, which includes what the driver reserves; for
+    /// a slice its own memory and never its card's.
     #[must_use]
     pub fn own_memory_bytes(&self) -> u64 {
         self.card_memory_bytes
@@ -317,7 +318,7 @@ impl DeviceInfo {
             .unwrap_or(self.memory_bytes)
     }
 
-    /// Names and values for HELLO and for tables, only of what is known; within the protocol's limits for labels.
+    /// Names and values for HELLO and for tables, only those known; within the protocol's limits for labels.
     #[must_use]
     pub fn labels(&self) -> Vec<(String, String)> {
         let mut labels = Vec::new();

@@ -28,7 +28,7 @@ unsafe impl Send for Module {}
 // SAFETY: as above.
 unsafe impl Send for Function {}
 
-/// Shape of a launch: CTAs, threads a CTA, CTAs a cluster, dynamic shared memory.
+/// Shape of a launch: CTAs, threads per CTA, CTAs per cluster, dynamic shared memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) grid: (u32, u32),
@@ -81,11 +81,11 @@ impl Module {
         })
     }
 
-    /// A kernel of the image, allowed so much dynamic shared memory.
+    /// A kernel of the image, with this much dynamic shared memory allowed.
     pub(crate) fn function(&self, name: &str, shared_bytes: u32) -> Result<Function, EngineError> {
         let c_name = CString::new(name).expect("kernel names have no zero byte");
         let mut raw = ptr::null_mut();
-        // SAFETY: the module is loaded, the name a C string, `raw` a valid place for the handle.
+        // SAFETY: the module is loaded, the name a C string, `raw` a valid output address.
         let status = unsafe { sys::cuModuleGetFunction(&raw mut raw, self.raw, c_name.as_ptr()) };
         if status == CUresult::CUDA_ERROR_NOT_FOUND {
             return Err(EngineError::Unsupported(format!("no {name} in {}", self.image.file)));
@@ -116,8 +116,8 @@ impl Function {
     ///
     /// # Safety
     ///
-    /// `parameters` point to one value each of the kernel's parameters, in order and of their types, and the device
-    /// memory that these name is large enough, alive, and not used otherwise until the launch is done.
+    /// `parameters` point to one value for each of the kernel's parameters, in order and of their types, and the device
+    /// memory that they refer to is large enough, allocated, and not used otherwise until the launch has finished.
     pub(crate) unsafe fn launch<const N: usize>(
         self,
         stream: &Stream,
@@ -126,19 +126,19 @@ impl Function {
     ) -> Result<(), EngineError> {
         let mut attribute = cluster_attribute(shape.cluster);
         let config = config(&shape, &mut attribute, stream.raw());
-        // SAFETY: the function's module is loaded in the stream's context; the caller answers for the parameters, which the
-        // driver copies before it returns, as it does the configuration.
+        // SAFETY: the function's module is loaded in the stream's context; the caller guarantees the parameters, which
+        // the driver copies before it returns, as it does the configuration.
         check("cuLaunchKernelEx", unsafe {
             sys::cuLaunchKernelEx(&raw const config, self.0, parameters.as_mut_ptr(), ptr::null_mut())
         })
     }
 
-    /// Clusters of this shape that an otherwise idle device holds at once.
+    /// Number of clusters of this shape that an otherwise idle device can hold at once.
     pub(crate) fn resident_clusters(self, shape: Shape) -> Result<u32, EngineError> {
         let mut attribute = cluster_attribute(shape.cluster);
         let config = config(&shape, &mut attribute, ptr::null_mut());
         let mut clusters = 0;
-        // SAFETY: the function is loaded, the configuration complete, `clusters` a valid place for the answer.
+        // SAFETY: the function is loaded, the configuration complete, `clusters` a valid output address.
         check("cuOccupancyMaxActiveClusters", unsafe {
             sys::cuOccupancyMaxActiveClusters(&raw mut clusters, self.0, &raw const config)
         })?;
@@ -165,12 +165,12 @@ fn config(shape: &Shape, attribute: &mut sys::CUlaunchAttribute, stream: sys::CU
         sharedMemBytes: shape.shared_bytes,
         hStream: stream,
         attrs: attribute,
-        // Older chips know no clusters: without one, no attribute.
+        // Older chips do not support clusters: without a cluster, no attribute.
         numAttrs: u32::from(shape.cluster > 1),
     }
 }
 
-/// The address of a kernel parameter, as the driver takes it.
+/// The address of a kernel parameter, in the form that the driver takes.
 pub(crate) fn parameter<T>(value: &T) -> *mut c_void {
     ptr::from_ref(value).cast_mut().cast()
 }

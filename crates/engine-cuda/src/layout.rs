@@ -1,11 +1,11 @@
-//! How much memory an assignment takes, and where in one allocation each part lies.
+//! The memory that an assignment needs, and the layout of its single allocation.
 
 use protocol::engine::Assignment;
 use protocol::limits::{TILE_BYTES, TILE_SIDE};
 
 use crate::fill::FillPath;
 
-/// Bytes that operand A may take beyond one matrix (Mma, Dp4a) or altogether (Sm90a).
+/// Bytes that operand A may take in addition to one matrix (Mma, Dp4a) or in total (Sm90a).
 pub(crate) const LEFT_BYTES: u64 = 128 << 20;
 
 /// Bytes of a digest key as key.cu writes it.
@@ -14,10 +14,10 @@ const KEY_BYTES: u64 = 131_104;
 /// Leaves that a CTA of commit.cu hashes.
 pub(crate) const LEAVES_A_COMMIT_CTA: u32 = 8192;
 
-/// Parts are aligned to this; operands want 16 bytes, tensor maps as much, pages 2 MiB for all together.
+/// Alignment of the parts; operands and tensor maps need 16 bytes, pages 2 MiB for the whole.
 const ALIGNMENT: u64 = 4096;
 
-/// Allocations are whole pages of the device.
+/// Allocations consist of whole pages of the device.
 const PAGE_BYTES: u64 = 2 << 20;
 
 /// Offsets within a device's allocation, and its size (bytes).
@@ -27,12 +27,12 @@ pub(crate) struct Layout {
     pub(crate) dataset: u64,
     /// Operand B.
     pub(crate) right: u64,
-    /// Operand A: two batches of panels (Sm90a) or some matrices.
+    /// Operand A: two batches of panels (Sm90a) or several matrices.
     pub(crate) left: u64,
     pub(crate) left_bytes: u64,
     /// All fill digests, or the leaves of two sweeps in halves.
     pub(crate) leaves: u64,
-    /// Leaves from one half to the other.
+    /// Number of leaves from one half to the other.
     pub(crate) leaves_per_half: u64,
     pub(crate) key: u64,
     pub(crate) subtrees: u64,
@@ -56,7 +56,7 @@ pub(crate) const ABANDON: u64 = 128;
 pub(crate) const SMALL_BYTES: u64 = 256;
 
 impl Layout {
-    /// Where things lie for an assignment on a fill path.
+    /// The layout of an assignment on a fill path.
     pub(crate) fn new(assignment: &Assignment, path: FillPath) -> Self {
         let mut end = 0_u64;
         let mut take = |size_bytes: u64| {
@@ -69,7 +69,8 @@ impl Layout {
         let tiles = u64::from(assignment.tiles());
         let left_bytes = match path {
             FillPath::Sm90a => {
-                // Largest where most panels fit beside the most k; fewer panels than a batch need no whole one.
+                // Largest where the most panels fit with the largest k; with fewer panels than a batch, a whole batch
+                // is not needed.
                 let most = u64::from(batch_panels(assignment, TILE_SIDE as u32 / 4)) * panel_pair_bytes(k);
                 let least = u64::from(batch_panels(assignment, assignment.max_inner_dim())) * panel_pair_bytes(k);
                 most.min(LEFT_BYTES).max(least)
@@ -99,18 +100,18 @@ impl Layout {
     }
 }
 
-/// Panels of 256 rows that an assignment's matrices have together.
+/// Panels of 256 rows in all matrices of an assignment.
 fn panels(assignment: &Assignment) -> u64 {
     u64::from(assignment.num_matrices()) * u64::from(assignment.matrix_dim() / TILE_SIDE as u32)
 }
 
-/// Bytes of a panel of A at k, twice: two batches lie beside one another.
+/// Bytes of a panel of A at k, twice: two batches are stored next to each other.
 fn panel_pair_bytes(k: u64) -> u64 {
     2 * TILE_SIDE as u64 * k
 }
 
-/// P of fill_sm90a.cu: panels a batch. The table is measured (`lab/fill/NOTES.md`); the cap keeps two batches within
-/// [`LEFT_BYTES`], as a batch of large k is long enough with few panels.
+/// P of fill_sm90a.cu: panels per batch. The table is measured (`lab/fill/NOTES.md`); the limit keeps two batches
+/// within [`LEFT_BYTES`], as a batch of large k takes long enough with few panels.
 pub(crate) fn batch_panels(assignment: &Assignment, inner_dim: u32) -> u32 {
     let measured: u32 = match assignment.matrix_dim() {
         ..=2048 => 64,

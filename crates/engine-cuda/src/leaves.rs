@@ -1,4 +1,4 @@
-//! Leaves on their way to host memory, where they wait to be opened.
+//! Copies leaves to host memory, where they are kept to be opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use crate::memory::Pinned;
 use crate::stream::{Event, Stream};
 use crate::sys;
 
-/// The commitments of one engine, the last of them perhaps still in flight.
+/// The commitments of one engine; the last one may still be in flight.
 ///
-/// Leaves are copied on a stream of their own, beside the next sweep, to page-locked memory: one place for a fill's, two
-/// for sweeps' in turn. While the next launch runs, the host takes them from there and hashes them.
+/// Leaves are copied on a separate stream, in parallel with the next sweep, to page-locked memory: one buffer for a
+/// fill's leaves, two alternating ones for sweeps. While the next launch runs, the host copies them out and hashes
+/// them.
 pub(crate) struct Leaves {
     fills: Vec<Commitment>,
     sweeps: Vec<Vec<Commitment>>,
@@ -30,12 +31,12 @@ pub(crate) struct Leaves {
     room: Room,
 }
 
-/// Most sweeps that room is made for ahead: those of a `standard` iteration. A `soak` has hundreds, and touching memory for all
-/// of them would take longer than the fill beside it.
+/// Maximum number of sweeps whose memory is allocated ahead: those of a `standard` iteration. A `soak` has hundreds,
+/// and touching memory for all of them would take longer than the concurrent fill.
 const MOST_ROOM: usize = 32;
 
-/// Memory for leaves to come, its pages there already: the first touch of a page can take longer than the sweep of what its
-/// leaves stand for, and sweeps would wait.
+/// Memory for future leaves, its pages already touched: the first touch of a page can take longer than the sweep of the
+/// tiles behind its leaves, and sweeps would wait.
 #[derive(Default)]
 struct Room {
     fills: Vec<Vec<u64>>,
@@ -51,7 +52,7 @@ impl Room {
     }
 }
 
-/// Which leaves a copy brings.
+/// The leaves that a copy transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Those of a fill.
@@ -83,8 +84,8 @@ impl Leaves {
         })
     }
 
-    /// Sees to memory for the leaves of a fill, `queued` of whose `launches` are under way, and for as large a part of those of
-    /// `sweeps` to follow, while the host has nothing else to do.
+    /// Allocates memory for the leaves of a fill, `queued` of whose `launches` are in flight, and for a corresponding
+    /// part of those of the following `sweeps`, while the host is otherwise idle.
     pub(crate) fn make_room(&mut self, sweeps: u32, queued: usize, launches: usize) {
         let sweeps = (sweeps as usize).min(MOST_ROOM) * queued / launches;
         for (place, count, leaves) in [
@@ -93,13 +94,14 @@ impl Leaves {
         ] {
             let room = self.room.of(place);
             while room.len() < count {
-                // Other than zeros, which the system would only promise.
+                // Not zeros, for which the system would not commit pages.
                 room.push(vec![u64::MAX; leaves]);
             }
         }
     }
 
-    /// Makes what is queued on `stream` after this, and writes leaves to `place`, wait for a copy that still reads there.
+    /// Makes work queued on `stream` after this, which writes leaves to `place`, wait for a copy that still reads
+    /// there.
     pub(crate) fn hold_back(&self, stream: &Stream, place: Place) -> Result<(), EngineError> {
         match (&self.in_flight, place) {
             (
@@ -112,7 +114,7 @@ impl Leaves {
         }
     }
 
-    /// Stream of the copies, free whenever the host waits for a launch.
+    /// Stream of the copies, idle whenever the host waits for a launch.
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
@@ -128,7 +130,7 @@ impl Leaves {
         }
     }
 
-    /// Starts copying `count` finished leaves from `source`. An earlier copy has been taken in ([`Leaves::settle`]).
+    /// Starts copying `count` finished leaves from `source`. An earlier copy has been settled ([`Leaves::settle`]).
     pub(crate) fn send(
         &mut self,
         place: Place,
@@ -139,8 +141,8 @@ impl Leaves {
         assert!(self.in_flight.is_none(), "leaves are settled one after the other");
         let count = count as usize;
         let first = self.first(place);
-        // SAFETY: `first + count` elements lie within the staging memory (`new`), and nothing is in flight to it. The source is
-        // finished and is overwritten only after `hold_back` or, for the other half, not at all.
+        // SAFETY: `first + count` elements lie within the staging memory (`new`), and nothing is in flight to it. The
+        // source is finished and is overwritten only after `hold_back` or, for the other half, not at all.
         unsafe {
             let target = self.staging.as_mut_ptr().add(first);
             self.stream.copy_to_host(target, source, count)?;
@@ -150,13 +152,13 @@ impl Leaves {
         Ok(())
     }
 
-    /// Takes in what is in flight, and checks the device's root against the leaves that came.
+    /// Receives the copy in flight, and compares the device's root with that of the received leaves.
     pub(crate) fn settle(&mut self, limit: Duration) -> Result<(), EngineError> {
         let Some(InFlight { place, count, root }) = self.in_flight.take() else {
             return Ok(());
         };
         if !self.copied.wait(limit)? {
-            // The copy waits for a launch that hangs, and giving memory back would wait for the copy.
+            // The copy waits for a launch that hangs, and freeing memory would wait for the copy.
             self.copied.mark_stuck();
             return Err(EngineError::DeviceLost(format!(
                 "leaves did not arrive within {} s",
@@ -164,7 +166,7 @@ impl Leaves {
             )));
         }
         let first = self.first(place);
-        // SAFETY: the only copy under way has just ended.
+        // SAFETY: the only copy in flight has just ended.
         let arrived = unsafe { &self.staging.as_slice()[first..first + count] };
         let mut leaves = self.room.of(place).pop().unwrap_or_default();
         leaves.clear();

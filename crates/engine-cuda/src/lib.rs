@@ -1,11 +1,12 @@
-//! The protocol's work on NVIDIA GPUs: fills, sweeps and roots by kernels that travel in this crate as images.
+//! The protocol's work on NVIDIA GPUs: fills, sweeps and roots by kernels embedded in this crate as images.
 //!
-//! Nothing of CUDA is needed to build this crate or to start a program that has it: the driver is loaded at run time,
-//! and [`devices`] says so where there is none. A [`CudaEngine`] is one device at work, driven by one thread; the
-//! results are those of `spec/protocol.md`, section 4, on every path.
+//! CUDA is not needed to build this crate or to start a program that uses it: the driver is loaded at run time, and
+//! [`devices`] reports if there is none. A [`CudaEngine`] is one device, driven by one thread; the results are those of
+//! `spec/protocol.md`, section 4, on every path.
 //!
-//! A dataset, its operands and all scratch are one allocation ([`CudaEngine::required_bytes`]). Leaves go to host memory
-//! after each fill and sweep, 8 bytes a leaf: on 141 GB some 18 MB a fill and 9 MB a sweep.
+//! A dataset, its operands and all scratch memory are one allocation ([`CudaEngine::required_bytes`]). Leaves are
+//! copied to host memory after each fill and sweep, 8 bytes per leaf: for 141 GB about 18 MB per fill and 9 MB per
+//! sweep.
 
 #[cfg(feature = "attack")]
 pub mod attack;

@@ -1,4 +1,4 @@
-//! Device memory in one piece, and host memory that the device copies to.
+//! Device memory as one allocation, and host memory that the device copies to.
 
 use std::ptr;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::sys::{self, CUresult};
 pub(crate) struct DeviceMemory {
     context: Arc<Context>,
     address: sys::CUdeviceptr,
-    /// What gives the memory back, where that is not `cuMemFree`.
+    /// The function that frees the memory, if it is not `cuMemFree`.
     #[cfg(feature = "attack")]
     mapping: Option<crate::attack::Mapping>,
 }
 
 impl DeviceMemory {
-    /// Takes `size_bytes`; what lies in them is undefined.
+    /// Allocates `size_bytes`; their content is undefined.
     ///
     /// # Errors
     ///
-    /// [`EngineError::OutOfMemory`] with what is free if they are not there.
+    /// [`EngineError::OutOfMemory`] with the free memory if it is not sufficient.
     pub(crate) fn new(context: &Arc<Context>, size_bytes: u64) -> Result<Self, EngineError> {
         context.bind()?;
         let mut address = 0;
-        // SAFETY: the context is current and `address` a valid place for the answer.
+        // SAFETY: the context is current and `address` a valid output address.
         let status = unsafe { sys::cuMemAlloc_v2(&raw mut address, size_bytes as usize) };
         if status == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return Err(EngineError::OutOfMemory {
@@ -45,11 +45,11 @@ impl DeviceMemory {
         })
     }
 
-    /// Memory from another call that `cuMemFree` gives back.
+    /// Memory from another call that `cuMemFree` can free.
     ///
     /// # Safety
     ///
-    /// `address` is that of such an allocation, and nobody else frees it.
+    /// `address` is that of such an allocation, and nothing else frees it.
     #[cfg(feature = "attack")]
     pub(crate) unsafe fn from_address(context: &Arc<Context>, address: sys::CUdeviceptr) -> Self {
         DeviceMemory {
@@ -59,7 +59,7 @@ impl DeviceMemory {
         }
     }
 
-    /// Memory that lies in several places behind one range of addresses.
+    /// Memory in several places, mapped to one address range.
     #[cfg(feature = "attack")]
     pub(crate) fn mapped(context: &Arc<Context>, mapping: crate::attack::Mapping) -> Self {
         DeviceMemory {
@@ -89,7 +89,7 @@ impl Drop for DeviceMemory {
     }
 }
 
-/// Page-locked host memory for `T`s that the device reads or writes by itself.
+/// Page-locked host memory for `T`s that the device reads or writes directly.
 pub(crate) struct Pinned<T> {
     context: Arc<Context>,
     address: *mut T,
@@ -99,11 +99,11 @@ pub(crate) struct Pinned<T> {
 // SAFETY: it owns its memory as a `Box<[T]>` does; `T: Copy` types here are plain integers.
 unsafe impl<T: Send> Send for Pinned<T> {}
 
-/// Types of which every bit pattern is a value.
+/// Types for which every bit pattern is a valid value.
 ///
 /// # Safety
 ///
-/// Only for such types.
+/// Implement only for such types.
 pub(crate) unsafe trait Plain: Copy {}
 
 // SAFETY: integers and arrays of them have no invalid bit patterns.
@@ -123,7 +123,7 @@ impl<T: Plain> Pinned<T> {
         context.bind()?;
         let mut address = ptr::null_mut();
         let size_bytes = (length * size_of::<T>()).max(1);
-        // SAFETY: the context is current and `address` a valid place for the answer; 0 asks for no special mapping.
+        // SAFETY: the context is current and `address` a valid output address; 0 requests no special mapping.
         check("cuMemHostAlloc", unsafe {
             sys::cuMemHostAlloc(&raw mut address, size_bytes, 0)
         })?;
@@ -136,7 +136,7 @@ impl<T: Plain> Pinned<T> {
         })
     }
 
-    /// Where the device reads or writes.
+    /// The address at which the device reads or writes.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
         self.address
     }
@@ -145,9 +145,10 @@ impl<T: Plain> Pinned<T> {
     ///
     /// # Safety
     ///
-    /// No copy by the device into this memory may be under way while the slice lives.
+    /// The device must not be copying into this memory while the slice exists.
     pub(crate) unsafe fn as_slice(&self) -> &[T] {
-        // SAFETY: `new` allocated and zeroed `length` elements, any bits of which are a `T`; nobody else writes (caller).
+        // SAFETY: `new` allocated and zeroed `length` elements, any bits of which are a `T`; nothing else writes
+        // (caller).
         unsafe { std::slice::from_raw_parts(self.address, self.length) }
     }
 }

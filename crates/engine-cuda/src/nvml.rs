@@ -1,7 +1,8 @@
-//! Questions to NVIDIA's management library, none of which is waited for without a limit.
+//! Queries of NVIDIA's management library, all of which have a timeout.
 //!
-//! Its calls can block for ever where a driver is in trouble, and then also for devices that work well. What it says are labels
-//! (spec §1): without them a session is as good, so nothing may wait for them (`attester: labels_that_never_come_hold_nothing_up`).
+//! Its calls can block forever if a driver is in trouble, and then also for devices that work well. Its answers are
+//! labels (spec §1): a session without them is equally valid, so nothing may wait for them (`attester:
+//! labels_that_never_come_hold_nothing_up`).
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -9,15 +10,16 @@ use std::time::Duration;
 
 use nvml_wrapper::{Device, Nvml};
 
-/// How long NVML may take to answer all questions about a device, or to say what was seen of it.
+/// How long NVML may take to answer all queries about a device, or to report its telemetry.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// What stands for an answer that did not come in time: `no answer within 5 s`.
+/// The text in place of an answer that did not arrive in time: `no answer within 5 s`.
 pub(crate) fn no_answer(limit: Duration) -> String {
     format!("no answer within {} s", limit.as_secs_f64())
 }
 
-/// What `ask` answers, if it does within `limit`; else its thread is left behind, as a call that hangs cannot be ended.
+/// Returns the answer of `ask` if it arrives within `limit`; otherwise abandons its thread, as a call that hangs cannot
+/// be stopped.
 ///
 /// # Errors
 ///
@@ -28,7 +30,7 @@ pub(crate) fn within<T: Send + 'static>(
 ) -> Result<T, String> {
     let (sender, answer) = channel();
     let asking = move || {
-        // Nobody listens any more once the limit has passed.
+        // There is no receiver once the limit has passed.
         let _ = sender.send(ask());
     };
     let thread = thread::Builder::new().name("nvml".to_owned()).spawn(asking);
@@ -39,20 +41,20 @@ pub(crate) fn within<T: Send + 'static>(
     })
 }
 
-/// The library, started.
+/// The initialised library.
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// Why it is not available.
 pub(crate) fn start() -> Result<Nvml, String> {
     Nvml::init().map_err(|error| format!("NVML: {error}"))
 }
 
-/// NVML's handle of a device and the UUID by which it knows it; a slice has its UUID under another prefix.
+/// NVML's handle of a device, and its UUID in NVML; a slice's UUID has another prefix there.
 ///
 /// # Errors
 ///
-/// Why it knows no such device.
+/// Why there is no such device.
 pub(crate) fn device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, String), String> {
     let slice = uuid.replacen("GPU-", "MIG-", 1);
     match nvml.device_by_uuid(uuid) {
@@ -64,7 +66,8 @@ pub(crate) fn device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, Stri
     }
 }
 
-/// A figure, unless it is one of the values by which NVML says that it has none: all bits set, in 32 or in 64 bits.
+/// A figure, unless it is one of the values by which NVML reports that there is none: all bits set, in 32 or in 64
+/// bits.
 pub(crate) fn known<T: Copy + Into<u64>>(figure: T) -> Option<T> {
     let is_sentinel = matches!(figure.into(), 0xFFFF_FFFF | u64::MAX);
     (!is_sentinel).then_some(figure)

@@ -1,26 +1,28 @@
-//! What a device offers to a plan before its sizes are known (spec §3, HELLO).
+//! The resources that a device offers for a plan whose sizes are not known yet (spec §3, HELLO).
 
 use crate::layout::LEFT_BYTES;
 
-/// Bytes left to the driver, which splits pages its own way.
+/// Bytes reserved for the driver, which splits pages in its own way.
 const SLACK_BYTES: u64 = 8 << 20;
 
-/// Memory that a device can give to a dataset, and what a fill takes beside it.
+/// Memory that a device can provide for a dataset, and additional memory that a fill needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceOffer {
-    /// All memory of the device (bytes), as the driver counts it.
+    /// Total memory of the device (bytes), as reported by the driver.
     pub memory_bytes: u64,
-    /// What is free now with the engine's context and code loaded, or the configured limit if that is less (bytes).
+    /// Memory that is currently free with the engine's context and code loaded, or the configured limit if that is less
+    /// (bytes).
     pub available_bytes: u64,
-    /// Operands held at a time, in units of n * k bytes, beyond what `reserve_bytes` holds.
+    /// Operands held at a time, in units of n * k bytes, in addition to those within `reserve_bytes`.
     pub operand_buffers: u32,
-    /// Taken beside dataset and operands for any plan within `available_bytes`: panels, leaves, keys, pages (bytes).
+    /// Memory needed in addition to dataset and operands for any plan within `available_bytes`: panels, leaves, keys,
+    /// pages (bytes).
     pub reserve_bytes: u64,
 }
 
 impl DeviceOffer {
     pub(crate) fn new(memory_bytes: u64, available_bytes: u64, operand_buffers: u32) -> Self {
-        // 8 bytes of leaf a tile of 65,536; 8 bytes of progress a batch, of 4 tiles at least; keys and rounding.
+        // 8 bytes of leaf per tile of 65,536; 8 bytes of progress per batch of at least 4 tiles; keys and rounding.
         let per_tile_bytes = available_bytes / 8192 + available_bytes / 32_768;
         DeviceOffer {
             memory_bytes,
@@ -30,7 +32,7 @@ impl DeviceOffer {
         }
     }
 
-    /// Whole matrices of `matrix_dim` that fit while no iteration's k passes `max_inner_dim`.
+    /// Whole matrices of `matrix_dim` that fit if no iteration's k exceeds `max_inner_dim`.
     #[must_use]
     pub fn matrices(&self, matrix_dim: u32, max_inner_dim: u32) -> u64 {
         let n = u64::from(matrix_dim);
@@ -80,7 +82,7 @@ mod tests {
 
     #[test]
     fn an_idle_h200_gives_99_percent_to_the_dataset() {
-        // 143,771 MiB in all; the driver keeps 615 MiB and shows 143,156, of which the context takes some 300.
+        // 143,771 MiB in total; the driver reserves 615 MiB and reports 143,156, of which the context takes about 300.
         let offer = DeviceOffer::new(143_156 << 20, 142_856 << 20, 1);
         for n in [8192_u64, 16_384] {
             let dataset = offer.matrices(n as u32, 16_384) * n * n;

@@ -1,4 +1,4 @@
-//! Known answers that a device must give, on the paths it will use, before it is used.
+//! Known answers that a device must return, on the paths it will use, before it is used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     },
 ];
 
-/// Runs the known answers through the code that sessions take: some milliseconds, 64 MiB at most.
+/// Runs the known answers through the code that sessions use: some milliseconds, 64 MiB at most.
 pub(crate) fn self_check(context: &Arc<Context>, kernels: &Kernels, limit: Duration) -> Result<(), EngineError> {
     for known in &KNOWN_ANSWERS {
         let assignment = Assignment::new(known.assignment)?;

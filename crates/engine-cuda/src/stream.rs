@@ -32,7 +32,7 @@ impl Stream {
     pub(crate) fn new(context: &Arc<Context>) -> Result<Self, EngineError> {
         context.bind()?;
         let mut raw = ptr::null_mut();
-        // SAFETY: the context is current and `raw` a valid place for the handle.
+        // SAFETY: the context is current and `raw` a valid output address.
         check("cuStreamCreate", unsafe {
             sys::cuStreamCreate(&raw mut raw, CUstream_flags::CU_STREAM_NON_BLOCKING as u32)
         })?;
@@ -46,7 +46,7 @@ impl Stream {
         self.raw
     }
 
-    /// What is queued after this waits for the event's last record.
+    /// Work queued after this waits for the event's last record.
     pub(crate) fn wait(&self, event: &Event) -> Result<(), EngineError> {
         // SAFETY: both handles are alive and of the same context.
         check("cuStreamWaitEvent", unsafe {
@@ -60,7 +60,7 @@ impl Stream {
     ///
     /// `size_bytes` from `address` are device memory that nothing else uses until then.
     pub(crate) unsafe fn zero(&self, address: sys::CUdeviceptr, size_bytes: u64) -> Result<(), EngineError> {
-        // SAFETY: the caller answers for the range.
+        // SAFETY: the caller guarantees the range.
         check("cuMemsetD8Async", unsafe {
             sys::cuMemsetD8Async(address, 0, size_bytes as usize, self.raw)
         })
@@ -70,14 +70,14 @@ impl Stream {
     ///
     /// # Safety
     ///
-    /// Both ranges are valid, the host's pinned, and neither is used otherwise until the copy is done.
+    /// Both ranges are valid, the host's is pinned, and neither is used otherwise until the copy has finished.
     pub(crate) unsafe fn copy_to_device<T>(
         &self,
         target: sys::CUdeviceptr,
         source: *const T,
         count: usize,
     ) -> Result<(), EngineError> {
-        // SAFETY: the caller answers for both ranges.
+        // SAFETY: the caller guarantees both ranges.
         check("cuMemcpyHtoDAsync", unsafe {
             sys::cuMemcpyHtoDAsync_v2(target, source.cast(), count * size_of::<T>(), self.raw)
         })
@@ -94,7 +94,7 @@ impl Stream {
         source: sys::CUdeviceptr,
         count: usize,
     ) -> Result<(), EngineError> {
-        // SAFETY: the caller answers for both ranges.
+        // SAFETY: the caller guarantees both ranges.
         check("cuMemcpyDtoHAsync", unsafe {
             sys::cuMemcpyDtoHAsync_v2(target.cast(), source, count * size_of::<T>(), self.raw)
         })
@@ -104,7 +104,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.context.bind_to_release() {
-            // SAFETY: made in `new`, destroyed once; work in it still completes.
+            // SAFETY: created in `new`, destroyed once; work in it still completes.
             let _ = unsafe { sys::cuStreamDestroy_v2(self.raw) };
         }
     }
@@ -114,7 +114,7 @@ impl Event {
     pub(crate) fn new(context: &Arc<Context>) -> Result<Self, EngineError> {
         context.bind()?;
         let mut raw = ptr::null_mut();
-        // SAFETY: the context is current and `raw` a valid place for the handle. Without timing, events are cheaper.
+        // SAFETY: the context is current and `raw` a valid output address. Without timing, events are cheaper.
         check("cuEventCreate", unsafe {
             sys::cuEventCreate(&raw mut raw, CUevent_flags::CU_EVENT_DISABLE_TIMING as u32)
         })?;
@@ -124,13 +124,13 @@ impl Event {
         })
     }
 
-    /// Marks the stream's present end.
+    /// Records the current end of the stream.
     pub(crate) fn record(&self, stream: &Stream) -> Result<(), EngineError> {
         // SAFETY: both handles are alive and of the same context.
         check("cuEventRecord", unsafe { sys::cuEventRecord(self.raw, stream.raw) })
     }
 
-    /// Whether all before the last record is done; an event never recorded is.
+    /// Whether all work before the last record has finished; true for an event that was never recorded.
     pub(crate) fn is_done(&self) -> Result<bool, EngineError> {
         // SAFETY: the handle is alive.
         match unsafe { sys::cuEventQuery(self.raw) } {
@@ -139,15 +139,15 @@ impl Event {
         }
     }
 
-    /// Notes that what was recorded never ended ([`Context::mark_stuck`]).
+    /// Records that the work before this event never ended ([`Context::mark_stuck`]).
     pub(crate) fn mark_stuck(&self) {
         self.context.mark_stuck();
     }
 
-    /// Waits until the event is done, for `limit` at most; says whether it is.
+    /// Waits until the event has completed, for at most `limit`; returns whether it has.
     ///
-    /// The host asks again and again rather than block, since a blocked thread could not give up. It yields for the first
-    /// 100 ms, as a sweep that takes 30 should not end in a sleep, then sleeps a thousandth of what it has waited.
+    /// The host polls instead of blocking, since a blocked thread could not give up. It yields for the first 100 ms, so
+    /// that a sweep of 30 ms does not end in a sleep, then sleeps a thousandth of the time waited so far.
     pub(crate) fn wait(&self, limit: Duration) -> Result<bool, EngineError> {
         let start = Instant::now();
         while !self.is_done()? {
@@ -168,7 +168,7 @@ impl Event {
 impl Drop for Event {
     fn drop(&mut self) {
         if self.context.bind_to_release() {
-            // SAFETY: made in `new`, destroyed once.
+            // SAFETY: created in `new`, destroyed once.
             let _ = unsafe { sys::cuEventDestroy_v2(self.raw) };
         }
     }

@@ -24,9 +24,9 @@ impl SweepPath {
     /// All paths, the fastest first.
     pub const ALL: [SweepPath; 2] = [SweepPath::Bulk, SweepPath::Load];
 
-    /// The fastest path of a device; `portable` rules out what only machine code has.
+    /// The fastest path of a device; `portable` excludes paths that exist only as machine code.
     pub(crate) fn best(capability: (u32, u32), portable: bool) -> Self {
-        // Between these two there is no machine code: 11.0 gets portable code.
+        // There is no machine code between these two: 11.0 gets portable code.
         match capability {
             (9, 0) | (10 | 12, _) if !portable => SweepPath::Bulk,
             _ => SweepPath::Load,
@@ -43,10 +43,10 @@ impl fmt::Display for SweepPath {
     }
 }
 
-/// sweep.cu: bytes of a stage of the ring, and how many there may be.
+/// sweep.cu: bytes of a stage of the ring, and the maximum number of stages.
 const STAGE_BYTES: u32 = 32_768;
 const STAGES: std::ops::RangeInclusive<u32> = 2..=16;
-/// Shared memory that the ring leaves to barriers and partial sums.
+/// Shared memory reserved for barriers and partial sums.
 const CONTROL_BYTES: u32 = 1024;
 
 /// The loaded kernels of keys, sweeps and roots.
@@ -55,7 +55,7 @@ pub(crate) struct SweepKernels {
     sweep: Function,
     commit: Function,
     path: SweepPath,
-    /// Stages of the ring, where there is one.
+    /// Stages of the ring, if there is one.
     stages: u32,
     multiprocessors: u32,
     _modules: [Module; 3],
@@ -93,7 +93,7 @@ impl SweepKernels {
         self.path
     }
 
-    /// Sweeps with so many multiprocessors only.
+    /// Sweeps with only this many multiprocessors.
     #[cfg(feature = "attack")]
     pub(crate) fn limit_multiprocessors(&mut self, multiprocessors: u32) {
         self.multiprocessors = multiprocessors.max(1);
@@ -103,26 +103,26 @@ impl SweepKernels {
     ///
     /// # Safety
     ///
-    /// Both addresses are device memory of these sizes, used by nothing else until the launch is done.
+    /// Both addresses are device memory of these sizes, used by nothing else until the launch has finished.
     pub(crate) unsafe fn queue_key(
         &self,
         stream: &Stream,
         salt: sys::CUdeviceptr,
         key: sys::CUdeviceptr,
     ) -> Result<(), EngineError> {
-        // SAFETY: parameters in the order of the kernel's header; the caller answers for the memory.
+        // SAFETY: parameters in the order of the kernel's header; the caller guarantees the memory.
         unsafe {
             self.key
                 .launch(stream, Shape::plain(33, 64), [parameter(&salt), parameter(&key)])
         }
     }
 
-    /// Queues one sweep under a fresh key: a key holds the sweep's ticket counter.
+    /// Queues one sweep with a fresh key: a key contains the sweep's ticket counter.
     ///
     /// # Safety
     ///
-    /// `tiles` has `num_tiles` tiles, `leaves` room for half as many u64s, rounded up; nothing else uses these or the key
-    /// until the launch is done.
+    /// `tiles` has `num_tiles` tiles, `leaves` room for half as many u64s, rounded up; nothing else uses these or the
+    /// key until the launch has finished.
     pub(crate) unsafe fn queue_sweep(
         &self,
         stream: &Stream,
@@ -138,7 +138,7 @@ impl SweepKernels {
             parameter(&key),
             parameter(&leaves),
         ];
-        // SAFETY: parameters in the order of the kernels' headers; the caller answers for the memory.
+        // SAFETY: parameters in the order of the kernels' headers; the caller guarantees the memory.
         unsafe {
             match self.path {
                 SweepPath::Bulk => self.queue_bulk(self.sweep, stream, tiles, num_tiles, key, leaves),
@@ -152,7 +152,7 @@ impl SweepKernels {
         self.stages * STAGE_BYTES
     }
 
-    /// Queues a kernel that takes what sweep_bulk takes.
+    /// Queues a kernel with the parameters of sweep_bulk.
     ///
     /// # Safety
     ///
@@ -170,7 +170,7 @@ impl SweepKernels {
             shared_bytes: self.shared_bytes(),
             ..Shape::plain(self.multiprocessors.min(num_tiles.div_ceil(2)), 544)
         };
-        // SAFETY: parameters in the order of the kernels' headers; the caller answers for the memory.
+        // SAFETY: parameters in the order of the kernels' headers; the caller guarantees the memory.
         unsafe {
             kernel.launch(
                 stream,
@@ -190,8 +190,8 @@ impl SweepKernels {
     ///
     /// # Safety
     ///
-    /// `leaves` are that many u64s, 16-byte aligned; `subtrees` has 32 bytes for each 8192 of them, `finished` a u32 that was 0
-    /// before the first launch, `root` 32 bytes; nothing else uses them until the launch is done.
+    /// `leaves` are that many u64s, 16-byte aligned; `subtrees` has 32 bytes for each 8192 of them, `finished` a u32
+    /// that was 0 before the first launch, `root` 32 bytes; nothing else uses them until the launch has finished.
     pub(crate) unsafe fn queue_commit(
         &self,
         stream: &Stream,
@@ -201,11 +201,11 @@ impl SweepKernels {
         finished: sys::CUdeviceptr,
         root: sys::CUdeviceptr,
     ) -> Result<(), EngineError> {
-        // The host derives the next salt: no context key, salt, ordinal or place for it.
+        // The host derives the next salt: no context key, salt, ordinal or output address for it.
         let (context_key, salt, ordinal, next_salt) = ([0_u32; 8], 0_u64, 0_u32, 0_u64);
         let shape = Shape::plain(num_leaves.div_ceil(LEAVES_A_COMMIT_CTA), 64);
-        // SAFETY: parameters in the order of the kernel's header; the caller answers for the memory, and without a place for
-        // the next salt the kernel does not read the last ones.
+        // SAFETY: parameters in the order of the kernel's header; the caller guarantees the memory. Without an address
+        // for the next salt the kernel does not read the last ones.
         unsafe {
             self.commit.launch(
                 stream,

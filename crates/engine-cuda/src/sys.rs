@@ -1,7 +1,7 @@
-//! The driver's calls: found at run time in the first library that is a driver, never in one that only poses as it.
+//! The driver's calls: resolved at run time in the first library that is a real driver, never in a stub.
 //!
-//! Types are cudarc's. Its own loader is not used: it asks for `libcuda.so` before `libcuda.so.1` and takes the first library
-//! that loads, so the link stub of a CUDA toolkit hides the driver, and it panics where a call is missing.
+//! Types are cudarc's. Its own loader is not used: it tries `libcuda.so` before `libcuda.so.1` and takes the first
+//! library that loads, so the link stub of a CUDA toolkit hides the driver, and it panics if a call is missing.
 
 use std::ffi::{c_char, c_int, c_uchar, c_uint, c_void};
 use std::sync::OnceLock;
@@ -25,8 +25,8 @@ use libloading::Library;
 
 use crate::driver::NoCuda;
 
-/// Names of the driver library, in the order in which they are tried. `libcuda.so.1` is its SONAME, which every program that
-/// was linked against it loads; `libcuda.so` is the name for linking, which the toolkit's stub has too.
+/// Names of the driver library, in the order in which they are tried. `libcuda.so.1` is its SONAME, which every program
+/// linked against it loads; `libcuda.so` is the name for linking, which the toolkit's stub has too.
 pub(crate) const LIBRARY_NAMES: &[&str] = if cfg!(windows) {
     &["nvcuda.dll"]
 } else {
@@ -35,30 +35,30 @@ pub(crate) const LIBRARY_NAMES: &[&str] = if cfg!(windows) {
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 
-/// A library that has started, or said why not.
+/// A library that was initialised, or reported an error.
 struct Driver {
     calls: Calls,
-    /// Its code is what `calls` point to.
+    /// The code that `calls` point to.
     _library: Library,
 }
 
-/// What came of one name.
+/// The result of trying one name.
 enum Tried<D> {
     /// There is no such library.
     Absent,
-    /// There is one, and it cannot be used.
+    /// The library exists but cannot be used.
     Broken(String),
-    /// It is what programs are linked against where there is no driver.
+    /// The stub that programs are linked against where there is no driver.
     Stub,
-    /// A driver, and how its start ended.
+    /// A driver, and the result of its initialisation.
     Driver(D),
 }
 
-/// Finds the driver and starts it; how that ended, by the driver's own word.
+/// Finds the driver and initialises it; returns the driver's status.
 ///
 /// # Errors
 ///
-/// [`NoCuda`] where no library is a driver.
+/// [`NoCuda`] if no library is a driver.
 pub(crate) fn load(names: &[&str]) -> Result<CUresult, NoCuda> {
     let (driver, status) = choose(names, open)?;
     // Only `driver::start` calls this, once.
@@ -66,12 +66,13 @@ pub(crate) fn load(names: &[&str]) -> Result<CUresult, NoCuda> {
     Ok(status)
 }
 
-/// The name of a call that the driver lacks, if it lacks any.
+/// The name of a call that the driver lacks, if any.
 pub(crate) fn missing_call() -> Option<&'static str> {
     DRIVER.get().and_then(|driver| driver.calls.missing())
 }
 
-/// The first driver among the names. A stub does not hide one further on, and what is there and fails is not absent.
+/// The first driver among the names. A stub does not hide a driver found later, and a library that exists but fails is
+/// not absent.
 fn choose<D>(names: &[&str], mut open: impl FnMut(&str) -> Tried<D>) -> Result<D, NoCuda> {
     let mut failure = NoCuda::NoLibrary;
     for name in names {
@@ -87,17 +88,17 @@ fn choose<D>(names: &[&str], mut open: impl FnMut(&str) -> Tried<D>) -> Result<D
 }
 
 fn open(name: &str) -> Tried<(Driver, CUresult)> {
-    // SAFETY: loading NVIDIA's driver library runs its initialisers, which ask nothing of the caller.
+    // SAFETY: loading NVIDIA's driver library runs its initialisers, which have no preconditions.
     let library = match unsafe { Library::new(name) } {
         Ok(library) => library,
         Err(error) => return not_loaded(name, &full_text(&error)),
     };
-    // SAFETY: a library that has the name has the driver's function of that signature, or the stub's.
+    // SAFETY: a library with this symbol has the driver's function of that signature, or the stub's.
     let init = match unsafe { library.get::<unsafe extern "C" fn(c_uint) -> CUresult>("cuInit") } {
         Ok(init) => *init,
         Err(_) => return Tried::Broken(format!("{name} has no cuInit")),
     };
-    // SAFETY: 0 is the only flag there is.
+    // SAFETY: 0 is the only valid flag.
     match unsafe { init(0) } {
         CUresult::CUDA_ERROR_STUB_LIBRARY => Tried::Stub,
         status => {
@@ -110,8 +111,8 @@ fn open(name: &str) -> Tried<(Driver, CUresult)> {
     }
 }
 
-/// The loader's words are all there is to tell a library that is not there from one that lacks a library itself, has the wrong
-/// format, or may not be read.
+/// Only the loader's message distinguishes a library that does not exist from one that lacks a dependency, has the
+/// wrong format, or may not be read.
 fn not_loaded<D>(name: &str, why: &str) -> Tried<D> {
     let glibc = format!("{name}: cannot open shared object file: No such file");
     let musl = format!("Error loading shared library {name}: No such file");
@@ -150,7 +151,7 @@ macro_rules! calls {
             fn of(library: &Library) -> Self {
                 Calls {
                     $($(#[$cfg])*
-                    // SAFETY: a library that has the name has the driver's function of that signature.
+                    // SAFETY: a library with this symbol has the driver's function of that signature.
                     $name: unsafe { library.get(stringify!($name)) }.ok().map(|symbol| *symbol),)*
                 }
             }
@@ -169,7 +170,7 @@ macro_rules! calls {
         ///
         /// # Safety
         ///
-        /// That of the call. Without a driver, or where it lacks the call, it does nothing and says so.
+        /// Those of the call. Without a driver, or if it lacks the call, it does nothing and returns an error.
         #[allow(non_snake_case, clippy::too_many_arguments, reason = "the driver's names and arguments")]
         pub(crate) unsafe fn $name($($argument: $type),*) -> CUresult {
             match DRIVER.get().and_then(|driver| driver.calls.$name) {
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(chosen(&[("libcuda.so.1", broken)]), failure);
         assert_eq!(chosen(&[("libcuda.so.1", broken), ("libcuda.so", stub)]), failure);
         assert_eq!(chosen(&[("libcuda.so.1", stub), ("libcuda.so", broken)]), failure);
-        // The loader's words, of glibc and of musl.
+        // The loader's messages, of glibc and of musl.
         for absent in [
             "libcuda.so.1: cannot open shared object file: No such file or directory",
             "Error loading shared library libcuda.so.1: No such file or directory",

@@ -11,10 +11,10 @@ use protocol::limits::MAX_TEXT_BYTES;
 use crate::inventory::{throttle_names, watts};
 use crate::nvml::{self, ANSWER_WITHIN, known};
 
-/// Time from one sample to the next.
+/// Interval between samples.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// NVML is not there, does not know the device, or does not answer.
+/// NVML is not available, does not know the device, or does not respond.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoTelemetry(String);
@@ -25,10 +25,10 @@ pub struct Telemetry {
     outcome: Receiver<TelemetrySummary>,
 }
 
-/// What was seen from start to finish. What NVML does not tell of a device is `None`.
+/// Telemetry from start to finish. Values that NVML does not report for a device are `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TelemetrySummary {
-    /// Length of the watch (ns).
+    /// Duration of the telemetry (ns).
     pub elapsed_ns: u64,
     /// Number of samples.
     pub samples: u32,
@@ -46,7 +46,7 @@ pub struct TelemetrySummary {
     pub max_sm_clock_mhz: Option<u32>,
     /// Highest temperature of the die (degrees Celsius).
     pub max_temperature_c: Option<u32>,
-    /// Reasons that held the clocks down in at least one sample.
+    /// Reasons for throttled clocks in at least one sample.
     pub throttle_reasons: Vec<String>,
     /// Power (W) over time.
     pub power_w: Series,
@@ -84,7 +84,8 @@ impl Series {
         self.values().reduce(f64::max)
     }
 
-    /// The samples as text for a label: `0.3:412 0.9:690`, seconds and value, each point the mean of as many samples.
+    /// The samples as text for a label: `0.3:412 0.9:690`, seconds and value, each point the mean of the same number of
+    /// samples.
     #[must_use]
     pub fn curve(&self) -> String {
         let samples_per_point = self.0.len().div_ceil(Self::CURVE_POINTS).max(1);
@@ -97,11 +98,11 @@ impl Series {
 }
 
 impl Telemetry {
-    /// Starts to sample the device of that UUID, as [`crate::DeviceInfo`] gives it.
+    /// Starts to sample the device with this UUID, as in [`crate::DeviceInfo`].
     ///
     /// # Errors
     ///
-    /// [`NoTelemetry`] without NVML or such a device, or where NVML does not answer within 5 s.
+    /// [`NoTelemetry`] without NVML or such a device, or if NVML does not respond within 5 s.
     pub fn start(uuid: &str) -> Result<Self, NoTelemetry> {
         let (stop, stopped) = mpsc::channel::<()>();
         let (summary, outcome) = mpsc::channel();
@@ -110,7 +111,7 @@ impl Telemetry {
         let watch = move || {
             let nvml = match nvml::start() {
                 Ok(nvml) => nvml,
-                // Whoever started this may have given up.
+                // The caller may have given up.
                 Err(why) => return drop(begun.send(Err(why))),
             };
             match nvml::device(&nvml, &uuid) {
@@ -133,14 +134,14 @@ impl Telemetry {
         Ok(Telemetry { stop, outcome })
     }
 
-    /// Stops and says what was seen.
+    /// Stops and returns the telemetry.
     ///
     /// # Errors
     ///
-    /// [`NoTelemetry`] where NVML does not answer within 5 s: the thread is then left behind.
+    /// [`NoTelemetry`] if NVML does not respond within 5 s: the thread is then abandoned.
     pub fn finish(self) -> Result<TelemetrySummary, NoTelemetry> {
         let Telemetry { stop, outcome } = self;
-        // A thread that is gone needs no message.
+        // A thread that has ended needs no message.
         let _ = stop.send(());
         outcome.recv_timeout(ANSWER_WITHIN).map_err(|error| match error {
             RecvTimeoutError::Timeout => NoTelemetry(nvml::no_answer(ANSWER_WITHIN)),
@@ -149,7 +150,7 @@ impl Telemetry {
     }
 }
 
-/// Samples until told to stop, or until nobody is left to tell it.
+/// Samples until stopped, or until the sender is dropped.
 fn watch(device: &Device<'_>, stopped: &Receiver<()>) -> TelemetrySummary {
     let mut samples = Samples::default();
     let start = Instant::now();
@@ -157,7 +158,7 @@ fn watch(device: &Device<'_>, stopped: &Receiver<()>) -> TelemetrySummary {
     let energy_before = energy();
     loop {
         samples.take(device, start.elapsed());
-        // Anything but the passing of time is the end: a message, or a sender that is gone.
+        // Anything but a timeout means stop: a message, or a dropped sender.
         if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
             break;
         }
@@ -183,7 +184,7 @@ struct Samples {
 impl Samples {
     fn take(&mut self, device: &Device<'_>, at: Duration) {
         self.count += 1;
-        // What NVML does not tell has no samples.
+        // Quantities that NVML does not report have no samples.
         if let Some(power) = device.power_usage().ok().and_then(known) {
             self.power_w.push(at, watts(power));
         }
@@ -224,11 +225,11 @@ impl Samples {
 }
 
 impl TelemetrySummary {
-    /// Most labels of a device: eight devices' fit a session.
+    /// Most labels per device: those of eight devices fit a session.
     pub const MAX_LABELS: usize = 8;
 
-    /// Names and values for a session's labels, only of what is known, the most telling first; `power_w`, `sm_clock_mhz` and
-    /// `temperature_c` are curves ([`Series::curve`]).
+    /// Names and values for a session's labels, only those known, the most important first; `power_w`, `sm_clock_mhz`
+    /// and `temperature_c` are curves ([`Series::curve`]).
     #[must_use]
     pub fn labels(&self) -> Vec<(String, String)> {
         let mut labels = Vec::new();

@@ -1,7 +1,7 @@
-//! Single tiles on a GPU, for a Verifier that has one: samples recomputed (spec §5).
+//! Single tiles on a GPU, for a Verifier that has one: recomputes samples (spec §5).
 //!
-//! A tile by itself is a matrix with n = 256: the fill's kernels take tiles that share a column block as matrices that
-//! share B. Only their operands are others, so these come from a kernel of their own, `keystream_rows`.
+//! A single tile is a matrix with n = 256: the fill's kernels treat tiles that share a column block as matrices that
+//! share B. Only their operands differ, so these come from a separate kernel, `keystream_rows`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,16 +20,17 @@ use crate::kernels::{Function, Module, Shape, parameter};
 use crate::memory::{DeviceMemory, Pinned};
 use crate::stream::{Event, Stream};
 
-/// Most tiles of a launch, whose rows of A and of B are in memory at once.
+/// Most tiles per launch, whose rows of A and of B are in memory at once.
 const TILES_AT_ONCE: usize = 128;
 
 /// Rows of operands in memory (bytes): 256 panels at k = 16384.
 const OPERAND_BYTES: u64 = 1 << 30;
 
-/// A digest key as the fill's kernels read it. They sum digests of the tiles, which nobody asks for: the caller makes its own.
+/// A digest key as the fill's kernels read it. They compute digests of the tiles, which are not used here: the caller
+/// computes its own.
 const KEY_BYTES: u64 = 131_072;
 
-/// Blocks of a keystream that a CTA makes at least.
+/// Minimum number of keystream blocks that a CTA generates.
 const BLOCKS_A_CTA: u32 = 4096;
 
 const _: () = assert!(
@@ -51,12 +52,12 @@ pub struct CudaTiles {
     places: Pinned<[u32; 4]>,
     tiles: Pinned<[u8; TILE_BYTES]>,
     _modules: [Module; 2],
-    // After everything that may still use it.
+    // Declared after everything that may still use it.
     memory: DeviceMemory,
     context: Arc<Context>,
 }
 
-/// Where things lie in the allocation: operands first.
+/// Offsets in the allocation: operands first.
 const TILES: u64 = OPERAND_BYTES;
 const DIGESTS: u64 = TILES + (TILES_AT_ONCE * TILE_BYTES) as u64;
 const KEY: u64 = DIGESTS + 8 * TILES_AT_ONCE as u64;
@@ -71,16 +72,16 @@ struct Batch {
 }
 
 impl CudaTiles {
-    /// Opens the device, loads code, takes memory, and checks known answers.
+    /// Opens the device, loads code, allocates memory, and checks known answers.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Unsupported`] without CUDA, such a device, or a path for single tiles; [`EngineError::SelfTest`] if the
-    /// device computes wrong tiles; otherwise what the driver reports.
+    /// [`EngineError::Unsupported`] without CUDA, such a device, or a path for single tiles; [`EngineError::SelfTest`]
+    /// if the device computes wrong tiles; otherwise the driver's error.
     pub fn new(config: CudaEngineConfig) -> Result<Self, EngineError> {
         driver::start().map_err(|error| EngineError::Unsupported(error.to_string()))?;
         let context = Arc::new(Context::new(config.device_index)?);
-        // The Hopper kernel lays operands out its own way and wants many panels: for single tiles the next best one serves.
+        // The Hopper kernel has its own operand layout and needs many panels: single tiles use the next best path.
         let best = match FillPath::best(context.compute_capability()?, config.portable_images) {
             FillPath::Sm90a => FillPath::Mma,
             path => path,
@@ -284,12 +285,12 @@ impl CudaTiles {
 
 impl Drop for CudaTiles {
     fn drop(&mut self) {
-        // A launch whose end was not waited for, since an error came first, may still write.
+        // After an error, a launch whose end was not waited for may still write.
         self.context.synchronize();
     }
 }
 
-/// Cuts tiles, in order, into batches whose operands take no more than so many panels.
+/// Splits tiles, in order, into batches whose operands take at most this many panels.
 fn batches(at: &[TileCoordinate], panels: usize) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
     for (i, tile) in at.iter().enumerate() {
@@ -324,7 +325,7 @@ const KNOWN_TILES: [TileCoordinate; 5] = [
 ];
 const KNOWN_KEY: OperandKey = OperandKey([0x6B; 32]);
 const KNOWN_INNER_DIM: u32 = 576;
-/// Of the tiles' bytes one after the other, by the `reference` crate.
+/// BLAKE3 of the concatenated bytes of the tiles, computed by the `reference` crate.
 const KNOWN_BLAKE3: &str = "83b59cd90c7408e95e698b0f6ae7b7da544dd442f7fe9dafd7fc2e976612fe56";
 
 const fn tile(matrix: u64, row_block: u32, column_block: u32) -> TileCoordinate {

@@ -1,7 +1,8 @@
-//! Turns of engines that share a device: their fills go one after the other.
+//! Mutual exclusion of engines that share a device: their fills run one after the other.
 //!
-//! The CTAs of fill_sm90a wait for one another. Two such launches at once on one device, from two engines of this process,
-//! could each hold multiprocessors that the other waits for. Other processes are no danger: the driver gives each the whole
+//! The CTAs of fill_sm90a wait for one another. Two such launches at once on one device, from two engines of this
+//! process, could each hold multiprocessors that the other waits for. Other processes are not a problem: the driver
+//! gives each the whole device for a time slice.
 //! device for a slice of time.
 
 use std::collections::HashMap;
@@ -12,10 +13,10 @@ use protocol::engine::{EngineError, Progress};
 
 use crate::sys;
 
-/// How often one that waits asks whether it is cancelled.
+/// How often a waiting engine checks whether it was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The right to fill on a device, until it is dropped.
+/// The exclusive right to fill on a device, until it is dropped.
 pub(crate) struct Turn(Arc<Gate>);
 
 #[derive(Default)]
@@ -31,11 +32,11 @@ impl Gate {
 }
 
 impl Turn {
-    /// Waits for the device's turn.
+    /// Waits for exclusive use of the device.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Cancelled`] if that comes first.
+    /// [`EngineError::Cancelled`] if it is cancelled first.
     pub(crate) fn take(device: sys::CUdevice, progress: &dyn Progress) -> Result<Self, EngineError> {
         static GATES: Mutex<Option<HashMap<sys::CUdevice, Arc<Gate>>>> = Mutex::new(None);
         let gate = {

@@ -25,24 +25,24 @@ pub(crate) struct Kernels {
     pub(crate) sweep: SweepKernels,
 }
 
-/// An assignment's memory and what was committed to.
+/// An assignment's memory and its commitments.
 pub(crate) struct Workload {
     assignment: Assignment,
     layout: Layout,
-    /// Longest that one launch may take.
+    /// Timeout of one launch.
     limit: Duration,
     is_filled: bool,
     leaves: Leaves,
     stream: Stream,
-    /// Ends of the launches in flight: two at most.
+    /// Ends of the launches in flight: at most two.
     ends: [Event; 2],
     host: HostValues,
-    // Last, so that everything that may still use it is gone first.
+    // Declared last, so that everything that may still use it is dropped first.
     memory: DeviceMemory,
     context: Arc<Context>,
 }
 
-/// Small values on their way to and from the device.
+/// Small values copied to and from the device.
 struct HostValues {
     salt: Pinned<[u8; 32]>,
     operand_key: Pinned<[u8; 32]>,
@@ -51,11 +51,11 @@ struct HostValues {
 }
 
 impl Workload {
-    /// Takes all memory of an assignment.
+    /// Allocates all memory of an assignment.
     ///
     /// # Errors
     ///
-    /// [`EngineError::OutOfMemory`] if it is not there.
+    /// [`EngineError::OutOfMemory`] if it is not available.
     pub(crate) fn new(
         context: &Arc<Context>,
         assignment: &Assignment,
@@ -67,7 +67,7 @@ impl Workload {
         Workload::in_memory(context, assignment, layout, memory, limit)
     }
 
-    /// The same in memory that is there, of the layout's size.
+    /// The same in existing memory of the layout's size.
     pub(crate) fn in_memory(
         context: &Arc<Context>,
         assignment: &Assignment,
@@ -104,12 +104,12 @@ impl Workload {
         &self.assignment
     }
 
-    /// The device's memory that the assignment takes.
+    /// The device memory of the assignment.
     pub(crate) fn memory(&self) -> &DeviceMemory {
         &self.memory
     }
 
-    /// Where in it things lie.
+    /// The layout of this memory.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -158,7 +158,7 @@ impl Workload {
             fill.queue(&kernels.fill, &self.stream, launch)?;
             self.ends[i % 2].record(&self.stream)?;
             queued = i + 1;
-            // Launches are queued ahead: of the time that one takes the host needs a part for this.
+            // Launches are queued ahead: the host needs only part of a launch's duration for this.
             self.leaves.make_room(task.sweeps, queued, launches.len());
             if i == 0 {
                 self.leaves.settle(self.limit)?;
@@ -204,8 +204,8 @@ impl Workload {
         let leaves = self.layout.leaves + half as u64 * self.layout.leaves_per_half * 8;
         self.leaves.hold_back(&self.stream, Place::Half(half))?;
         self.queue_key(&kernels.sweep, salt)?;
-        // SAFETY: the dataset has all tiles, the half room for the leaves; the key was just queued, and the copy that may be in
-        // flight reads the other half or is held back for.
+        // SAFETY: the dataset has all tiles, the half has room for the leaves; the key was just queued, and a copy in
+        // flight either reads the other half or is waited for.
         unsafe {
             kernels.sweep.queue_sweep(
                 &self.stream,
@@ -247,7 +247,7 @@ impl Workload {
         }
     }
 
-    /// Queues the root of leaves and waits for it; takes in the leaves of the work before meanwhile.
+    /// Queues the root of leaves and waits for it; meanwhile receives the leaves of the previous work.
     fn commit(&mut self, kernels: &Kernels, leaves: u64, count: u32, queued: usize) -> Result<Root, EngineError> {
         let at = |offset| self.memory.at(self.layout.small + offset);
         // SAFETY: leaves, subtrees and small values lie within the allocation; the counter was zeroed once and each launch
@@ -273,9 +273,9 @@ impl Workload {
 
     /// Waits for a launch, but not forever.
     ///
-    /// The CTAs of fill_sm90a wait for one another. Should some never get an SM, because another process holds it, the launch
-    /// would not end: then the host writes the abandon word, on the stream of the copies, and the kernel gives up. A launch
-    /// that does not end even so leaves its context stuck.
+    /// The CTAs of fill_sm90a wait for one another. If some never get an SM, because another process holds it, the
+    /// launch does not end: the host then writes the abandon word, on the stream of the copies, and the kernel gives
+    /// up. A launch that still does not end leaves its context stuck.
     fn wait(&self, end: &Event, fill: &FillKernels) -> Result<(), EngineError> {
         if end.wait(self.limit)? {
             return Ok(());
@@ -303,7 +303,7 @@ impl Workload {
 
 impl Drop for Workload {
     fn drop(&mut self) {
-        // Copies may be under way to memory that goes now.
+        // Copies may be in flight to memory that is dropped now.
         self.context.synchronize();
     }
 }

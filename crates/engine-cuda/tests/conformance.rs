@@ -1,4 +1,4 @@
-//! What every engine must do, on every path that the first GPU runs.
+//! The tests of every engine, on every path that the first GPU supports.
 
 mod common;
 
@@ -152,14 +152,14 @@ fn repeated_sessions_give_the_same_roots() {
     );
 }
 
-/// The suite on a stand-in of compute capability 7.5, but for what takes minutes there.
+/// The suite on an emulated device of compute capability 7.5, except for tests that take minutes there.
 #[cfg(target_os = "linux")]
 #[test]
 fn on_a_fake_gpu() {
     common::again_on_a_fake_gpu("75", &["--skip", "leaf_counts_of_many_chunks"]);
 }
 
-/// Hopper's host code, and that of tensor cores: launches of every path.
+/// Host code for Hopper, and for tensor cores: launches of every path.
 #[cfg(target_os = "linux")]
 #[test]
 fn on_a_fake_hopper() {

@@ -1,4 +1,4 @@
-//! What is a GPU's own: launches that are cancelled, given up or taken in turn, its memory, and devices that are not there.
+//! Tests specific to GPUs: launches that are cancelled, abandoned or serialised, memory, and devices that do not exist.
 
 mod common;
 
@@ -35,7 +35,7 @@ fn task(inner_dim: u32) -> FillTask {
     }
 }
 
-/// Counts tiles and cancels after so many.
+/// Counts tiles and cancels after this many.
 struct Counter {
     tiles: AtomicU64,
     cancel_after: u64,

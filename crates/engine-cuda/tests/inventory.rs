@@ -1,4 +1,4 @@
-//! What the driver and NVML say of the first GPU, and what is seen of it at work.
+//! What the driver and NVML report about the first GPU, and its telemetry at work.
 
 mod common;
 

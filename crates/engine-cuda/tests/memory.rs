@@ -1,5 +1,5 @@
-//! Many short sessions leave the device's memory as they found it: 50, or `GPU_ATTESTOR_SESSIONS`. A process of its own:
-//! nothing else allocates beside it.
+//! Many short sessions leave the device's memory unchanged: 50, or `GPU_ATTESTOR_SESSIONS`. A separate process: nothing
+//! else allocates concurrently.
 
 mod common;
 
@@ -44,7 +44,7 @@ fn dropped_engines_free_everything() {
         session(i as u8, i % 2 == 0);
     }
     let after = free();
-    // Pages that another process takes or gives back meanwhile are some MiB; one leaked session is 40.
+    // Pages that another process allocates or frees meanwhile are a few MiB; one leaked session is 40.
     assert!(
         before.abs_diff(after) < 32 << 20,
         "{before} bytes free before, {after} after"

@@ -1,4 +1,4 @@
-//! Single tiles on a GPU: what everything that computes such must do, on every path.
+//! Single tiles on a GPU: the tests of every tile computer, on every path.
 
 mod common;
 
@@ -137,12 +137,12 @@ fn hoppers_own_path_computes_no_single_tiles() {
     let Some(_turn) = common::gpu("hoppers_own_path_computes_no_single_tiles") else {
         return;
     };
-    // An error, and no other path in its stead.
+    // An error; no other path is used instead.
     let sm90a = OnPath(FillPath::Sm90a, false).tiles();
     assert!(matches!(sm90a.map(|_| ()), Err(EngineError::Unsupported(_))));
 }
 
-/// Prints what single tiles cost; asserts only that they were computed.
+/// Prints the cost of single tiles; asserts only that they were computed.
 #[test]
 fn the_samples_of_a_session_take_this_long() {
     let Some(_turn) = common::gpu("the_samples_of_a_session_take_this_long") else {
@@ -150,7 +150,7 @@ fn the_samples_of_a_session_take_this_long() {
     };
     let mut tiles = CudaTiles::new(CudaEngineConfig::new(0)).expect("this GPU computes single tiles");
     for k in [16_384, 2048] {
-        // 2048 tiles over the 32 column blocks of n = 8192, in a session's order.
+        // 2048 tiles over the 32 column blocks of n = 8192, in the order of a session.
         let tile = |i: u32| TileCoordinate {
             matrix: u64::from(i) * 7,
             row_block: i % 32,

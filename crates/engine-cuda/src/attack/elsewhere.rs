@@ -1,4 +1,4 @@
-//! Attacks whose dataset lies elsewhere in part: page-locked, in managed memory, on another GPU.
+//! Attacks with a part of the dataset elsewhere: page-locked, in managed memory, on another GPU.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const PAGED: [u32; 5] = [10, 20, 50, 100, 250];
 const PREFETCHED: [u32; 2] = [10, 50];
 
 impl Stage<'_> {
-    /// Page-locked memory of the host that is nearest to the device.
+    /// Page-locked memory of the host on the NUMA node nearest to the device.
     pub(super) fn host(&self) -> Result<Location, EngineError> {
         let device = crate::context::device(self.config.device_index)?;
         let node = device_attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID)?;
@@ -32,7 +32,7 @@ impl Stage<'_> {
         self.placed(&PAGED, self.host()?)
     }
 
-    /// The dataset's tail lies elsewhere, behind the same addresses.
+    /// The end of the dataset is elsewhere, mapped to the same addresses.
     pub(super) fn placed(&mut self, parts: &[u32], location: Location) -> Result<(), EngineError> {
         for &thousandths in parts {
             let missing = self.part(thousandths);
@@ -57,8 +57,8 @@ impl Stage<'_> {
         })
     }
 
-    /// An engine for these matrices, the last ones of them elsewhere, and how many it holds itself. Other devices may read
-    /// all of it.
+    /// An engine for these matrices, the last ones of them elsewhere, and how many it holds itself. Other devices can
+    /// read all of them.
     pub(super) fn placed_engine(
         &self,
         matrices: &Assignment,
@@ -83,7 +83,7 @@ impl Stage<'_> {
         Ok((engine, matrices.num_matrices() - elsewhere))
     }
 
-    /// Makes an engine work on matrices in this memory.
+    /// Creates an engine that works on matrices in this memory.
     fn take(
         &self,
         engine: &mut CudaEngine,
@@ -96,7 +96,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// An engine that works in managed memory, filled; and how long that took.
+    /// A filled engine that works in managed memory, and the time of the fill.
     fn in_managed_memory(&self) -> Result<(CudaEngine, Managed, Duration, Root), EngineError> {
         let mut engine = CudaEngine::new(self.config)?;
         let layout = Layout::new(&self.whole, engine.fill_path());
@@ -129,7 +129,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// The way back to the host takes no time here.
+    /// Moving back to the host takes no time here.
     pub(super) fn host_prefetched(&mut self) -> Result<(), EngineError> {
         let (mut engine, managed, fill, fill_root) = self.in_managed_memory()?;
         for thousandths in PREFETCHED {

@@ -11,10 +11,10 @@ use crate::memory::DeviceMemory;
 use crate::stream::{Event, Stream};
 use crate::sys::{self, CUdevice_attribute as Attribute, CUmem_advise, CUmemAttach_flags};
 
-/// The host, where a device is asked for (`CU_DEVICE_CPU`).
+/// The host, as a device id (`CU_DEVICE_CPU`).
 const HOST: sys::CUdevice = -1;
 
-/// Longest that a move may take.
+/// Timeout of a move.
 const MOVE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A managed allocation's address, and the stream of its moves. [`DeviceMemory`] owns the memory.
@@ -26,7 +26,7 @@ pub(super) struct Managed {
 }
 
 impl Managed {
-    /// Takes `size_bytes` and puts them on the device.
+    /// Allocates `size_bytes` and moves them to the device.
     pub(super) fn new(context: &Arc<Context>, size_bytes: u64) -> Result<(Self, DeviceMemory), EngineError> {
         if device_attribute(
             context.device(),
@@ -39,7 +39,7 @@ impl Managed {
         }
         context.bind()?;
         let mut address = 0;
-        // SAFETY: the context is current and `address` a valid place for the answer.
+        // SAFETY: the context is current and `address` a valid output address.
         check("cuMemAllocManaged", unsafe {
             sys::cuMemAllocManaged(
                 &raw mut address,
@@ -47,7 +47,7 @@ impl Managed {
                 CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL as u32,
             )
         })?;
-        // SAFETY: just allocated, and freed by this alone.
+        // SAFETY: just allocated, and freed only by this.
         let memory = unsafe { DeviceMemory::from_address(context, address) };
         let managed = Managed {
             context: context.clone(),

@@ -1,4 +1,4 @@
-//! One range of addresses whose memory lies in several places: this device, another one, or the host.
+//! One address range whose memory is in several places: this device, another one, or the host.
 
 use protocol::engine::EngineError;
 
@@ -6,10 +6,10 @@ use crate::context::Context;
 use crate::driver::check;
 use crate::sys::{self, CUmemAccess_flags, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocationType};
 
-/// Sizes are whole pages of this size, on devices and, as CUDA maps it, on the host.
+/// Sizes are whole pages of this size, on devices and, for memory mapped by CUDA, on the host.
 const PAGE_BYTES: u64 = 2 << 20;
 
-/// Where a part of the range lies.
+/// Where a part of the range is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Location {
     /// A device's memory.
@@ -28,16 +28,17 @@ impl Location {
     }
 }
 
-/// A reserved range and what is mapped into it; unmapped and given back on drop, with the context bound.
+/// A reserved range and its mappings; unmapped and released on drop, with the context bound.
 pub(crate) struct Mapping {
     address: sys::CUdeviceptr,
     size_bytes: u64,
-    /// Offset and size of each part that is mapped.
+    /// Offset and size of each mapped part.
     parts: Vec<(u64, u64)>,
 }
 
 impl Mapping {
-    /// Parts one after the other, all of them for these devices to read and write: the context's, and others that have one.
+    /// Maps parts one after the other, readable and writable by these devices: the context's, and others that have a
+    /// context.
     pub(super) fn new(
         context: &Context,
         devices: &[sys::CUdevice],
@@ -51,7 +52,7 @@ impl Mapping {
         context.bind()?;
         let size_bytes = parts.iter().map(|(size, _)| size).sum();
         let mut address = 0;
-        // SAFETY: the context is current and `address` a valid place for the answer.
+        // SAFETY: the context is current and `address` a valid output address.
         check("cuMemAddressReserve", unsafe {
             sys::cuMemAddressReserve(&raw mut address, size_bytes as usize, 0, 0, 0)
         })?;
@@ -94,13 +95,13 @@ impl Mapping {
         let at = self.address + offset;
         let size = size_bytes as usize;
         let mut handle = 0;
-        // SAFETY: the properties are complete, `handle` is a valid place for the answer.
+        // SAFETY: the properties are complete, `handle` is a valid output address.
         check("cuMemCreate", unsafe {
             sys::cuMemCreate(&raw mut handle, size, &raw const properties, 0)
         })?;
         // SAFETY: the range lies within the reserved one and nothing is mapped there yet.
         let mapped = check("cuMemMap", unsafe { sys::cuMemMap(at, size, 0, handle, 0) });
-        // SAFETY: created above; what is mapped keeps the memory.
+        // SAFETY: created above; the mapping keeps the memory alive.
         let released = check("cuMemRelease", unsafe { sys::cuMemRelease(handle) });
         mapped?;
         self.parts.push((offset, size_bytes));
@@ -120,7 +121,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         for &(offset, size_bytes) in &self.parts {
-            // SAFETY: mapped once as a whole in `map`; whoever drops this has waited for the device.
+            // SAFETY: mapped once as a whole in `map`; the owner has waited for the device before dropping this.
             let _ = unsafe { sys::cuMemUnmap(self.address + offset, size_bytes as usize) };
         }
         // SAFETY: reserved in `new`, with nothing mapped any more.

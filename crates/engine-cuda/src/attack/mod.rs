@@ -1,8 +1,9 @@
-//! Attacks on the sweeps, played on real GPUs and timed (rationale §3).
+//! Attacks on the sweeps, run on real GPUs and timed (rationale §3).
 //!
-//! Each attack does its work with the engine's own kernels, and says what it truly held, read and computed. What a
-//! Verifier would certify from its times is for the caller to ask the protocol's bounds. Where a real attacker would need
-//! more work than is timed here, the attack is the better for it: a bound that holds against this holds against that.
+//! Each attack works with the engine's own kernels, and reports what it really held, read and computed. The caller uses
+//! the protocol's bounds to find what a Verifier would certify from its times. Where a real attacker would need more
+//! work than is timed here, the simulated attack is faster: a bound that holds against it also holds against the real
+//! one.
 
 mod elsewhere;
 mod managed;
@@ -27,27 +28,28 @@ use together::Together;
 
 /// k of the fills.
 pub const INNER_DIM: u32 = 16_384;
-/// n: small, so that a hundredth of a dataset is a whole number of matrices.
+/// n: small, so that one percent of a dataset is a whole number of matrices.
 const MATRIX_DIM: u32 = 8192;
 const MATRIX_BYTES: u64 = MATRIX_DIM as u64 * MATRIX_DIM as u64;
-/// Sweeps that a `standard` session has.
+/// Sweeps of a `standard` session.
 const SWEEPS: u32 = 32;
-/// Sweeps that are timed, and how long at most.
+/// Number of timed sweeps, and their maximum duration.
 const TIMED_SWEEPS: usize = 9;
 const TIMED_AT_MOST: Duration = Duration::from_millis(700);
-/// Thousandths of the dataset that are made anew, or in the other GPU's memory.
+/// Thousandths of the dataset that are regenerated, or in the other GPU's memory.
 const REGENERATED: [u32; 4] = [10, 20, 50, 100];
 const PEER: [u32; 4] = [50, 100, 250, 500];
-/// The same on the host and, beside it, made anew.
+/// The same on the host and, in addition, regenerated.
 const MIXED: [(u32, u32); 3] = [(10, 5), (20, 5), (10, 10)];
-/// Parts in which a dataset is made anew where nothing of it is kept.
+/// Number of parts in which a dataset is regenerated if nothing of it is kept.
 const EPILOGUE_PARTS: u32 = 32;
 
-/// Plays an attack with each of its parameters on a dataset of about `dataset_bytes`; `report` hears of each as it ends.
+/// Runs an attack with each of its parameters on a dataset of about `dataset_bytes`; `report` is called with each
+/// result.
 ///
 /// # Errors
 ///
-/// What keeps all of it from being played.
+/// An error that prevents the whole attack.
 pub fn play(
     attack: Attack,
     config: CudaEngineConfig,
@@ -128,7 +130,7 @@ fn operations(assignment: &Assignment) -> f64 {
     2.0 * f64::from(INNER_DIM) * assignment.dataset_bytes() as f64
 }
 
-/// What an honest engine does with the same dataset.
+/// The result of an honest engine with the same dataset.
 struct Honest {
     times: Times,
     roots: [Root; 2],
@@ -151,7 +153,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<(Duration, 
     Ok((start.elapsed(), made))
 }
 
-/// The middle one of some timed sweeps, and the first one's result.
+/// The median of several timed sweeps, and the first one's result.
 fn sweeps<T>(mut sweep: impl FnMut(&Salt) -> Result<(Duration, T), EngineError>) -> Result<(Duration, T), EngineError> {
     // The first may load code and move pages.
     let (_, first) = sweep(&salt(0))?;
@@ -163,7 +165,7 @@ fn sweeps<T>(mut sweep: impl FnMut(&Salt) -> Result<(Duration, T), EngineError>)
     Ok((times[times.len() / 2], first))
 }
 
-/// Two works at once: what each gives, and how long until both have ended.
+/// Runs two tasks in parallel: their results, and the time until both have ended.
 fn both<A, B: Send>(
     one: impl FnOnce() -> Result<A, EngineError>,
     other: impl FnOnce() -> Result<B, EngineError> + Send,
@@ -178,22 +180,22 @@ fn both<A, B: Send>(
     })
 }
 
-/// Makes matrices anew and sweeps them.
+/// Regenerates matrices and sweeps them.
 fn remake(anew: &mut CudaEngine, salt: &Salt) -> Result<Root, EngineError> {
     anew.fill(&task(), &Unobserved)?;
     anew.sweep(salt, &Unobserved)
 }
 
-/// The sweep of `rest` beside the making of `anew`, by the best division of the multiprocessors that was found.
+/// The sweep of `rest` in parallel with the regeneration of `anew`, by the best division of the multiprocessors found.
 ///
-/// The fill gets some quarters of them, the sweep the others; with all of them they get in line.
+/// The fill gets some quarters of them, the sweep the others; if each uses all of them, they run one after the other.
 fn swept_and_remade(rest: &mut CudaEngine, anew: &mut CudaEngine) -> Result<(Duration, u32), EngineError> {
     let multiprocessors = rest.context.multiprocessors()?;
     let all = anew.kernels.fill.clusters().map(|clusters| *clusters);
     let mut best = (Duration::MAX, 0);
     for quarters in [1, 2, 3, 4] {
         if let (Some(all), Some(clusters)) = (all, anew.kernels.fill.clusters()) {
-            // Fewer clusters than are resident at once: they never wait for one that has no place.
+            // Fewer clusters than can be resident at once: they never wait for one that is not resident.
             *clusters = (all * quarters / 4).max(1);
             let left = if quarters < 4 { 2 * *clusters } else { 0 };
             rest.kernels.sweep.limit_multiprocessors(multiprocessors - left);
@@ -208,7 +210,7 @@ fn percent(thousandths: u32) -> String {
     format!("{} %", f64::from(thousandths) / 10.0)
 }
 
-/// An attack under way.
+/// An attack in progress.
 struct Stage<'a> {
     config: CudaEngineConfig,
     whole: Assignment,
@@ -217,7 +219,7 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Reports what became of one parameter.
+    /// Reports the result of one parameter.
     fn say(&mut self, parameter: impl Into<String>, played: Result<Played, EngineError>) {
         (self.report)(Outcome {
             parameter: parameter.into(),
@@ -225,7 +227,7 @@ impl Stage<'_> {
         });
     }
 
-    /// So many matrices, one at least and not all.
+    /// This many matrices, at least one and not all.
     fn part(&self, thousandths: u32) -> u32 {
         let matrices = u64::from(self.whole.num_matrices());
         (matrices * u64::from(thousandths))
@@ -233,7 +235,7 @@ impl Stage<'_> {
             .clamp(1, matrices - 1) as u32
     }
 
-    /// What there is where `held` matrices are kept and read, and everything is filled.
+    /// The real resources where `held` matrices are kept and read, and everything is filled.
     fn truth(&self, times: Times, held: u32) -> Truth {
         let held_bytes = u64::from(held) * MATRIX_BYTES;
         Truth {
@@ -255,7 +257,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Two engines of half the dataset each on one GPU; a window ends at the last of them.
+    /// Two engines of half the dataset each on one GPU; a window ends with the later one.
     fn one_for_two(&mut self) -> Result<(), EngineError> {
         let half = self.whole.num_matrices() / 2;
         let halves = [assignment(0, half)?, assignment(half.into(), half)?];
@@ -282,7 +284,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Invented roots cost nothing at all here: an attack that reads once for several sweeps is slower.
+    /// Invented roots have no cost here: an attack that reads once for several sweeps is slower.
     fn invented_sweeps(&mut self) {
         for (invented, sweeps) in [(1, 128), (55, 4096), (1, 32), (16, 32)] {
             let honest = self.honest.times;
@@ -299,7 +301,7 @@ impl Stage<'_> {
         }
     }
 
-    /// One part's memory, filled and swept in place of all parts, one after the other.
+    /// Memory of one part, filled and swept in place of all parts, one after the other.
     fn nothing_kept(&mut self) -> Result<(), EngineError> {
         let matrices = (self.whole.num_matrices() / EPILOGUE_PARTS).max(1);
         let parts = self.whole.num_matrices() / matrices;
@@ -333,7 +335,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// The rest is swept, and the missing part filled and swept apart: no time is taken for pairs of one tile of each.
+    /// The rest is swept, and the missing part filled and swept separately: pairs with one tile of each take no time.
     fn regeneration(&mut self) -> Result<(), EngineError> {
         for thousandths in REGENERATED {
             let missing = self.part(thousandths);
@@ -363,7 +365,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// As [`Stage::regeneration`] at once, with a part of the rest on the host.
+    /// As [`Stage::regeneration`] in parallel, with a part of the rest on the host.
     fn mixture(&mut self) -> Result<(), EngineError> {
         let host = self.host()?;
         for (on_host, remade) in MIXED {
@@ -374,7 +376,7 @@ impl Stage<'_> {
             let mut anew = CudaEngine::new(self.config)?;
             anew.prepare(&assignment(rest_of_it.num_matrices().into(), missing)?)?;
             let (sweep, quarters) = swept_and_remade(&mut rest, &mut anew)?;
-            // Its fill is no better for what is left out.
+            // Its fill is not faster because of the omitted part.
             let fill = fill.max(self.honest.times.fill);
             let times = Times { fill, sweep };
             let played = self.played(times, self.truth(times, rest_of_it.num_matrices() - outside));
@@ -384,7 +386,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// The GPU fills all, half of it in the other's memory; both sweep, each what pairs it comes to first.
+    /// The GPU fills all, half of it in the other's memory; both sweep, each taking the next pair available.
     fn two_for_one(&mut self, other: &Arc<Context>) -> Result<(), EngineError> {
         let there = self.part(500);
         let devices = [other.device()];
@@ -440,7 +442,7 @@ mod tests {
             let played = played.expect("figures");
             let done = played.attack.sweep.as_secs_f64() / played.honest.sweep.as_secs_f64();
             assert!((done - (1.0 - played.wrong_share)).abs() < 1e-6, "{parameter}");
-            // The truth is what the honest sweeps read.
+            // The real figure is what the honest sweeps read.
             let read = played.truth.read_bytes_per_s * played.honest.sweep.as_secs_f64();
             assert!(
                 (read / played.truth.held_bytes as f64 - 1.0).abs() < 1e-9,

@@ -1,39 +1,39 @@
-//! The attacks by name, and what comes of one.
+//! The attacks by name, and their results.
 
 use std::fmt;
 use std::time::Duration;
 
 use protocol::engine::{Assignment, EngineError};
 
-/// An attack, by what takes the place of memory.
+/// An attack, named by what replaces memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attack {
-    /// None: the measure of the others.
+    /// None: the baseline for the others.
     Honest,
     /// Two ordinals, one GPU behind both.
     OneForTwo,
     /// Some sweeps are not done: their roots are invented, the rest is in time.
     InventedSweeps,
-    /// Fill digests in the epilogue, nothing kept: every sweep makes everything anew.
+    /// Fill digests in the epilogue, nothing kept: every sweep regenerates everything.
     NothingKept,
-    /// A part is made anew in every sweep.
+    /// A part is regenerated in every sweep.
     Regeneration,
-    /// A part lies in page-locked host memory; the sweep reads it over the link.
+    /// A part is in page-locked host memory; the sweep reads it over the link.
     HostPinned,
-    /// The same with memory that the driver manages.
+    /// The same with memory managed by the driver.
     HostManaged,
     /// The same, moved to the device before every sweep.
     HostPrefetched,
-    /// A part lies in page-locked host memory, another is made anew beside the sweep of the rest.
+    /// A part is in page-locked host memory, another is regenerated in parallel with the sweep of the rest.
     Mixture,
-    /// A part lies in another GPU's memory.
+    /// A part is in another GPU's memory.
     Peer,
-    /// Half lies in another GPU's memory, and both GPUs sweep.
+    /// Half is in another GPU's memory, and both GPUs sweep.
     TwoForOne,
 }
 
 impl Attack {
-    /// All, in the order in which they are worth running.
+    /// All attacks, in a sensible order to run.
     pub const ALL: [Attack; 11] = [
         Attack::Honest,
         Attack::OneForTwo,
@@ -48,7 +48,7 @@ impl Attack {
         Attack::HostPrefetched,
     ];
 
-    /// Its name, say `host-pinned`.
+    /// Its name, for example `host-pinned`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Attack {
         }
     }
 
-    /// Whether it is played with two GPUs.
+    /// Whether it uses two GPUs.
     #[must_use]
     pub fn wants_two_gpus(self) -> bool {
         matches!(self, Attack::Peer | Attack::TwoForOne)
@@ -84,44 +84,44 @@ impl fmt::Display for Attack {
 pub struct Times {
     /// A fill.
     pub fill: Duration,
-    /// A sweep: the middle one of several.
+    /// A sweep: the median of several.
     pub sweep: Duration,
 }
 
-/// What there truly is behind all ordinals of an attack.
+/// The real resources behind all ordinals of an attack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Truth {
     /// Bytes of the dataset that the device keeps in its memory.
     pub held_bytes: u64,
-    /// Bytes of these that it reads a second of the sweeps.
+    /// Bytes of these that it reads per second of the sweeps.
     pub read_bytes_per_s: f64,
-    /// Operations a second of the fill.
+    /// Operations per second of the fill.
     pub ops_per_s: f64,
 }
 
-/// One attack with one parameter, played.
+/// The result of one attack with one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Played {
-    /// What each ordinal says it holds.
+    /// Bytes that each ordinal claims to hold.
     pub assignments: Vec<Assignment>,
-    /// Sweeps of the session that it plays.
+    /// Sweeps of the session that it simulates.
     pub sweeps: u32,
     /// Share of the session's sweep leaves that are wrong.
     pub wrong_share: f64,
-    /// What an honest engine took in the same process.
+    /// Times of an honest engine in the same process.
     pub honest: Times,
-    /// What the attack took.
+    /// Times of the attack.
     pub attack: Times,
-    /// What it truly had.
+    /// Its real resources.
     pub truth: Truth,
-    /// Whether its fill and sweep gave the honest engine's roots, where that was asked.
+    /// Whether its fill and sweep resulted in the honest engine's roots, where this was checked.
     pub same_roots: Option<bool>,
 }
 
-/// What became of one attack with one parameter.
+/// The outcome of one attack with one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The parameter, say `5 %`.
+    /// The parameter, for example `5 %`.
     pub parameter: String,
     /// Its figures, or why there are none.
     pub played: Result<Played, EngineError>,

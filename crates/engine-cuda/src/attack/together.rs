@@ -13,20 +13,20 @@ use crate::memory::Pinned;
 use crate::stream::{Event, Stream};
 use crate::sweep::SweepKernels;
 
-/// A filled engine whose memory another GPU reads and writes too. Both take leaves by the tickets of one key.
+/// A filled engine whose memory another GPU also reads and writes. Both take leaves by the tickets of one key.
 ///
-/// An attacker would sort the pairs by where their tiles lie, and move half as many bytes.
+/// An attacker would sort the pairs by the location of their tiles, and move half as many bytes.
 pub(super) struct Together {
     salt: Pinned<[u8; 32]>,
     root: Pinned<[u8; 32]>,
     here: Queue,
     there: Queue,
     there_kernels: SweepKernels,
-    // Last: what is queued uses its memory.
+    // Declared last: queued work uses its memory.
     engine: CudaEngine,
 }
 
-/// A device's stream, and the end of what is queued there.
+/// A device's stream, and an event after the last work queued there.
 struct Queue {
     end: Event,
     stream: Stream,
@@ -44,7 +44,7 @@ impl Queue {
         })
     }
 
-    /// Waits until all that is queued is done.
+    /// Waits until all queued work has finished.
     fn wait(&self) -> Result<(), EngineError> {
         self.context.bind()?;
         self.end.record(&self.stream)?;
@@ -65,7 +65,7 @@ impl Together {
         let there = Queue::new(other, limit)?;
         let there_kernels = SweepKernels::load(other, engine.sweep_path(), engine.config.portable_images)?;
         let here = Queue::new(&engine.context, limit)?;
-        // The fill's leaves may still be on their way to the host.
+        // The fill's leaves may still be in flight to the host.
         engine.context.synchronize();
         Ok(Together {
             salt: Pinned::new(&engine.context, 1)?,
@@ -91,8 +91,8 @@ impl Together {
         );
         let kernels = &self.engine.kernels.sweep;
         self.here.context.bind()?;
-        // SAFETY: the addresses are those of the workload's own sweeps, none of which is under way, and both devices have
-        // access to them; each step waits for the one before, and the two kernels share what they write by tickets.
+        // SAFETY: the addresses are those of the workload's own sweeps, none of which is in progress, and both devices
+        // have access to them; each step waits for the previous one, and the two kernels share their output by tickets.
         unsafe {
             self.salt.as_mut_ptr().write(salt.0);
             let source = self.salt.as_mut_ptr();
@@ -105,7 +105,7 @@ impl Together {
             let queued = self
                 .there_kernels
                 .queue_sweep(&self.there.stream, dataset, tiles, key, leaves);
-            // Both are waited for whatever came of the other.
+            // Waits for both, whatever the result of the other.
             let there = queued.and_then(|()| self.there.wait());
             self.here.wait()?;
             there?;

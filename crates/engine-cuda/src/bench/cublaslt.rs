@@ -1,4 +1,4 @@
-//! cuBLASLt's int8 product, from its library where there is one: what the fill is compared with.
+//! cuBLASLt's int8 product, from the installed library if there is one: the baseline for the fill.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -10,7 +10,8 @@ use super::plain::Plain;
 
 use crate::sys;
 
-/// File names of the library, the newest first; the loader's own places are searched (`LD_LIBRARY_PATH`), then the usual one.
+/// File names of the library, the newest first; searched in the loader's own paths (`LD_LIBRARY_PATH`), then in the
+/// usual one.
 const LIBRARIES: [&str; 2] = ["libcublasLt.so.13", "libcublasLt.so.12"];
 const USUAL_FOLDER: &str = "/usr/local/cuda/lib64/";
 
@@ -60,7 +61,7 @@ type MatmulFn = unsafe extern "C" fn(
     sys::CUstream,
 ) -> Status;
 
-/// C = A^T B over bytes that are there: A and B are n x n of int8, C n x n of int32. Handles live to the process's end.
+/// C = A^T B over existing bytes: A and B are n x n of int8, C n x n of int32. Handles are kept until the process ends.
 pub(super) struct Gemm {
     _library: Library,
     multiply: MatmulFn,
@@ -80,7 +81,7 @@ impl Gemm {
     ///
     /// # Errors
     ///
-    /// Why there is none: no library, too little memory, or a library that refuses.
+    /// Why it is not available: no library, too little memory, or a library error.
     pub(super) fn new(plain: &Plain<'_>, dataset_bytes: u64) -> Result<Self, String> {
         let needed = |n: u32| 6 * u64::from(n) * u64::from(n) + WORKSPACE_BYTES;
         let n = SIZES
@@ -90,7 +91,8 @@ impl Gemm {
         let library = load()?;
         let square = u64::from(n) * u64::from(n);
         let a = plain.dataset();
-        // SAFETY: every type is that of cublasLt.h, the same in 12 and 13; places for answers are valid; the context is current.
+        // SAFETY: every type is that of cublasLt.h, the same in 12 and 13; output addresses are valid; the context is
+        // current.
         unsafe {
             let handle = create(
                 &library,
@@ -173,7 +175,8 @@ impl Gemm {
         }
     }
 
-    /// From now on without workspace and algorithm, as `torch._int_mm` calls the library: it then takes a slower kernel.
+    /// From now on without workspace and algorithm, as `torch._int_mm` calls the library, which then selects a slower
+    /// kernel.
     pub(super) fn without_workspace(&mut self) {
         self.algorithm = None;
     }
@@ -182,7 +185,7 @@ impl Gemm {
     ///
     /// # Errors
     ///
-    /// What the library says, or a sum that is wrong.
+    /// The library's error, or a wrong sum.
     pub(super) fn check(&mut self, plain: &Plain<'_>) -> Result<(), String> {
         let n = u64::from(self.n);
         plain
@@ -217,14 +220,14 @@ impl Gemm {
     ///
     /// # Errors
     ///
-    /// What the library says.
+    /// The library's error.
     pub(super) fn queue(&mut self, stream: sys::CUstream) -> Result<(), String> {
         let (one, zero) = (1_i32, 0_i32);
         let at = self
             .at
             .map(|address| ptr::with_exposed_provenance_mut::<c_void>(address as usize));
-        // SAFETY: the type is that of cublasLt.h; the matrices and the workspace lie side by side within the dataset (`new`),
-        // which nothing else uses now; factors are read before the call returns.
+        // SAFETY: the type is that of cublasLt.h; the matrices and the workspace lie next to each other within the
+        // dataset (`new`), which nothing else uses now; factors are read before the call returns.
         let status = unsafe {
             (self.multiply)(
                 self.handle,
@@ -261,7 +264,7 @@ fn load() -> Result<Library, String> {
     let usual = LIBRARIES.map(|name| format!("{USUAL_FOLDER}{name}"));
     let names = LIBRARIES.into_iter().chain(usual.iter().map(String::as_str));
     for name in names {
-        // SAFETY: NVIDIA's library; its initialisers ask nothing of the caller.
+        // SAFETY: NVIDIA's library; its initialisers have no preconditions.
         if let Ok(library) = unsafe { Library::new(name) } {
             return Ok(library);
         }
@@ -275,13 +278,13 @@ fn load() -> Result<Library, String> {
 ///
 /// `F` is its type in cublasLt.h.
 unsafe fn symbol<F: Copy>(library: &Library, name: &'static str) -> Result<F, String> {
-    // SAFETY: the caller answers for the type.
+    // SAFETY: the caller guarantees the type.
     unsafe { library.get::<F>(name.as_bytes()) }
         .map(|symbol| *symbol)
         .map_err(|error| format!("cuBLASLt: {error}"))
 }
 
-/// A handle that a function of the library makes.
+/// A handle created by a function of the library.
 ///
 /// # Safety
 ///
@@ -292,7 +295,7 @@ unsafe fn create<F: Copy>(
     call: impl FnOnce(F, *mut Handle) -> Status,
 ) -> Result<Handle, String> {
     let mut handle = ptr::null_mut();
-    // SAFETY: the caller answers for the type.
+    // SAFETY: the caller guarantees the type.
     let function = unsafe { symbol(library, name)? };
     done(name, call(function, &raw mut handle))?;
     Ok(handle)

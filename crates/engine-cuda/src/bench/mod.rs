@@ -1,8 +1,8 @@
-//! What a device reaches against its own ceilings, all in one run: fills, sweeps, keystream.
+//! The performance of a device compared with its own ceilings, all in one run: fills, sweeps, keystream.
 //!
-//! A rate alone says little: cards differ, and so do their clocks from minute to minute. Each figure here stands beside the
-//! ceiling of the same run on the same card: the fill beside the tensor cores' arithmetic peak and cuBLASLt's int8 product,
-//! the sweep beside the same bytes read in address order, the keystream beside plain writes.
+//! A rate alone says little: cards differ, and their clocks change from minute to minute. Each figure here is reported
+//! with the ceiling from the same run on the same card: the fill with the tensor cores' arithmetic peak and cuBLASLt's
+//! int8 product, the sweep with reads of the same bytes in address order, the keystream with plain writes.
 
 mod cublaslt;
 mod peak;
@@ -25,9 +25,9 @@ use plain::Plain;
 
 /// k of the fill that is compared with cuBLASLt.
 const LONG_INNER_DIM: u32 = 16_384;
-/// k of short iterations: what T_local takes.
+/// k of short iterations, as used for T_local.
 const SHORT_INNER_DIM: u32 = 2048;
-/// n, the first of which so many matrices fit.
+/// n: the first value of which this many matrices fit.
 const MATRIX_DIMS: [u32; 5] = [16_384, 8192, 4096, 2048, 1024];
 const FEWEST_MATRICES: u64 = 16;
 
@@ -42,26 +42,26 @@ const PLAIN_SHARE: f64 = 0.03;
 /// A rate over repeats of the same work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// The middle one.
+    /// The median.
     pub median: f64,
     /// The slowest.
     pub least: f64,
     /// The fastest.
     pub most: f64,
-    /// How many there were.
+    /// The number of repeats.
     pub repeats: usize,
 }
 
-/// What NVML saw meanwhile; what it does not tell is `None`.
+/// NVML's telemetry during the measurement; values it does not report are `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Load {
-    /// Mean power, by the card's energy counter where it has one (W).
+    /// Mean power, from the card's energy counter if it has one (W).
     pub power_w: Option<f64>,
     /// Mean SM clock (MHz).
     pub mean_sm_clock_mhz: Option<f64>,
     /// Highest temperature (degrees Celsius).
     pub max_temperature_c: Option<u32>,
-    /// What held the clocks down.
+    /// Reasons for throttled clocks.
     pub throttle_reasons: Vec<String>,
 }
 
@@ -70,17 +70,18 @@ pub struct Load {
 pub struct Arithmetic {
     /// k of the products.
     pub inner_dim: u32,
-    /// Everything done over all the time it took, by the host's clock (Tops, 10^12 operations a second, two a multiply-add).
+    /// All operations divided by the total time, by the host's clock (Tops, 10^12 operations per second, two per
+    /// multiply-add).
     pub tops: f64,
-    /// Launch by launch (Tops).
+    /// Per launch (Tops).
     pub launches: Rate,
-    /// How long (ns).
+    /// Duration (ns).
     pub elapsed_ns: u64,
-    /// Power and clocks meanwhile.
+    /// Power and clocks during the measurement.
     pub load: Load,
-    /// What the tensor cores could do at the device's highest clock (Tops), where it is known.
+    /// The tensor cores' peak at the device's highest clock (Tops), if known.
     pub peak_tops_at_max_clock: Option<f64>,
-    /// The same at the mean clock seen.
+    /// The same at the mean clock.
     pub peak_tops_at_mean_clock: Option<f64>,
 }
 
@@ -89,9 +90,9 @@ pub struct Arithmetic {
 pub struct Bandwidth {
     /// The work (GB/s, 10^9 bytes).
     pub rate: Rate,
-    /// The plainest work on the same bytes (GB/s).
+    /// The baseline on the same bytes (GB/s).
     pub ceiling: Rate,
-    /// What that plainest work is.
+    /// Description of the baseline.
     pub ceiling_name: &'static str,
     /// Bytes of each repeat.
     pub size_bytes: u64,
@@ -114,26 +115,26 @@ pub struct BenchReport {
     pub num_matrices: u32,
     /// Most matrices that a plan could have here, at this n and k = 16384, before cuBLASLt is loaded.
     pub most_matrices: u64,
-    /// Fills, operands and digests and roots included: k = 16384, then k = 2048.
+    /// Fills, including operands, digests and roots: k = 16384, then k = 2048.
     pub fills: [Arithmetic; 2],
-    /// cuBLASLt's int8 product with 32-bit sums, n = k, or why there is none: by the algorithm that it suggests with a
-    /// workspace, and as `torch._int_mm` calls it, without either.
+    /// cuBLASLt's int8 product with 32-bit sums, n = k, or why it is not available: with the algorithm and workspace it
+    /// suggests, and as `torch._int_mm` calls it, without either.
     pub cublaslt: Result<[Arithmetic; 2], String>,
-    /// Sweeps, keys and roots included.
+    /// Sweeps, including keys and roots.
     pub sweep: Bandwidth,
     /// The keystream of operands, written to memory.
     pub keystream: Bandwidth,
 }
 
-/// Measures a device for about `duration`; `stage` hears what begins.
+/// Measures a device for about `duration`; `stage` is called at the start of each stage.
 ///
 /// # Errors
 ///
-/// What the engine reports; [`EngineError::OutOfMemory`] if not even a few small matrices fit.
+/// The engine's error; [`EngineError::OutOfMemory`] if not even a few small matrices fit.
 pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str)) -> Result<BenchReport, EngineError> {
     stage("warming up");
     let mut engine = CudaEngine::new(config)?;
-    // The other devices are asked nothing: one of them may not answer.
+    // The other devices are not queried: one of them may not respond.
     let device = describe(&[config.device_index])
         .map_err(|error| EngineError::Unsupported(error.to_string()))?
         .pop()
@@ -148,13 +149,13 @@ pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str))
         fills: 0,
     };
 
-    // The first fill warms up and says how many matrices fill the time; its bytes are what cuBLASLt multiplies.
+    // The first fill warms up and determines how many matrices fill the time; its bytes are cuBLASLt's input.
     engine.prepare(&run.assignment)?;
     run.fill(&mut engine, LONG_INNER_DIM, Duration::ZERO)?;
     let calibration = run.fill(&mut engine, LONG_INNER_DIM, Duration::ZERO)?;
     stage("cuBLASLt int8");
     let cublaslt = run.gemm(&engine, [share(GEMM_SHARE), share(PLAIN_GEMM_SHARE)])?;
-    // The library's code stays loaded: what is measured is what fits beside it.
+    // The library's code stays loaded: the measured dataset must fit in addition to it.
     engine.workload = None;
     let matrices_left = engine
         .offer()?
@@ -219,7 +220,7 @@ struct Run<'a> {
     assignment: Assignment,
     watch: Watch,
     device: &'a DeviceInfo,
-    /// Fills done: each has keys of its own.
+    /// Number of fills done: each uses its own keys.
     fills: u32,
 }
 
@@ -229,7 +230,7 @@ impl Run<'_> {
         2.0 * self.assignment.dataset_bytes() as f64 * f64::from(inner_dim)
     }
 
-    /// Whole fills for about so long, one at least.
+    /// Whole fills for about this duration, at least one.
     fn fill(&mut self, engine: &mut CudaEngine, inner_dim: u32, duration: Duration) -> Result<Arithmetic, EngineError> {
         let operations_per_tile = self.operations(inner_dim) / f64::from(self.assignment.tiles());
         let watched = self.watch.start();
@@ -266,7 +267,7 @@ impl Run<'_> {
         }
     }
 
-    /// cuBLASLt's products over the dataset's bytes, part of which are spoilt afterwards.
+    /// cuBLASLt's products over the dataset's bytes, part of which are overwritten.
     fn gemm(
         &self,
         engine: &CudaEngine,
@@ -324,7 +325,7 @@ impl Run<'_> {
             .iter()
             .map(|time| gigabytes(size_bytes, time.as_secs_f64()))
             .collect();
-        // Some reads run ahead of others in address order: the ceiling is the better.
+        // Some kernels read faster than others in address order: the fastest one is the ceiling.
         let ceilings = Plain::new(engine)?.address_order(self.assignment.tiles(), ceiling_duration)?;
         let ceiling = ceilings
             .into_iter()
@@ -365,7 +366,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether one more repeat is likelier to end near the time's end than this is. There is always a first.
+/// Whether one more repeat is expected to end closer to the end of the time than now. There is always a first repeat.
 fn is_time_for_another(times: &[Duration], start: Instant, duration: Duration) -> bool {
     let Some(last) = times.last() else { return true };
     start.elapsed() + *last / 2 < duration
@@ -375,7 +376,7 @@ fn gigabytes(size_bytes: u64, seconds: f64) -> f64 {
     size_bytes as f64 / seconds * 1e-9
 }
 
-/// Median and spread; there is one at least.
+/// Median and spread of at least one value.
 fn rate(rates: &[f64]) -> Rate {
     let mut sorted = rates.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -389,7 +390,7 @@ fn rate(rates: &[f64]) -> Rate {
     }
 }
 
-/// Notes when launches end.
+/// Records when launches end.
 struct LaunchClock {
     start: Instant,
     ends: Mutex<Vec<(Instant, u64)>>,
@@ -428,10 +429,10 @@ impl Progress for LaunchClock {
     }
 }
 
-/// NVML's view of a device, by its UUID; none where NVML told nothing of it, as it may keep each figure waiting.
+/// NVML's telemetry of a device, by its UUID; none if NVML did not report the device, as each query may then block.
 struct Watch(Option<String>);
 
-/// A watch that runs.
+/// Telemetry in progress.
 struct Watched(Option<Telemetry>);
 
 impl Watch {
@@ -445,7 +446,7 @@ impl Watched {
         let Some(seen) = self.0.and_then(|watch| watch.finish().ok()) else {
             return Load::default();
         };
-        // The counter moves in steps of some 100 ms: over less than a second samples say more.
+        // The counter has a resolution of about 100 ms: below one second samples are more accurate.
         let counted = seen
             .energy_j
             .filter(|energy| *energy > 0.0 && seen.elapsed_ns > 1_000_000_000)

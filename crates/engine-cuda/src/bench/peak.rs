@@ -1,7 +1,7 @@
 //! The arithmetic peak of int8 products by compute capability.
 
-/// Multiply-adds of int8 a clock and multiprocessor, dense, as NVIDIA's data sheets give them (rate / SMs / boost clock).
-/// `None` where no sheet gives a figure that fits.
+/// Dense int8 multiply-adds per clock and multiprocessor, from NVIDIA's data sheets (rate / SMs / boost clock). `None`
+/// if no sheet has a matching figure.
 fn int8_multiply_adds_a_clock(capability: (u32, u32)) -> Option<u32> {
     match capability {
         (7, 5) | (8, 6) | (8, 9) | (12, _) => Some(1024),
@@ -12,7 +12,7 @@ fn int8_multiply_adds_a_clock(capability: (u32, u32)) -> Option<u32> {
     }
 }
 
-/// 10^12 operations a second, two a multiply-add, at a clock.
+/// 10^12 operations per second, two per multiply-add, at a clock.
 pub(super) fn int8_tops(capability: (u32, u32), multiprocessors: u32, clock_mhz: f64) -> Option<f64> {
     let multiply_adds = int8_multiply_adds_a_clock(capability)?;
     Some(2.0 * f64::from(multiply_adds) * f64::from(multiprocessors) * clock_mhz * 1e-6)

@@ -1,4 +1,4 @@
-//! The plainest work on a dataset's bytes: reads in address order, writes, and the keystream alone.
+//! Baselines on a dataset's bytes: reads in address order, writes, and the keystream alone.
 
 use std::time::{Duration, Instant};
 
@@ -28,15 +28,15 @@ pub(super) struct Plain<'a> {
 
 /// Repeats of a launch.
 pub(super) struct Measured {
-    /// Seconds a launch, one entry for each batch of them.
+    /// Seconds per launch, one entry for each batch of launches.
     pub(super) seconds: Vec<f64>,
-    /// Launches in all, and what they took.
+    /// Total number of launches, and their duration.
     pub(super) launches: u64,
     pub(super) whole: Duration,
 }
 
 impl<'a> Plain<'a> {
-    /// For an engine that is prepared.
+    /// For a prepared engine.
     pub(super) fn new(engine: &'a CudaEngine) -> Result<Self, EngineError> {
         let workload = engine
             .workload
@@ -65,7 +65,7 @@ impl<'a> Plain<'a> {
         self.workload.memory().at(self.workload.layout().key)
     }
 
-    /// Waits for the launches before an end.
+    /// Waits for earlier launches, up to the recorded event.
     fn wait(&self, end: &Event) -> Result<(), EngineError> {
         if end.wait(self.engine.config.launch_limit)? {
             return Ok(());
@@ -81,16 +81,18 @@ impl<'a> Plain<'a> {
         self.wait(&self.ends[0])
     }
 
-    /// Words of the device's memory, which nothing writes now.
+    /// Words of the device's memory, which nothing currently writes.
     pub(super) fn read(&self, address: sys::CUdeviceptr, words: u32) -> Result<Vec<u32>, EngineError> {
         let mut host = Pinned::<u32>::new(&self.engine.context, words as usize)?;
-        // SAFETY: the host's memory is as long as said, the caller's address lies within the dataset; both wait for the copy.
+        // SAFETY: the host's memory is as long as stated, the caller's address lies within the dataset; both wait for
+        // the copy.
         self.once(&mut |stream| unsafe { stream.copy_to_host(host.as_mut_ptr(), address, words as usize) })?;
         // SAFETY: the copy has just ended.
         Ok(unsafe { host.as_slice() }.to_vec())
     }
 
-    /// Queues launches for about so long, in batches of some 100 ms, so that the device never waits for the host.
+    /// Queues launches for about this duration, in batches of about 100 ms, so that the device never waits for the
+    /// host.
     pub(super) fn repeat(
         &self,
         duration: Duration,
@@ -101,7 +103,7 @@ impl<'a> Plain<'a> {
             self.once(queue)?;
             Ok(start.elapsed())
         };
-        // The first may load code.
+        // The first one may load code.
         once()?;
         let batch = (0.1 / once()?.as_secs_f64()).clamp(1.0, 4096.0) as u64;
         let mut batch_of_launches = |end: &Event| -> Result<(), EngineError> {
@@ -133,7 +135,7 @@ impl<'a> Plain<'a> {
         })
     }
 
-    /// Reads of the whole dataset in address order, by each kernel that there is for it: its name, and seconds a read.
+    /// Reads of the whole dataset in address order, by each available kernel: its name, and seconds per read.
     pub(super) fn address_order(
         &self,
         num_tiles: u32,
@@ -151,7 +153,8 @@ impl<'a> Plain<'a> {
         let grid = 2 * self.engine.context.multiprocessors()?;
         let by_registers = self.repeat(duration, &mut |stream| {
             let shape = Shape::plain(grid.min(num_tiles), 1024);
-            // SAFETY: parameters in the order of the kernel's header; a sum a tile fits where the fill's digests were.
+            // SAFETY: parameters in the order of the kernel's header; one sum per tile fits where the fill's digests
+            // were.
             unsafe {
                 keyed_sum.launch(
                     stream,
@@ -181,7 +184,7 @@ impl<'a> Plain<'a> {
         Ok(all)
     }
 
-    /// The keystream of matrices of `matrix_bytes`, over the dataset: seconds for all of them.
+    /// The keystream of matrices of `matrix_bytes`, written to the dataset: seconds for all of them.
     pub(super) fn keystream(
         &self,
         matrix_bytes: u64,
@@ -218,7 +221,7 @@ impl<'a> Plain<'a> {
         Ok(measured.seconds)
     }
 
-    /// Writes of one value over so much of the dataset: seconds a write of all.
+    /// Writes of one value to this much of the dataset: seconds per write of all.
     pub(super) fn writes(&self, size_bytes: u64, duration: Duration) -> Result<Vec<f64>, EngineError> {
         // SAFETY: the range lies within the dataset, which nothing else uses now.
         let measured = self.repeat(duration, &mut |stream| unsafe {
@@ -230,7 +233,7 @@ impl<'a> Plain<'a> {
 
 impl Drop for Plain<'_> {
     fn drop(&mut self) {
-        // After an error work may still be queued.
+        // After an error there may still be queued work.
         self.engine.context.synchronize();
     }
 }

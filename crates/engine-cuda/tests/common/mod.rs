@@ -1,4 +1,4 @@
-//! What tests on a GPU share: whether there is one, and engines on each path.
+//! Shared by tests on a GPU: whether there is one, and engines on each path.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
@@ -15,8 +15,9 @@ use protocol::engine::{Assignment, Engine};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Device 0 for the length of a test. `None`, said visibly, where there is none; a failure where `GPU_ATTESTOR_REQUIRE_CUDA=1`
-/// asks for one. Tests take turns: sizes and times are those of a device that does nothing else.
+/// Device 0 for the duration of a test. If there is none: `None`, with a visible message, or a failure if
+/// `GPU_ATTESTOR_REQUIRE_CUDA=1` requires one. Tests run one after the other: sizes and times assume an otherwise idle
+/// device.
 pub(crate) fn gpu(test: &str) -> Option<MutexGuard<'static, ()>> {
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     bring_back();
@@ -26,7 +27,7 @@ pub(crate) fn gpu(test: &str) -> Option<MutexGuard<'static, ()>> {
             panic!("{test}: GPU_ATTESTOR_REQUIRE_CUDA=1, but {error}")
         }
         Err(error) => {
-            // Past the capture of a test's output: a skipped test is no passed test.
+            // Not captured with the test's output: a skipped test must be visible.
             let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {error}");
             None
         }
@@ -36,7 +37,7 @@ pub(crate) fn gpu(test: &str) -> Option<MutexGuard<'static, ()>> {
 /// A fill path, a sweep path, and whether the driver compiles the code.
 pub(crate) type Paths = (FillPath, SweepPath, bool);
 
-/// Every pairing that device 0 runs; each fill and each sweep is in one at least.
+/// Every combination that device 0 supports; each fill and each sweep is in at least one.
 pub(crate) fn paths() -> Vec<Paths> {
     let all = [
         (FillPath::Sm90a, SweepPath::Bulk, false),
@@ -98,12 +99,12 @@ impl Subject for OnPaths {
     }
 }
 
-/// The file that takes the device away while it is there; a real GPU has none.
+/// The file that marks the device as lost while it exists; a real GPU has none.
 fn loss() -> Option<PathBuf> {
     std::env::var_os("FC_LOST").map(PathBuf::from)
 }
 
-/// Something made on a device that can be taken away: that of a stand-in.
+/// Something created on a device that can be marked as lost: an emulated one.
 pub(crate) fn losable<E: ?Sized>(make: impl FnOnce() -> Box<E>) -> Result<Losable<E>, &'static str> {
     let file = loss().ok_or("a test cannot take a real GPU away")?;
     bring_back();
@@ -114,15 +115,15 @@ pub(crate) fn losable<E: ?Sized>(make: impl FnOnce() -> Box<E>) -> Result<Losabl
     })
 }
 
-/// Undoes the loss, if there was one.
+/// Restores the device, if it was lost.
 fn bring_back() {
     if let Some(file) = loss().filter(|file| file.exists()) {
         fs::remove_file(file).expect("the file goes");
     }
 }
 
-/// Runs tests of this binary again in a process whose GPU is a stand-in of that compute capability. `arguments` are the test
-/// binary's own: which tests.
+/// Runs tests of this binary again in a process with an emulated GPU of that compute capability. `arguments` are the
+/// test binary's own: which tests to run.
 #[cfg(target_os = "linux")]
 pub(crate) fn again_on_a_fake_gpu(compute_capability: &str, arguments: &[&str]) {
     let Some(folder) = fake_driver::folder() else {
