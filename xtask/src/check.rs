@@ -1,11 +1,11 @@
-//! What is run before a commit: the stages of `.ci/run` that a change needs at once, of some packages or of all.
+//! Checks before a commit: the stages of `.ci/run` that a change needs at once, for some packages or for all.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-/// Checks these packages; all of the workspace if none is named.
+/// Checks these packages, or the whole workspace if none is named.
 pub(crate) fn run(repository: &Path, packages: &[&str]) -> anyhow::Result<()> {
     let status = Command::new(repository.join(".ci/run"))
         .args(packages.iter().flat_map(|package| ["-p", package]))

@@ -11,14 +11,14 @@ use sha2::{Digest, Sha256};
 use crate::nvrtc::{Nvrtc, Output};
 use crate::toolchain::{NVRTC_VERSION, nvrtc_folder};
 
-/// An architecture: NVRTC's name for it, what comes out, and the sources compiled for it.
+/// An architecture: its NVRTC name, the kind of output, and the sources compiled for it.
 struct Target {
     architecture: &'static str,
     output: Output,
     kernels: &'static [&'static str],
 }
 
-/// What every chip with `mma.sync` gets.
+/// The sources for every chip with `mma.sync`.
 const TENSOR_CORES: &[&str] = &[
     "keystream",
     "key",
@@ -46,10 +46,10 @@ const TARGETS: [Target; 8] = [
             "fill_dp4a",
         ],
     ),
-    // sm_100, not sm_100a: no kernel uses what only that one has, and this one also runs on 10.3.
+    // sm_100, not sm_100a: no kernel uses the features specific to sm_100a, and sm_100 also runs on 10.3.
     cubin("sm_100", TENSOR_CORES),
     cubin("sm_120", TENSOR_CORES),
-    // For chips without machine code above; the driver compiles it.
+    // For chips without machine code above; compiled by the driver.
     ptx(
         "compute_75",
         &["keystream", "key", "sweep", "commit", "address_order", "fill_dp4a"],
@@ -73,7 +73,7 @@ const fn ptx(architecture: &'static str, kernels: &'static [&'static str]) -> Ta
     }
 }
 
-/// Options of every compilation; the architecture and the include folders come on top.
+/// Options of every compilation, in addition to the architecture and the include folders.
 const OPTIONS: [&str; 2] = ["--std=c++17", "--ptxas-options=-v"];
 
 /// Bytes that a kernel may spill on sm_120: sweep_bulk has 96 registers a thread there and needs a few more.
@@ -81,14 +81,14 @@ const SPILLED_BYTES_SM_120: u32 = 28;
 
 const MANIFEST: &str = "MANIFEST";
 
-/// Images by file name, the manifest among them.
+/// Images by file name, including the manifest.
 type Images = BTreeMap<String, Vec<u8>>;
 
-/// Writes all images and removes those that are no longer made.
+/// Writes all images and removes obsolete ones.
 ///
 /// # Errors
 ///
-/// If the compiler can't be had or refuses a kernel, or a file can't be written.
+/// If the compiler is not available or rejects a kernel, or a file cannot be written.
 pub(crate) fn build(repository: &Path) -> Result<()> {
     let images = compile_all(repository)?;
     let folder = repository.join("crates/engine-cuda/images");
@@ -105,11 +105,11 @@ pub(crate) fn build(repository: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles all images and compares them with the files that are there.
+/// Compiles all images and compares them with the existing files.
 ///
 /// # Errors
 ///
-/// As [`build`]; and with the names of all files that differ, are missing or are left over.
+/// As [`build`]; and the names of all files that differ, are missing or are left over.
 pub(crate) fn check(repository: &Path) -> Result<()> {
     let images = compile_all(repository)?;
     let committed = committed(&repository.join("crates/engine-cuda/images"))?;

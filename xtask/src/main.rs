@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`.
+//! Tasks of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`.
 
 mod check;
 mod kernels;

@@ -15,7 +15,7 @@ type BytesOf = unsafe extern "C" fn(Program, *mut c_char) -> Status;
 /// What to compile to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Machine code of one architecture.
+    /// Machine code for one architecture.
     Cubin,
     /// Intermediate code that a driver compiles.
     Ptx,
@@ -24,7 +24,7 @@ pub(crate) enum Output {
 /// A loaded compiler.
 pub(crate) struct Nvrtc {
     library: Library,
-    // Stays loaded as long as the compiler is: the compiler looks its symbols up.
+    // Stays loaded as long as the compiler, which looks up its symbols.
     _builtins: Library,
 }
 
@@ -33,14 +33,14 @@ impl Nvrtc {
     ///
     /// # Errors
     ///
-    /// If a library is not there or does not load.
+    /// If a library does not exist or cannot be loaded.
     pub(crate) fn load(folder: &Path) -> Result<Self> {
         let open = |name: &str, flags| {
             let file = folder.join(name);
-            // SAFETY: the libraries are NVIDIA's, pinned by hash; their initialisers ask nothing of the caller.
+            // SAFETY: the libraries are NVIDIA's, pinned by hash; their initialisers have no preconditions.
             unsafe { Library::open(Some(&file), flags) }.with_context(|| format!("cannot load {}", file.display()))
         };
-        // Global and first: the compiler resolves the built-in functions through it, and would not search this folder.
+        // Global and first: the compiler resolves the built-in functions in it, and would not search this folder.
         let builtins = open("libnvrtc-builtins.so.12.9", RTLD_NOW | RTLD_GLOBAL)?;
         let library = open("libnvrtc.so.12", RTLD_NOW)?;
         Ok(Nvrtc {
@@ -49,11 +49,11 @@ impl Nvrtc {
         })
     }
 
-    /// Compiles one source; returns the image and what the compiler had to say.
+    /// Compiles one source; returns the image and the compiler's messages.
     ///
     /// # Errors
     ///
-    /// With the compiler's log if it refuses the source.
+    /// The compiler's log if it rejects the source.
     pub(crate) fn compile(
         &self,
         name: &str,
@@ -100,7 +100,7 @@ impl Nvrtc {
             )
         };
         self.check("nvrtcCreateProgram", status)?;
-        // SAFETY: `program` was just made, and `options` holds as many strings as it says.
+        // SAFETY: `program` was just created, and `options` has as many strings as stated.
         let status = unsafe { compile(program, options.len() as c_int, options.as_ptr()) };
         let log = self.bytes(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog");
         let image = match output {
@@ -118,14 +118,14 @@ impl Nvrtc {
         Ok((image?, log))
     }
 
-    /// Something of a program that has a function for its size and one that copies it.
+    /// A property of a program that has one function for its size and one that copies it.
     fn bytes(&self, program: Program, size: &str, copy: &str) -> Result<Vec<u8>> {
         let mut length = 0;
         // SAFETY: both functions have these types in nvrtc.h, and `program` is alive.
         let status = unsafe { self.library.get::<SizeOf>(size.as_bytes())?(program, &raw mut length) };
         self.check(size, status)?;
         let mut bytes = vec![0_u8; length];
-        // SAFETY: as above; the buffer has the length just asked for.
+        // SAFETY: as above; the buffer has the length just queried.
         let status = unsafe { self.library.get::<BytesOf>(copy.as_bytes())?(program, bytes.as_mut_ptr().cast()) };
         self.check(copy, status)?;
         Ok(bytes)

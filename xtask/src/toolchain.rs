@@ -10,7 +10,7 @@ pub(crate) const NVRTC_VERSION: &str = "12.9.86";
 
 const LIBRARY_FOLDER: &str = "nvidia/cuda_nvrtc/lib";
 
-/// The folder that holds `libnvrtc.so.12`, installed first if it is not there.
+/// The folder that contains `libnvrtc.so.12`, installed first if missing.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Work that is no longer wanted.
+//! Cancelled work.
 
 use protocol::engine::{CommitmentId, EngineError, Unobserved};
 
@@ -7,9 +7,9 @@ use crate::{
     check_unsupported, expected_roots, task,
 };
 
-/// Fills and sweeps that are called off, before they begin and on the way, end as [`EngineError::Cancelled`] and commit to
-/// nothing. After each such fill there is no dataset to sweep, after each such sweep there is; what was committed to before stays
-/// open, and the next work has the roots of the reference.
+/// Fills and sweeps that are cancelled, before they start or while they run, end as [`EngineError::Cancelled`] and
+/// commit to nothing. After such a fill there is no dataset to sweep, after such a sweep there is; earlier commitments
+/// can still be opened, and the next work has the roots of the reference.
 pub fn cancelled_work_leaves_nothing_behind(subjects: &[&dyn Subject]) {
     let assignment = assignment(1024, 4, 64);
     let tiles = assignment.tiles();

@@ -1,9 +1,9 @@
-//! What every [`Engine`] and every [`protocol::engine::TileEngine`] must do, whatever it runs on: functions that the tests of an
-//! engine call and that panic where it does something else.
+//! The requirements for every [`Engine`] and every [`protocol::engine::TileEngine`], whatever it runs on: functions
+//! that an engine's tests call and that panic if a requirement is violated.
 //!
-//! An engine's tests make a [`Subject`] (or a [`TileSubject`]) of each configuration they try (code path, threads, images) and hand all of them to a
-//! function. What the results must be is computed once by the `reference` crate, or by another engine where that takes too long,
-//! and every subject is held to it.
+//! An engine's tests create a [`Subject`] (or a [`TileSubject`]) for each configuration (code path, threads, images)
+//! and pass all of them to a function. The expected results are computed once by the `reference` crate, or by another
+//! engine where that takes too long, and compared with those of every subject.
 
 mod cancel;
 mod lost;
@@ -35,19 +35,20 @@ pub use tiles::{
 };
 pub use vectors::every_run_of_the_vectors_is_reproduced;
 
-/// One engine in one configuration. Its `Display` is its name in failures.
+/// An engine in one configuration. Its `Display` is its name in failures.
 pub trait Subject: Display {
-    /// An engine that was not prepared yet, with this most memory to take (bytes), or without such a limit.
+    /// An unprepared engine with this memory limit (bytes), or without a limit.
     fn engine(&self, memory_limit_bytes: Option<u64>) -> Box<dyn Engine>;
 
-    /// Memory that the engine's `prepare` takes for an assignment (bytes): the figure that it refuses by.
+    /// Memory that the engine's `prepare` allocates for an assignment (bytes): the figure that it compares with the
+    /// limit.
     fn required_bytes(&self, assignment: &Assignment) -> u64;
 
     /// An engine whose device can be lost.
     ///
     /// # Errors
     ///
-    /// Why a test cannot lose it: the suite then says that this was skipped.
+    /// Why a test cannot make it lost: the suite then reports this test as skipped.
     fn losable(&self) -> Result<Losable<dyn Engine>, &'static str>;
 }
 
@@ -60,7 +61,7 @@ const FIRST_FILL: CommitmentId = CommitmentId::Fill { iteration: 0 };
 /// The first sweep of an engine.
 const FIRST_SWEEP: CommitmentId = CommitmentId::Sweep { iteration: 0, sweep: 1 };
 
-/// Matrices from one index before 2^32 on: the second passes it.
+/// Matrices from the last index before 2^32 on: the second one passes it.
 fn assignment(matrix_dim: u32, num_matrices: u32, max_inner_dim: u32) -> Assignment {
     Assignment::new(AssignmentFields {
         matrix_dim,
@@ -80,7 +81,7 @@ fn task(inner_dim: u32) -> FillTask {
     }
 }
 
-/// Roots of a fill with `k` and a sweep over it, by the definitions.
+/// Roots of a fill with `k` and a sweep over it, according to the definitions.
 fn expected_roots(assignment: &Assignment, k: u32) -> [Root; 2] {
     expected_roots_of(assignment, &task(k), &SWEEP_SALT)
 }
@@ -99,19 +100,19 @@ fn expected_roots_of(assignment: &Assignment, task: &FillTask, sweep_salt: &Salt
     [&fill, &sweep].map(|leaves| Root(reference::root(leaves)))
 }
 
-/// Roots of a fill with `k` and a sweep over it, by an engine that is prepared.
+/// Roots of a fill with `k` and a sweep over it, by a prepared engine.
 fn roots(engine: &mut dyn Engine, k: u32) -> Result<[Root; 2], EngineError> {
     let fill = engine.fill(&task(k), &Unobserved)?;
     Ok([fill, engine.sweep(&SWEEP_SALT, &Unobserved)?])
 }
 
-/// The same from the start on.
+/// The same, including the preparation.
 fn session(engine: &mut dyn Engine, assignment: &Assignment, k: u32) -> Result<[Root; 2], EngineError> {
     engine.prepare(assignment)?;
     roots(engine, k)
 }
 
-/// Opens some leaves of a commitment and the one past its end.
+/// Opens some leaves of a commitment, and the one past its end.
 fn check_openings(name: &str, engine: &mut dyn Engine, id: CommitmentId, root: &Root, leaf_count: u32) {
     for leaf in [0, leaf_count / 2, leaf_count - 1, (leaf_count - 1).min(128)] {
         let opening = engine
@@ -124,7 +125,7 @@ fn check_openings(name: &str, engine: &mut dyn Engine, id: CommitmentId, root: &
     check_no_leaf(name, engine, id, leaf_count);
 }
 
-/// Asks for a leaf that there is not.
+/// Requests a leaf that does not exist.
 fn check_no_leaf(name: &str, engine: &mut dyn Engine, commitment: CommitmentId, leaf: u32) {
     assert_eq!(
         engine.open(commitment, leaf),
@@ -133,7 +134,7 @@ fn check_no_leaf(name: &str, engine: &mut dyn Engine, commitment: CommitmentId, 
     );
 }
 
-/// Work that must be refused as what this engine cannot do.
+/// Work that must be rejected as unsupported.
 fn check_unsupported<T: std::fmt::Debug>(name: &str, what: &str, result: Result<T, EngineError>) {
     assert!(
         matches!(result, Err(EngineError::Unsupported(_))),
@@ -141,7 +142,7 @@ fn check_unsupported<T: std::fmt::Debug>(name: &str, what: &str, result: Result<
     );
 }
 
-/// Counts tiles, and cancels once there are so many.
+/// Counts tiles, and cancels after a number of them.
 struct Counter {
     tiles: AtomicU64,
     cancel_after: u64,
@@ -155,7 +156,7 @@ impl Counter {
         }
     }
 
-    /// One that never cancels.
+    /// A counter that never cancels.
     fn patient() -> Self {
         Counter::new(u64::MAX)
     }

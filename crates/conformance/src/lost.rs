@@ -1,4 +1,4 @@
-//! A device that is lost while it is at work.
+//! A device that is lost during work.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -13,33 +13,35 @@ use protocol::engine::{Assignment, Engine, EngineError, Progress, Unobserved};
 
 use crate::{FIRST_FILL, FIRST_SWEEP, SWEEP_SALT, Subject, assignment, check_openings, expected_roots, roots, task};
 
-/// Something on a device that a test can take away.
+/// An engine whose device a test can take away.
 pub struct Losable<E: ?Sized> {
-    /// What works on the device, not prepared yet.
+    /// The engine on the device, not yet prepared.
     pub engine: Box<E>,
-    /// Loses the device for good or until the engine is prepared again, whatever it is doing; called on any thread.
+    /// Makes the device lost, permanently or until the engine is prepared again, whatever it is doing; called on any
+    /// thread.
     pub lose: Arc<dyn Fn() + Send + Sync>,
-    /// What is still unanswered after this hangs: longer than the engine ever waits for its device.
+    /// A call that has not returned after this time hangs: longer than the engine ever waits for its device.
     pub patience: Duration,
 }
 
-/// Which call meets the loss.
+/// The call during which the device is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
     Fill,
-    /// The device goes once the fill asks whether it is cancelled.
+    /// The device is lost when the fill checks whether it was cancelled.
     WithinFill,
     Sweep,
-    /// The device goes once the sweep asks whether it is cancelled.
+    /// The device is lost when the sweep checks whether it was cancelled.
     WithinSweep,
     Open,
 }
 
-/// A device that is lost before or within a fill, a sweep or an opening: the call ends with an error for which
-/// [`EngineError::is_lost`] holds, and so does every later one until `prepare` returns `Ok`. Nothing hangs, and no call gives a
-/// root. An engine prepared anew, if it can be, has the roots of the reference.
+/// A device that is lost before or during a fill, a sweep or an opening: the call ends with an error for which
+/// [`EngineError::is_lost`] holds, and so does every later call until `prepare` returns `Ok`. Nothing hangs, and no
+/// call returns a root. An engine that can be prepared again then has the roots of the reference.
 ///
-/// An opening may still be given from leaves that the engine keeps elsewhere, as long as no call has met the loss.
+/// An opening may still be returned from leaves that the engine keeps elsewhere, as long as no call has detected the
+/// loss.
 pub fn a_lost_device_is_an_error_from_then_on(subjects: &[&dyn Subject]) {
     let assignment = assignment(512, 2, 64);
     let expected = expected_roots(&assignment, 64);
@@ -62,7 +64,8 @@ pub fn a_lost_device_is_an_error_from_then_on(subjects: &[&dyn Subject]) {
     }
 }
 
-/// What can be lost, or a word past the capture of a test's output: what was skipped has not passed.
+/// The engine whose device can be lost; otherwise prints a message outside the captured output: a skipped test must be
+/// visible.
 pub(crate) fn or_say<E: ?Sized>(subject: &dyn Display, losable: Result<Losable<E>, &str>) -> Option<Losable<E>> {
     losable
         .inspect_err(|why| {
@@ -71,7 +74,7 @@ pub(crate) fn or_say<E: ?Sized>(subject: &dyn Display, losable: Result<Losable<E
         .ok()
 }
 
-/// Does work that may hang, on a thread that is then left behind.
+/// Runs work that may hang on a thread that is then abandoned.
 pub(crate) fn within<T: Send + 'static>(
     patience: Duration,
     name: &str,
@@ -79,7 +82,7 @@ pub(crate) fn within<T: Send + 'static>(
 ) -> T {
     let (done, end) = channel();
     let thread = thread::spawn(move || {
-        // Nobody listens any more where it was given up.
+        // There is no receiver after the timeout.
         let _ = done.send(work());
     });
     match end.recv_timeout(patience) {
@@ -91,7 +94,7 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// Fails where a call on a lost device gave something, or an error of another kind.
+/// Fails if a call on a lost device returned a result, or an error of another kind.
 pub(crate) fn check_lost<T: std::fmt::Debug>(name: &str, what: &str, result: Result<T, EngineError>) {
     assert!(
         matches!(&result, Err(error) if error.is_lost()),
@@ -143,7 +146,7 @@ fn lose(name: &str, losable: Losable<dyn Engine>, moment: Moment, assignment: &A
             }
         }
     }
-    // An opening or a call that was over too soon may not have met the loss.
+    // An opening, or a call that finished too early, may not have detected the loss.
     check_lost(name, "the next sweep", sweep(engine, &Unobserved));
     let check_all = |engine: &mut dyn Engine| {
         for id in [FIRST_FILL, FIRST_SWEEP] {
@@ -167,7 +170,7 @@ fn lose(name: &str, losable: Losable<dyn Engine>, moment: Moment, assignment: &A
     }
 }
 
-/// Loses the device once the engine asks whether its work is cancelled.
+/// Makes the device lost once the engine checks whether its work is cancelled.
 struct Loses<'a> {
     lose: &'a (dyn Fn() + Sync),
     is_lost: AtomicBool,
@@ -185,7 +188,8 @@ impl Progress for Loses<'_> {
 }
 
 impl Loses<'_> {
-    /// What the call that met the loss has to give. One that never asked has not met it: so little work may be over too soon.
+    /// The required result of the call during the loss. A call that never checked for cancellation has not detected it:
+    /// so little work may finish too early.
     fn check(&self, name: &str, what: &str, result: Result<Root, EngineError>, expected: &Root) {
         if self.is_lost.swap(true, Ordering::Relaxed) {
             check_lost(name, what, result);

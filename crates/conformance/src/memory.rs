@@ -1,4 +1,4 @@
-//! Memory that is not there.
+//! Insufficient memory.
 
 use protocol::engine::{EngineError, Unobserved};
 
@@ -6,8 +6,8 @@ use crate::{
     FIRST_FILL, SWEEP_SALT, Subject, assignment, check_no_leaf, check_unsupported, expected_roots, roots, session, task,
 };
 
-/// Preparations for more than the limit, by one byte, and for more than any device has, are refused with what was asked and what
-/// there was. Such an engine has nothing prepared, and serves what does fit.
+/// Preparations that exceed the limit by one byte, or the memory of any device, are rejected with the required and the
+/// available memory. The engine then has nothing prepared, and accepts a preparation that fits.
 pub fn memory_that_is_not_there_is_refused_with_figures(subjects: &[&dyn Subject]) {
     let fitting = assignment(512, 1, 64);
     let expected = expected_roots(&fitting, 64);
@@ -57,7 +57,7 @@ pub fn memory_that_is_not_there_is_refused_with_figures(subjects: &[&dyn Subject
             }
             other => panic!("{name}: {required_bytes} bytes were asked for: {other:?}"),
         }
-        // What was prepared before is gone, as the trait says.
+        // The previous preparation is gone, as the trait specifies.
         check_no_leaf(&name, &mut *engine, FIRST_FILL, 0);
         check_unsupported(
             &name,

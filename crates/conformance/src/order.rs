@@ -1,4 +1,4 @@
-//! What follows what, and what is refused.
+//! The required order of calls, and calls that must be rejected.
 
 use protocol::bytes::Salt;
 use protocol::engine::{CommitmentId, Engine, Unobserved};
@@ -8,7 +8,8 @@ use crate::{
     expected_roots, roots, task,
 };
 
-/// Iterations count fills and sweeps count since the last fill; all commitments of a preparation stay open until the next.
+/// Iterations count fills, and sweeps count since the last fill; all commitments of a preparation can be opened until
+/// the next.
 pub fn iterations_and_sweeps_count_as_the_trait_says(subjects: &[&dyn Subject]) {
     for subject in subjects {
         let name = subject.to_string();
@@ -36,14 +37,14 @@ pub fn iterations_and_sweeps_count_as_the_trait_says(subjects: &[&dyn Subject]) 
             check_openings(&name, &mut *engine, id, &root, leaf_count);
         }
         engine.prepare(&assignment).expect("the memory is there again");
-        // A new preparation forgets, and has nothing to sweep.
+        // A new preparation discards all commitments and has nothing to sweep.
         check_no_leaf(&name, &mut *engine, FIRST_FILL, 0);
         check_no_leaf(&name, &mut *engine, FIRST_SWEEP, 0);
         check_unsupported(&name, "a sweep before a fill", engine.sweep(&SWEEP_SALT, &Unobserved));
     }
 }
 
-/// Openings of commitments that were not made and of leaves they do not have are [`NoSuchLeaf`], up to the largest numbers.
+/// Openings of commitments that do not exist, and of leaves beyond them, are [`NoSuchLeaf`], up to the largest numbers.
 ///
 /// [`NoSuchLeaf`]: protocol::engine::EngineError::NoSuchLeaf
 pub fn hostile_openings_are_refused(subjects: &[&dyn Subject]) {
@@ -77,7 +78,7 @@ pub fn hostile_openings_are_refused(subjects: &[&dyn Subject]) {
     }
 }
 
-/// A fill with a k that was not prepared is refused, and what was done before stays as it was.
+/// A fill with a k that was not prepared is rejected, and all earlier work stays unchanged.
 pub fn refusals_do_no_harm(subjects: &[&dyn Subject]) {
     let assignment = assignment(512, 1, 192);
     let expected = expected_roots(&assignment, 192);

@@ -1,12 +1,12 @@
-//! One session after another.
+//! Several sessions, one after another.
 
 use protocol::bytes::{OperandKey, Salt};
 use protocol::engine::{FillTask, Unobserved};
 
 use crate::{Subject, assignment, expected_roots, expected_roots_of, session, task};
 
-/// Sessions in turn have the roots of the reference, whatever the engine did before: other sizes, keys and salts leave nothing
-/// behind.
+/// Sessions in sequence have the roots of the reference, whatever the engine did before: other sizes, keys and salts
+/// leave no state behind.
 pub fn repeated_sessions_give_the_same_roots(subjects: &[&dyn Subject]) {
     let [assignment, other] = [assignment(768, 1, 192), assignment(256, 35, 576)];
     let expected = expected_roots(&assignment, 192);

@@ -1,4 +1,4 @@
-//! Sizes that break tilings, and numbers of leaves around a chunk.
+//! Sizes that do not fit tilings, and numbers of leaves around a chunk.
 
 use protocol::bytes::Root;
 use protocol::engine::Assignment;
@@ -16,7 +16,7 @@ pub struct Size {
     pub num_matrices: u32,
     /// Largest k that is prepared.
     pub max_inner_dim: u32,
-    /// k that is filled with.
+    /// k of the fill.
     pub inner_dim: u32,
 }
 
@@ -37,8 +37,8 @@ impl Size {
     }
 }
 
-/// One tile; odd and even numbers of tiles; n of 1, 2 and 3 blocks; k that is no multiple of a larger step, alone and below
-/// what was prepared.
+/// One tile; odd and even numbers of tiles; n of 1, 2 and 3 blocks; k that is not a multiple of a larger step, alone
+/// and below the prepared one.
 const AWKWARD: [Size; 8] = [
     Size::new(256, 1, 64, 64),
     Size::new(256, 2, 192, 192),
@@ -50,29 +50,29 @@ const AWKWARD: [Size; 8] = [
     Size::new(768, 2, 320, 192),
 ];
 
-/// Fill and sweep roots are those of the reference at sizes that break tilings.
+/// Fill and sweep roots are those of the reference at sizes that do not fit tilings.
 pub fn roots_agree_with_the_reference(subjects: &[&dyn Subject]) {
     for size in AWKWARD {
         check_roots(subjects, size, expected_roots(&size.assignment(), size.inner_dim));
     }
 }
 
-/// Fill and sweep roots are those of `other` at these sizes: for those that take the reference too long.
+/// Fill and sweep roots are those of `other` at these sizes: for sizes that take the reference too long.
 pub fn roots_agree(subjects: &[&dyn Subject], other: &dyn Subject, sizes: &[Size]) {
     for &size in sizes {
         check_roots(subjects, size, roots_of(other, &size.assignment(), size.inner_dim));
     }
 }
 
-/// Commitments of 128, 129, 256, 257 and 513 leaves, of fills and of sweeps: roots are those of the reference, leaves open, and
-/// as many tiles are told as there are. k is as small as it gets.
+/// Commitments of 128, 129, 256, 257 and 513 leaves, of fills and of sweeps: roots are those of the reference, leaves
+/// can be opened, and the reported number of tiles is correct. k is the smallest possible.
 pub fn leaf_counts_around_a_chunk(subjects: &[&dyn Subject]) {
     for tiles in [128, 129, 256, 257, 513, 1025] {
         check_leaves(subjects, tiles, expected_roots(&assignment(256, tiles, 64), 64));
     }
 }
 
-/// The same for these numbers of tiles with the roots of `other`: for those that take the reference too long.
+/// The same for these numbers of tiles with the roots of `other`: for numbers that take the reference too long.
 pub fn leaf_counts_agree(subjects: &[&dyn Subject], other: &dyn Subject, tile_counts: &[u32]) {
     for &tiles in tile_counts {
         check_leaves(subjects, tiles, roots_of(other, &assignment(256, tiles, 64), 64));

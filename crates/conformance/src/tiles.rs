@@ -1,4 +1,4 @@
-//! What every [`TileEngine`] must do: tiles, byte by byte, whatever is asked for in whatever order.
+//! The requirements for every [`TileEngine`]: correct tiles, byte by byte, for any request in any order.
 
 use std::fmt::Display;
 
@@ -11,16 +11,16 @@ use crate::lost::{Losable, check_lost, or_say, within};
 use crate::vectors::{bytes32, list, number, vectors};
 use crate::{KEY, check_unsupported};
 
-/// What computes single tiles, in one configuration. Its `Display` is its name in failures.
+/// A tile engine in one configuration. Its `Display` is its name in failures.
 pub trait TileSubject: Display {
-    /// One that was not used yet.
+    /// A new tile engine.
     fn tile_engine(&self) -> Box<dyn TileEngine>;
 
-    /// One whose device can be lost.
+    /// A tile engine whose device can be lost.
     ///
     /// # Errors
     ///
-    /// Why a test cannot lose it: the suite then says that this was skipped.
+    /// Why a test cannot make it lost: the suite then reports this test as skipped.
     fn losable(&self) -> Result<Losable<dyn TileEngine>, &'static str>;
 }
 
@@ -36,19 +36,19 @@ fn tile(matrix: u64, row_block: u32, column_block: u32) -> TileCoordinate {
     }
 }
 
-/// Column blocks in runs, alone, and coming back; matrix indices past 2^32; one tile twice.
+/// Column blocks in runs, alone, and repeated later; matrix indices past 2^32; one tile twice.
 fn mixed() -> Vec<TileCoordinate> {
     let columns = [0, 0, 0, 5, 127, 127, 64];
     let all = (0..22_u32).map(|i| tile(u64::from(i) * 0x3_0000_0001, i * 11 % 128, columns[i as usize % 7]));
     all.chain([tile(0, 0, 0)]).collect()
 }
 
-/// Ends of all ranges.
+/// The limits of all ranges.
 fn ends() -> Vec<TileCoordinate> {
     vec![tile(u64::MAX, 127, 127), tile(0, 127, 0), tile(u64::MAX - 1, 0, 127)]
 }
 
-/// The tiles of every run of `spec/vectors/v1.json` have the fill digests that are there.
+/// The tiles of every run of `spec/vectors/v1.json` have the fill digests given there.
 pub fn tiles_of_the_vectors_have_their_digests(subjects: &[&dyn TileSubject]) {
     let vectors = vectors();
     for subject in subjects {
@@ -80,7 +80,8 @@ pub fn tiles_of_the_vectors_have_their_digests(subjects: &[&dyn TileSubject]) {
     }
 }
 
-/// Tiles are those of the reference: k that breaks tilings, the smallest and the largest, the ends of all ranges.
+/// Tiles are those of the reference: k that does not fit tilings, the smallest and the largest, the limits of all
+/// ranges.
 pub fn tiles_agree_with_the_reference(subjects: &[&dyn TileSubject]) {
     for (k, at) in [
         (64, mixed()),
@@ -94,8 +95,8 @@ pub fn tiles_agree_with_the_reference(subjects: &[&dyn TileSubject]) {
     }
 }
 
-/// Tiles are those of `other` where the reference takes too long: large k, and more tiles than are computed at once, in long runs
-/// of one column block and each of its own.
+/// Tiles are those of `other` where the reference takes too long: large k, and more tiles than are computed at once, in
+/// long runs of one column block and with a column block each.
 pub fn many_tiles_agree(subjects: &[&dyn TileSubject], other: &dyn TileSubject) {
     let runs = (0..300).map(|i| tile(i, 3, i as u32 / 140)).collect();
     let alone = (0..150).map(|i| tile(i, 0, i as u32 % 128)).collect();
@@ -105,7 +106,8 @@ pub fn many_tiles_agree(subjects: &[&dyn TileSubject], other: &dyn TileSubject) 
     }
 }
 
-/// The same question has the same answer, whatever was asked before: another key, k or order leaves nothing behind.
+/// The same request returns the same result, whatever was requested before: another key, k or order leaves no state
+/// behind.
 pub fn tiles_do_not_depend_on_what_was_asked_before(subjects: &[&dyn TileSubject]) {
     let at = mixed();
     let mut reversed = at.clone();
@@ -128,8 +130,8 @@ pub fn tiles_do_not_depend_on_what_was_asked_before(subjects: &[&dyn TileSubject
     }
 }
 
-/// A k or a coordinate that no plan has is [`EngineError::Unsupported`], even as the last of many, and no tile is handed over. The
-/// next question is answered as if nothing had been.
+/// A k or a coordinate that no plan has is [`EngineError::Unsupported`], even as the last of many, and no tile is
+/// returned. The next request is not affected.
 pub fn refused_tiles_do_no_harm(subjects: &[&dyn TileSubject]) {
     let at = mixed();
     let expected = by_the_reference(&KEY, 320, &at);
@@ -157,8 +159,8 @@ pub fn refused_tiles_do_no_harm(subjects: &[&dyn TileSubject]) {
     }
 }
 
-/// Once the device is lost, a question ends with an error for which [`EngineError::is_lost`] holds, and so does every later one.
-/// Nothing hangs, and no answer is `Ok`. There is no preparing anew.
+/// Once the device is lost, a request ends with an error for which [`EngineError::is_lost`] holds, and so does every
+/// later one. Nothing hangs, and no request returns `Ok`. It cannot be prepared again.
 pub fn a_lost_device_computes_no_more_tiles(subjects: &[&dyn TileSubject]) {
     let at = mixed();
     let expected = by_the_reference(&KEY, 64, &at);
@@ -209,7 +211,7 @@ fn by_the_reference(key: &OperandKey, k: u32, at: &[TileCoordinate]) -> Vec<Tile
     at.iter().map(tile).collect()
 }
 
-/// Asks for tiles, each of which must be handed over once.
+/// Requests tiles, each of which must be returned exactly once.
 fn ask(name: &str, engine: &mut dyn TileEngine, key: &OperandKey, k: u32, at: &[TileCoordinate]) -> Vec<Tile> {
     let mut tiles: Vec<Option<Tile>> = vec![None; at.len()];
     let mut wrong = None;

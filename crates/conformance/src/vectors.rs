@@ -1,4 +1,4 @@
-//! Every run of `spec/vectors/v1.json`, as a session would step through it.
+//! Every run of `spec/vectors/v1.json`, in the steps of a session.
 
 use std::fs;
 
@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::Subject;
 
-/// Every run of `spec/vectors/v1.json` comes out as there: leaves, roots, salts and the checksum. Its path can be given in
-/// `GPU_ATTESTOR_VECTORS`, for tests that are run away from the sources.
+/// Every run of `spec/vectors/v1.json` has the results given there: leaves, roots, salts and the checksum.
+/// `GPU_ATTESTOR_VECTORS` can specify its path, for tests that run without the sources.
 pub fn every_run_of_the_vectors_is_reproduced(subjects: &[&dyn Subject]) {
     let vectors = vectors();
     for subject in subjects {
@@ -42,7 +42,7 @@ pub(crate) fn list(value: &Value) -> &Vec<Value> {
     value.as_array().expect("a list")
 }
 
-/// Compares the first leaves with those of the vectors, by way of openings.
+/// Opens the first leaves and compares them with those of the vectors.
 fn check_leaves(engine: &mut dyn Engine, id: CommitmentId, root: &Root, leaf_count: u64, expected: &Value, what: &str) {
     for (leaf, expected) in list(expected).iter().enumerate() {
         let opening = engine.open(id, leaf as u32).expect("the leaf exists");

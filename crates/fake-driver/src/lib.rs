@@ -1,9 +1,9 @@
-//! Stand-ins for NVIDIA's driver libraries, for tests: the real CUDA engine runs whole sessions on a host without a GPU, with
-//! faults put in.
+//! Substitutes for NVIDIA's driver libraries, for tests: the real CUDA engine runs whole sessions on a host without a
+//! GPU, with injected faults.
 //!
-//! `c/cuda.c` stands for `libcuda.so.1` and computes the engine's kernels on the CPU, `c/nvml.c` for `libnvidia-ml.so.1`. Both
-//! are told by environment variables what to do wrong; the heads of the files list them. Linux only: elsewhere libraries have
-//! other names.
+//! `c/cuda.c` replaces `libcuda.so.1` and computes the engine's kernels on the CPU, `c/nvml.c` replaces
+//! `libnvidia-ml.so.1`. Environment variables select the faults; the heads of the files list them. Linux only:
+//! elsewhere libraries have other names.
 
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -23,14 +23,14 @@ const SOURCES: [(&str, &str); 5] = [
     ("nvml.c", include_str!("../c/nvml.c")),
 ];
 
-/// The libraries, and what each is compiled from.
+/// The libraries, and the sources that each is compiled from.
 const LIBRARIES: [(&str, &[&str]); 2] = [
     ("libcuda.so.1", &["cuda.c", "kernels.c"]),
     ("libnvidia-ml.so.1", &["nvml.c"]),
 ];
 
-/// A folder with both stand-ins, to be first in `LD_LIBRARY_PATH` ([`library_path`]). Compiled once, beside the test's binary.
-/// `None`, said visibly, where there is no C compiler; a failure where `CI=true`.
+/// A folder with both substitutes, to be first in `LD_LIBRARY_PATH` ([`library_path`]). Compiled once, next to the
+/// test's binary. Without a C compiler: `None` with a visible message, or a failure if `CI=true`.
 #[must_use]
 pub fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -45,7 +45,7 @@ fn compiled() -> Option<PathBuf> {
     if made.is_dir() {
         return Some(made);
     }
-    // Several test binaries may be at it: each in a folder of its own, and the first to end gives it its name.
+    // Several test binaries may do this concurrently: each uses its own folder, and the first to finish renames it.
     let own = made.with_extension(process::id().to_string());
     fs::create_dir_all(&own).expect("a folder beside the test");
     for (name, text) in SOURCES {
@@ -61,8 +61,8 @@ fn compiled() -> Option<PathBuf> {
     Some(made)
 }
 
-/// Compiles C sources of a folder to a library there, for this CPU. `None`, said visibly, where there is no C compiler; a failure
-/// where `CI=true`, and where the sources do not compile.
+/// Compiles C sources of a folder to a library there, for this CPU. Without a C compiler: `None` with a visible
+/// message, or a failure if `CI=true`. Sources that do not compile are a failure.
 #[must_use]
 pub fn compile(folder: &Path, library: &str, sources: &[&str]) -> Option<()> {
     let compiled = Command::new("cc")
@@ -81,14 +81,14 @@ pub fn compile(folder: &Path, library: &str, sources: &[&str]) -> Option<()> {
             panic!("CI=true, but no C compiler: {error}")
         }
         Err(error) => {
-            // Past the capture of a test's output: a skipped test is no passed test.
+            // Not captured with the test's output: a skipped test must be visible.
             let _ = writeln!(std::io::stderr(), "SKIPPED: no C compiler: {error}");
             None
         }
     }
 }
 
-/// `LD_LIBRARY_PATH` with a folder first, before what is there.
+/// `LD_LIBRARY_PATH` with a folder put before its present value.
 #[must_use]
 pub fn library_path(folder: &Path) -> std::ffi::OsString {
     let now = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();

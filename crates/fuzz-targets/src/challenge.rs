@@ -10,11 +10,11 @@ use verifier::challenge_file::{ChallengeFileError, parse, to_json};
 
 use crate::vectors;
 
-/// Reads bytes as a challenge file, as the challenge in one, and as the plan of a challenge that is signed here.
+/// Parses bytes as a challenge file, as the challenge in one, and as the plan of a challenge that is signed here.
 ///
 /// # Panics
 ///
-/// Where a file that is accepted holds something else than was signed.
+/// If an accepted file contains something other than what was signed.
 pub fn run(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(challenge) = parse(text)

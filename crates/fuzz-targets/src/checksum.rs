@@ -1,4 +1,5 @@
-//! Small plans, whole: the one-file reference against the engine and the protocol's own chain of commitments (spec §4).
+//! Small complete plans: the one-file reference compared with the engine and the protocol's own chain of commitments
+//! (spec §4).
 
 use std::num::NonZeroUsize;
 
@@ -18,7 +19,7 @@ use crate::input::Input;
 ///
 /// # Panics
 ///
-/// Where they do not.
+/// If they do not.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let paths = Path::available();

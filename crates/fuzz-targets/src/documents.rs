@@ -1,4 +1,4 @@
-//! What people and services hand to the appraisal: policies, profiles, sets of keys.
+//! Input of users and services to the appraisal: policies, profiles, sets of keys.
 
 use std::sync::LazyLock;
 
@@ -11,11 +11,11 @@ use crate::tokens::keys;
 
 static PROFILES: LazyLock<Profiles> = LazyLock::new(Profiles::embedded);
 
-/// Reads bytes as a policy.
+/// Parses bytes as a policy.
 ///
 /// # Panics
 ///
-/// Where one that is accepted is written as another, or an error says nothing.
+/// If an accepted one is written differently, or an error has no message.
 pub fn run_policy(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Policy::parse("policy.toml", text, &PROFILES) {
@@ -29,14 +29,14 @@ pub fn run_policy(data: &[u8]) {
     }
 }
 
-/// Reads bytes as a profile.
+/// Parses bytes as a profile.
 ///
 /// # Panics
 ///
-/// Where one that is accepted is written as another, or an error says nothing.
+/// If an accepted one is written differently, or an error has no message.
 pub fn run_profile(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    // A folder has no file name: any name may stand in the profile.
+    // A folder has no file name: the profile may have any name.
     match Profile::parse("..", text) {
         Ok(profile) => {
             let again = Profile::parse("..", &profile.to_toml());
@@ -47,11 +47,11 @@ pub fn run_profile(data: &[u8]) {
     }
 }
 
-/// Reads bytes as a JWK Set.
+/// Parses bytes as a JWK Set.
 ///
 /// # Panics
 ///
-/// Where one that is accepted is written as another.
+/// If an accepted one is written differently.
 pub fn run_jwks(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(set) = JwkSet::parse(text) {
@@ -59,7 +59,7 @@ pub fn run_jwks(data: &[u8]) {
     }
 }
 
-/// The default policy, and one that sets something of each part.
+/// The default policy, and one that sets a value in each part.
 #[must_use]
 pub fn seeds_of_policies() -> Vec<Vec<u8>> {
     let texts = [
@@ -70,7 +70,7 @@ pub fn seeds_of_policies() -> Vec<Vec<u8>> {
     texts.into_iter().map(String::into_bytes).collect()
 }
 
-/// The profiles that come with the appraisal, of each kind one.
+/// One profile of each kind that comes with the appraisal.
 #[must_use]
 pub fn seeds_of_profiles() -> Vec<Vec<u8>> {
     let profiles = Profiles::embedded();
@@ -80,7 +80,7 @@ pub fn seeds_of_profiles() -> Vec<Vec<u8>> {
     named.map(|profile| profile.to_toml().into_bytes()).collect()
 }
 
-/// A set of two keys, and sets that are refused.
+/// A set of two keys, and sets that are rejected.
 #[must_use]
 pub fn seeds_of_jwks() -> Vec<Vec<u8>> {
     let refused = [

@@ -1,4 +1,5 @@
-//! A Verifier's session driven from outside: bytes in any pieces, times, ends and releases in any order (spec §5, §9.3).
+//! A Verifier's session driven by its caller: bytes in any pieces, times, ends and releases in any order (spec §5,
+//! §9.3).
 
 use protocol::bytes::{DeviceOrdinal, Fresh, Identity};
 use protocol::derive::derive;
@@ -12,7 +13,7 @@ use crate::evidence::challenge;
 use crate::input::Input;
 use testkit::stand_in::StandIn;
 
-/// A driver, an honest Attester, and what is on its way between them.
+/// A driver, an honest Attester, and the messages in transit between them.
 struct Stage {
     opener: Opener,
     driver: VerifierDriver,
@@ -49,7 +50,7 @@ impl Stage {
         }
     }
 
-    /// Lets at most `count` bytes arrive.
+    /// Delivers at most `count` bytes.
     fn arrive(&mut self, count: usize) {
         let rest = self.coming.split_off(count.min(self.coming.len()));
         let arrived = std::mem::replace(&mut self.coming, rest);
@@ -90,11 +91,12 @@ fn bytes(actions: Vec<Action>) -> Vec<u8> {
     actions.into_iter().filter_map(frame).flatten().collect()
 }
 
-/// Disturbs an honest session on its way to the Verifier. Whatever happens, its records give the same session again.
+/// Disturbs an honest session on its way to the Verifier. Whatever happens, replaying its records results in the same
+/// session.
 ///
 /// # Panics
 ///
-/// Where that does not hold, or where an undisturbed session does not come to its end.
+/// If that does not hold, or if an undisturbed session does not end.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stage = Stage::new(&mut input);
@@ -141,7 +143,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// The records give the same session again.
+/// Replaying the records results in the same session.
 fn check_again(stage: &Stage) {
     let session = stage.driver.session();
     let config = *session.config();

@@ -1,4 +1,4 @@
-//! Evidence: any bytes, and sessions whose records were changed and sealed again by who recorded them (spec §10).
+//! Evidence: any bytes, and sessions whose records were changed and sealed again by the recording Verifier (spec §10).
 
 use std::sync::LazyLock;
 
@@ -21,11 +21,11 @@ use crate::input::Input;
 use crate::vectors;
 use testkit::stand_in::StandIn;
 
-/// Reads bytes as sealed evidence, and as the body of evidence whose seal does not matter.
+/// Parses bytes as sealed evidence, and as the body of evidence whose seal does not matter.
 ///
 /// # Panics
 ///
-/// Where what is accepted has other bytes, or a session contradicts itself.
+/// If accepted evidence has other bytes, or a session contradicts itself.
 pub fn run_bytes(data: &[u8]) {
     if let Ok(evidence) = Evidence::open(data) {
         assert_eq!(
@@ -42,14 +42,14 @@ pub fn run_bytes(data: &[u8]) {
     }
 }
 
-/// The vectors of evidence, and messages that are none.
+/// The vectors of evidence, and messages that are not evidence.
 #[must_use]
 pub fn seeds_of_bytes() -> Vec<Vec<u8>> {
     let vectors = vectors::load(&["evidence"]);
     vectors.into_iter().map(|(_, bytes)| bytes).collect()
 }
 
-/// An honest session, and the tiles that were to be recomputed in it.
+/// An honest session, and its tiles that were to be recomputed.
 struct Base {
     evidence: Evidence,
     checks: Vec<TileCheck>,
@@ -77,12 +77,12 @@ pub(crate) fn challenge(plan: Plan) -> Challenge {
     Challenge::sign(plan, Nonce([0xC4; 32]), 1_000, 2_000, &cast::verifier_key())
 }
 
-/// Changes an honest session's records and seals them again. Whatever they say, tiles are recomputed only where the
+/// Changes an honest session's records and seals them again. Whatever they contain, tiles are recomputed only if the
 /// Attester's signature covers them, and then they are those of the honest session.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub fn run_records(data: &[u8]) {
     let mut input = Input::new(data);
     let base = &BASES[input.below(BASES.len())];
@@ -98,7 +98,7 @@ pub fn run_records(data: &[u8]) {
         Mode::Offline => cast::attester_key(),
     });
     let Ok(opened) = Evidence::open(&seal(&evidence)) else {
-        // Out of the format's bounds.
+        // Outside the limits of the format.
         return assert!(Evidence::from_bytes(&evidence.to_bytes()).is_err());
     };
     assert_eq!(opened, evidence);
@@ -109,7 +109,7 @@ pub fn run_records(data: &[u8]) {
     }
 }
 
-/// Runs the records again, and says all that can be said of them.
+/// Replays the records, and produces all reports about them.
 fn replay(evidence: &Evidence) -> Option<VerifierSession> {
     let session = evidence.replay().ok()?;
     assert_eq!(session.records(), evidence.records);

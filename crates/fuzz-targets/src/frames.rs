@@ -1,4 +1,4 @@
-//! Frames of a byte stream that comes in pieces (spec §8).
+//! Frames of a byte stream that arrives in pieces (spec §8).
 
 use std::io::{self, ErrorKind, Read};
 
@@ -8,7 +8,7 @@ use transport::{FrameError, read_frame, write_frame};
 use crate::input::Input;
 use crate::vectors;
 
-/// Gives at most `piece_bytes` at a time, and an interruption before every `interrupted`-th piece.
+/// Returns at most `piece_bytes` at a time, and an interruption before every `interrupted`-th piece.
 struct Pieces<'a> {
     left: &'a [u8],
     piece_bytes: usize,
@@ -29,11 +29,11 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// Reads frames until the stream ends: every frame is what was on the stream, under its cap, and nothing is read past it.
+/// Reads frames until the stream ends: every frame is as on the stream, within its limit, and nothing is read past it.
 ///
 /// # Panics
 ///
-/// Where one of these does not hold.
+/// If one of these does not hold.
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let (piece_bytes, interrupted, limit_bits) = (usize::from(input.u8()) + 1, input.u8(), input.u8() % 65);

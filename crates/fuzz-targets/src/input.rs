@@ -1,4 +1,4 @@
-//! A fuzzer's bytes as a stream of choices; past its end every number is 0.
+//! A fuzzer's bytes as a stream of choices; past their end every number is 0.
 
 pub(crate) struct Input<'a>(&'a [u8]);
 

@@ -1,8 +1,8 @@
-//! What is fuzzed: each target is a function of bytes that panics where a promise of the code is broken.
+//! Fuzz targets: each target is a function of bytes that panics if a property of the code is violated.
 //!
-//! `fuzz/` calls them under libFuzzer, guided by coverage; `tests/replay.rs` calls them on the stable toolchain with the
-//! kept inputs of `fuzz/corpus`, the vectors of the spec, and changes of both. Hostile bytes may be refused; they must
-//! not panic, hang, take memory that did not come with them, or get anything affirmed that was not committed to.
+//! `fuzz/` calls them with libFuzzer, guided by coverage; `tests/replay.rs` calls them on the stable toolchain with the
+//! inputs kept in `fuzz/corpus`, the vectors of the spec, and mutations of both. Hostile bytes may be rejected; they
+//! must not cause a panic, a hang, memory use beyond their size, or affirm anything that was not committed to.
 
 pub mod challenge;
 pub mod checksum;
@@ -20,11 +20,11 @@ mod vectors;
 /// One target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// Its name, which is that of its libFuzzer program and of its folder in `fuzz/corpus`.
+    /// Its name, which is also that of its libFuzzer program and of its folder in `fuzz/corpus`.
     pub name: &'static str,
-    /// What is run; panics are findings.
+    /// The function to run; panics are findings.
     pub run: fn(&[u8]),
-    /// Inputs to begin with, made from the vectors of the spec.
+    /// Initial inputs, made from the vectors of the spec.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 

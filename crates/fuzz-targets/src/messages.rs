@@ -14,11 +14,11 @@ use testkit::cast;
 use crate::input::Input;
 use crate::{plan, vectors};
 
-/// Reads a payload: what is accepted has these bytes and no others.
+/// Parses a payload: an accepted payload has exactly these bytes when encoded again.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub fn run(data: &[u8]) {
     let Some((&kind, payload)) = data.split_first() else {
         return;
@@ -69,7 +69,7 @@ fn is_text(text: &str) -> bool {
     text.len() <= MAX_TEXT_BYTES && text.chars().all(is_printable)
 }
 
-/// A request fitted to what an Attester says it has: a plan within it, or a reason.
+/// A request adapted to what an Attester offers: a plan within it, or a reason.
 fn check_offers(hello: &Hello, payload: &[u8]) {
     let mut input = Input::new(payload);
     let iterations = [(64 * (1 + u32::from(input.u8()) % 1024), 1 + u32::from(input.u8()))];

@@ -1,4 +1,4 @@
-//! Plans: whatever is accepted can be worked with (spec §3).
+//! Plans: every accepted plan is usable (spec §3).
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use protocol::sampling::samples;
 
 use crate::vectors;
 
-/// Reads a plan and works out everything that follows from it.
+/// Parses a plan and computes everything derived from it.
 ///
 /// # Panics
 ///
-/// Where the plan's bounds do not bound what follows.
+/// If the plan's bounds do not limit the derived values.
 pub fn run(data: &[u8]) {
     if let Ok(plan) = Plan::from_bytes(data) {
         assert_eq!(plan.to_bytes(), data, "one plan has one encoding");
@@ -57,7 +57,7 @@ pub(crate) fn check(plan: &Plan) {
     }
 }
 
-/// Samples are as many as they should be, distinct, and within the plan.
+/// The number of samples is correct, and they are distinct and within the plan.
 fn check_samples(plan: &Plan, total: u64) {
     let drawn = samples(plan, &Fresh(hash(&[&plan.to_bytes()])));
     assert_eq!(drawn.len() as u64, total);

@@ -21,14 +21,14 @@ use crate::evidence::{cause, change_frame};
 use crate::input::Input;
 use testkit::stand_in::StandIn;
 
-/// The session of two honest sides, to be disturbed.
+/// A session of two honest sides, to be disturbed.
 struct Stage {
     config: VerifierConfig,
     hello: Hello,
     plan: Plan,
     verifier: VerifierSession,
     attester: HonestPeer,
-    /// What the Attester has sent and the Verifier has not seen.
+    /// Messages that the Attester has sent and the Verifier has not received.
     coming: VecDeque<Frame>,
     now_ns: u64,
     drawn: u64,
@@ -63,7 +63,7 @@ impl Stage {
         }
     }
 
-    /// The frame that the Verifier is to send, if one is due.
+    /// The next frame from the Verifier, if one is due.
     fn due(&mut self) -> Option<Frame> {
         match self.verifier.step() {
             Step::Send(Outgoing::Plan) => Some(Frame::new(MessageType::Plan, self.plan.to_bytes())),
@@ -90,7 +90,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What a session refuses does not change it.
+    /// A rejected input does not change the session.
     fn unless_refused(
         &mut self,
         event: impl FnOnce(&mut VerifierSession) -> Result<(), Inconsistent>,
@@ -128,7 +128,7 @@ impl Stage {
         }
     }
 
-    /// The evidence of what happened.
+    /// The evidence of the session.
     fn evidence(&self) -> Evidence {
         let sealer = match self.config.mode {
             Mode::Online => self.verifier.verifier().copied().unwrap_or(Identity([0; 32])),
@@ -155,11 +155,12 @@ fn frames(actions: Vec<Action>) -> VecDeque<Frame> {
     actions.into_iter().filter_map(frame).collect()
 }
 
-/// Disturbs an honest session as the Verifier sees it. Whatever happens, its records give the same session again.
+/// Disturbs an honest session as the Verifier sees it. Whatever happens, replaying its records results in the same
+/// session.
 ///
 /// # Panics
 ///
-/// Where that does not hold, or where something refused has changed the session.
+/// If that does not hold, or if a rejected input has changed the session.
 pub fn run_verifier(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stage = Stage::new(&mut input);
@@ -169,9 +170,9 @@ pub fn run_verifier(data: &[u8]) {
             break;
         }
         let operation = input.u8() % 24;
-        // Going on, and the order in which devices answer, disturb nothing.
+        // Continuing, and the order in which devices answer, are not disturbances.
         is_disturbed |= !matches!(operation, 11 | 15 | 16 | 18..);
-        // What is refused is no part of the session, which `unless_refused` has looked at.
+        // A rejected input is not part of the session, which `unless_refused` has checked.
         match operation {
             0 => stage.now_ns = input.u64() >> (input.u8() % 64),
             1 => stage.now_ns = stage.now_ns.saturating_add(u64::from(input.u32()) << (input.u8() % 16)),
@@ -222,7 +223,7 @@ pub fn run_verifier(data: &[u8]) {
                 }
             }
             15 | 16 | 18.. => {
-                // Times went back: what is due is refused as it should be.
+                // Times went backwards: messages that are due are rejected correctly.
                 let went_back = stage
                     .verifier
                     .records()
@@ -246,7 +247,7 @@ pub fn run_verifier(data: &[u8]) {
     }
 }
 
-/// The records give the same session again.
+/// Replaying the records results in the same session.
 fn check_again(stage: &Stage, outcome: Result<(), TileMismatch>, is_foreign: bool) {
     let evidence = stage.evidence();
     assert_eq!(Evidence::from_bytes(&evidence.to_bytes()).as_ref(), Ok(&evidence));
@@ -275,11 +276,11 @@ fn any_frame(input: &mut Input<'_>) -> Frame {
     }
 }
 
-/// Sends an Attester whatever a Verifier might. Whatever it answers is a message that a Verifier can read.
+/// Sends an Attester everything that a Verifier might send. Every answer is a message that a Verifier can read.
 ///
 /// # Panics
 ///
-/// Where that does not hold.
+/// If that does not hold.
 pub fn run_attester(data: &[u8]) {
     let mut input = Input::new(data);
     let mut stage = Stage::new(&mut input);
@@ -320,7 +321,7 @@ pub fn run_attester(data: &[u8]) {
     }
 }
 
-/// What an Attester says can be read by a Verifier.
+/// A Verifier can read the Attester's messages.
 fn check_said(frame: &Frame) {
     let payload = &frame.payload[..];
     let read = match frame.message_type() {

@@ -1,4 +1,5 @@
-//! Signed results and NVIDIA's tokens, as they come, and signed here so that what is behind the signature is reached.
+//! Signed results and NVIDIA's tokens, both as input and signed here, so that the code behind the signature check is
+//! reached.
 
 use attestation_result::key::{JwkSet, SigningKey};
 use attestation_result::nvidia::{self, NvidiaKeys};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use testkit::cast;
 
-/// Seconds since the Unix epoch: issued, now, ends.
+/// Seconds since the Unix epoch: issued, now, expiry.
 const ISSUED_S: u64 = 1_000;
 const NOW_S: u64 = 2_000;
 const ENDS_S: u64 = 4_600;
@@ -49,27 +50,27 @@ fn verify_cwt(cwt: &[u8]) -> Option<AttestationResult> {
     attestation_result::verify_cwt(cwt, &keys(), NOW_S, &Expectations::default()).ok()
 }
 
-/// Reads bytes as a result's JWT, and as the claims of one.
+/// Parses bytes as a result's JWT, and as the claims of one.
 ///
 /// # Panics
 ///
-/// Where a result that is accepted is another once it is signed again.
+/// If an accepted result differs when signed again.
 pub fn run_jwt(data: &[u8]) {
     let raw = std::str::from_utf8(data).ok().and_then(verify_jwt);
     for result in raw.into_iter().chain(verify_jwt(&sign(data))) {
         assert_eq!(verify_jwt(&result.to_jwt(&key())), Some(result.clone()));
-        // A nonce that is no base64url has no CWT.
+        // A nonce that is not base64url has no CWT.
         if let Ok(cwt) = result.to_cwt(&key()) {
             assert_eq!(verify_cwt(&cwt), Some(result));
         }
     }
 }
 
-/// Reads bytes as a result's CWT, and as the claims of one.
+/// Parses bytes as a result's CWT, and as the claims of one.
 ///
 /// # Panics
 ///
-/// Where a result that is accepted is another once it is signed again.
+/// If an accepted result differs when signed again.
 pub fn run_cwt(data: &[u8]) {
     let header = HeaderBuilder::new()
         .algorithm(iana::Algorithm::EdDSA)
@@ -97,7 +98,7 @@ pub fn run_cwt(data: &[u8]) {
 pub fn run_nvidia_eat(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let check = |eat: &str| nvidia::check(eat, &nvidia_keys(), &NONCE, NOW_S);
-    // What is behind a signature cannot be had but with the key.
+    // Content behind a signature is only available with the key.
     assert!(check(text).is_err() || text.contains('.'), "{text}");
     let mut parts = text.split('\0');
     let mut overall = parts.next().unwrap_or_default().to_owned();
@@ -192,7 +193,7 @@ pub fn seeds_of_nvidia_eats() -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// What is accepted must be reached, or nothing is held to anything.
+    /// Accepted inputs must occur, otherwise nothing is compared.
     #[test]
     fn the_seeds_are_accepted() {
         let [jwt, claims] = &seeds_of_jwts()[..] else {

@@ -1,7 +1,7 @@
-//! Every target on the stable toolchain: kept inputs, the vectors of the spec, and changes of both.
+//! Every target on the stable toolchain: kept inputs, the vectors of the spec, and mutations of both.
 //!
-//! `FUZZ_CHANGES` says how many changed inputs a target gets (default 300), `FUZZ_SECONDS` ends each target's after so
-//! long (default 10). The changes are the same in every run.
+//! `FUZZ_CHANGES` is the number of mutated inputs per target (default 300), `FUZZ_SECONDS` the time limit per target
+//! (default 10). The mutations are the same in every run.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -39,7 +39,7 @@ impl Draws {
     }
 }
 
-/// One to eight changes as a fuzzer makes them: bits, bytes, edges of integers, cuts, copies, parts of other inputs.
+/// One to eight mutations like those of a fuzzer: bits, bytes, limits of integers, cuts, copies, parts of other inputs.
 fn changed(draws: &mut Draws, inputs: &[Vec<u8>]) -> Vec<u8> {
     let mut input = inputs[draws.below(inputs.len())].clone();
     for _ in 0..=draws.below(8) {

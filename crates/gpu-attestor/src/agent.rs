@@ -1,4 +1,4 @@
-//! `gpu-attestor agent`: the Attester's side for a Verifier elsewhere.
+//! `gpu-attestor agent`: the Attester's side for a remote Verifier.
 
 use std::io::{self, IsTerminal};
 
@@ -38,7 +38,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
-    // Both: under `srun -u` standard output is a terminal that passes every byte on, and standard input is the Verifier's.
+    // Check both: under `srun -u` standard output is a terminal that passes every byte on, and standard input is the
+    // Verifier's.
     anyhow::ensure!(
         !(io::stdin().is_terminal() && io::stdout().is_terminal()),
         "standard input and output are a terminal; expected a Verifier: gpu-validator attest -- gpu-attestor agent --stdio"

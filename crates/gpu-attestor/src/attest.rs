@@ -15,7 +15,7 @@ use verifier::outcome::Outcome;
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 
-/// Nothing stands between the two sides here.
+/// There is no connection between the two sides here.
 const HELLO_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Options of `gpu-attestor attest`.
@@ -100,7 +100,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
             ))?;
         }
     }
-    // After the evidence, which must not wait for a device that hangs. What the Attester's side met is in the verdict.
+    // After the evidence, which must not wait for a device that hangs. Errors of the Attester's side are in the
+    // verdict.
     let _ = served.join();
     let exit = Exit::from(&outcome);
     if exit == Exit::NoVerdict {

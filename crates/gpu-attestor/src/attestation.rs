@@ -1,4 +1,4 @@
-//! The option that has a session carry the hardware maker's own attestation.
+//! The option to include the hardware manufacturer's own attestation in a session.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! `gpu-attestor bench`: what this host's devices reach, each figure beside its own ceiling of the same run.
+//! `gpu-attestor bench`: the performance of this host's devices, each figure next to its ceiling from the same run.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             format!("GPU {ordinal}: ")
         };
         let stages = Stages::new(prefix, is_quiet);
-        // One that cannot be measured does not take the others' figures along.
+        // A device that cannot be measured does not discard the figures of the others.
         match backend.bench(ordinal, &wanted, options.seconds, &|stage| stages.begin(stage)) {
             Ok(report) => reports.push(report),
             Err(error) if backend.is_emulated() => {
@@ -90,7 +90,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     })
 }
 
-/// What is being measured.
+/// The current stage of the measurement.
 struct Stages {
     prefix: String,
     is_quiet: bool,
@@ -107,7 +107,7 @@ impl Stages {
     }
 
     fn begin(&self, stage: &str) {
-        // The one before is cleared first.
+        // The previous line is cleared first.
         self.shown.take();
         let text = format!("{}{stage}", self.prefix);
         *self.shown.borrow_mut() = Some(WorkProgress::stage(&text, self.is_quiet));

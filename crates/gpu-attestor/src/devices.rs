@@ -53,7 +53,7 @@ pub(crate) struct DeviceOptions {
 
     /// Keep what names a card out of the session and its evidence, which anyone may come to read; a comma between. Without
     /// UUIDs nobody can tell that a card was shown twice
-    // Several engines on a GPU are for trying things: this command does not hide what gives them away.
+    // Several engines per GPU are for testing: this command does not hide what reveals them.
     #[arg(
         long,
         value_name = "LABELS",
@@ -90,11 +90,11 @@ fn parse_engines(text: &str) -> Result<NonZeroU32, String> {
     NonZeroU32::try_from(parse_devices(text)?).map_err(|error| error.to_string())
 }
 
-/// The engine that was taken.
+/// The selected engine.
 pub(crate) struct EngineTaken {
     /// `cpu` or `cuda`.
     pub(crate) name: &'static str,
-    /// How it works, and why it was taken.
+    /// How it works, and why it was selected.
     pub(crate) note: Option<String>,
 }
 
@@ -146,12 +146,12 @@ fn parse_ordinal_list(text: &str) -> Result<OrdinalList, String> {
 }
 
 impl OrdinalOptions {
-    /// The ordinals asked for.
+    /// The requested ordinals.
     pub(crate) fn ordinals(&self) -> Option<Vec<DeviceOrdinal>> {
         self.devices.as_ref().map(|list| list.0.clone())
     }
 
-    /// Refuses ordinals of devices that are not among the `here` there are.
+    /// Rejects ordinals of devices that are not among the `here` existing ones.
     fn check(&self, here: usize) -> anyhow::Result<()> {
         let asked = self.devices.iter().flat_map(|list| &list.0);
         let missing = asked.copied().find(|ordinal| ordinal.0 as usize >= here);
@@ -168,7 +168,7 @@ impl OrdinalOptions {
 }
 
 impl DeviceOptions {
-    /// The devices of this host, ordinals ascending, without the labels that are withheld, and the engine that serves them.
+    /// The devices of this host, ordinals ascending, without the withheld labels, and the engine that drives them.
     pub(crate) fn discover(&self, ordinals: &OrdinalOptions) -> anyhow::Result<(Vec<Device>, EngineTaken)> {
         let (mut devices, engine) = self.find(ordinals)?;
         for device in &mut devices {
@@ -203,7 +203,7 @@ impl DeviceOptions {
         Ok((devices?, EngineTaken { name, note }))
     }
 
-    /// What `bench` measures: GPUs with the memory that may be taken of each, or a path of the CPU.
+    /// What `bench` measures: GPUs with the memory that may be allocated on each, or a path of the CPU.
     pub(crate) fn measured(&self, ordinals: &OrdinalOptions) -> anyhow::Result<Measured> {
         let idle = given([
             ("--engines-per-gpu", self.engines_per_gpu.is_some()),
@@ -236,7 +236,7 @@ impl DeviceOptions {
         })
     }
 
-    /// What is wanted of either engine; [`DeviceOptions::take`] names what the one that is taken has no use for.
+    /// The settings for either engine; [`DeviceOptions::take`] lists those that do not apply to the selected one.
     fn wanted(&self, ordinals: &OrdinalOptions) -> Wanted {
         let default = CpuWanted::default();
         Wanted {
@@ -251,8 +251,8 @@ impl DeviceOptions {
         }
     }
 
-    /// The engine that does the work, and how many devices it has to choose from. Options of the other one are refused, or named
-    /// where `auto` has chosen.
+    /// The engine that does the work, and how many devices it can choose from. Options of the other one are rejected,
+    /// or reported as unused if `auto` selected the engine.
     fn take(&self, wanted: &Wanted) -> anyhow::Result<Taken<'static, usize>> {
         let count = |backend: &dyn Backend| backend.count(wanted);
         let taken = match self.engine {
@@ -302,7 +302,7 @@ impl DeviceOptions {
     }
 }
 
-/// The options that were given, to be named.
+/// The options that were given, for messages.
 fn given<const N: usize>(options: [(&str, bool); N]) -> String {
     let given = options.iter().filter(|(_, is_given)| *is_given);
     given.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
@@ -359,7 +359,7 @@ mod tests {
         devices: DeviceOptions,
     }
 
-    /// Names of the labels of a GPU that are left with this option.
+    /// Names of the labels of a GPU that remain with this option.
     fn left(arguments: &[&str]) -> Vec<String> {
         let arguments = [&["test"], arguments].concat();
         let command = <Command as clap::Parser>::try_parse_from(arguments).expect("options");

@@ -1,4 +1,4 @@
-//! Options that say what a Verifier elsewhere is given at most.
+//! Options that limit a remote Verifier.
 
 use std::time::Duration;
 

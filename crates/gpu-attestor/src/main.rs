@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Name and version, as HELLO says it.
+/// Name and version, as in HELLO.
 fn software() -> String {
     concat!("gpu-attestor ", env!("CARGO_PKG_VERSION")).to_owned()
 }

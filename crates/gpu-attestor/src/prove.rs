@@ -77,7 +77,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         anyhow::bail!("nothing was proven: {}", verdict.message());
     }
     file.write(&recorded.sealed)?;
-    // After the evidence, which must not wait for a device that hangs. What the Attester's side met is in the verdict.
+    // After the evidence, which must not wait for a device that hangs. Errors of the Attester's side are in the
+    // verdict.
     let _ = served.join();
     let checksum = session.checksum().map(|checksum| checksum.to_string());
     let path = options.evidence.display();

@@ -1,4 +1,4 @@
-//! `gpu-attestor adversary` as a user runs it: a Verifier in a process of its own meets each adversary.
+//! `gpu-attestor adversary` as a user runs it: a Verifier in a separate process against each adversary.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -14,7 +14,7 @@ fn attester(arguments: &[&str]) -> Output {
     output.expect("the command starts")
 }
 
-/// The Verifier's command, built beside this one; another package's binaries are not Cargo's to promise.
+/// The Verifier's command, built next to this one; Cargo does not guarantee binaries of another package.
 fn validator() -> &'static Path {
     static VALIDATOR: OnceLock<PathBuf> = OnceLock::new();
     VALIDATOR.get_or_init(|| {
@@ -31,7 +31,7 @@ fn validator() -> &'static Path {
     })
 }
 
-/// A session of a MiB with an adversary: the Verifier's exit code and its result.
+/// A session of 1 MiB with an adversary: the Verifier's exit code and its result.
 fn attested(adversary: &[&str]) -> (Option<i32>, Value) {
     let keys = tempfile::tempdir().expect("a folder");
     let output = Command::new(validator())
@@ -60,9 +60,9 @@ fn the_list_names_every_adversary() {
 fn a_verifier_ends_every_adversary_as_it_must() {
     for adversary in ADVERSARIES {
         let ends = match adversary.ends {
-            // A device that is the first has the matrices from 0 on anyway.
+            // The first device has the matrices from 0 on anyway.
             End::Caught if adversary.name == "twin" => End::Affirmed,
-            // A preset's deadlines are minutes: testkit plays it against a shorter one.
+            // A preset's deadlines are minutes: testkit tests it with a shorter one.
             End::Late => continue,
             ends => ends,
         };
@@ -83,7 +83,7 @@ fn a_verifier_ends_every_adversary_as_it_must() {
     );
 }
 
-/// Nothing left out: what stands between the Verifier and the engine changes no byte.
+/// Nothing omitted: the layer between the Verifier and the engine changes no byte.
 #[test]
 fn an_adversary_that_leaves_nothing_out_is_affirmed() {
     let (code, result) = attested(&["junk-fill", "--fraction", "0"]);
@@ -106,7 +106,7 @@ fn what_is_no_adversary_is_a_usage_error() {
     }
 }
 
-/// The table comes where there is no GPU too, and every row says why it has no figures.
+/// The table is printed without a GPU too, and every row states why it has no figures.
 #[test]
 fn attacks_that_want_a_gpu_say_so_without_one() {
     if engine_cuda::devices().is_ok() {

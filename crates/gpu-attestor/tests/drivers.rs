@@ -1,11 +1,11 @@
-//! Driver libraries that are no use, in front of the command: what `auto` does about each. Most are a few lines of C, compiled
-//! here. Linux only: elsewhere libraries have other names.
+//! Unusable driver libraries, found before the real one: what `auto` does about each. Most are a few lines of C,
+//! compiled here. Linux only: elsewhere libraries have other names.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A library whose `cuInit` answers that status.
+/// A library whose `cuInit` returns that status.
 fn library(folder: &Path, name: &str, status: u32) -> Option<()> {
     let text = format!(
         "int cuInit(unsigned f) {{ (void)f; return {status}; }}\n\
@@ -16,7 +16,7 @@ fn library(folder: &Path, name: &str, status: u32) -> Option<()> {
     fake_driver::compile(folder, name, &["library.c"])
 }
 
-/// The command with these folders of libraries; `place` is where a key is made on first use.
+/// The command with these folders of libraries; `place` is where a key is created on first use.
 fn command(folders: &[&Path], place: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-attestor"));
     command
@@ -39,8 +39,8 @@ fn refusal(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A driver that is there and shows no device, or does not start, is an error wherever `auto` decides: the CPU's work would pass
-/// for that of GPUs that are hidden.
+/// A driver that shows no device, or does not initialise, is an error wherever `auto` decides: the CPU's work would be
+/// mistaken for that of hidden GPUs.
 #[test]
 fn a_driver_that_shows_nothing_is_no_cpu() {
     for (status, expected) in [
@@ -67,7 +67,7 @@ fn a_driver_that_shows_nothing_is_no_cpu() {
     }
 }
 
-/// The toolkit's folder of stubs is in front of the driver or behind it: the driver is asked, and says that it shows nothing.
+/// The toolkit's folder of stubs is before or after the driver: the driver is queried, and reports no device.
 #[test]
 fn a_stub_does_not_hide_the_driver() {
     let (stubs, driver) = (
@@ -82,7 +82,7 @@ fn a_stub_does_not_hide_the_driver() {
     }
 }
 
-/// What is there is not absent: a stub alone, and a file that is no library.
+/// A library that exists is not absent: a stub alone, and a file that is not a library.
 #[test]
 fn a_library_that_cannot_be_used_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -90,7 +90,7 @@ fn a_library_that_cannot_be_used_is_an_error() {
         return;
     };
     let text = refusal(&gpu_attestor(&[folder.path()], &["devices"]));
-    // A host with a driver of its own finds that under the other name.
+    // A host with its own driver finds that under the other name.
     assert!(text.contains("link stub") || text.contains("shows no device"), "{text}");
     std::fs::write(folder.path().join("libcuda.so.1"), "no library").expect("a file");
     let text = refusal(&gpu_attestor(&[folder.path()], &["devices"]));
@@ -100,14 +100,14 @@ fn a_library_that_cannot_be_used_is_an_error() {
     );
 }
 
-/// One of four GPUs is lost: it is named, and only where it was to be used.
+/// One of four GPUs is lost: it is named, and only if it was to be used.
 #[test]
 fn a_lost_gpu_is_named_and_those_not_chosen_are_asked_nothing() {
     let Some(driver) = fake_driver::folder() else { return };
     let place = tempfile::tempdir().expect("a folder");
     let refused = |arguments: &[&str]| {
         let mut command = command(&[driver], place.path(), arguments);
-        // The last says so at the first question about its memory; none has a context to give.
+        // The last one fails at the first query about its memory; none can create a context.
         command.env("FC_DEVICES", "4");
         command.env("FC_BAD", "cuDeviceTotalMem:3:999,cuDevicePrimaryCtxRetain:-1:46");
         refusal(&command.output().expect("the command runs"))
@@ -117,7 +117,7 @@ fn a_lost_gpu_is_named_and_those_not_chosen_are_asked_nothing() {
         let expected = "GPU 3 at 0000:1c:00.0: device lost: cuDeviceTotalMem: CUDA_ERROR_UNKNOWN";
         assert!(text.contains(expected), "{text}");
     }
-    // The others go on to the next step.
+    // The others continue with the next step.
     let failed = "cuDevicePrimaryCtxRetain: CUDA_ERROR_DEVICE_UNAVAILABLE";
     let text = refused(&["devices", "--devices", "0,1"]);
     assert!(text.contains("GPU 0 (GPU-a0a1a2a3-") && text.contains(failed), "{text}");

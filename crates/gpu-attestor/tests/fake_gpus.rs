@@ -1,5 +1,5 @@
-//! Whole sessions of the CUDA engine on stand-ins for NVIDIA's libraries (`fake-driver`), and what the command says where a
-//! driver or a GPU fails.
+//! Whole sessions of the CUDA engine on substitutes for NVIDIA's libraries (`fake-driver`), and the command's messages
+//! when a driver or a GPU fails.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -10,10 +10,10 @@ use serde_json::Value;
 /// 16 tiles, each leaf of which is sampled: about a second. That certifies nothing, so without a fault it ends with 2.
 const TINY: [&str; 3] = ["--few-samples", "--device-memory", "1MiB"];
 
-/// The least session that certifies something.
+/// The smallest session that certifies something.
 const SMALL: [&str; 2] = ["--device-memory", "4MiB"];
 
-/// `gpu-attestor attest --engine cuda` with these options on stand-ins of which the environment asks this.
+/// Runs `gpu-attestor attest --engine cuda` with these options on substitutes configured by this environment.
 fn attest(driver: &Path, environment: &[(&str, &str)], options: &[&str]) -> Output {
     let place = tempfile::tempdir().expect("a folder");
     Command::new(env!("CARGO_BIN_EXE_gpu-attestor"))
@@ -34,7 +34,7 @@ fn session(driver: &Path, environment: &[(&str, &str)], options: &[&str]) -> (Op
     (output.status.code(), result)
 }
 
-/// A tiny session that ends with this exit code, verdict and reason; its message.
+/// A tiny session that ends with this exit code, verdict and reason; returns its message.
 fn ends(driver: &Path, environment: &[(&str, &str)], code: i32, verdict: &str, reason: &str) -> String {
     let (actual, result) = session(driver, environment, &TINY);
     let told = (actual, result["verdict"].as_str(), result["reason"].as_str());
@@ -47,7 +47,7 @@ fn ends(driver: &Path, environment: &[(&str, &str)], code: i32, verdict: &str, r
     message.as_str().expect("a message").to_owned()
 }
 
-/// Standard error of a command that gave up before any session.
+/// Standard error of a command that failed before any session.
 fn refusal(driver: &Path, environment: &[(&str, &str)]) -> String {
     let output = attest(driver, environment, &TINY);
     assert_eq!(output.status.code(), Some(2), "{environment:?}: {output:?}");
@@ -108,7 +108,7 @@ fn a_launch_that_fails_in_a_session_loses_the_device() {
             );
         }
     }
-    // One that only newer drivers have.
+    // A call that only newer drivers have.
     let message = ends(
         driver,
         &[("FC_LAUNCH_FAIL", "30:921")],
@@ -133,7 +133,7 @@ fn one_of_several_gpus_is_lost_in_a_session_and_named() {
 #[test]
 fn memory_that_the_driver_does_not_give_is_told_with_figures() {
     let Some(driver) = fake_driver::folder() else { return };
-    // Called free, and not given.
+    // Reported as free, but not allocatable.
     let message = ends(driver, &[("FC_ALLOC", "1000000")], 2, "could not run", "out-of-memory");
     let expected = "bytes asked for, 267386880 available, which the driver did not give in one piece";
     assert!(message.contains(expected), "{message}");
@@ -204,11 +204,11 @@ fn wrong_results_in_a_session_are_found() {
         let message = ends(driver, &[("FC_FLIP", fault)], 1, "contraindicated", "tile-mismatch");
         assert!(message.contains("device 0, iteration 0"), "{fault}: {message}");
     }
-    // Only the second iteration's, on one of two devices.
+    // Only in the second iteration, on one of two devices.
     let environment = [("FC_DEVICES", "2"), ("FC_FLIP", "fill_dp4a:4:1")];
     let message = ends(driver, &environment, 1, "contraindicated", "tile-mismatch");
     assert!(message.contains("device 1, iteration 1"), "{message}");
-    // A root that is not its leaves' the engine finds itself.
+    // The engine itself detects a root that does not match its leaves.
     let message = ends(
         driver,
         &[("FC_FLIP", "commit:5")],
@@ -219,7 +219,7 @@ fn wrong_results_in_a_session_are_found() {
     assert!(message.contains("is not that of its leaves"), "{message}");
 }
 
-/// A tiny session that a device holds up until this phase's limit; the command ends with it.
+/// A tiny session that a device delays until this phase's limit; the command ends with it.
 fn hangs(driver: &Path, fault: (&str, &str), code: i32, verdict: &str, reason: &str, phase: &str) {
     let limited = [&TINY[..], &["--phase-deadline", "15s"]].concat();
     let (actual, result) = session(driver, &[fault], &limited);
@@ -258,7 +258,7 @@ fn a_call_that_does_not_come_back_is_waited_for_until_the_phase_ends() {
     );
 }
 
-/// What NVML says, or does not, are labels: the session is judged by its work.
+/// What NVML reports, or fails to report, are labels: the session is judged by its work.
 #[test]
 fn a_session_needs_no_nvml() {
     let Some(driver) = fake_driver::folder() else { return };
@@ -275,8 +275,8 @@ fn a_session_needs_no_nvml() {
     }
 }
 
-/// Two devices with one PCI address, as slices of a card may have, or with one UUID: each does its own work, so the session is
-/// affirmed. That they say the same is for a policy to judge (`gpu-validator`: `fake_gpus.rs`).
+/// Two devices with one PCI address, as MIG slices of a card may have, or with one UUID: each does its own work, so the
+/// session is affirmed. A policy decides about devices that report the same (`gpu-validator`: `fake_gpus.rs`).
 #[test]
 fn devices_that_say_they_are_one_are_not_refused() {
     let Some(driver) = fake_driver::folder() else { return };

@@ -1,11 +1,11 @@
-//! A Verifier that is silent, or keeps its pipe open and does not read: the agent's process ends all the same.
+//! A Verifier that is silent, or keeps its pipe open and does not read: the agent's process ends nevertheless.
 
 use std::io::{self, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Long enough for whatever must happen.
+/// Long enough for everything that must happen.
 const SOON: Duration = Duration::from_secs(60);
 
 fn agent(key: &std::path::Path, devices: &str) -> Command {
@@ -20,7 +20,7 @@ fn agent(key: &std::path::Path, devices: &str) -> Command {
     command
 }
 
-/// Its exit code and what it said to people.
+/// Its exit code and its messages to the user.
 fn end(mut child: Child) -> (Option<i32>, String) {
     let since = Instant::now();
     while child.try_wait().expect("a child").is_none() {
@@ -52,7 +52,7 @@ fn a_silent_verifier_ends_the_agent() {
     assert!(text.contains(expected), "{text}");
 }
 
-/// The pipe to the Verifier is full, and nobody takes anything out of it: HELLO cannot be written.
+/// The pipe to the Verifier is full and not read: HELLO cannot be written.
 #[test]
 fn a_verifier_that_does_not_read_ends_the_agent() {
     let folder = tempfile::tempdir().expect("a folder");

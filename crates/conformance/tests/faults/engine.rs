@@ -1,4 +1,4 @@
-//! Engines with one fault each, around the CPU's.
+//! Engines with one fault each, based on the CPU's engine.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -18,35 +18,35 @@ use crate::{check_caught, said};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// The leaf of the last tile of each fill with n of three blocks is another, and its openings agree with that.
+    /// The leaf of the last tile of each fill with n of three blocks is wrong, and its openings agree with that.
     WrongLeaf,
-    /// The leaf past the first chunk of each fill is another, and its openings agree with that.
+    /// The leaf past the first chunk of each fill is wrong, and its openings agree with that.
     WrongLeafPastAChunk,
-    /// A leaf past the first chunk opens as the one before.
+    /// A leaf past the first chunk opens as the previous one.
     WrongOpening,
-    /// A sweep after another gives the root of that one.
+    /// A sweep after another returns the root of the earlier one.
     StaleDigest,
-    /// Fills after the first of a preparation take its operands.
+    /// Fills after the first of a preparation use its operands.
     KeepsOperands,
-    /// Fills with other salts than the first ever take that one.
+    /// Fills with other salts than the very first use that one.
     KeepsSalt,
-    /// What was committed to before a preparation opens after it.
+    /// Commitments from before a preparation can be opened after it.
     KeepsLeaves,
-    /// Works to the end and returns a root whatever the progress says.
+    /// Works to the end and returns a root even if cancelled.
     IgnoresCancel,
     /// Counts a fill that was cancelled.
     CountsCancelled,
-    /// Sweeps the dataset of the fill before one that was cancelled before it began.
+    /// Sweeps the dataset of the fill before one that was cancelled before it started.
     SweepsAfterCancelled,
-    /// Takes more memory than it may.
+    /// Allocates more memory than allowed.
     TakesRefusedMemory,
-    /// Refuses memory without figures.
+    /// Rejects for lack of memory without figures.
     RefusesWithoutFigures,
-    /// Keeps what was prepared before where a preparation is refused.
+    /// Keeps the previous preparation if a new one is rejected.
     KeepsRefused,
     /// Fills with a k above the prepared one.
     FillsUnprepared,
-    /// Forgets the dataset where a k is refused.
+    /// Discards the dataset when a k is rejected.
     ForgetsRefused,
     /// Sweeps before anything was filled.
     SweepsNothing,
@@ -54,15 +54,15 @@ enum Fault {
     OpensPastTheEnd,
     /// Sweep 0 opens as sweep 1.
     OpensSweepZero,
-    /// Tells one tile less than there are.
+    /// Reports one tile too few.
     TellsTooFew,
     /// Sweeps on a device that is lost.
     AnswersAfterLoss,
-    /// Its call on the lost device fails, the one after works again.
+    /// Its call on the lost device fails, the next one works again.
     ForgetsTheLoss,
-    /// Opens leaves after calls have met the loss.
+    /// Opens leaves after calls have detected the loss.
     OpensAfterLoss,
-    /// Says that a lost device was cancelled.
+    /// Reports a lost device as cancelled.
     NamesTheLossOtherwise,
     /// Waits for a lost device.
     HangsOnLoss,
@@ -121,7 +121,7 @@ impl Subject for Faulty {
     fn losable(&self) -> Result<Losable<dyn Engine>, &'static str> {
         let is_gone = Arc::new(AtomicBool::new(false));
         let engine = Box::new(self.on_device(None, Arc::clone(&is_gone)));
-        // What hangs does so for ever: that is told the sooner the less patience there is.
+        // A call that hangs does so forever: a shorter timeout reports it sooner.
         let patience = Duration::from_secs(if self.0 == Fault::HangsOnLoss { 1 } else { 600 });
         Ok(Losable {
             engine,
@@ -135,20 +135,20 @@ struct FaultyEngine {
     fault: Fault,
     inner: CpuEngine,
     assignment: Option<Assignment>,
-    /// Commitments that stand for fills of the same place.
+    /// Commitments recorded for fills at the same position.
     altered: Vec<Option<Commitment>>,
     fills: u32,
     /// Root of the last sweep since the last fill.
     last_sweep: Option<Root>,
-    /// Those of the first fill of a preparation.
+    /// The operands of the first fill of a preparation.
     operand_key: Option<OperandKey>,
-    /// That of the first fill ever.
+    /// The salt of the very first fill.
     fill_salt: Option<Salt>,
     /// First leaves of fills of earlier preparations.
     before: Vec<Opening>,
-    /// Whether the device is gone.
+    /// Whether the device is lost.
     is_gone: Arc<AtomicBool>,
-    /// Whether a call has met that.
+    /// Whether a call has detected that.
     is_lost: bool,
     losses: u32,
 }
@@ -166,7 +166,7 @@ impl FaultyEngine {
         }
     }
 
-    /// Meets a loss, if there is one.
+    /// Detects a loss, if there is one.
     fn meet(&mut self, ignores: bool) -> Result<(), EngineError> {
         let forgets = self.fault == Fault::ForgetsTheLoss && self.losses > 0;
         if self.is_gone.load(Ordering::SeqCst) && !ignores && !forgets {
@@ -175,7 +175,7 @@ impl FaultyEngine {
         Ok(())
     }
 
-    /// The fill with one leaf of another value.
+    /// The fill with one wrong leaf.
     fn altered(&mut self, iteration: u32, root: &Root, leaf: u32) -> Commitment {
         let tiles = self.assignment.expect("it is prepared").tiles();
         let mut leaves: Vec<u64> = (0..tiles)
@@ -192,7 +192,7 @@ impl FaultyEngine {
     }
 }
 
-/// Never cancels, or tells a tile less, or both.
+/// Never cancels, or reports one tile too few, or both.
 struct Deaf<'a> {
     progress: &'a dyn Progress,
     hears: bool,
@@ -238,7 +238,7 @@ impl Engine for FaultyEngine {
             });
         }
         prepared?;
-        // Whatever was lost is back.
+        // A lost device is back.
         self.is_gone.store(false, Ordering::SeqCst);
         self.is_lost = false;
         self.assignment = Some(*assignment);
@@ -270,7 +270,7 @@ impl Engine for FaultyEngine {
             && let Some(assignment) = self.assignment
             && assignment.check_inner_dim(task.inner_dim).is_err()
         {
-            // All of it, by being prepared anew.
+            // All of it, by preparing again.
             self.inner.prepare(&assignment)?;
         }
         let heard = Deaf {
@@ -279,7 +279,7 @@ impl Engine for FaultyEngine {
             withheld: AtomicBool::new(self.fault == Fault::TellsTooFew),
         };
         let filled = self.inner.fill(&task, &heard);
-        // A device that went meanwhile.
+        // A device that was lost meanwhile.
         self.meet(false)?;
         if (self.fault, &filled) == (Fault::CountsCancelled, &Err(EngineError::Cancelled)) {
             self.inner.fill(&task, &protocol::engine::Unobserved)?;
@@ -376,7 +376,7 @@ fn an_engine_without_a_fault_passes_every_case() {
     conformance::a_lost_device_is_an_error_from_then_on(&[&Faulty(Fault::None)]);
 }
 
-/// Each of these faults is caught by this case, in these words.
+/// Each of these faults is caught by this case, with this message.
 fn are_caught(conforms: Conforms, faults: &[(Fault, &str)]) {
     for &(fault, expected) in faults {
         let said = said(|| conforms(&[&Faulty(Fault::None), &Faulty(fault)]));

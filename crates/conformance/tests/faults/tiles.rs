@@ -1,4 +1,4 @@
-//! Tile engines with one fault each, around the CPU's.
+//! Tile engines with one fault each, based on the CPU's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,25 +18,25 @@ use crate::{check_caught, said};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    /// A bit of the last tile of each call.
+    /// Flips a bit of the last tile of each call.
     WrongBit,
-    /// A bit of every tile past the 128th of a call.
+    /// Flips a bit of every tile past the 128th of a call.
     WrongPastABatch,
-    /// Nothing for the last tile of each call.
+    /// Returns nothing for the last tile of each call.
     Missing,
-    /// Every tile two times.
+    /// Returns every tile twice.
     Twice,
-    /// A tile that nobody asked for.
+    /// Returns a tile that was not requested.
     PastTheEnd,
-    /// The key of the first call in every call.
+    /// Uses the key of the first call in every call.
     KeepsTheKey,
-    /// Tiles of its own choice for what no plan has.
+    /// Returns arbitrary tiles for parameters that no plan has.
     RefusesNothing,
-    /// Refuses after the tiles before it.
+    /// Rejects after returning the tiles before it.
     RefusesLate,
-    /// Refuses every call after one that it refused.
+    /// Rejects every call after one that it rejected.
     StaysRefusing,
-    /// `Ok` on a lost device.
+    /// Returns `Ok` on a lost device.
     AnswersAfterLoss,
     /// Waits for a lost device.
     HangsOnLoss,
@@ -71,7 +71,7 @@ impl TileSubject for Faulty {
     fn losable(&self) -> Result<Losable<dyn TileEngine>, &'static str> {
         let is_gone = Arc::new(AtomicBool::new(false));
         let engine = self.on_device(Arc::clone(&is_gone));
-        // What hangs does so for ever: that is told the sooner the less patience there is.
+        // A call that hangs does so forever: a shorter timeout reports it sooner.
         let patience = Duration::from_secs(if self.0 == Fault::HangsOnLoss { 1 } else { 600 });
         Ok(Losable {
             engine,

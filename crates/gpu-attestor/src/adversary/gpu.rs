@@ -1,4 +1,5 @@
-//! `gpu-attestor adversary gpu`: attacks on the sweeps of a real GPU, timed, beside what a Verifier would certify.
+//! `gpu-attestor adversary gpu`: timed attacks on the sweeps of a real GPU, compared with what a Verifier would
+//! certify.
 
 mod row;
 
@@ -23,13 +24,13 @@ use self::row::{Row, SAMPLES, header};
 
 /// Soundness of a `standard` session.
 const ERROR_BITS: u32 = 20;
-/// Longest that one attack may take for each 32 GiB, and least that one needs to begin.
+/// Longest time that one attack may take for each 32 GiB, and the minimum it needs to start.
 const MOST_AN_ATTACK: Duration = Duration::from_secs(20);
 const LEAST_AN_ATTACK: Duration = Duration::from_secs(3);
-/// Longest that a launch may take before the attack gives up.
+/// Timeout of a launch in an attack.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(15);
 
-/// What the parameters of an attack end with that is tried again by loads to registers.
+/// The end of the parameters of an attack that is repeated with loads to registers.
 const BY_LOADS: &str = " (by loads)";
 
 /// Options of `gpu-attestor adversary gpu`.
@@ -82,7 +83,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
 }
 
-/// In the attack's own process: its rows, each as soon as there is one.
+/// In the attack's own process: prints its rows, each as soon as it is available.
 fn play_one(attack: Attack, options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit> {
     let config = CudaEngineConfig {
         sweep_path: options.by_loads.then_some(SweepPath::Load),
@@ -126,7 +127,7 @@ fn play_all(options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit
         cli::tell(format_args!("{attack}{}", if by_loads { ", by loads" } else { "" }));
         let new = in_a_process(attack, by_loads, options, left.min(most_an_attack(options.memory)))
             .unwrap_or_else(|error| vec![Row::not_run(attack, format!("not run: {error:#}"))]);
-        // The copy engine may not read memory elsewhere: loads to registers do.
+        // The copy engine may be unable to read memory elsewhere; loads to registers can.
         if !by_loads && new.iter().any(|row| row.is_lost) {
             waiting.push_front((attack, true));
         }
@@ -160,7 +161,8 @@ fn exit(rows: &[Row]) -> Exit {
     }
 }
 
-/// Whether nothing of an attack is missing: where it was tried again by loads, of that. Not every host has a second GPU.
+/// Whether all of an attack is present; if it was repeated with loads, of the repetition. Not every host has a second
+/// GPU.
 fn has_run(attack: Attack, rows: &[Row]) -> bool {
     let own: Vec<&Row> = rows.iter().filter(|row| row.attack == attack.name()).collect();
     let again: Vec<&Row> = own
@@ -172,7 +174,7 @@ fn has_run(attack: Attack, rows: &[Row]) -> bool {
     attack.wants_two_gpus() || (!last.is_empty() && last.iter().all(|row| row.figures.is_some()))
 }
 
-/// A child that is killed, should it still run, and waited for.
+/// A child process that is killed, if it is still running, and waited for.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -183,7 +185,7 @@ impl Drop for Killed {
     }
 }
 
-/// An attack in a process of its own, for `limit` at most: all rows that it came to.
+/// Runs an attack in a separate process, for at most `limit`: all rows that it returned.
 fn in_a_process(attack: Attack, by_loads: bool, options: &Options, limit: Duration) -> anyhow::Result<Vec<Row>> {
     let mut command = Command::new(std::env::current_exe().context("this program's own path")?);
     command
@@ -226,7 +228,7 @@ fn read_row(line: io::Result<String>) -> anyhow::Result<Row> {
     serde_json::from_str(&line).with_context(|| format!("expected a row, got {line:?}"))
 }
 
-/// What there is to say of a process that has ended by itself; exit code 2 comes with a row that says why.
+/// The message about a process that has ended by itself; exit code 2 comes with a row that states the reason.
 fn ended(status: ExitStatus) -> Option<String> {
     (!matches!(status.code(), Some(0 | 2))).then(|| format!("the attack's process ended with {status}"))
 }
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_bound_above_the_truth_is_marked_and_is_exit_code_1() {
-        // Half is missing and the sweep takes no longer: no link that is assumed does that.
+        // Half is missing and the sweep takes no longer: no assumed link allows that.
         let row = row(played(256, 7_700, 0.0));
         assert_eq!(row.figures.as_ref().expect("figures").beaten(), ["V", "B"]);
         assert!(row.to_line().contains("BEATS THE BOUND: V B"), "{}", row.to_line());
@@ -255,7 +257,7 @@ mod tests {
         assert!(read_row(Ok("Segmentation fault".to_owned())).is_err());
     }
 
-    /// A row of every attack but those named, all as an honest device has it.
+    /// A row for every attack except those named, all with the figures of an honest device.
     fn rows_without(missing: &[Attack]) -> Vec<Row> {
         let all = Attack::ALL.into_iter().filter(|attack| !missing.contains(attack));
         all.map(|attack| Row {
@@ -274,7 +276,7 @@ mod tests {
         assert_eq!(exit(&rows), Exit::Affirmed);
         for attack in Attack::ALL.into_iter().filter(|attack| !attack.wants_two_gpus()) {
             assert_eq!(exit(&rows_without(&[attack])), Exit::NoVerdict, "{attack}");
-            // Nor is a part of an attack the whole of it.
+            // A part of an attack is not the whole of it either.
             let mut rows = rows_without(&[]);
             rows.push(Row::not_run(attack, "stopped after 20 s".to_owned()));
             assert_eq!(exit(&rows), Exit::NoVerdict, "{attack}");

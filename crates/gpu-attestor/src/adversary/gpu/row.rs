@@ -1,4 +1,4 @@
-//! Rows of the table: what an attack came to, beside what a Verifier would certify of it.
+//! Rows of the table: the result of an attack, and what a Verifier would certify of it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Row {
     pub(super) parameter: String,
     /// Why there are no figures.
     pub(super) not_run: Option<String>,
-    /// The device is lost to the process: other kernels may do.
+    /// The process has lost the device: other kernels may work.
     pub(super) is_lost: bool,
     pub(super) figures: Option<Figures>,
 }
@@ -37,14 +37,14 @@ pub(super) struct Figures {
     fill_ns: u64,
     sweep_ns: u64,
     pub(super) same_roots: Option<bool>,
-    /// The odds that samples find a wrong leaf.
+    /// The probability that samples find a wrong leaf.
     caught: f64,
     memory_bytes: Figure,
     bandwidth_bytes_per_s: Figure,
     tensor_ops_per_s: Figure,
 }
 
-/// A figure that is claimed, and what it is.
+/// A claimed figure, and the real one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Figure {
     truth: f64,
@@ -53,7 +53,7 @@ struct Figure {
 }
 
 impl Figure {
-    /// What is missing to the truth, as a share of it; below 0 the bound is beaten.
+    /// The difference to the real figure, as a share of it; below 0 the bound is wrong.
     fn margin(self) -> Option<f64> {
         self.certified.map(|certified| 1.0 - certified as f64 / self.truth)
     }
@@ -62,7 +62,7 @@ impl Figure {
 impl Figures {
     fn new(played: &Played, assumptions: &Assumptions) -> Self {
         let caught = caught_odds(played.wrong_share, SAMPLES);
-        // A claim may be wrong with the soundness error: whoever passes seldomer than that has beaten nothing.
+        // A claim may be wrong with the soundness error: an attack that passes less often than that has not beaten it.
         let is_caught = 1.0 - caught < (-f64::from(assumptions.error_bits)).exp2();
         let certified = match certified(played, assumptions) {
             Some(bounds) if !is_caught => bounds,
@@ -93,7 +93,7 @@ impl Figures {
         ]
     }
 
-    /// The claims above the truth.
+    /// The claims above the real figures.
     pub(super) fn beaten(&self) -> Vec<&'static str> {
         let named = self.named().into_iter();
         named
@@ -107,7 +107,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What a Verifier certifies of a session with these times whose samples find nothing wrong: the sums over its devices.
+/// What a Verifier certifies of a session with these times whose samples find no fault: the sums over its devices.
 fn certified(played: &Played, assumptions: &Assumptions) -> Option<HostBounds> {
     let devices = played.assignments.iter().zip(0..);
     let plan = Plan::new(PlanFields {
@@ -278,7 +278,7 @@ pub(super) mod tests {
             parameter: "5 %".to_owned(),
             played: Ok(played),
         };
-        // The worst links on sale would leave little of V and B to compare: PCIe 5.0 x16, as the H200 has.
+        // The slowest links on sale would leave little of V and B to compare: PCIe 5.0 x16, as on the H200.
         let assumptions = Assumptions {
             link_in_bytes_per_s: 64_000_000_000,
             link_out_bytes_per_s: 64_000_000_000,
