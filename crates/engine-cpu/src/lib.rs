@@ -6,6 +6,7 @@
 
 pub mod bench;
 mod cache;
+mod cgroup;
 mod digest;
 mod engine;
 mod keystream;

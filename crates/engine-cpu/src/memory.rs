@@ -2,28 +2,19 @@
 
 use std::fs;
 
-/// Bytes that can be allocated without swapping, from the kernel's estimate and the control group's limit; `None` if
-/// the system does not report it.
+use crate::cgroup;
+
+/// Bytes that can be allocated without swapping, from the kernel's estimate and the limits of this process's control groups;
+/// `None` if the system does not report it.
 #[must_use]
 pub fn available_memory_bytes() -> Option<u64> {
-    let host = fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| mem_available(&text));
-    let group = [
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ]
-    .into_iter()
-    .find_map(|(limit, used)| Some(number(limit)?.saturating_sub(number(used)?)));
-    host.into_iter().chain(group).min()
-}
-
-/// The number in a file; `None` for `max`.
-fn number(file: &str) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
+    let text = |path: &str| fs::read_to_string(path).ok();
+    let host = text("/proc/meminfo").and_then(|text| mem_available(&text));
+    let groups = text("/proc/self/cgroup").and_then(|own| {
+        let mounts = text("/proc/self/mountinfo").unwrap_or_default();
+        cgroup::available_bytes(&own, &mounts, |path| fs::read_to_string(path).ok())
+    });
+    host.into_iter().chain(groups).min()
 }
 
 fn mem_available(meminfo: &str) -> Option<u64> {
