@@ -250,7 +250,7 @@ AGENT
     grep -H '^real' "$logs/one-engine.err" "$logs/eight-engines.err" "$logs/all-gpus.err" | show
 }
 
-# Over NVLink a claim under links of 64 GB/s is expected to be beaten: gpu-peers.py says by how much, and under which links not.
+# Over NVLink a bound under links of 64 GB/s is expected to be beaten: gpu-peers.py says by how much, and under which links not.
 peer() {
     local g other
     for ((g = 0; g < (count < 2 ? count : 2); g++)); do

@@ -19,7 +19,7 @@ wrong = ERROR_BITS * math.log(2) / SAMPLES
 
 
 def bounds(dataset, sweep_s, link):
-    """V and B; None where there is no claim."""
+    """V and B; None where there is no bound."""
     elsewhere = regeneration + 2 * link
     left = 1 - wrong - 2 * elsewhere * sweep_s / dataset
     memory = dataset * math.sqrt(left) if left > 0 else None
@@ -48,8 +48,8 @@ def main(path):
             above = (memory or 0) > held or (bandwidth or 0) > read
             beaten += above and name == "450 GB/s"
             print(
-                f"    links {name}: V {'no claim' if memory is None else f'{memory / dataset:.3f}'} of {held / dataset:.3f},"
-                f" B {'no claim' if bandwidth is None else f'{bandwidth / 1e12:.2f}'} of {read / 1e12:.2f} TB/s"
+                f"    links {name}: V {'no bound' if memory is None else f'{memory / dataset:.3f}'} of {held / dataset:.3f},"
+                f" B {'no bound' if bandwidth is None else f'{bandwidth / 1e12:.2f}'} of {read / 1e12:.2f} TB/s"
                 f"{'  BEATEN' if above else ''}"
             )
     if not played:

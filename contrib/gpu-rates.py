@@ -5,7 +5,7 @@
     gpu-rates.py ordinals DEVICES.json REVERSED.json       `gpu-attestor devices --json`, once with CUDA_VISIBLE_DEVICES reversed
 
 Of several sessions the median counts: windows of four sweeps take 0.14 s and scatter by some percent from session to session.
-Arrivals of single devices are diagnostics: no claim rests on them (spec, section 5.3).
+Arrivals of single devices are diagnostics: no bound rests on them (spec, section 5.3).
 """
 
 import json

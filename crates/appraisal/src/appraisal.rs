@@ -3,7 +3,7 @@
 use attestation_result::Tier;
 use attestation_result::nvidia::NvidiaKeys;
 use report::Report;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use report::phases::PhaseSpan;
 use report::telemetry::Telemetry;
 use serde::Serialize;
@@ -60,11 +60,11 @@ pub struct DeviceAppraisal {
     /// The model it says it is.
     pub model: String,
     /// The class of that model, if it is of one.
-    pub claimed_class: Option<String>,
-    /// The class that its figures are held against: the one asked for, else the claimed, if it has figures.
+    pub stated_class: Option<String>,
+    /// The class that its figures are held against: the one asked for, else the stated, if it has figures.
     pub held_against: Option<HeldAgainst>,
     /// Its share of what is certified for the host: in which of the system's GPUs it was is not shown (spec §6.3).
-    pub certified: Certified,
+    pub certified: CertifiedFigures,
     /// What that says of the known classes.
     pub classification: Classification,
     /// When it was at work, one entry an iteration.

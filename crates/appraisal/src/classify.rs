@@ -2,7 +2,7 @@
 //!
 //! Bounds are lower bounds: more than a class has excludes it, less than it needs leaves it unshown.
 
-use report::figure::{Certified, Figure, Margin, Relation};
+use report::figure::{CertifiedFigures, Figure, Margin, Relation};
 use serde::{Deserialize, Serialize};
 
 use crate::profile::{Profile, Status};
@@ -54,7 +54,7 @@ pub struct ClassFit {
 impl ClassFit {
     /// How `certified` stands to `profile`; `None` for a class without figures.
     #[must_use]
-    pub fn new(certified: &Certified, profile: &Profile, shares: &Shares) -> Option<Self> {
+    pub fn new(certified: &CertifiedFigures, profile: &Profile, shares: &Shares) -> Option<Self> {
         profile.capacity.as_ref()?;
         let margins: Vec<Margin> = Figure::ALL
             .into_iter()
@@ -90,7 +90,7 @@ pub fn needed(profile: &Profile, shares: &Shares, figure: Figure) -> Option<u64>
     Some(needed.ceil() as u64)
 }
 
-fn margin(certified: &Certified, profile: &Profile, shares: &Shares, figure: Figure) -> Option<Margin> {
+fn margin(certified: &CertifiedFigures, profile: &Profile, shares: &Shares, figure: Figure) -> Option<Margin> {
     let (capacity, needed) = (profile.most(figure)?, needed(profile, shares, figure)?);
     Some(Margin::new(
         figure,
@@ -117,7 +117,7 @@ pub struct Classification {
 impl Classification {
     /// Holds `certified` against every class.
     #[must_use]
-    pub fn new(certified: &Certified, profiles: &Profiles, shares: &Shares) -> Self {
+    pub fn new(certified: &CertifiedFigures, profiles: &Profiles, shares: &Shares) -> Self {
         let mut classification = Classification {
             fits: Vec::new(),
             excluded: Vec::new(),
@@ -149,7 +149,7 @@ impl Classification {
 ///
 /// Nothing tells such a device, or its MIG slices, from the several.
 #[must_use]
-pub fn stand_ins(devices: &[Certified], profiles: &Profiles) -> Vec<String> {
+pub fn stand_ins(devices: &[CertifiedFigures], profiles: &Profiles) -> Vec<String> {
     let sum = |figure: Figure| {
         let values: Option<Vec<u64>> = devices.iter().map(|certified| figure.of(certified)).collect();
         values.map(|values| values.into_iter().map(u128::from).sum::<u128>())

@@ -4,9 +4,9 @@
 //! slowest H200 (`profiles/h200.toml`).
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
-use protocol::claims::system_bounds;
+use protocol::certified::system_bounds;
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
-use report::figure::{Certified, Figure};
+use report::figure::{CertifiedFigures, Figure};
 use verifier::preset::LONG_INNER_DIM;
 
 use crate::classify::{Shares, needed};
@@ -61,7 +61,7 @@ impl Expected {
 
     /// What such a device is certified for in a standard session.
     #[must_use]
-    pub fn certified(&self, assumptions: &Assumptions) -> Certified {
+    pub fn certified(&self, assumptions: &Assumptions) -> CertifiedFigures {
         let standard = [(LONG, 1), (SHORT, 2)].map(|((inner_dim, sweeps), iterations)| {
             let iteration = MeasuredIteration {
                 sweeps,
@@ -84,10 +84,10 @@ impl Expected {
         &self,
         groups: impl IntoIterator<Item = &'a Measured>,
         assumptions: &Assumptions,
-    ) -> Certified {
+    ) -> CertifiedFigures {
         let groups: Vec<Measured> = groups.into_iter().map(|group| self.timed(group)).collect();
         let (_, shares) = system_bounds(&[groups], assumptions);
-        Certified::from(&shares[0])
+        CertifiedFigures::from(&shares[0])
     }
 
     /// The same group with this device's times.
@@ -99,7 +99,7 @@ impl Expected {
             true => SHORT_FILL_SHARE,
             false => 1.0,
         };
-        // Without a rate there is no window, and no claim of T.
+        // Without a rate there is no window, and no bound of T.
         let fill_ns = self
             .fill_ops_per_s
             .map_or(0, |rate| ns(operations, rate as f64 * share));

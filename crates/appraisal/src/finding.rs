@@ -76,7 +76,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The claimed class was never measured.
+    /// The stated class was never measured.
     ClassUnmeasured = "class-unmeasured", Note,
         "nobody has measured a device of this class with this software: its thresholds come from a datasheet",
         "calibrate a profile from sessions with devices you trust";
@@ -87,8 +87,8 @@ kinds! {
     /// A GPU's model worked by the CPU engine.
     EngineMismatch = "engine-mismatch", Warn,
         "the device says that it is a GPU and that the CPU engine works it: one of the two is made up",
-        "claim the CPU for what it is, or run the Attester with the GPU's engine";
-    /// HELLO's memory is not the claimed class's.
+        "state the CPU for what it is, or run the Attester with the GPU's engine";
+    /// HELLO's memory is not the stated class's.
     MemoryLabel = "memory-label", Warn,
         "the memory that the device says it has differs from its class's by more than 8 %: a slice of a device, a modified card, or tampered tools",
         "check for MIG or vGPU, and compare with the tools of the machine's owner";
@@ -100,9 +100,9 @@ kinds! {
     MemoryMismatch = "memory-mismatch", Warn,
         "NVML and the driver give sizes of memory that differ by more than 8 %: one of them was tampered with, or they are of different devices",
         "check for vGPU; reinstall the driver from its vendor";
-    /// The multiprocessors are not the claimed class's.
+    /// The multiprocessors are not the stated class's.
     SmCount = "sm-count", Warn,
-        "the count of multiprocessors is not that of the claimed class: another model, a slice, or tampered tools",
+        "the count of multiprocessors is not that of the stated class: another model, a slice, or tampered tools",
         "check for MIG or vGPU";
     /// Two devices of one session have the same UUID, or the same PCI address and are no slices.
     // A label alone, so it warns: nobody is contraindicated by what is no evidence.
@@ -112,7 +112,7 @@ kinds! {
     /// The device says it is a slice.
     Slice = "slice", Warn,
         "the device says that it is a MIG slice: what is certified is the slice's, if the others are idle",
-        "disable MIG, or claim the slice for what it is";
+        "disable MIG, or state the slice for what it is";
     /// Throttling was seen.
     Throttled = "throttled", Note,
         "the device says that its clocks were held back: power limit, heat or an external brake",
@@ -133,7 +133,7 @@ kinds! {
     Uneven = "uneven", Note,
         "a device needed more than one and a half times as long as the fastest of the session: busy, throttled, or on a slower link",
         "look at what else uses the device";
-    /// An assumption is below what a device of the claimed class has.
+    /// An assumption is below what a device of the stated class has.
     AssumptionBelowClass = "assumption-below-class", Warn,
         "the bounds assume less on-chip memory, slower links or a lower int8 rate than the class has: they may promise too much",
         "set [assumptions] in the policy to the class's figures; `policy default --class` begins one";
@@ -151,7 +151,7 @@ kinds! {
         "run a session with all devices of the host, or assume as many helpers in the policy";
     /// A larger device could stand for this one, or for all of them.
     Indistinguishable = "indistinguishable", Note,
-        "one device of a larger class could have done the same: figures can't tell it, or slices of it, from the claimed (spec §7)",
+        "one device of a larger class could have done the same: figures can't tell it, or slices of it, from the stated (spec §7)",
         "ask for hardware attestation beside this one, if the model itself matters";
     /// Linked devices with parts of the data could pass as this one.
     JoinedPossible = "joined-possible", Note,

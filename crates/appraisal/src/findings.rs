@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use protocol::bounds::Assumptions;
-use protocol::claims::DeviceClaims;
+use protocol::certified::DeviceCertified;
 use protocol::message::{DeviceOffer, Hello};
-use report::figure::{Certified, Figure};
+use report::figure::{CertifiedFigures, Figure};
 use report::telemetry::{Telemetry, is_sentinel, label};
 
 use crate::calibrate::MIN_OBSERVATIONS;
@@ -80,7 +80,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// What a device says of itself, against itself and the class it claims.
+    /// What a device says of itself, against itself and the class it states.
     pub(crate) fn check_device(
         &mut self,
         offer: &DeviceOffer,
@@ -229,16 +229,16 @@ impl<'a> Findings<'a> {
         &mut self,
         device: u32,
         profile: &Profile,
-        claims: &DeviceClaims,
+        certified: &DeviceCertified,
         assumptions: &Assumptions,
     ) {
-        let share = |certified: &Certified| {
+        let share = |certified: &CertifiedFigures| {
             let tensor = certified.tensor_ops_per_s?;
             Some(certified.local_tensor_ops_per_s.unwrap_or(0) as f64 / tensor as f64)
         };
         let Some(flawless) = Expected::of(profile) else { return };
-        let flawless = flawless.certified_in(&claims.groups, assumptions);
-        let (Some(shown), Some(expected)) = (share(&Certified::from(&claims.share)), share(&flawless)) else {
+        let flawless = flawless.certified_in(&certified.groups, assumptions);
+        let (Some(shown), Some(expected)) = (share(&CertifiedFigures::from(&certified.share)), share(&flawless)) else {
             return;
         };
         if expected >= SHOWS_LOCAL && shown < LEAST_LOCAL * expected {
@@ -266,11 +266,11 @@ mod tests {
     use crate::profiles::Profiles;
     use protocol::bounds::{Measured, MeasuredIteration};
     use protocol::bytes::DeviceOrdinal;
-    use protocol::claims::system_bounds;
+    use protocol::certified::system_bounds;
     use verifier::preset::default_assumptions;
 
     /// A session of `memory_bytes` read at `bandwidth`, filled at the rate of each group: k, sweeps, rate.
-    fn claims(memory_bytes: u64, bandwidth: f64, groups: &[(u32, u32, f64)], a: &Assumptions) -> DeviceClaims {
+    fn certified(memory_bytes: u64, bandwidth: f64, groups: &[(u32, u32, f64)], a: &Assumptions) -> DeviceCertified {
         let group = |&(inner_dim, sweeps, rate): &(u32, u32, f64)| {
             let memory = memory_bytes as f64;
             Measured {
@@ -286,17 +286,17 @@ mod tests {
         };
         let groups: Vec<Measured> = groups.iter().map(group).collect();
         let (_, shares) = system_bounds(std::slice::from_ref(&groups), a);
-        DeviceClaims {
+        DeviceCertified {
             device: DeviceOrdinal(0),
             share: shares[0],
             groups,
         }
     }
 
-    fn is_found(class: &str, claims: &DeviceClaims, assumptions: &Assumptions) -> bool {
+    fn is_found(class: &str, certified: &DeviceCertified, assumptions: &Assumptions) -> bool {
         let (policy, profiles) = (Policy::default(), Profiles::embedded());
         let mut findings = Findings::new(&policy);
-        findings.check_local_rate(0, profiles.named(class).expect("a class"), claims, assumptions);
+        findings.check_local_rate(0, profiles.named(class).expect("a class"), certified, assumptions);
         !findings.list.is_empty()
     }
 
@@ -307,7 +307,7 @@ mod tests {
         let a = links.applied_to(&default_assumptions(20));
         let h200 = |long: f64, short: f64| {
             let groups = [(20_480, 32, long * 1e12), (2_048, 2, short * 1e12)];
-            claims(139 << 30, 4.6e12, &groups, &a)
+            certified(139 << 30, 4.6e12, &groups, &a)
         };
         assert!(!is_found("h200", &h200(1_340.0, 1_215.0), &a), "as three H200 measured");
         assert!(
@@ -322,12 +322,12 @@ mod tests {
             "more than half is its own"
         );
         // Without short iterations nobody can show anything local.
-        let long = claims(139 << 30, 4.6e12, &[(20_480, 32, 1_340e12)], &a);
+        let long = certified(139 << 30, 4.6e12, &[(20_480, 32, 1_340e12)], &a);
         assert_eq!(long.share.local_tensor_ops_per_s, None);
         assert!(!is_found("h200", &long, &a));
         // Nor can a class that reads too slowly for such links, or whose rate is not known.
         let groups = [(20_480, 32, 410e12), (2_048, 2, 360e12)];
-        let a100 = claims(79 << 30, 1.9e12, &groups, &a);
+        let a100 = certified(79 << 30, 1.9e12, &groups, &a);
         assert!(!is_found("a100-80", &a100, &a));
         assert!(!is_found("b300", &h200(1_340.0, 300.0), &a));
     }
@@ -344,7 +344,7 @@ mod tests {
             let own = crate::assumptions::own_links(profile).applied_to(&default);
             for a in [default, own] {
                 let groups = [(20_480, 32, rate as f64), (2_048, 2, rate as f64 * 0.85)];
-                let slow = claims(
+                let slow = certified(
                     expected.dataset_bytes,
                     expected.sweep_bytes_per_s as f64 * 0.97,
                     &groups,

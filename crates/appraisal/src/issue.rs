@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use attestation_result::{AttestationResult, CLAIMS_VERSION, EAR_PROFILE, Issuance, PRIVATE_CLAIM, Submodule};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use protocol::bytes::unhex;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use serde_json::{Value, json};
 
 use crate::appraisal::{Appraisal, DeviceAppraisal};
@@ -64,7 +64,7 @@ fn host(appraisal: &Appraisal) -> Submodule {
         "profiles_blake3": appraisal.profiles_blake3,
         "error_bits": report.error_bits,
         "assumptions": report.assumptions,
-        "certified": report.host.as_ref().map(|host| figures(&Certified::from(host))),
+        "certified": report.host.as_ref().map(|host| figures(&CertifiedFigures::from(host))),
         "indistinguishable_from": appraisal.host_indistinguishable_from,
         "nvidia": appraisal.nvidia.as_ref().map(|nvidia| without_nulls(json!(nvidia))),
         "reasons": reasons(&appraisal.reasons),
@@ -94,7 +94,7 @@ fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {
         "indistinguishable_from": classification.indistinguishable_from,
         "reasons": reasons(&device.reasons),
         "findings": findings(&device.findings),
-        "claimed_class": device.claimed_class,
+        "stated_class": device.stated_class,
         "held_against": device.held_against,
         "dataset_bytes": report.map(|report| report.dataset_bytes),
         "measured": report.map(|report| &report.measured),
@@ -125,7 +125,7 @@ fn without_nulls(value: Value) -> Value {
 }
 
 /// The figures that are certified.
-fn figures(certified: &Certified) -> Value {
+fn figures(certified: &CertifiedFigures) -> Value {
     without_nulls(json!(certified))
 }
 

@@ -11,7 +11,6 @@ mod appraise;
 pub mod assumptions;
 pub mod audit;
 pub mod calibrate;
-pub mod claim;
 pub mod classify;
 mod document;
 pub mod expected;
@@ -25,6 +24,7 @@ pub mod profiles;
 pub mod reason;
 pub mod seen;
 mod shown;
+pub mod stated;
 mod subject;
 
 pub use appraisal::{Appraisal, DeviceAppraisal, HeldAgainst};

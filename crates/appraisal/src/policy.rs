@@ -42,9 +42,9 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DevicePolicy {
-    /// The claim in HELLO must name a known class and its figures must fit it.
-    pub claim_must_fit: bool,
-    /// The class that each device must claim and fit.
+    /// What HELLO states must name a known class, and the figures must fit it.
+    pub stated_class_must_fit: bool,
+    /// The class that each device must state and fit.
     pub class: Option<String>,
     /// Least V, bytes.
     pub min_memory_bytes: Option<u64>,
@@ -77,7 +77,7 @@ impl DevicePolicy {
 impl Default for DevicePolicy {
     fn default() -> Self {
         DevicePolicy {
-            claim_must_fit: true,
+            stated_class_must_fit: true,
             class: None,
             min_memory_bytes: None,
             min_bandwidth_bytes_per_s: None,
@@ -258,9 +258,9 @@ impl Policy {
                 let known: Vec<&str> = profiles.iter().map(|p| p.name.as_str()).collect();
                 return fail("device.class", format!("{class:?} is none of {}", known.join(", ")));
             };
-            if !self.device.claim_must_fit {
+            if !self.device.stated_class_must_fit {
                 return fail(
-                    "device.claim_must_fit",
+                    "device.stated_class_must_fit",
                     "false, but device.class asks for a class: contradiction".to_owned(),
                 );
             }
@@ -291,9 +291,9 @@ impl Policy {
                 );
             }
         }
-        if !self.device.claim_must_fit && !self.device.has_minimum() {
+        if !self.device.stated_class_must_fit && !self.device.has_minimum() {
             return fail(
-                "device.claim_must_fit",
+                "device.stated_class_must_fit",
                 "false, and no least figure of a device: nothing is asked of it that could be certified".to_owned(),
             );
         }

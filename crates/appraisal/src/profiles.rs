@@ -125,10 +125,10 @@ impl Profiles {
 
     /// The classes that a device of this engine and model says it is: none, one, or, of too short a name, several.
     ///
-    /// Entries of more words outdo those of fewer. The engine `cpu` claims the CPU's class unless the model is a GPU's: who
+    /// Entries of more words outdo those of fewer. The engine `cpu` states the CPU's class unless the model is a GPU's: who
     /// names a GPU is held against it, whatever the engine.
     #[must_use]
-    pub fn claimed(&self, engine: &str, model: &str) -> Vec<&Profile> {
+    pub fn stated(&self, engine: &str, model: &str) -> Vec<&Profile> {
         let words = words_of(model);
         let has = |word: &String| words.contains(word);
         let is_barred = |profile: &Profile| profile.not_models.iter().any(|entry| words_of(entry).iter().all(has));
@@ -214,8 +214,8 @@ mod tests {
             ("NVIDIA GH200 480GB", "gh200"),
             ("Tesla T4", "t4"),
         ] {
-            let claimed: Vec<_> = profiles.claimed("cuda", model).iter().map(|p| &p.name[..]).collect();
-            assert_eq!(claimed, [expected], "{model}");
+            let stated: Vec<_> = profiles.stated("cuda", model).iter().map(|p| &p.name[..]).collect();
+            assert_eq!(stated, [expected], "{model}");
         }
         for model in [
             "NVIDIA H200 MIG 1g.18gb",
@@ -225,7 +225,7 @@ mod tests {
             "RTX",
             "NVIDIA H100",
         ] {
-            assert!(profiles.claimed("cuda", model).is_empty(), "{model}");
+            assert!(profiles.stated("cuda", model).is_empty(), "{model}");
         }
         for (model, expected) in [
             ("Xeon", &["cpu"][..]),
@@ -238,8 +238,8 @@ mod tests {
             ("NVIDIA GeForce RTX 4090 D", &[]),
             ("Tesla V100", &[]),
         ] {
-            let claimed: Vec<_> = profiles.claimed("cpu", model).iter().map(|p| &p.name[..]).collect();
-            assert_eq!(claimed, expected, "{model}");
+            let stated: Vec<_> = profiles.stated("cpu", model).iter().map(|p| &p.name[..]).collect();
+            assert_eq!(stated, expected, "{model}");
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum Reason {
     },
     /// Neither V nor B is certified: the device may be a CPU.
     NoGpuShown,
-    /// The certified totals fit the classes that the devices claim, all together.
+    /// The certified totals fit the classes that the devices state, all together.
     HostFits {
         /// How many devices of which classes, say `2 x h200`.
         classes: String,
@@ -109,50 +109,50 @@ pub enum Reason {
         /// What ended it.
         why: String,
     },
-    /// A device of the plan is not in HELLO, or has no claims.
+    /// A device of the plan is not in HELLO, or nothing is certified for it.
     NoFigures,
-    /// The claimed model is of no known class.
-    ClaimUnknown {
+    /// The stated model is of no known class.
+    StatedUnknown {
         /// The model string.
         model: String,
     },
-    /// The claimed model is of several classes.
-    ClaimAmbiguous {
+    /// The stated model is of several classes.
+    StatedAmbiguous {
         /// The model string.
         model: String,
         /// The classes.
         classes: Vec<String>,
     },
-    /// The claimed class is not the one that is asked for, or none that is known.
+    /// The stated class is not the one that is asked for, or none that is known.
     WrongClass {
         /// Asked for.
         required: String,
         /// The model string.
         model: String,
         /// The classes it may be of: none, one, or several.
-        claimed: Vec<String>,
+        stated: Vec<String>,
     },
     /// The certified figures fit the class.
-    ClaimFits {
+    StatedFits {
         /// The class.
         class: String,
         /// What its limits rest on.
         basis: Basis,
     },
-    /// The claimed class has no figures to be held against.
+    /// The stated class has no figures to be held against.
     ClassWithoutFigures {
         /// The class.
         class: String,
     },
-    /// More is certified than one device of the claimed class has.
-    ClaimExceeded {
+    /// More is certified than one device of the stated class has.
+    StatedExceeded {
         /// The class.
         class: String,
         /// Where.
         margins: Vec<Margin>,
     },
-    /// Less is certified than a device of the claimed class gives, by more than a bad day explains.
-    ClaimShort {
+    /// Less is certified than a device of the stated class gives, by more than a bad day explains.
+    StatedShort {
         /// The class.
         class: String,
         /// Where.
@@ -162,8 +162,8 @@ pub enum Reason {
         /// What the class's limits rest on.
         basis: Basis,
     },
-    /// A little less is certified than the claimed class gives, and no lesser class explains it.
-    ClaimDoubtful {
+    /// A little less is certified than the stated class gives, and no lesser class explains it.
+    StatedDoubtful {
         /// The class.
         class: String,
         /// Where.
@@ -304,18 +304,18 @@ entries! {
     NotJudged "not-judged" None
         "run again without what ended the session: this device is neither passed nor blamed";
     NoFigures "no-figures" None "run a whole session with this device";
-    ClaimUnknown "claim-unknown" Warning
-        "add a profile for the model, or set device.claim_must_fit = false with least figures";
-    ClaimAmbiguous "claim-ambiguous" Warning "make the profiles' models distinct";
+    StatedUnknown "stated-unknown" Warning
+        "add a profile for the model, or set device.stated_class_must_fit = false with least figures";
+    StatedAmbiguous "stated-ambiguous" Warning "make the profiles' models distinct";
     WrongClass "wrong-class" Contraindicated "offer the class that is asked for";
-    ClaimFits "claim-fits" Affirming "";
+    StatedFits "stated-fits" Affirming "";
     ClassWithoutFigures "class-without-figures" None "ask for least figures in the policy";
-    ClaimExceeded "claim-exceeded" Warning
-        "the device is more than it says: correct its claim, or the profile";
-    ClaimShort "claim-short" Contraindicated
+    StatedExceeded "stated-exceeded" Warning
+        "the device is more than it says: correct what it states, or the profile";
+    StatedShort "stated-short" Contraindicated
         "if the device is what it says: free it of other work, check power limit, cooling and links, and \
         run again; a device that stays short is not what it says";
-    ClaimDoubtful "claim-doubtful" Warning
+    StatedDoubtful "stated-doubtful" Warning
         "busy, throttled or power-capped devices look like this: free it, check power and cooling, run \
         again";
     MemoryWithheld "memory-withheld" Warning
@@ -362,21 +362,21 @@ impl fmt::Display for Reason {
             Reason::DeviceFailed { failure, message } => write!(f, "its answer failed ({failure}): {message}"),
             Reason::NotJudged { why } => write!(f, "not judged: {why}"),
             Reason::NoFigures => f.write_str("nothing is certified for this device"),
-            Reason::ClaimUnknown { model } => write!(f, "{model:?} is of no known class"),
-            Reason::ClaimAmbiguous { model, classes } => write!(f, "{model:?} may be any of {}", classes.join(", ")),
+            Reason::StatedUnknown { model } => write!(f, "{model:?} is of no known class"),
+            Reason::StatedAmbiguous { model, classes } => write!(f, "{model:?} may be any of {}", classes.join(", ")),
             Reason::WrongClass {
                 required,
                 model,
-                claimed,
+                stated,
             } => {
                 write!(f, "the policy asks for {required}; ")?;
-                match &claimed[..] {
-                    [] => write!(f, "the claimed {model:?} is of no known class"),
-                    [one] => write!(f, "claimed is {one}"),
-                    several => write!(f, "the claimed {model:?} may be any of {}", several.join(", ")),
+                match &stated[..] {
+                    [] => write!(f, "the stated {model:?} is of no known class"),
+                    [one] => write!(f, "stated is {one}"),
+                    several => write!(f, "the stated {model:?} may be any of {}", several.join(", ")),
                 }
             }
-            Reason::ClaimFits { class, basis } => {
+            Reason::StatedFits { class, basis } => {
                 write!(
                     f,
                     "its share of what is certified for the host fits {class}; the class's limits rest on {basis}"
@@ -386,14 +386,14 @@ impl fmt::Display for Reason {
                 f,
                 "{class} has no figures to be held against, and the policy asks for none"
             ),
-            Reason::ClaimExceeded { class, margins } => {
+            Reason::StatedExceeded { class, margins } => {
                 write!(
                     f,
                     "more is certified than one device of class {class} has: {}",
                     Margins(margins)
                 )
             }
-            Reason::ClaimShort {
+            Reason::StatedShort {
                 class,
                 margins,
                 looks_like,
@@ -405,7 +405,7 @@ impl fmt::Display for Reason {
                 }
                 write!(f, "; its limits rest on {basis}")
             }
-            Reason::ClaimDoubtful { class, margins, basis } => write!(
+            Reason::StatedDoubtful { class, margins, basis } => write!(
                 f,
                 "a little less is certified than class {class} gives: {}; its limits rest on {basis}",
                 Margins(margins)
@@ -426,7 +426,7 @@ impl fmt::Display for Reason {
                     false => write!(f, "; it may be {}, which has about as much", looks_like.join(" or ")),
                 }
             }
-            Reason::NotTested { cause } => write!(f, "the claim was not tested: {cause}"),
+            Reason::NotTested { cause } => write!(f, "what it states was not tested: {cause}"),
             Reason::BelowMinimum { key, certified, least } => {
                 let certified = certified.map_or("nothing".to_owned(), |value| units::by_name(key, value));
                 write!(f, "{certified} certified; {key} asks for {}", units::by_name(key, *least))

@@ -107,7 +107,7 @@ fn device(device: &DeviceAppraisal) -> Device<'_> {
         Some(Class {
             name: &held.class,
             title: &fit.title,
-            is_claimed: device.claimed_class.as_ref() == Some(&held.class),
+            is_stated: device.stated_class.as_ref() == Some(&held.class),
             basis: held.basis.to_string(),
             margins: &fit.margins,
         })
@@ -142,7 +142,7 @@ fn meaning(appraisal: &Appraisal) -> String {
             "The session held, but there is doubt whether the system is what it says. The reasons below say what is short and what honest causes look like. Certified figures stand."
         }
         Tier::Contraindicated => {
-            "What was asked for does not hold: a check failed, or the certified figures contradict the claim or the policy. The reasons below tell which."
+            "What was asked for does not hold: a check failed, or the certified figures contradict what the host states or the policy. The reasons below tell which."
         }
         Tier::None => {
             "Nothing can be said: the session could not run, or was not enough to tell. This is neither a pass nor a ban; the reasons below say what stood in the way."

@@ -1,16 +1,16 @@
 //! Certified figures of every class, and of those that pose as one: right ones in, wrong ones out.
 
 use appraisal::assumptions::own_links;
-use appraisal::claim::{Tested, judge};
 use appraisal::classify::{ClassFit, Classification, Shares, stand_ins};
 use appraisal::expected::{Expected, broken_by, highest_rate};
 use appraisal::profile::{Capacity, Profile};
 use appraisal::profiles::Profiles;
 use appraisal::reason::Reason;
+use appraisal::stated::{Tested, judge};
 use attestation_result::Tier;
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::bytes::Identity;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use verifier::hardware::ON_SALE;
 use verifier::preset::{Preset, default_assumptions};
 
@@ -20,7 +20,7 @@ const T: u64 = 1_000 * G;
 const GIB: u64 = 1 << 30;
 
 /// What the bounds make of a standard session with these true figures: 1280 samples, 32 sweeps at k = 20480, twice 2 at 2048.
-fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64, tensor: u64) -> Certified {
+fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64, tensor: u64) -> CertifiedFigures {
     let group = |inner_dim: u32, sweeps: u32, iterations: usize, tensor: f64| {
         let operations = 2.0 * f64::from(inner_dim) * memory_bytes as f64;
         let iteration = MeasuredIteration {
@@ -40,7 +40,7 @@ fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64,
         group(20_480, 32, 1, tensor as f64),
         group(2_048, 2, 2, tensor as f64 * 0.88),
     );
-    Certified {
+    CertifiedFigures {
         memory_bytes: long.memory_bytes(assumptions),
         bandwidth_bytes_per_s: long.bandwidth_bytes_per_s(assumptions),
         tensor_ops_per_s: long.tensor_ops_per_s(assumptions),
@@ -56,7 +56,7 @@ fn pcie() -> Assumptions {
     own(Profiles::embedded().named("h200").expect("a class"))
 }
 
-fn certified(memory_bytes: u64, bandwidth: u64, tensor: u64) -> Certified {
+fn certified(memory_bytes: u64, bandwidth: u64, tensor: u64) -> CertifiedFigures {
     certified_under(&pcie(), memory_bytes, bandwidth, tensor)
 }
 
@@ -76,14 +76,14 @@ fn truth(profile: &Profile) -> Option<(u64, u64, u64)> {
 }
 
 /// A healthy device of the class, as the bounds certify it.
-fn healthy(profile: &Profile, assumptions: &Assumptions) -> Option<Certified> {
+fn healthy(profile: &Profile, assumptions: &Assumptions) -> Option<CertifiedFigures> {
     let (memory, bandwidth, tensor) = truth(profile)?;
     Some(certified_under(assumptions, memory, bandwidth, tensor))
 }
 
-fn judged_under(claim: &str, certified: &Certified, held_bytes: u64, assumptions: &Assumptions) -> Reason {
+fn judged_under(stated: &str, certified: &CertifiedFigures, held_bytes: u64, assumptions: &Assumptions) -> Reason {
     let (profiles, shares) = (Profiles::embedded(), Shares::default());
-    let profile = profiles.named(claim).expect("a class");
+    let profile = profiles.named(stated).expect("a class");
     let classification = Classification::new(certified, &profiles, &shares);
     let tested = Tested {
         dataset_bytes: held_bytes,
@@ -95,12 +95,12 @@ fn judged_under(claim: &str, certified: &Certified, held_bytes: u64, assumptions
     judge(profile, certified, &tested, &classification, &profiles, &shares)
 }
 
-fn judged(claim: &str, certified: &Certified, held_bytes: u64) -> Reason {
-    let reason = judged_under(claim, certified, held_bytes, &pcie());
-    println!("{claim:<14} {:<16} {reason}", reason.tier().name());
+fn judged(stated: &str, certified: &CertifiedFigures, held_bytes: u64) -> Reason {
+    let reason = judged_under(stated, certified, held_bytes, &pcie());
+    println!("{stated:<14} {:<16} {reason}", reason.tier().name());
     if let Some(fit) = ClassFit::new(
         certified,
-        Profiles::embedded().named(claim).expect("a class"),
+        Profiles::embedded().named(stated).expect("a class"),
         &Shares::default(),
     ) {
         for margin in &fit.margins {
@@ -152,7 +152,7 @@ fn most_link(profile: &Profile, best_rate_ops_per_s: u64) -> Option<u64> {
             link_out_bytes_per_s: 0,
             ..own(profile)
         };
-        matches!(honest(profile, &assumptions).0, Reason::ClaimFits { .. })
+        matches!(honest(profile, &assumptions).0, Reason::StatedFits { .. })
     };
     (0..2_000).take_while(|gb_per_s| fits(*gb_per_s)).last()
 }
@@ -166,7 +166,7 @@ fn a_standard_session_is_what_the_preset_asks_for() {
     assert_eq!(request.samples, 1_280);
 }
 
-/// The table that claims rest on by default is the worst of the classes, figure by figure, and no worse than that.
+/// The table that bounds rest on by default is the worst of the classes, figure by figure, and no worse than that.
 #[test]
 fn no_class_exceeds_the_table_of_hardware_on_sale_and_each_figure_is_some_class_s() {
     let profiles = Profiles::embedded();
@@ -313,34 +313,34 @@ fn expected_figures_are_those_of_the_bounds() {
 /// One letter a reason: tiers are those of the reasons.
 fn letter(reason: &Reason) -> (char, Tier) {
     match reason {
-        Reason::ClaimFits { .. } => ('F', Tier::Affirming),
-        Reason::ClaimDoubtful { .. } => ('d', Tier::Warning),
+        Reason::StatedFits { .. } => ('F', Tier::Affirming),
+        Reason::StatedDoubtful { .. } => ('d', Tier::Warning),
         Reason::MemoryWithheld { .. } => ('w', Tier::Warning),
-        Reason::ClaimExceeded { .. } => ('e', Tier::Warning),
+        Reason::StatedExceeded { .. } => ('e', Tier::Warning),
         Reason::NotTested { .. } => ('.', Tier::None),
-        Reason::ClaimShort { .. } => ('S', Tier::Contraindicated),
+        Reason::StatedShort { .. } => ('S', Tier::Contraindicated),
         other => panic!("{other:?}"),
     }
 }
 
-/// Every class as every other, under the claimed class's own assumptions, where most can be shown: a row a true class, a
-/// column a claimed one, both in the profiles' order.
+/// Every class as every other, under the stated class's own assumptions, where most can be shown: a row a true class, a
+/// column a stated one, both in the profiles' order.
 #[test]
 fn every_class_that_poses_as_another_is_told() {
     let (classes, expected) = (classes(), PAIRS.trim().lines().map(str::trim));
     let mut rows = Vec::new();
     for device in &classes {
         let mut row = String::new();
-        for claimed in &classes {
-            let assumptions = own(claimed);
+        for stated in &classes {
+            let assumptions = own(stated);
             let figures = healthy(device, &assumptions).expect("figures");
             let (memory, bandwidth, tensor) = truth(device).expect("figures");
-            let reason = judged_under(&claimed.name, &figures, memory, &assumptions);
+            let reason = judged_under(&stated.name, &figures, memory, &assumptions);
             let (letter, tier) = letter(&reason);
             assert_eq!(reason.tier(), tier, "{reason}");
             row.push(letter);
             // A third more of memory or bandwidth, or twice the rate, is enough to tell: what is not known is held against none.
-            let (a, b) = (&claimed.capacity, &claimed.measured);
+            let (a, b) = (&stated.capacity, &stated.measured);
             let (a, needs) = (a.as_ref().expect("figures"), b.as_ref());
             let is_more = a.memory_bytes as f64 > 1.34 * memory as f64
                 || a.bandwidth_bytes_per_s as f64 > 1.34 * bandwidth as f64
@@ -351,7 +351,7 @@ fn every_class_that_poses_as_another_is_told() {
                 !is_more || letter != 'F',
                 "{} as {}: {reason}",
                 device.name,
-                claimed.name
+                stated.name
             );
         }
         rows.push(row);
@@ -390,28 +390,30 @@ fn those_that_pose_as_another_are_told() {
     let a100 = certified(79 * GIB, 1_880 * G, 560 * T);
     for class in ["h100-sxm", "h100-pcie"] {
         let reason = judged(class, &a100, 80 * GIB);
-        assert!(matches!(&reason, Reason::ClaimShort { looks_like, .. } if looks_like.contains(&"a100-80".to_owned())));
+        assert!(
+            matches!(&reason, Reason::StatedShort { looks_like, .. } if looks_like.contains(&"a100-80".to_owned()))
+        );
     }
     // Two A100 over NVLink of 300 GB/s a direction, disjoint halves: the memory fits, the rates do not.
     let two = certified(158 * GIB - 18 * GIB, 2_400 * G, 1_120 * T);
-    assert!(matches!(judged("h200", &two, 140 * GIB), Reason::ClaimShort { .. }));
+    assert!(matches!(judged("h200", &two, 140 * GIB), Reason::StatedShort { .. }));
     // The same pair with rates that the table of spec §7 argues for H200s.
     let two = certified(140 * GIB, 3_000 * G, 1_120 * T);
-    assert!(matches!(judged("h200", &two, 140 * GIB), Reason::ClaimShort { .. }));
+    assert!(matches!(judged("h200", &two, 140 * GIB), Reason::StatedShort { .. }));
 
     let h100 = certified(79 * GIB, 3_150 * G, 1_300 * T);
-    assert!(matches!(judged("h200", &h100, 79 * GIB), Reason::ClaimShort { .. }));
+    assert!(matches!(judged("h200", &h100, 79 * GIB), Reason::StatedShort { .. }));
     let slice = certified(70 * GIB, 2_350 * G, 580 * T);
-    assert!(matches!(judged("h200", &slice, 70 * GIB), Reason::ClaimShort { .. }));
+    assert!(matches!(judged("h200", &slice, 70 * GIB), Reason::StatedShort { .. }));
     let more = judged("h100-sxm", &certified(178 * GIB, 7_400 * G, 2_900 * T), 178 * GIB);
-    assert!(matches!(more, Reason::ClaimExceeded { .. }));
+    assert!(matches!(more, Reason::StatedExceeded { .. }));
     assert_eq!(more.tier(), Tier::Warning);
 }
 
 #[test]
 fn a_b200_as_two_h100_is_accepted_and_said_to_be_indistinguishable() {
     let half = certified(79 * GIB, 3_150 * G, 1_300 * T);
-    assert!(matches!(judged("h100-sxm", &half, 79 * GIB), Reason::ClaimFits { .. }));
+    assert!(matches!(judged("h100-sxm", &half, 79 * GIB), Reason::StatedFits { .. }));
     let both = stand_ins(&[half, half], &Profiles::embedded());
     println!("two H100: {}", both.join(", "));
     assert!(both.contains(&"b200".to_owned()));
@@ -432,7 +434,7 @@ fn slices_as_several_smaller_gpus_are_accepted_and_said_to_be_indistinguishable(
     let trusting = no_faster_helper(a100);
     let slice = certified_under(&trusting, 43 * G, 1_600 * G, 1_308 * T * 3 / 7);
     let reason = judged_under("a100-40", &slice, 43 * G, &trusting);
-    assert!(matches!(reason, Reason::ClaimFits { .. }), "{reason}");
+    assert!(matches!(reason, Reason::StatedFits { .. }), "{reason}");
     let reason = judged_under(
         "a100-40",
         &certified_under(&own(a100), 43 * G, 1_600 * G, 560 * T),
@@ -448,7 +450,7 @@ fn slices_as_several_smaller_gpus_are_accepted_and_said_to_be_indistinguishable(
     // At full pace they are more than what they say they are.
     let fast = certified_under(&trusting, 43 * G, 2_300 * G, 1_308 * T * 3 / 7);
     let reason = judged_under("a100-40", &fast, 43 * G, &trusting);
-    assert!(matches!(reason, Reason::ClaimExceeded { .. }), "{reason}");
+    assert!(matches!(reason, Reason::StatedExceeded { .. }), "{reason}");
 }
 
 /// Half the memory of its class, and all else: perhaps something else holds the rest, perhaps it is the lesser card.
@@ -483,22 +485,22 @@ fn withheld_memory_names_the_lesser_classes_that_have_as_much() {
 
 #[test]
 fn an_honest_bad_day_is_no_lie() {
-    let fit = |c: &Certified, held: u64| judged("h200", c, held);
+    let fit = |c: &CertifiedFigures, held: u64| judged("h200", c, held);
     // The measured card, fresh and after 12 s at its power limit.
     for rate in [1_359, 1_255] {
         assert!(matches!(
             fit(&certified(139 * GIB, 4_620 * G, rate * T), 139 * GIB),
-            Reason::ClaimFits { .. }
+            Reason::StatedFits { .. }
         ));
     }
     // Throttled to two thirds: no lesser class has such bandwidth with so little rate.
     let throttled = certified(139 * GIB, 4_500 * G, 950 * T);
-    assert!(matches!(fit(&throttled, 139 * GIB), Reason::ClaimDoubtful { .. }));
+    assert!(matches!(fit(&throttled, 139 * GIB), Reason::StatedDoubtful { .. }));
     let withheld = certified(100 * GIB, 4_620 * G, 1_340 * T);
     assert!(matches!(fit(&withheld, 100 * GIB), Reason::MemoryWithheld { .. }));
     assert!(matches!(
-        fit(&Certified::default(), 139 * GIB),
-        Reason::ClaimShort { .. }
+        fit(&CertifiedFigures::default(), 139 * GIB),
+        Reason::StatedShort { .. }
     ));
 }
 
@@ -506,7 +508,7 @@ fn an_honest_bad_day_is_no_lie() {
 fn what_was_not_asked_for_was_not_tested() {
     let (profiles, shares) = (Profiles::embedded(), Shares::default());
     let profile = profiles.named("h200").expect("a class");
-    let figures = Certified::default();
+    let figures = CertifiedFigures::default();
     let classification = Classification::new(&figures, &profiles, &shares);
     let reason = |tested: Tested| judge(profile, &figures, &tested, &classification, &profiles, &shares);
     let small = Tested {
@@ -528,9 +530,9 @@ fn what_was_not_asked_for_was_not_tested() {
 /// Links of 64 GB/s each way explain more than a card of 300 GB/s reads: nothing is certified, and nothing follows.
 #[test]
 fn a_class_that_the_assumptions_cannot_show_is_not_blamed() {
-    let rate_alone = |tensor: u64| Certified {
+    let rate_alone = |tensor: u64| CertifiedFigures {
         tensor_ops_per_s: Some(tensor),
-        ..Certified::default()
+        ..CertifiedFigures::default()
     };
     let reason = judged("l4", &rate_alone(150 * T), 22 * GIB);
     assert_eq!((reason.code(), reason.tier()), ("not-tested", Tier::None));
@@ -567,14 +569,14 @@ proptest::proptest! {
     fn less_is_never_more(memory in 0u64..400 << 30, bandwidth in 0u64..9_000 * G, tensor in 0u64..5_000 * T, class in 0usize..18) {
         let (profiles, shares) = (Profiles::embedded(), Shares::default());
         let profile = profiles.iter().nth(class).expect("a class");
-        let full = Certified {
+        let full = CertifiedFigures {
             memory_bytes: Some(memory),
             bandwidth_bytes_per_s: Some(bandwidth),
             tensor_ops_per_s: Some(tensor),
             local_tensor_ops_per_s: None,
         };
-        let half = Certified { bandwidth_bytes_per_s: Some(bandwidth / 2), ..full };
-        let relation = |c: &Certified| ClassFit::new(c, profile, &shares).expect("figures").relation;
+        let half = CertifiedFigures { bandwidth_bytes_per_s: Some(bandwidth / 2), ..full };
+        let relation = |c: &CertifiedFigures| ClassFit::new(c, profile, &shares).expect("figures").relation;
         // Whoever is certified for less never fits a class that more was too little for.
         if relation(&full) == report::figure::Relation::Short {
             proptest::prop_assert_ne!(relation(&half), report::figure::Relation::Fits);

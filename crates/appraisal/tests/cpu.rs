@@ -39,7 +39,7 @@ fn a_cpu_is_never_affirmed_as_a_gpu() {
     let liar = session("cuda", "NVIDIA H200");
     let half_liar = session("cpu", "NVIDIA H200");
     let nobody = session("cuda", "NVIDIA X9000");
-    let least = "[device]\nclaim_must_fit = false\nmin_tensor_ops_per_s = 1\n";
+    let least = "[device]\nstated_class_must_fit = false\nmin_tensor_ops_per_s = 1\n";
     // Asked for a class without figures or for a GPU's, by minima, by the default; under the class's own links too.
     let h200 = Policy::for_class(Profiles::embedded().named("h200").expect("a class")).to_toml();
     let narrow = "[assumptions]\nlink_in_bytes_per_s = 4_000_000_000\nlink_out_bytes_per_s = 4_000_000_000\n";

@@ -2,14 +2,14 @@
 
 mod common;
 
-use appraisal::claim::{Tested, judge};
 use appraisal::classify::{ClassFit, Classification, Shares, needed, stand_ins};
 use appraisal::profile::{Kind, MeasuredFigures, Profile, Status};
 use appraisal::profiles::Profiles;
 use appraisal::reason::{Reason, Untested};
+use appraisal::stated::{Tested, judge};
 use attestation_result::Tier;
 use protocol::bounds::Assumptions;
-use report::figure::{Certified, Figure, Relation};
+use report::figure::{CertifiedFigures, Figure, Relation};
 use verifier::preset::default_assumptions;
 
 const G: u64 = 1_000_000_000;
@@ -51,8 +51,8 @@ fn measured_figures(fill_low_ops_per_s: u64, sweep_low_bytes_per_s: u64, sweep_t
     }
 }
 
-fn figures(memory: u64, bandwidth: u64, tensor: u64) -> Certified {
-    Certified {
+fn figures(memory: u64, bandwidth: u64, tensor: u64) -> CertifiedFigures {
+    CertifiedFigures {
         memory_bytes: Some(memory),
         bandwidth_bytes_per_s: Some(bandwidth),
         tensor_ops_per_s: Some(tensor),
@@ -80,17 +80,17 @@ fn asked() -> Tested {
     }
 }
 
-fn judged(claimed: &Profile, others: &[Profile], certified: &Certified, tested: &Tested) -> Reason {
-    let all = [std::slice::from_ref(claimed), others].concat();
+fn judged(stated: &Profile, others: &[Profile], certified: &CertifiedFigures, tested: &Tested) -> Reason {
+    let all = [std::slice::from_ref(stated), others].concat();
     let profiles = Profiles::new(all).expect("profiles");
     let classification = Classification::new(certified, &profiles, &SHARES);
-    judge(claimed, certified, tested, &classification, &profiles, &SHARES)
+    judge(stated, certified, tested, &classification, &profiles, &SHARES)
 }
 
 #[test]
 fn a_figure_fits_from_what_is_needed_to_the_ceiling() {
     let relation = |certified: Option<u64>, figure: Figure| {
-        let all = Certified {
+        let all = CertifiedFigures {
             memory_bytes: certified,
             bandwidth_bytes_per_s: certified,
             tensor_ops_per_s: certified,
@@ -125,15 +125,15 @@ fn a_figure_fits_from_what_is_needed_to_the_ceiling() {
 
 #[test]
 fn a_class_stands_as_the_worst_of_its_figures_does() {
-    let relation = |certified: &Certified| ClassFit::new(certified, &full(), &SHARES).expect("figures").relation;
+    let relation = |certified: &CertifiedFigures| ClassFit::new(certified, &full(), &SHARES).expect("figures").relation;
     let fits = figures(80 * G, 3_000 * G, 500 * T);
     assert_eq!(relation(&fits), Relation::Fits);
-    let short = Certified {
+    let short = CertifiedFigures {
         tensor_ops_per_s: Some(T),
         ..fits
     };
     assert_eq!(relation(&short), Relation::Short);
-    let exceeds = Certified {
+    let exceeds = CertifiedFigures {
         memory_bytes: Some(200 * G),
         ..short
     };
@@ -193,7 +193,7 @@ fn every_class_is_somewhere_and_found_there() {
 #[test]
 fn a_stand_in_has_all_of_all_figures_together() {
     let profiles = Profiles::new(vec![full(), class("unknown", 100 * G, 4_000 * G, None)]).expect("profiles");
-    let by = |devices: &[Certified]| stand_ins(devices, &profiles);
+    let by = |devices: &[CertifiedFigures]| stand_ins(devices, &profiles);
     let half = figures(50 * G, 2_000 * G, 800 * T);
     assert_eq!(by(&[half, half]), ["full", "unknown"]);
     for (more, expected) in [
@@ -206,15 +206,15 @@ fn a_stand_in_has_all_of_all_figures_together() {
     }
     assert!(by(&[]).is_empty());
     for missing in [
-        Certified {
+        CertifiedFigures {
             memory_bytes: None,
             ..half
         },
-        Certified {
+        CertifiedFigures {
             bandwidth_bytes_per_s: None,
             ..half
         },
-        Certified {
+        CertifiedFigures {
             tensor_ops_per_s: None,
             ..half
         },
@@ -228,7 +228,7 @@ fn exactly_what_is_needed_is_enough_and_a_byte_less_is_a_doubt() {
     let enough = figures(75 * G, 2_000 * G, 400 * T);
     assert!(matches!(
         judged(&full(), &[], &enough, &asked()),
-        Reason::ClaimFits { .. }
+        Reason::StatedFits { .. }
     ));
     let unsampled = Tested {
         samples: 255,
@@ -248,20 +248,20 @@ fn exactly_what_is_needed_is_enough_and_a_byte_less_is_a_doubt() {
         figures(75 * G, 1_500 * G, 300 * T),
     ] {
         let reason = judged(&full(), &[], &less, &asked());
-        assert!(matches!(reason, Reason::ClaimDoubtful { .. }), "{less:?}: {reason}");
+        assert!(matches!(reason, Reason::StatedDoubtful { .. }), "{less:?}: {reason}");
     }
     for less in [
         figures(75 * G, 1_500 * G - 1, 300 * T),
         figures(75 * G, 1_500 * G, 300 * T - 1),
     ] {
         let reason = judged(&full(), &[], &less, &asked());
-        assert!(matches!(reason, Reason::ClaimShort { .. }), "{less:?}: {reason}");
+        assert!(matches!(reason, Reason::StatedShort { .. }), "{less:?}: {reason}");
     }
     // More than one device has is said whatever was sampled.
     let more = figures(151 * G, 2_000 * G, 400 * T);
     assert!(matches!(
         judged(&full(), &[], &more, &unsampled),
-        Reason::ClaimExceeded { .. }
+        Reason::StatedExceeded { .. }
     ));
 }
 
@@ -296,10 +296,10 @@ fn memory_that_was_not_asked_for_was_not_tested_and_what_was_not_offered_is_with
         other => panic!("{other}"),
     }
     // Both: it was tested.
-    assert!(matches!(of(75 * G, 75 * G, &short), Reason::ClaimDoubtful { .. }));
+    assert!(matches!(of(75 * G, 75 * G, &short), Reason::StatedDoubtful { .. }));
     // Memory is not all that is missing.
     let slow = figures(70 * G, 100 * G, 400 * T);
-    assert!(matches!(of(70 * G, 70 * G, &slow), Reason::ClaimShort { .. }));
+    assert!(matches!(of(70 * G, 70 * G, &slow), Reason::StatedShort { .. }));
 }
 
 #[test]
@@ -346,10 +346,10 @@ fn a_shortfall_that_a_lesser_class_explains_is_no_doubt() {
     let of = |others: &[Profile]| judged(&full(), others, &certified, &asked());
     assert!(matches!(
         of(&[lenient.clone(), small.clone(), fast.clone()]),
-        Reason::ClaimDoubtful { .. }
+        Reason::StatedDoubtful { .. }
     ));
     match of(&[lenient, small, fast, lesser]) {
-        Reason::ClaimShort { looks_like, .. } => assert_eq!(looks_like, ["lesser"]),
+        Reason::StatedShort { looks_like, .. } => assert_eq!(looks_like, ["lesser"]),
         other => panic!("{other}"),
     }
 }
@@ -361,15 +361,15 @@ fn a_class_without_figures_says_what_is_missing() {
         kind: Kind::Cpu,
         ..full()
     };
-    let cause = |samples| match judged(&cpu, &[], &Certified::default(), &Tested { samples, ..asked() }) {
+    let cause = |samples| match judged(&cpu, &[], &CertifiedFigures::default(), &Tested { samples, ..asked() }) {
         Reason::NotTested { cause } => cause,
         other => panic!("{other}"),
     };
     assert!(matches!(cause(255), Untested::Samples));
     assert!(matches!(cause(256), Untested::Figures));
-    let one = Certified {
+    let one = CertifiedFigures {
         tensor_ops_per_s: Some(1),
-        ..Certified::default()
+        ..CertifiedFigures::default()
     };
     // And what is there is held against nothing: it affirms nothing (a policy's least figures may).
     let reason = judged(&cpu, &[], &one, &asked());
@@ -385,16 +385,16 @@ fn only_what_could_be_shown_is_missed() {
         link_out_bytes_per_s: 4_000 * G,
         ..default_assumptions(20)
     };
-    let of = |certified: Certified| {
+    let of = |certified: CertifiedFigures| {
         let tested = Tested {
             assumptions: fast_links,
             ..asked()
         };
         judged(&full(), &[], &certified, &tested)
     };
-    let rate_alone = |tensor| Certified {
+    let rate_alone = |tensor| CertifiedFigures {
         tensor_ops_per_s: Some(tensor),
-        ..Certified::default()
+        ..CertifiedFigures::default()
     };
     match of(rate_alone(400 * T)) {
         Reason::NotTested {
@@ -403,7 +403,7 @@ fn only_what_could_be_shown_is_missed() {
         other => panic!("{other}"),
     }
     match of(rate_alone(100 * T)) {
-        Reason::ClaimShort { margins, .. } => {
+        Reason::StatedShort { margins, .. } => {
             assert_eq!(margins.iter().map(|m| m.figure).collect::<Vec<_>>(), [Figure::Tensor]);
         }
         other => panic!("{other}"),

@@ -41,7 +41,7 @@ fn a_policy_says_what_it_asks_for() {
     assert_eq!(policy.device.class.as_deref(), Some("h200"));
     assert_eq!(policy.effect(FindingKind::Throttled), Effect::Warn);
     assert_eq!(policy.effect(FindingKind::DuplicateDevice), Effect::Warn);
-    assert!(policy.device.claim_must_fit, "defaults fill what is absent");
+    assert!(policy.device.stated_class_must_fit, "defaults fill what is absent");
     assert_eq!(parse(&policy.to_toml()).expect("its own text"), policy);
     assert_eq!(parse("").expect("the default"), Policy::default());
     assert_ne!(policy.id(), Policy::default().id());
@@ -79,8 +79,8 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
         ),
         (
             "class = \"h200\"\nmin_tensor_ops_per_s = 1_200_000_000_000_000",
-            "claim_must_fit = false",
-            "device.claim_must_fit",
+            "stated_class_must_fit = false",
+            "device.stated_class_must_fit",
             4,
         ),
         (
@@ -92,8 +92,8 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
         ("class = \"h200\"", "class = \"h300\"", "device.class", 4),
         (
             "class = \"h200\"",
-            "class = \"h200\"\nclaim_must_fit = false",
-            "device.claim_must_fit",
+            "class = \"h200\"\nstated_class_must_fit = false",
+            "device.stated_class_must_fit",
             5,
         ),
         (
@@ -167,7 +167,7 @@ fn a_cpu_is_asked_for_with_any_least_figure() {
         "local_tensor_ops_per_s",
     ] {
         parse(&format!("[device]\nclass = \"cpu\"\nmin_{key} = 1\n")).expect(key);
-        parse(&format!("[device]\nclaim_must_fit = false\nmin_{key} = 1\n")).expect(key);
+        parse(&format!("[device]\nstated_class_must_fit = false\nmin_{key} = 1\n")).expect(key);
     }
     parse("[host]\ndevices = 64\n[session]\nmin_samples = 65_536\n").expect("what a session can be at most");
     parse("[assumptions]\nhelper_gpus = 65_536\n").expect("as many helpers as there can be");

@@ -11,7 +11,7 @@ use protocol::bytes::Nonce;
 use protocol::cbor::Label;
 use protocol::challenge::Challenge;
 use protocol::frame::MessageType;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use report::telemetry::Telemetry;
 use report::{html, junit, markdown};
 use testkit::cast;
@@ -71,7 +71,7 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
 }
 
 #[test]
-fn a_gpu_is_drawn_against_the_class_it_claims() {
+fn a_gpu_is_drawn_against_the_class_it_states() {
     let mut appraisal = appraised(&Subject::from(common::session(2)));
     let (profiles, shares) = (Profiles::embedded(), Shares::default());
     // Figures as of an H200, and of an H100 that says it is one; the session itself was a CPU's.
@@ -80,9 +80,9 @@ fn a_gpu_is_drawn_against_the_class_it_claims() {
         (75_000_000_000, 2_950_000_000_000, 1_260_000_000_000_000),
     ]) {
         device.model = "NVIDIA H200".to_owned();
-        device.claimed_class = Some("h200".to_owned());
+        device.stated_class = Some("h200".to_owned());
         device.held_against = profiles.named("h200").map(HeldAgainst::from);
-        device.certified = Certified {
+        device.certified = CertifiedFigures {
             memory_bytes: Some(figures.0),
             bandwidth_bytes_per_s: Some(figures.1),
             tensor_ops_per_s: Some(figures.2),
@@ -179,7 +179,7 @@ fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
         assert!(!page.contains("held the memory"), "{page}");
     }
     let page = html(&appraisal.document());
-    assert!(page.contains("no claim: "), "the reason is given: {page}");
+    assert!(page.contains("no bound: "), "the reason is given: {page}");
     // Without a class there is nothing that a bar could be measured by.
     assert!(!page.contains("class=\"bar\""), "{page}");
     let page = html(&appraised(&Subject::from(common::session(2))).document());
@@ -244,7 +244,7 @@ fn a_timeline_goes_as_far_as_the_session_did() {
     );
     assert!(!page.contains(">0.00 s<"), "ticks that can be told apart");
     assert!(page.contains("fill not ended, 2 sweeps not ended"), "{page}");
-    assert!(page.contains("no claim: the session was not affirmed"), "{page}");
+    assert!(page.contains("no bound: the session was not affirmed"), "{page}");
     if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
         std::fs::write(std::path::PathBuf::from(folder).join("ended.html"), &page).expect("a write");
     }

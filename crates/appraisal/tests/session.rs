@@ -17,7 +17,7 @@ use protocol::cbor::{Canonical, Label};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, AbortCode, Filled, Swept};
 use protocol::verdict::{Failure, Verdict};
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use report::{html, junit, markdown};
 use testkit::adversary::Adversary;
 use testkit::cast;
@@ -39,7 +39,7 @@ fn a_cpu_session_is_affirmed_live_and_from_its_evidence() {
     assert!(
         live.devices
             .iter()
-            .all(|device| device.claimed_class.as_deref() == Some("cpu"))
+            .all(|device| device.stated_class.as_deref() == Some("cpu"))
     );
     assert!(live.devices.iter().all(|device| device.phases.len() == 3));
 
@@ -114,13 +114,13 @@ fn policies_decide() {
             Tier::Contraindicated,
         ),
         (
-            "[device]\nclaim_must_fit = false\nmin_tensor_ops_per_s = 1",
+            "[device]\nstated_class_must_fit = false\nmin_tensor_ops_per_s = 1",
             started,
             "no-gpu-shown",
             Tier::None,
         ),
         (
-            "[device]\nclaim_must_fit = false\nmin_tensor_ops_per_s = 1\ngpu_must_show = false",
+            "[device]\nstated_class_must_fit = false\nmin_tensor_ops_per_s = 1\ngpu_must_show = false",
             started,
             "minima-met",
             Tier::Affirming,
@@ -132,7 +132,7 @@ fn policies_decide() {
 }
 
 /// One CPU device that says that it is something else, under `policy` and the embedded profiles with `more`.
-fn claims_to_be(engine: &str, model: &str, policy: &str, more: &[Profile]) -> Appraisal {
+fn states_it_is(engine: &str, model: &str, policy: &str, more: &[Profile]) -> Appraisal {
     let mut devices = cpu(1);
     devices[0].offer.engine = engine.to_owned();
     devices[0].offer.model = model.to_owned();
@@ -152,7 +152,7 @@ fn codes(device: &DeviceAppraisal) -> Vec<&'static str> {
     device.reasons.iter().map(Reason::code).collect()
 }
 
-/// Who claims no class, or none in particular, is not what is asked for, and its figures are looked at all the same.
+/// Who states no class, or none in particular, is not what is asked for, and its figures are looked at all the same.
 #[test]
 fn no_model_is_taken_for_the_class_that_is_asked_for() {
     let again = Profiles::embedded().named("h200").cloned().map(|h200| Profile {
@@ -164,25 +164,30 @@ fn no_model_is_taken_for_the_class_that_is_asked_for() {
         (
             "NVIDIA X9000",
             &[][..],
-            "claim-unknown",
+            "stated-unknown",
             "\"NVIDIA X9000\" is of no known class",
         ),
-        ("NVIDIA H200", &again, "claim-ambiguous", "may be any of h200, h200-too"),
+        (
+            "NVIDIA H200",
+            &again,
+            "stated-ambiguous",
+            "may be any of h200, h200-too",
+        ),
     ] {
-        let appraisal = claims_to_be("cuda", model, "[device]\nclass = \"h200\"", more);
+        let appraisal = states_it_is("cuda", model, "[device]\nclass = \"h200\"", more);
         let device = &appraisal.devices[0];
-        assert_eq!(codes(device)[..3], [expected, "wrong-class", "claim-short"], "{model}");
+        assert_eq!(codes(device)[..3], [expected, "wrong-class", "stated-short"], "{model}");
         assert_eq!(device.verdict, Tier::Contraindicated);
         assert!(device.reasons[1].to_string().contains(says), "{}", device.reasons[1]);
         // A CPU has not the figures of an H200.
         assert_eq!(device.held_against.as_ref().map(|held| &held.class[..]), Some("h200"));
-        assert_eq!(device.claimed_class, None);
+        assert_eq!(device.stated_class, None);
         // Without a class asked for it is a doubt, and no pass; without V and B it may be a CPU, and nothing can be said.
         for (policy, tier, all) in [
             ("", Tier::None, vec![expected, "no-gpu-shown"]),
             ("[device]\ngpu_must_show = false", Tier::Warning, vec![expected]),
         ] {
-            let appraisal = claims_to_be("cuda", model, policy, more);
+            let appraisal = states_it_is("cuda", model, policy, more);
             assert_eq!(
                 (appraisal.verdict, codes(&appraisal.devices[0])),
                 (tier, all),
@@ -195,9 +200,9 @@ fn no_model_is_taken_for_the_class_that_is_asked_for() {
 /// The engine is the Attester's word: who names a GPU is held against it.
 #[test]
 fn a_gpu_on_the_cpu_engine_is_not_taken_for_a_cpu() {
-    let appraisal = claims_to_be("cpu", "NVIDIA H200", "", &[]);
+    let appraisal = states_it_is("cpu", "NVIDIA H200", "", &[]);
     let device = &appraisal.devices[0];
-    assert_eq!(device.claimed_class.as_deref(), Some("h200"));
+    assert_eq!(device.stated_class.as_deref(), Some("h200"));
     assert!(codes(device).contains(&"engine-mismatch"), "{:?}", device.reasons);
     assert!(
         !codes(device).contains(&"class-without-figures"),
@@ -207,7 +212,7 @@ fn a_gpu_on_the_cpu_engine_is_not_taken_for_a_cpu() {
     assert_ne!(appraisal.verdict, Tier::Affirming);
 }
 
-/// A session whose samples are too few to claim anything affirms nothing, whatever it was asked for.
+/// A session whose samples are too few for any bound affirms nothing, whatever it was asked for.
 #[test]
 fn nothing_certified_is_nothing_affirmed() {
     let mut few = settings();
@@ -215,7 +220,7 @@ fn nothing_certified_is_nothing_affirmed() {
     let (attestation, _) = run(attester(cpu(1)), &few, &Unobserved);
     let profiles = Profiles::embedded();
     let mut unasked = Policy::default();
-    unasked.device.claim_must_fit = false;
+    unasked.device.stated_class_must_fit = false;
     let mut least = unasked.clone();
     least.device.min_tensor_ops_per_s = Some(1);
     // Nor would a policy that asks for a CPU: T is not certified either.
@@ -275,7 +280,7 @@ fn a_failed_session_is_contraindicated_and_one_that_could_not_run_is_none() {
             appraisal
                 .devices
                 .iter()
-                .all(|device| device.certified == Certified::default() && device.verdict == tier)
+                .all(|device| device.certified == CertifiedFigures::default() && device.verdict == tier)
         );
         let result = appraisal.to_result(&Issuance::default());
         assert_eq!((result.ear_status, result.eat_nonce.is_some()), (tier, has_nonce));

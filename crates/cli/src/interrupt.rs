@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context;
-use protocol::claims::Claims;
+use protocol::certified::Certified;
 use protocol::message::ProgressMessage;
 use protocol::verifier::{Step, VerifierSession};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -83,8 +83,8 @@ impl Observer for Interruptible {
         self.progress.recomputed(done, total);
     }
 
-    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
-        self.progress.certified_so_far(claims);
+    fn certified_so_far(&self, certified: &dyn Fn() -> Option<Certified>) {
+        self.progress.certified_so_far(certified);
     }
 
     fn stop(&self) -> Option<&Stop> {

@@ -9,7 +9,7 @@ use clap::Args;
 use keystore::{KeyError, SigningKey};
 use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Identity};
-use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Deadlines;
 use protocol::request::PlanRequest;
 use serde_json::json;
@@ -142,8 +142,8 @@ impl SessionOptions {
 /// The option that causes the problem.
 pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
     anyhow::ensure!(
-        request.samples >= MIN_SAMPLES_FOR_CLAIM,
-        "--samples {}: fewer than {MIN_SAMPLES_FOR_CLAIM} certify nothing; expected more, or --few-samples too",
+        request.samples >= MIN_SAMPLES_FOR_BOUND,
+        "--samples {}: fewer than {MIN_SAMPLES_FOR_BOUND} certify nothing; expected more, or --few-samples too",
         request.samples
     );
     let of_any = PlanRequest {
@@ -156,8 +156,8 @@ pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
     };
     let effective = plan.most_effective_samples();
     anyhow::ensure!(
-        effective >= MIN_SAMPLES_FOR_CLAIM,
-        "--device-memory: a device has {effective} leaves to sample in all its sweeps, and fewer than {MIN_SAMPLES_FOR_CLAIM} \
+        effective >= MIN_SAMPLES_FOR_BOUND,
+        "--device-memory: a device has {effective} leaves to sample in all its sweeps, and fewer than {MIN_SAMPLES_FOR_BOUND} \
          samples certify nothing; expected more memory, or --few-samples too"
     );
     Ok(())

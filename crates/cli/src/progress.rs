@@ -3,7 +3,7 @@
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use protocol::claims::Claims;
+use protocol::certified::Certified;
 use protocol::message::ProgressMessage;
 use protocol::verdict::Phase;
 use protocol::verifier::{Step, VerifierSession};
@@ -128,7 +128,7 @@ impl Observer for SessionProgress {
         }
     }
 
-    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
+    fn certified_so_far(&self, certified: &dyn Fn() -> Option<Certified>) {
         let Some(bar) = self.bar() else { return };
         let mut shown = self
             .bounds_shown
@@ -137,8 +137,8 @@ impl Observer for SessionProgress {
         if shown.is_none_or(|at| at.elapsed() >= BOUNDS_EVERY) {
             *shown = Some(Instant::now());
             drop(shown);
-            if let Some(claims) = claims().filter(|claims| claims.host.tensor_ops_per_s.is_some()) {
-                bar.set_message(format!("so far {}", bounds_line(&claims)));
+            if let Some(certified) = certified().filter(|certified| certified.host.tensor_ops_per_s.is_some()) {
+                bar.set_message(format!("so far {}", bounds_line(&certified)));
             }
         }
     }

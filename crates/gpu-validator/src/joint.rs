@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cli::{Exit, Interruptible, print_json, print_text};
-use protocol::claims::{Bound, HostBounds};
-use protocol::joint::{EvidenceHash, JointClaims, JointError, JointRecord};
+use protocol::certified::{Bound, HostBounds};
+use protocol::joint::{EvidenceHash, JointCertified, JointError, JointRecord};
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
 use verifier::assumptions::Assumed;
@@ -71,14 +71,14 @@ pub(crate) fn run(path: &Path, evidence: &[PathBuf], check: &Check<'_>) -> anyho
         anyhow::bail!("no evidence is given");
     };
     let sessions: Vec<_> = members.iter().map(|member| (member.hash, &member.session)).collect();
-    match record.claims(&sessions, &assumptions) {
-        Ok(claims) => {
+    match record.certified(&sessions, &assumptions) {
+        Ok(certified) => {
             let shown = Shown {
                 record: &record,
                 members: &members,
-                claims: &claims,
+                certified: &certified,
             };
-            let outcome = if claims.system.is_empty() {
+            let outcome = if certified.system.is_empty() {
                 Outcome::None(NoVerdict::NothingCertified(
                     "what is assumed of links and helpers explains all that was measured in the common windows",
                 ))
@@ -152,7 +152,7 @@ impl Check<'_> {
 struct Shown<'a> {
     record: &'a JointRecord,
     members: &'a [Member],
-    claims: &'a JointClaims,
+    certified: &'a JointCertified,
 }
 
 fn tell(form: Form, outcome: &Outcome, code: &str, message: &str, shown: Option<&Shown<'_>>) -> anyhow::Result<Exit> {
@@ -189,7 +189,7 @@ impl Shown<'_> {
     fn shares(&self) -> impl Iterator<Item = (&Member, &HostBounds)> {
         let member = |hash| self.members.iter().find(move |member| member.hash == hash);
         let members = self.record.members().iter().filter_map(move |one| member(one.evidence));
-        members.zip(&self.claims.shares)
+        members.zip(&self.certified.shares)
     }
 
     fn to_text(&self) -> String {
@@ -199,16 +199,16 @@ impl Shown<'_> {
             self.members.len(),
             self.record.sampled()
         );
-        if !self.claims.system.shows_gpu_memory() {
+        if !self.certified.system.shows_gpu_memory() {
             text += "shown        no GPU is proven here: no memory is shown to be faster than links\n";
         }
-        text += &format!("certified    {}\n", line(&self.claims.system));
+        text += &format!("certified    {}\n", line(&self.certified.system));
         for (member, share) in self.shares() {
             text += &format!("  {}  {}\n", member.path.display(), line(share));
         }
         text += &format!(
             "error        together false with probability at most {} * 2^-{}\n",
-            self.claims.sampled_groups, self.claims.assumptions.error_bits
+            self.certified.sampled_groups, self.certified.assumptions.error_bits
         );
         text + "not proven   that no GPU outside these sessions helps; what docs/threat-model.md lists for one session\n"
     }
@@ -226,20 +226,20 @@ impl Shown<'_> {
             })
             .collect();
         let windows: Vec<Value> = self
-            .claims
+            .certified
             .windows
             .iter()
             .map(|window| json!({ "fill_ns": window.fill_ns, "sweep_ns": window.sweep_ns }))
             .collect();
-        let assumptions = &self.claims.assumptions;
+        let assumptions = &self.certified.assumptions;
         json!({
             "verifier": self.record.verifier().to_string(),
             "sampled": self.record.sampled(),
             "sessions": shares,
             "windows": windows,
-            "shows_gpu_memory": self.claims.system.shows_gpu_memory(),
-            "certified": figures(&self.claims.system),
-            "error": { "groups": self.claims.sampled_groups, "error_bits": assumptions.error_bits },
+            "shows_gpu_memory": self.certified.system.shows_gpu_memory(),
+            "certified": figures(&self.certified.system),
+            "error": { "groups": self.certified.sampled_groups, "error_bits": assumptions.error_bits },
             "assumptions": Assumed::from(assumptions),
         })
     }

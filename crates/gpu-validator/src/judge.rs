@@ -73,7 +73,7 @@ impl ProfileOptions {
 #[derive(Args)]
 pub(crate) struct PolicyOptions {
     /// The policy: a file in TOML, or a class, say h200, for what `policy default --class` prints; of it `attest` and `verify` take
-    /// the assumptions and the Verifiers [default: the worst hardware on sale is assumed; in reports and results HELLO's claim must
+    /// the assumptions and the Verifiers [default: the worst hardware on sale is assumed; in reports and results what HELLO states must
     /// be consistent with its class]
     #[arg(long, value_name = "FILE|CLASS")]
     policy: Option<PathBuf>,

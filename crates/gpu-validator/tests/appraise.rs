@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use appraisal::claim::{Tested, judge};
 use appraisal::classify::Classification;
 use appraisal::expected::{Expected, broken_by};
 use appraisal::policy::Policy;
 use appraisal::profiles::Profiles;
+use appraisal::stated::{Tested, judge};
 use attestation_result::Tier;
 use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use verifier::preset::default_assumptions;
@@ -129,7 +129,7 @@ fn a_session_that_certifies_nothing_is_none() {
 fn a_warning_exits_0() {
     let place = place();
     fs::create_dir(place.path("profiles")).expect("a folder");
-    // Another class of CPUs makes the claim ambiguous.
+    // Another class of CPUs makes what it states ambiguous.
     let other = "name = \"cpu-too\"\ntitle = \"another\"\nkind = \"cpu\"\nstatus = \"datasheet\"\n[source]\nnote = \"made up\"\n";
     place.put("profiles/cpu-too.toml", other);
     // T alone is bought, of whatever unit.

@@ -70,7 +70,7 @@ fn six_cards_make_a_profile_that_judges() {
     assert_eq!(Profile::parse("x1.toml", &place.text("profiles/x1.toml")), Ok(profile));
     let report = place.validator(&["report", "s0.cbor", "--profiles", "profiles", "--format", "json"]);
     let device = &json(&report)["devices"][0];
-    assert_eq!(device["claimed_class"], "x1");
+    assert_eq!(device["stated_class"], "x1");
     assert!(!device["findings"].to_string().contains("class-unmeasured"), "{device}");
 }
 

@@ -65,10 +65,10 @@ fn prepared() -> &'static Path {
         x1::put_sessions(&place);
         place.put(
             "policy.toml",
-            "device.claim_must_fit = false\ndevice.min_tensor_ops_per_s = 1000\ndevice.gpu_must_show = false\n",
+            "device.stated_class_must_fit = false\ndevice.min_tensor_ops_per_s = 1000\ndevice.gpu_must_show = false\n",
         );
         place.put("old.svg", "<svg>of old</svg>");
-        // Enough samples for a claim, which results and reports want.
+        // Enough samples for a bound, which results and reports want.
         let script = "$A attest --device-memory 4MiB --cpu-memory 4MiB --evidence e.cbor >/dev/null && $V challenge --device-memory 4MiB >c.json && \
                       $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null && \
                       $V verify e.cbor --full --resume all.done >/dev/null && \

@@ -98,7 +98,7 @@ fn without_measured(value: &mut Value) {
         "fill_ns",
         "sweep_ns",
         "at_least",
-        "no_claim",
+        "no_bound",
         "fill_ops_per_s",
         "sweep_bytes_per_s",
         "model",
@@ -108,12 +108,12 @@ fn without_measured(value: &mut Value) {
     ];
     match value {
         Value::Object(fields) => {
-            let is_claim = fields.contains_key("at_least");
+            let is_bound = fields.contains_key("at_least");
             for (name, field) in fields {
                 // V has the name of what a device says of itself.
                 let is_measured = MEASURED.contains(&name.as_str())
                     || name == "memory_bytes" && !field.is_object()
-                    || name == "inner_dim" && is_claim;
+                    || name == "inner_dim" && is_bound;
                 if is_measured {
                     *field = format!("[{name}]").into();
                 } else {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use engine_cpu::{Path, TileComputerError};
 use integration_tests::{attester, cpu, run, settings};
-use protocol::claims::Claims;
+use protocol::certified::Certified;
 use protocol::verdict::Verdict;
 use report::Report;
 use verifier::recompute::{Recompute, RecomputeError};
@@ -78,7 +78,7 @@ fn a_verifier_that_cannot_recompute_asks_for_no_work() {
 struct StopsAfter {
     samples: usize,
     stop: Stop,
-    certified: Mutex<Vec<Option<Claims>>>,
+    certified: Mutex<Vec<Option<Certified>>>,
 }
 
 impl Observer for StopsAfter {
@@ -88,8 +88,8 @@ impl Observer for StopsAfter {
         }
     }
 
-    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
-        self.certified.lock().expect("no panic").push(claims());
+    fn certified_so_far(&self, certified: &dyn Fn() -> Option<Certified>) {
+        self.certified.lock().expect("no panic").push(certified());
     }
 
     fn stop(&self) -> Option<&Stop> {
@@ -129,13 +129,13 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
             "{group:?}"
         );
     }
-    // 256 samples a group are needed for a claim: of the 336 leaves with k = 4096 half are not enough.
+    // 256 samples a group are needed for a bound: of the 336 leaves with k = 4096 half are not enough.
     let certified = observer.certified.into_inner().expect("no panic");
     assert_eq!(certified.len(), so_far.done);
     assert!(
         certified
             .iter()
-            .all(|claims| claims.as_ref().is_some_and(|c| c.host.tensor_ops_per_s.is_none()))
+            .all(|certified| certified.as_ref().is_some_and(|c| c.host.tensor_ops_per_s.is_none()))
     );
 
     let observer = StopsAfter {
@@ -149,12 +149,12 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
         .into_inner()
         .expect("no panic")
         .into_iter()
-        .filter_map(|claims| Some(claims?.host.tensor_ops_per_s?.value))
+        .filter_map(|certified| Some(certified?.host.tensor_ops_per_s?.value))
         .collect();
     assert!(bounds.is_sorted() && bounds.len() > 1, "a bound only grows: {bounds:?}");
     let whole = all
         .session
-        .claims(&all.evidence.assumptions)
+        .certified(&all.evidence.assumptions)
         .expect("an affirmed session");
     assert_eq!(
         bounds.last().copied(),

@@ -1,6 +1,6 @@
-//! What a session certifies: lower bounds V, B, T and T_local in integers, every step rounded against the claim (spec §6).
+//! What a session certifies: lower bounds V, B, T and T_local in integers, every step rounded against the bound (spec §6).
 
-use crate::limits::{LEAF_BYTES, MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use crate::limits::{LEAF_BYTES, MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_BOUND};
 
 /// What a bound takes for granted about hardware; a result states all of it (spec §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Measured {
         self.operations_of(u128::from(self.dataset_bytes) * self.iterations.len() as u128)
     }
 
-    /// V: bytes that the system behind the session held when some sweep began; `None` where no claim is made.
+    /// V: bytes that the system behind the session held when some sweep began; `None` where there is no bound.
     ///
     /// Of each sweep all but f were right, and what was not held came from elsewhere meanwhile (rationale 2.2; the test
     /// `helpers_without_copies_stay_below_the_bounds`).
@@ -150,7 +150,7 @@ impl Measured {
         positive(right.checked_sub(kept.checked_add(answered)?.div_ceil(sweeps))?)
     }
 
-    /// B: bytes/s the dataset was read with; `None` where no claim is made or nothing is left to claim.
+    /// B: bytes/s the dataset was read with; `None` where there is no bound or nothing is left.
     #[must_use]
     pub fn bandwidth_bytes_per_s(&self, assumptions: &Assumptions) -> Option<u64> {
         let on_chip = u128::from(assumptions.on_chip_bytes);
@@ -166,14 +166,14 @@ impl Measured {
         positive(rate.checked_sub(assumptions.elsewhere_bytes_per_s(self.inner_dim))?)
     }
 
-    /// T: operations/s of the system behind the device; `None` where no claim is made.
+    /// T: operations/s of the system behind the device; `None` where there is no bound.
     #[must_use]
     pub fn tensor_ops_per_s(&self, assumptions: &Assumptions) -> Option<u64> {
         let operations = self.operations_of(self.right_fills(assumptions)?);
         positive(operations.checked_mul(NS_PER_S)?.checked_div(self.fill_ns().into())?)
     }
 
-    /// T_local: operations/s done by the session's devices, over the fill and sweep windows; `None` where no claim is made or
+    /// T_local: operations/s done by the session's devices, over the fill and sweep windows; `None` where there is no bound or
     /// nothing is left.
     ///
     /// Of each iteration some sweep is no worse than their mean. What it needed and was not computed here came in since the fill
@@ -214,9 +214,9 @@ impl Measured {
     }
 
     /// f * `numerator` / `denominator` of the bytes that a sweep's leaves stand for, rounded up; `None` with too few samples
-    /// for a claim. An odd last tile has a leaf of its own, which counts as two.
+    /// for a bound. An odd last tile has a leaf of its own, which counts as two.
     fn wrong(&self, assumptions: &Assumptions, numerator: u128, denominator: u128) -> Option<u128> {
-        if self.samples < MIN_SAMPLES_FOR_CLAIM || denominator == 0 {
+        if self.samples < MIN_SAMPLES_FOR_BOUND || denominator == 0 {
             return None;
         }
         let swept = u128::from(self.dataset_bytes.div_ceil(LEAF_BYTES)) * u128::from(LEAF_BYTES);
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn bounds_are_the_references_rounded_down() {
-        // The reference gives the bare formula; a bound of zero or less claims nothing.
+        // The reference gives the bare formula; a bound of zero or less is none.
         let close = |ours: Option<u64>, theirs: Option<f64>, dataset_bytes: u64| {
             // Of a small dataset a byte is much.
             let error = 1e-7 + 100.0 / dataset_bytes as f64;
@@ -345,7 +345,7 @@ mod tests {
 
     /// On-chip memory could hold a good part of a smaller dataset.
     #[test]
-    fn bandwidth_is_claimed_from_sixteen_times_the_on_chip_memory_on() {
+    fn bandwidth_is_certified_from_sixteen_times_the_on_chip_memory_on() {
         let large_chip = Assumptions {
             on_chip_bytes: 8 << 30,
             ..H200
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_claimed_without_windows_or_sweeps() {
+    fn nothing_is_certified_without_windows_or_sweeps() {
         let one = |sweeps, fill_ns, sweep_ns| Measured {
             iterations: vec![MeasuredIteration {
                 sweeps,
@@ -369,36 +369,36 @@ mod tests {
             }],
             ..session(4_096, 1024, &[32])
         };
-        let claims = |m: Measured| {
+        let has_bounds = |m: Measured| {
             [
                 m.memory_bytes(&H200),
                 m.bandwidth_bytes_per_s(&H200),
                 m.tensor_ops_per_s(&H200),
                 m.local_tensor_ops_per_s(&H200),
             ]
-            .map(|claim| claim.is_some())
+            .map(|bound| bound.is_some())
         };
         let (fill_ns, sweep_ns) = (900_000_000, SWEEP_NS);
-        assert_eq!(claims(one(1, fill_ns, sweep_ns)), [true, true, true, true]);
-        assert_eq!(claims(one(1, fill_ns, 0)), [false, false, true, false]);
-        assert_eq!(claims(one(1, 0, sweep_ns)), [true, true, false, false]);
+        assert_eq!(has_bounds(one(1, fill_ns, sweep_ns)), [true, true, true, true]);
+        assert_eq!(has_bounds(one(1, fill_ns, 0)), [false, false, true, false]);
+        assert_eq!(has_bounds(one(1, 0, sweep_ns)), [true, true, false, false]);
         // One window of several that is empty: T_local alone needs each.
         let mut two = one(1, fill_ns, sweep_ns);
         two.iterations.push(MeasuredIteration {
             sweep_ns: 0,
             ..two.iterations[0]
         });
-        assert_eq!(claims(two), [true, true, true, false]);
-        assert_eq!(claims(one(0, fill_ns, sweep_ns)), [false; 4]);
+        assert_eq!(has_bounds(two), [true, true, true, false]);
+        assert_eq!(has_bounds(one(0, fill_ns, sweep_ns)), [false; 4]);
         let none = Measured {
             iterations: Vec::new(),
             ..session(16_384, 1024, &[32])
         };
-        assert_eq!(claims(none), [false; 4]);
+        assert_eq!(has_bounds(none), [false; 4]);
     }
 
     #[test]
-    fn a_bound_of_nothing_is_no_claim() {
+    fn a_bound_of_nothing_is_none() {
         assert_eq!(positive(0), None);
         assert_eq!(positive(1), Some(1));
         assert_eq!(positive(u64::MAX.into()), Some(u64::MAX));
@@ -417,9 +417,9 @@ mod tests {
             if wrong_share < found_share {
                 let done = honest.operations() / sweeps.len() as u128 * (sweeps.len() as u128 - 1);
                 let truth = done * NS_PER_S / u128::from(honest.fill_ns());
-                let claimed = |claim: Option<u64>| claim.map_or(0, u128::from);
-                assert!(claimed(honest.tensor_ops_per_s(&H200)) <= truth, "{sweeps:?}");
-                assert!(claimed(honest.local_tensor_ops_per_s(&H200)) <= truth, "{sweeps:?}");
+                let certified = |bound: Option<u64>| bound.map_or(0, u128::from);
+                assert!(certified(honest.tensor_ops_per_s(&H200)) <= truth, "{sweeps:?}");
+                assert!(certified(honest.local_tensor_ops_per_s(&H200)) <= truth, "{sweeps:?}");
             } else {
                 assert!(honest.tensor_ops_per_s(&H200).is_some(), "{sweeps:?}");
             }

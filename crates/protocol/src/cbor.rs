@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         allowed: std::ops::RangeInclusive<usize>,
     ) -> Result<Vec<T>, Malformed> {
         let len = self.array_within(field, allowed)?;
-        // No reservation: memory grows with bytes that really came, not with a claimed length.
+        // No reservation: memory grows with bytes that really came, not with a stated length.
         let mut values = Vec::new();
         for _ in 0..len {
             values.push(T::read(self)?);

@@ -32,7 +32,7 @@ pub struct Evidence {
     pub config: VerifierConfig,
     /// When it began, ms since the Unix epoch by its recorder's clock: information, not evidence of time.
     pub started_unix_ms: u64,
-    /// What its claims take for granted.
+    /// What its bounds take for granted.
     pub assumptions: Assumptions,
     /// The challenge it answers; offline evidence only.
     pub challenge: Option<Challenge>,

@@ -7,9 +7,9 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use crate::bounds::Assumptions;
 use crate::bytes::Identity;
 use crate::cbor::{Canonical, Malformed, Reader, Writer};
-use crate::claims::{Bounds, HostBounds, joint_bounds, measured};
+use crate::certified::{Bounds, HostBounds, joint_bounds, measured};
 use crate::derive::derive;
-use crate::limits::{MAX_JOINT_SESSIONS, MIN_SAMPLES_FOR_CLAIM};
+use crate::limits::{MAX_JOINT_SESSIONS, MIN_SAMPLES_FOR_BOUND};
 use crate::verdict::Verdict;
 use crate::verifier::{Mode, SIGNATURE_BYTES, VerifierSession, Windows};
 
@@ -105,7 +105,7 @@ pub enum JointError {
 /// What sessions at once certify together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct JointClaims {
+pub struct JointCertified {
     /// What is taken for granted.
     pub assumptions: Assumptions,
     /// For the system behind all sessions.
@@ -114,7 +114,7 @@ pub struct JointClaims {
     pub shares: Vec<HostBounds>,
     /// The common windows of each iteration.
     pub windows: Vec<Windows>,
-    /// In how many ways samples can have missed what they must not: all claims together are false with at most this many times
+    /// In how many ways samples can have missed what they must not: all bounds together are false with at most this many times
     /// 2^-`error_bits`.
     pub sampled_groups: u64,
 }
@@ -205,11 +205,11 @@ impl JointRecord {
     /// # Errors
     ///
     /// [`JointError`] unless they are just these, online, of this Verifier, and of the same iterations.
-    pub fn claims(
+    pub fn certified(
         &self,
         sessions: &[(EvidenceHash, &VerifierSession)],
         assumptions: &Assumptions,
-    ) -> Result<JointClaims, JointError> {
+    ) -> Result<JointCertified, JointError> {
         let sessions = self.in_order(sessions)?;
         let windows = self.windows(&sessions)?;
         let plans = || {
@@ -225,7 +225,7 @@ impl JointRecord {
             let own = &devices[before..before + sessions[session].plan().map_or(0, |plan| plan.devices().len())];
             own.iter()
                 .flatten()
-                .filter(|group| group.samples >= MIN_SAMPLES_FOR_CLAIM)
+                .filter(|group| group.samples >= MIN_SAMPLES_FOR_BOUND)
                 .count() as u64
         };
         let most_groups = (0..sessions.len()).map(groups_of).max().unwrap_or(0);
@@ -236,7 +236,7 @@ impl JointRecord {
             rest = others;
             sum(own)
         });
-        Ok(JointClaims {
+        Ok(JointCertified {
             assumptions: *assumptions,
             system,
             shares: shares.collect(),
@@ -328,10 +328,10 @@ impl JointRecord {
 
 /// Bounds added up; `None` where no device has one.
 fn sum(devices: &[Bounds]) -> HostBounds {
-    let add = |of: fn(&Bounds) -> Option<crate::claims::Bound>| {
+    let add = |of: fn(&Bounds) -> Option<crate::certified::Bound>| {
         let bounds = devices.iter().filter_map(of);
-        bounds.fold(None, |sum: Option<crate::claims::Bound<u128>>, bound| {
-            Some(crate::claims::Bound {
+        bounds.fold(None, |sum: Option<crate::certified::Bound<u128>>, bound| {
+            Some(crate::certified::Bound {
                 value: sum.map_or(0, |sum| sum.value) + u128::from(bound.value),
                 inner_dim: bound.inner_dim,
             })

@@ -40,7 +40,7 @@ pub mod verifier;
 pub mod driver;
 
 pub mod bounds;
-pub mod claims;
+pub mod certified;
 
 pub mod challenge;
 pub mod evidence;

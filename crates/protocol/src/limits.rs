@@ -60,10 +60,10 @@ pub const MAX_SAMPLES: u32 = 65_536;
 /// GPUs that may be assumed to make bytes anew for one device.
 pub const HELPER_GPUS_RANGE: std::ops::RangeInclusive<u64> = 1..=65_536;
 
-/// Fewest effective samples from which a claim is made (spec §6).
-pub const MIN_SAMPLES_FOR_CLAIM: u32 = 256;
+/// Fewest effective samples for a bound (spec §6).
+pub const MIN_SAMPLES_FOR_BOUND: u32 = 256;
 
-/// Smallest `k` from which a memory or bandwidth claim is made (spec §3, §6).
+/// Smallest `k` from which there is a bound of memory or bandwidth (spec §3, §6).
 pub const MIN_INNER_DIM_FOR_MEMORY: u32 = 4_096;
 
 /// Leaves in one opened BLAKE3 chunk: 1,024 bytes of u64s.

@@ -9,7 +9,7 @@ use crate::limits::{MAX_ATTESTATION_BYTES, MAX_DEVICES, MAX_LABELS, MAX_SWEEPS_P
 /// Most entries of a list of versions or suites.
 const MAX_VERSIONS: usize = 16;
 
-/// HELLO: who the Attester is and what it offers. All of it is a claim; none of it is evidence (spec §1, §5).
+/// HELLO: who the Attester is and what it offers. All of it is stated by the Attester; none of it is evidence (spec §1, §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// Protocol versions it speaks.

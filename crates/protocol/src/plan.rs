@@ -224,9 +224,9 @@ impl Plan {
         u64::from(self.0.samples).min(self.group_leaves(device, inner_dim)) as u32
     }
 
-    /// The effective samples of the device and group that has the most: under [`MIN_SAMPLES_FOR_CLAIM`] nothing is certified.
+    /// The effective samples of the device and group that has the most: under [`MIN_SAMPLES_FOR_BOUND`] nothing is certified.
     ///
-    /// [`MIN_SAMPLES_FOR_CLAIM`]: crate::limits::MIN_SAMPLES_FOR_CLAIM
+    /// [`MIN_SAMPLES_FOR_BOUND`]: crate::limits::MIN_SAMPLES_FOR_BOUND
     #[must_use]
     pub fn most_effective_samples(&self) -> u32 {
         let groups = self.groups();

@@ -25,7 +25,7 @@ pub enum Phase {
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every check passed: the claims hold.
+    /// Every check passed: the bounds hold.
     Affirmed,
     /// A check failed.
     Contraindicated(Failure),
@@ -71,7 +71,7 @@ pub enum Failure {
     OversizedMessage {
         /// Number of the type.
         type_number: u32,
-        /// Its claimed length.
+        /// Its stated length.
         length_bytes: u64,
         /// The cap.
         limit_bytes: u64,

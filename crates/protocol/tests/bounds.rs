@@ -81,7 +81,7 @@ fn measured() -> impl Strategy<Value = Measured> {
         })
 }
 
-/// A device whose figures leave claims to be made, as drawn ones seldom do.
+/// A device whose figures leave bounds to be had, as drawn ones seldom do.
 fn fast() -> impl Strategy<Value = Measured> {
     let iteration =
         (1u32..=128, 1u64..4_000_000_000, 5_000_000u64..60_000_000).prop_map(|(sweeps, fill_ns, sweep_ns)| {
@@ -134,24 +134,24 @@ fn worse(measured: &Measured, assumptions: &Assumptions, by: u64) -> Vec<(&'stat
 }
 
 fn hold(measured: &Measured, assumptions: &Assumptions, by: u64) -> Result<(), TestCaseError> {
-    // A rate too large for 64 bits claims nothing, so a slower one could claim more.
+    // A rate too large for 64 bits has no bound, so a slower one could have a larger.
     prop_assume!(raw_ops(measured) <= u64::MAX.into() && swept_bytes_per_s(measured) <= u64::MAX.into());
-    let claimed = bounds(measured, assumptions);
-    let [memory, bandwidth, rate, local] = claimed.map(|bound| bound.map_or(0, u128::from));
+    let certified = bounds(measured, assumptions);
+    let [memory, bandwidth, rate, local] = certified.map(|bound| bound.map_or(0, u128::from));
     prop_assert!(memory <= measured.dataset_bytes.into(), "V {memory} above N");
     prop_assert!(bandwidth <= swept_bytes_per_s(measured), "B {bandwidth} above N / tau");
     prop_assert!(rate <= raw_ops(measured), "T {rate} above T_raw");
     prop_assert!(local <= raw_ops(measured), "T_local {local} above T_raw");
     if measured.inner_dim < MIN_INNER_DIM_FOR_MEMORY {
-        prop_assert_eq!((claimed[0], claimed[1]), (None, None));
+        prop_assert_eq!((certified[0], certified[1]), (None, None));
     }
     for (what, measured, assumptions) in worse(measured, assumptions, by) {
         let lower = bounds(&measured, &assumptions);
         let names = ["V", "B", "T", "T_local"];
-        for ((claim, lower), claimed) in names.into_iter().zip(lower).zip(claimed) {
+        for ((bound, lower), certified) in names.into_iter().zip(lower).zip(certified) {
             prop_assert!(
-                lower <= claimed,
-                "{claim}: {lower:?} with more {what}, {claimed:?} without"
+                lower <= certified,
+                "{bound}: {lower:?} with more {what}, {certified:?} without"
             );
         }
     }
@@ -174,14 +174,14 @@ proptest! {
     }
 
     #[test]
-    fn nor_on_devices_with_claims_to_make(measured in fast(), assumptions in assumptions(), by in any_size(44)) {
+    fn nor_on_devices_with_bounds_to_be_had(measured in fast(), assumptions in assumptions(), by in any_size(44)) {
         hold(&measured, &assumptions, by)?;
     }
 }
 
-/// The drawn devices do make claims, each of the four in a good part of the cases.
+/// The drawn devices do have bounds, each of the four in a good part of the cases.
 #[test]
-fn what_is_drawn_has_claims() {
+fn what_is_drawn_has_bounds() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut counts = [0; 4];
     for _ in 0..1_000 {

@@ -1,4 +1,4 @@
-//! Evidence of a few kilobytes must not cost whoever checks it gigabytes, whatever plan it claims.
+//! Evidence of a few kilobytes must not cost whoever checks it gigabytes, whatever plan it states.
 
 use std::time::{Duration, Instant};
 

@@ -203,8 +203,8 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ("sweeps of a plan", limits::MAX_SWEEPS.to_string()),
         ("samples a device and group", limits::MAX_SAMPLES.to_string()),
         (
-            "fewest effective samples for a claim",
-            limits::MIN_SAMPLES_FOR_CLAIM.to_string(),
+            "fewest effective samples for a bound",
+            limits::MIN_SAMPLES_FOR_BOUND.to_string(),
         ),
         (
             "smallest inner_dim for V and B",

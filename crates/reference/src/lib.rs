@@ -711,37 +711,37 @@ pub fn regenerated_rate(assumptions: &Assumptions, k: usize) -> f64 {
     1.15 * assumptions.best_rate * assumptions.helper_gpus / (2.0 * k as f64)
 }
 
-/// V: bytes of memory held at least, or no claim (spec §6).
+/// V: bytes of memory held at least, or no bound (spec §6).
 pub fn bound_v(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let supplied = elsewhere_rate(assumptions, measured.k) * measured.tau();
-    let claims = measured.k >= 4096 && measured.samples >= 256;
-    claims.then(|| measured.dataset - wrong_bytes(measured) - supplied)
+    let has_bound = measured.k >= 4096 && measured.samples >= 256;
+    has_bound.then(|| measured.dataset - wrong_bytes(measured) - supplied)
 }
 
-/// V of a device whose sweeps are not in step with those it is added to, or no claim (spec §6.5).
+/// V of a device whose sweeps are not in step with those it is added to, or no bound (spec §6.5).
 pub fn bound_v_joint(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let regenerated = regenerated_rate(assumptions, measured.k);
     let mean_window = measured.iterations.iter().map(|i| i.sweeps * i.sweep).sum::<f64>() / measured.sweeps();
     let kept = (regenerated + assumptions.link_in) * mean_window;
     let answered = (regenerated + assumptions.link_out + assumptions.helper_read) * measured.tau();
-    let claims = measured.k >= 4096 && measured.samples >= 256;
-    claims.then(|| measured.dataset - wrong_bytes(measured) - kept - answered)
+    let has_bound = measured.k >= 4096 && measured.samples >= 256;
+    has_bound.then(|| measured.dataset - wrong_bytes(measured) - kept - answered)
 }
 
-/// B: bytes/s read at least, or no claim (spec §6).
+/// B: bytes/s read at least, or no bound (spec §6).
 pub fn bound_b(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
-    let claims = measured.k >= 4096 && measured.samples >= 256 && measured.dataset >= 16.0 * assumptions.on_chip;
+    let has_bound = measured.k >= 4096 && measured.samples >= 256 && measured.dataset >= 16.0 * assumptions.on_chip;
     let read = (measured.dataset - wrong_bytes(measured) - assumptions.on_chip) / measured.tau();
-    claims.then(|| read - elsewhere_rate(assumptions, measured.k))
+    has_bound.then(|| read - elsewhere_rate(assumptions, measured.k))
 }
 
-/// T: operations/s of the whole system at least, or no claim (spec §6).
+/// T: operations/s of the whole system at least, or no bound (spec §6).
 pub fn bound_t(measured: &Measured) -> Option<f64> {
-    let claims = measured.samples >= 256;
-    claims.then(|| 2.0 * measured.k as f64 * right_fills(measured) / measured.fill())
+    let has_bound = measured.samples >= 256;
+    has_bound.then(|| 2.0 * measured.k as f64 * right_fills(measured) / measured.fill())
 }
 
-/// T_local: operations/s at least of the part that can't have come in over a link, or no claim (spec §6).
+/// T_local: operations/s at least of the part that can't have come in over a link, or no bound (spec §6).
 pub fn bound_t_local(measured: &Measured, assumptions: &Assumptions) -> Option<f64> {
     let window = measured.fill() + measured.iterations.iter().map(|i| i.sweep).sum::<f64>();
     let answered = regenerated_rate(assumptions, measured.k) + assumptions.link_out + assumptions.helper_read;

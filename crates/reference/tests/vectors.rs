@@ -489,8 +489,8 @@ fn bounds_of_an_h200() {
         dataset: 140e9,
         iterations: vec![iteration(16384.0, 140e9 / 4.3e12)],
     };
-    let v = bound_v(&long, &assumptions).expect("a claim of memory");
-    let b = bound_b(&long, &assumptions).expect("a claim of bandwidth");
+    let v = bound_v(&long, &assumptions).expect("a bound of memory");
+    let b = bound_b(&long, &assumptions).expect("a bound of bandwidth");
     assert!(
         (0.93..0.97).contains(&(v / long.dataset)),
         "V is {} N",
@@ -501,7 +501,7 @@ fn bounds_of_an_h200() {
         "B is {} of what was measured",
         b / 4.3e12
     );
-    let t = bound_t(&long).expect("a claim of rate");
+    let t = bound_t(&long).expect("a bound of rate");
     assert!((t / ((1.0 - 13.862_943_7 / 1024.0) * 1.5e15) - 1.0).abs() < 1e-6);
 
     let short = Measured {
@@ -517,7 +517,7 @@ fn bounds_of_an_h200() {
         (bound_v(&short, &assumptions), bound_b(&short, &assumptions)),
         (None, None)
     );
-    let local = bound_t_local(&short, &assumptions).expect("a claim of local rate");
+    let local = bound_t_local(&short, &assumptions).expect("a bound of local rate");
     assert!(
         (0.5..0.7).contains(&(local / short.raw_rate())),
         "T_local is {} of T_raw",
@@ -534,7 +534,7 @@ fn bounds_of_an_h200() {
         iterations: vec![iteration(16384.0, 1.0)],
         ..long.clone()
     };
-    // A bound of nothing or less is no claim.
+    // A bound of nothing or less is no bound.
     assert!(bound_v(&slow, &assumptions).is_some_and(|v| v < 0.0));
     assert!(bound_t_local(&slow, &assumptions).is_some_and(|local| local < 0.0));
     let tiny = Measured {

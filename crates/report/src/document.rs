@@ -2,7 +2,7 @@
 
 use verifier::units::bytes_per_s;
 
-use crate::figure::{Certified, Margin};
+use crate::figure::{CertifiedFigures, Margin};
 use crate::phases::PhaseSpan;
 use crate::session::Report;
 use crate::telemetry::Telemetry;
@@ -109,7 +109,7 @@ pub struct Device<'a> {
     /// The class that its figures are held against, if there is one with figures.
     pub class: Option<Class<'a>>,
     /// Its share of what is certified for the host.
-    pub certified: Certified,
+    pub certified: CertifiedFigures,
     /// Titles of classes that the figures fit.
     pub fits: Vec<&'a str>,
     /// Titles of classes that have less than is certified.
@@ -128,7 +128,7 @@ pub struct Class<'a> {
     /// Its name for people.
     pub title: &'a str,
     /// Whether it is the class that the device says it is of; else it is asked to be.
-    pub is_claimed: bool,
+    pub is_stated: bool,
     /// What the class's limits rest on.
     pub basis: String,
     /// Figure by figure.
@@ -141,7 +141,7 @@ pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
     [
         (
             "Relay to equal GPUs elsewhere",
-            "as many real GPUs as are claimed, idle for the session; answers are small, so a network is enough"
+            "as many real GPUs as are stated, idle for the session; answers are small, so a network is enough"
                 .to_owned(),
         ),
         (

@@ -1,14 +1,14 @@
 //! The figures that a session certifies of a device, and how they stand to those of a class.
 
-use protocol::claims::Bounds;
+use protocol::certified::Bounds;
 use serde::{Deserialize, Serialize};
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
-use crate::session::{BoundsReport, Claim};
+use crate::session::{BoundReport, BoundsReport};
 
-/// Certified figures of one device; `None` where no claim is made.
+/// Certified figures of one device; `None` where there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certified {
+pub struct CertifiedFigures {
     /// V, bytes.
     pub memory_bytes: Option<u64>,
     /// B, bytes/s.
@@ -19,7 +19,7 @@ pub struct Certified {
     pub local_tensor_ops_per_s: Option<u64>,
 }
 
-impl Certified {
+impl CertifiedFigures {
     /// Whether memory is certified that is faster than links and making bytes anew: a GPU's, and no CPU's.
     #[must_use]
     pub fn shows_gpu_memory(&self) -> bool {
@@ -27,9 +27,9 @@ impl Certified {
     }
 }
 
-impl From<&Bounds> for Certified {
+impl From<&Bounds> for CertifiedFigures {
     fn from(bounds: &Bounds) -> Self {
-        Certified {
+        CertifiedFigures {
             memory_bytes: bounds.memory_bytes.map(|bound| bound.value),
             bandwidth_bytes_per_s: bounds.bandwidth_bytes_per_s.map(|bound| bound.value),
             tensor_ops_per_s: bounds.tensor_ops_per_s.map(|bound| bound.value),
@@ -38,11 +38,11 @@ impl From<&Bounds> for Certified {
     }
 }
 
-impl From<&BoundsReport<u128>> for Certified {
+impl From<&BoundsReport<u128>> for CertifiedFigures {
     /// A host's figures; what has more than 64 bits is as large as they can say.
     fn from(bounds: &BoundsReport<u128>) -> Self {
-        let value = |claim: &Claim<u128>| claim.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
-        Certified {
+        let value = |bound: &BoundReport<u128>| bound.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
+        CertifiedFigures {
             memory_bytes: value(&bounds.memory_bytes),
             bandwidth_bytes_per_s: value(&bounds.bandwidth_bytes_per_s),
             tensor_ops_per_s: value(&bounds.tensor_ops_per_s),
@@ -79,7 +79,7 @@ impl Figure {
 
     /// Its value among the certified.
     #[must_use]
-    pub fn of(self, certified: &Certified) -> Option<u64> {
+    pub fn of(self, certified: &CertifiedFigures) -> Option<u64> {
         match self {
             Figure::Memory => certified.memory_bytes,
             Figure::Bandwidth => certified.bandwidth_bytes_per_s,

@@ -7,8 +7,8 @@ use verifier::units::{bytes, bytes_per_s, ops_per_s};
 use crate::date::date;
 use crate::document::{Device, Document, limits};
 use crate::escape::escape;
-use crate::figure::{Certified, Figure, Relation};
-use crate::session::{BoundsReport, Claim, Report};
+use crate::figure::{CertifiedFigures, Figure, Relation};
+use crate::session::{BoundReport, BoundsReport, Report};
 use crate::svg;
 use crate::telemetry::Telemetry;
 
@@ -90,7 +90,8 @@ fn host(session: &Report) -> Markup {
     let Some(host) = &session.host else {
         return Markup::default();
     };
-    let cell = |claim: &Claim<u128>, print: fn(u128) -> String| claim.at_least.map_or("no claim".to_owned(), print);
+    let cell =
+        |bound: &BoundReport<u128>, print: fn(u128) -> String| bound.at_least.map_or("no bound".to_owned(), print);
     html! {
         h2 { "Certified for the host" }
         table {
@@ -109,21 +110,21 @@ fn device_section(device: &Device<'_>, session: &Report) -> Markup {
     let mut reported = session.devices.iter();
     let reported = reported.find(|reported| reported.ordinal == device.ordinal);
     let share = reported.and_then(|reported| reported.share.as_ref());
-    let value = |figure: Figure, value: Option<u64>, claim: fn(&BoundsReport) -> &Claim| match (value, share) {
+    let value = |figure: Figure, value: Option<u64>, bound: fn(&BoundsReport) -> &BoundReport| match (value, share) {
         (Some(value), _) => figure.with_unit(value),
         (None, Some(share)) => {
-            let why = claim(share).no_claim.as_deref();
-            format!("no claim: {}", why.unwrap_or("no reason is given"))
+            let why = bound(share).no_bound.as_deref();
+            format!("no bound: {}", why.unwrap_or("no reason is given"))
         }
-        (None, None) => "no claim: the session was not affirmed, or had no clock".to_owned(),
+        (None, None) => "no bound: the session was not affirmed, or had no clock".to_owned(),
     };
     let certified = |figure: Figure| {
-        let claim: fn(&BoundsReport) -> &Claim = match figure {
+        let bound: fn(&BoundsReport) -> &BoundReport = match figure {
             Figure::Memory => |share| &share.memory_bytes,
             Figure::Bandwidth => |share| &share.bandwidth_bytes_per_s,
             Figure::Tensor => |share| &share.tensor_ops_per_s,
         };
-        value(figure, figure.of(&device.certified), claim)
+        value(figure, figure.of(&device.certified), bound)
     };
     let local = device.certified.local_tensor_ops_per_s;
     let local = value(Figure::Tensor, local, |share| &share.local_tensor_ops_per_s);
@@ -135,12 +136,12 @@ fn device_section(device: &Device<'_>, session: &Report) -> Markup {
         h2 { "Device " (device.ordinal) ": " (text(device.model)) }
         @if let Some(class) = &device.class {
             p {
-                @if class.is_claimed { "It says it is a " } @else { "It does not say so, but is asked to be a " }
+                @if class.is_stated { "It says it is a " } @else { "It does not say so, but is asked to be a " }
                 b { (text(class.title)) }
                 (text("; the class's limits rest on ")) (text(&class.basis))
                 ". Bar: certified; shade: what one such GPU has; mark: least it must be certified for."
             }
-        } @else if device.certified == Certified::default() {
+        } @else if device.certified == CertifiedFigures::default() {
             p { "Nothing is certified of it." }
         } @else {
             p { "No class to hold it against: the certified figures stand for themselves." }

@@ -23,5 +23,5 @@ pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use session::{
-    AssumptionsReport, BoundsReport, Claim, DeviceReport, MeasuredReport, PlanReport, Report, WindowReport,
+    AssumptionsReport, BoundReport, BoundsReport, DeviceReport, MeasuredReport, PlanReport, Report, WindowReport,
 };

@@ -32,7 +32,7 @@ pub fn markdown(document: &Document<'_>) -> String {
     for device in &document.devices {
         let cell = |figure: Figure| {
             let value = figure.of(&device.certified);
-            value.map_or("no claim".to_owned(), |value| figure.with_unit(value))
+            value.map_or("no bound".to_owned(), |value| figure.with_unit(value))
         };
         let [memory, bandwidth, tensor] = Figure::ALL.map(cell);
         let (ordinal, model) = (device.ordinal, plain(device.model));
@@ -72,7 +72,7 @@ pub fn markdown(document: &Document<'_>) -> String {
     }
     let _ = writeln!(
         text,
-        "\nPolicy `{}`; evidence BLAKE3 `{}`; all claims together are false with probability at most {} x 2^-{}.",
+        "\nPolicy `{}`; evidence BLAKE3 `{}`; all bounds together are false with probability at most {} x 2^-{}.",
         document.policy_id, session.evidence_blake3, session.error_terms, session.error_bits
     );
     text

@@ -1,8 +1,8 @@
 //! What a reader must know to read the figures of a result (spec §6, §7).
 
 use protocol::bounds::{Assumptions, OFFLINE_ERROR_BITS};
-use protocol::claims::Claims;
-use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::certified::Certified;
+use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Plan;
 use protocol::verifier::VerifierSession;
 
@@ -11,7 +11,7 @@ pub(crate) fn of(
     session: &VerifierSession,
     is_online: bool,
     is_affirmed: bool,
-    claims: Option<&Claims>,
+    certified: Option<&Certified>,
     assumptions: &Assumptions,
 ) -> Vec<String> {
     let mut notes = Vec::new();
@@ -19,9 +19,9 @@ pub(crate) fn of(
         return notes;
     }
     if is_online {
-        let (bits, terms) = (assumptions.error_bits, claims.map_or(0, Claims::sampled_groups));
+        let (bits, terms) = (assumptions.error_bits, certified.map_or(0, Certified::sampled_groups));
         notes.push(format!(
-            "all claims together are false with probability at most {terms} x 2^-{bits}: once for each device and distinct k"
+            "all bounds together are false with probability at most {terms} x 2^-{bits}: once for each device and distinct k"
         ));
         notes.push(
             "T counts exact small-integer multiply-adds, on whatever unit, done somewhere in the system; T_local those of its \
@@ -73,7 +73,7 @@ fn offline(plan: &Plan, inner_dim: u32) -> String {
         ),
         None => format!(
             "offline: at k = {inner_dim} it is not certified how much of the work was done: {samples} samples, fewer than \
-             {MIN_SAMPLES_FOR_CLAIM}"
+             {MIN_SAMPLES_FOR_BOUND}"
         ),
     }
 }
@@ -89,7 +89,7 @@ fn most_left_out(plan: &Plan, inner_dim: u32, samples: u32) -> Option<f64> {
     let fewest = sweeps.iter().copied().reduce(f64::min)?;
     let wrong_leaves = f64::from(OFFLINE_ERROR_BITS) * std::f64::consts::LN_2 / f64::from(samples);
     let share = wrong_leaves * sweeps.iter().sum::<f64>() / (sweeps.len() as f64 * fewest);
-    (samples >= MIN_SAMPLES_FOR_CLAIM).then_some(share.min(1.0))
+    (samples >= MIN_SAMPLES_FOR_BOUND).then_some(share.min(1.0))
 }
 
 #[cfg(test)]

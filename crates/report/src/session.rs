@@ -2,9 +2,9 @@
 
 use protocol::bounds::{Assumptions, Measured, OFFLINE_ERROR_BITS};
 use protocol::bytes::hex;
-use protocol::claims::{Bound, Bounds, Claims, HostBounds};
+use protocol::certified::{Bound, Bounds, Certified, HostBounds};
 use protocol::evidence::Evidence;
-use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_BOUND};
 use protocol::verifier::{Mode, VerifierSession};
 use serde::Serialize;
 use verifier::assumptions::Assumed;
@@ -47,9 +47,9 @@ pub struct Report {
     pub samples_checked: usize,
     /// The soundness error of a device and distinct k is 2^-this.
     pub error_bits: u32,
-    /// All claims together are false with at most so many times that probability; 0 without claims.
+    /// All bounds together are false with at most so many times that probability; 0 without bounds.
     pub error_terms: usize,
-    /// What claims take for granted.
+    /// What bounds take for granted.
     pub assumptions: AssumptionsReport,
     /// The work.
     pub plan: Option<PlanReport>,
@@ -124,24 +124,24 @@ pub struct DeviceReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct BoundsReport<T = u64> {
     /// V, bytes.
-    pub memory_bytes: Claim<T>,
+    pub memory_bytes: BoundReport<T>,
     /// B, bytes/s.
-    pub bandwidth_bytes_per_s: Claim<T>,
+    pub bandwidth_bytes_per_s: BoundReport<T>,
     /// T, operations/s.
-    pub tensor_ops_per_s: Claim<T>,
+    pub tensor_ops_per_s: BoundReport<T>,
     /// T_local, operations/s.
-    pub local_tensor_ops_per_s: Claim<T>,
+    pub local_tensor_ops_per_s: BoundReport<T>,
 }
 
 /// A bound, or why there is none.
 #[derive(Clone, Debug, Serialize)]
-pub struct Claim<T = u64> {
+pub struct BoundReport<T = u64> {
     /// The certified lower bound.
     pub at_least: Option<T>,
     /// k of the group it comes from.
     pub inner_dim: Option<u32>,
-    /// Why no claim is made.
-    pub no_claim: Option<String>,
+    /// Why there is none.
+    pub no_bound: Option<String>,
 }
 
 /// One group's figures.
@@ -175,13 +175,13 @@ impl Report {
         let is_online = evidence.config.mode == Mode::Online;
         let is_affirmed = matches!(outcome, Outcome::Affirmed(_));
         let assumptions = &judge.assumptions;
-        let claims = outcome.claims();
+        let certified = outcome.certified();
         let fields = session.plan().map(|plan| plan.fields());
         Report {
             verdict: outcome.name(),
             reason: outcome.code(),
             message: outcome.message(),
-            shown: if is_affirmed { shown(claims) } else { String::new() },
+            shown: if is_affirmed { shown(certified) } else { String::new() },
             mode: if is_online { "online" } else { "offline" },
             started_unix_ms: evidence.started_unix_ms,
             evidence_blake3: blake3::hash(sealed).to_hex().to_string(),
@@ -198,7 +198,7 @@ impl Report {
             } else {
                 OFFLINE_ERROR_BITS
             },
-            error_terms: claims.map_or(0, Claims::sampled_groups),
+            error_terms: certified.map_or(0, Certified::sampled_groups),
             assumptions: AssumptionsReport::new(judge),
             plan: session.plan().map(|plan| PlanReport {
                 matrix_dim: plan.matrix_dim(),
@@ -206,12 +206,12 @@ impl Report {
                 matrices: plan.devices().iter().map(|d| u64::from(d.num_matrices)).sum(),
             }),
             windows: windows(session, is_online),
-            devices: devices(session, claims, assumptions),
-            host: claims.map(|claims| {
-                let groups = claims.devices.iter().flat_map(|device| &device.groups);
-                bounds(&claims.host, &groups.collect::<Vec<_>>(), assumptions)
+            devices: devices(session, certified, assumptions),
+            host: certified.map(|certified| {
+                let groups = certified.devices.iter().flat_map(|device| &device.groups);
+                bounds(&certified.host, &groups.collect::<Vec<_>>(), assumptions)
             }),
-            notes: notes::of(session, is_online, is_affirmed, claims, assumptions),
+            notes: notes::of(session, is_online, is_affirmed, certified, assumptions),
         }
     }
 
@@ -237,7 +237,7 @@ fn windows(session: &VerifierSession, is_online: bool) -> Vec<WindowReport> {
         .collect()
 }
 
-fn devices(session: &VerifierSession, claims: Option<&Claims>, assumptions: &Assumptions) -> Vec<DeviceReport> {
+fn devices(session: &VerifierSession, certified: Option<&Certified>, assumptions: &Assumptions) -> Vec<DeviceReport> {
     let (Some(hello), Some(plan)) = (session.hello(), session.plan()) else {
         return Vec::new();
     };
@@ -245,19 +245,20 @@ fn devices(session: &VerifierSession, claims: Option<&Claims>, assumptions: &Ass
         .iter()
         .map(|device| {
             let offer = hello.devices.iter().find(|offer| offer.ordinal == device.ordinal);
-            let claims = claims.and_then(|claims| claims.devices.iter().find(|c| c.device == device.ordinal));
+            let certified =
+                certified.and_then(|certified| certified.devices.iter().find(|c| c.device == device.ordinal));
             DeviceReport {
                 ordinal: device.ordinal.0,
                 engine: offer.map(|offer| offer.engine.clone()).unwrap_or_default(),
                 model: offer.map(|offer| offer.model.clone()).unwrap_or_default(),
                 memory_bytes: offer.map_or(0, |offer| offer.memory_bytes),
                 dataset_bytes: plan.assignment(device).dataset_bytes(),
-                share: claims.map(|claims| {
-                    let groups: Vec<&Measured> = claims.groups.iter().collect();
-                    bounds(&claims.share, &groups, assumptions)
+                share: certified.map(|certified| {
+                    let groups: Vec<&Measured> = certified.groups.iter().collect();
+                    bounds(&certified.share, &groups, assumptions)
                 }),
-                measured: claims
-                    .map(|claims| claims.groups.iter().map(measured).collect())
+                measured: certified
+                    .map(|certified| certified.groups.iter().map(measured).collect())
                     .unwrap_or_default(),
             }
         })
@@ -277,8 +278,8 @@ impl AssumptionsReport {
 
 /// What an affirmed session shows. Nobody may take a CPU for a GPU: only memory that is faster than links and making bytes
 /// anew is called a GPU's (the test `a_cpu_is_never_affirmed_as_a_gpu`).
-fn shown(claims: Option<&Claims>) -> String {
-    let Some(claims) = claims else {
+fn shown(certified: Option<&Certified>) -> String {
+    let Some(certified) = certified else {
         return "work that somebody did between issue and receipt of the challenge; no memory, rate or place of it"
             .to_owned();
     };
@@ -287,11 +288,11 @@ fn shown(claims: Option<&Claims>) -> String {
         bandwidth_bytes_per_s,
         tensor_ops_per_s,
         ..
-    } = &claims.host;
-    let tensor = tensor_ops_per_s.map_or("no claim of T".to_owned(), |bound| ops_per_s(bound.value));
+    } = &certified.host;
+    let tensor = tensor_ops_per_s.map_or("no bound of T".to_owned(), |bound| ops_per_s(bound.value));
     match (memory_bytes, bandwidth_bytes_per_s) {
         (Some(memory), Some(bandwidth)) => {
-            let count = claims.devices.len();
+            let count = certified.devices.len();
             format!(
                 "at least {} at {}, {tensor}, all at once, behind {count} device{}",
                 bytes(memory.value),
@@ -304,23 +305,23 @@ fn shown(claims: Option<&Claims>) -> String {
 }
 
 fn bounds<T: Copy>(best: &Bounds<T>, groups: &[&Measured], assumptions: &Assumptions) -> BoundsReport<T> {
-    let claim = |bound: Option<Bound<T>>, needs_large_k: bool, what: &str| Claim {
+    let bound = |bound: Option<Bound<T>>, needs_large_k: bool, what: &str| BoundReport {
         at_least: bound.map(|bound| bound.value),
         inner_dim: bound.map(|bound| bound.inner_dim),
-        no_claim: bound
+        no_bound: bound
             .is_none()
-            .then(|| no_claim(groups, needs_large_k, what, assumptions)),
+            .then(|| no_bound(groups, needs_large_k, what, assumptions)),
     };
     BoundsReport {
-        memory_bytes: claim(best.memory_bytes, true, "memory"),
-        bandwidth_bytes_per_s: claim(best.bandwidth_bytes_per_s, true, "bandwidth"),
-        tensor_ops_per_s: claim(best.tensor_ops_per_s, false, "tensor"),
-        local_tensor_ops_per_s: claim(best.local_tensor_ops_per_s, false, "local"),
+        memory_bytes: bound(best.memory_bytes, true, "memory"),
+        bandwidth_bytes_per_s: bound(best.bandwidth_bytes_per_s, true, "bandwidth"),
+        tensor_ops_per_s: bound(best.tensor_ops_per_s, false, "tensor"),
+        local_tensor_ops_per_s: bound(best.local_tensor_ops_per_s, false, "local"),
     }
 }
 
-/// Why no group makes the claim (spec §6).
-fn no_claim(groups: &[&Measured], needs_large_k: bool, what: &str, assumptions: &Assumptions) -> String {
+/// Why no group has the bound (spec §6).
+fn no_bound(groups: &[&Measured], needs_large_k: bool, what: &str, assumptions: &Assumptions) -> String {
     let eligible: Vec<_> = groups
         .iter()
         .filter(|m| !needs_large_k || m.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
@@ -328,8 +329,8 @@ fn no_claim(groups: &[&Measured], needs_large_k: bool, what: &str, assumptions: 
     if eligible.is_empty() {
         return format!("no iteration has k >= {MIN_INNER_DIM_FOR_MEMORY}");
     }
-    if eligible.iter().all(|m| m.samples < MIN_SAMPLES_FOR_CLAIM) {
-        return format!("fewer than {MIN_SAMPLES_FOR_CLAIM} samples");
+    if eligible.iter().all(|m| m.samples < MIN_SAMPLES_FOR_BOUND) {
+        return format!("fewer than {MIN_SAMPLES_FOR_BOUND} samples");
     }
     let smallest = 16 * u128::from(assumptions.on_chip_bytes);
     if what == "bandwidth" && eligible.iter().all(|m| u128::from(m.dataset_bytes) < smallest) {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
-use crate::session::{AssumptionsReport, BoundsReport, Claim, PlanReport, Report};
+use crate::session::{AssumptionsReport, BoundReport, BoundsReport, PlanReport, Report};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,7 +45,7 @@ impl fmt::Display for Report {
             )?;
         }
         if let Some(host) = &self.host {
-            self.write_claims(f, host)?;
+            self.write_bounds(f, host)?;
         } else {
             for device in &self.devices {
                 line(
@@ -71,7 +71,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn write_claims(&self, f: &mut fmt::Formatter<'_>, host: &BoundsReport<u128>) -> fmt::Result {
+    fn write_bounds(&self, f: &mut fmt::Formatter<'_>, host: &BoundsReport<u128>) -> fmt::Result {
         writeln!(f, "\ncertified lower bounds, all at once")?;
         let mut rows = vec![["", "memory V", "bandwidth B", "tensor T", "local T_local"].map(str::to_owned)];
         rows.push(host.cells("host".to_owned()));
@@ -100,18 +100,18 @@ impl Report {
         write_table(f, &rows)?;
         writeln!(f, "\n{}", self.assumptions)?;
         let mut reasons: Vec<(String, &str)> = Vec::new();
-        for (name, claim) in [
+        for (name, bound) in [
             ("V", &host.memory_bytes),
             ("B", &host.bandwidth_bytes_per_s),
             ("T", &host.tensor_ops_per_s),
             ("T_local", &host.local_tensor_ops_per_s),
         ] {
-            if let Some(reason) = &claim.no_claim {
+            if let Some(reason) = &bound.no_bound {
                 reasons.push((reason.clone(), name));
             }
         }
         for (reason, name) in reasons {
-            writeln!(f, "no claim     {name}: {reason}")?;
+            writeln!(f, "no bound     {name}: {reason}")?;
         }
         Ok(())
     }
@@ -119,10 +119,10 @@ impl Report {
 
 impl<T: Copy + Into<u128>> BoundsReport<T> {
     fn cells(&self, name: String) -> [String; 5] {
-        let cell = |claim: &Claim<T>, print: fn(u128) -> String| {
-            claim
+        let cell = |bound: &BoundReport<T>, print: fn(u128) -> String| {
+            bound
                 .at_least
-                .map_or("no claim".to_owned(), |value| print(value.into()))
+                .map_or("no bound".to_owned(), |value| print(value.into()))
         };
         [
             name,

@@ -143,10 +143,10 @@ fn sessions_at_once_are_recorded_and_certified_together() {
             .all(|session| session.verdict() == Some(&Verdict::Affirmed))
     );
     let sessions: Vec<_> = checked.iter().map(|(hash, session)| (*hash, session)).collect();
-    let claims = record
-        .claims(&sessions, &cast::assumptions())
+    let certified = record
+        .certified(&sessions, &cast::assumptions())
         .expect("they ran at once");
-    assert_eq!((claims.shares.len(), claims.windows.len()), (12, 2));
+    assert_eq!((certified.shares.len(), certified.windows.len()), (12, 2));
     // Every phase was delayed until the last session was ready: each session's own window is nearly the common one.
     for (hash, session) in &sessions {
         let began_ns = record
@@ -156,12 +156,12 @@ fn sessions_at_once_are_recorded_and_certified_together() {
             .expect("a member")
             .began_ns;
         let own = &session.windows()[0];
-        let (own_v_ns, common) = (began_ns + own.fill_start_ns + own.fill_ns, &claims.windows[0]);
+        let (own_v_ns, common) = (began_ns + own.fill_start_ns + own.fill_ns, &certified.windows[0]);
         assert!(began_ns + own.fill_start_ns >= common.fill_start_ns);
         assert!(own_v_ns <= common.fill_start_ns + common.fill_ns);
     }
     assert!(matches!(
-        record.claims(&sessions[1..], &cast::assumptions()),
+        record.certified(&sessions[1..], &cast::assumptions()),
         Err(JointError::Missing(_))
     ));
 }

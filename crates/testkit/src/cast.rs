@@ -111,7 +111,7 @@ pub fn recompute() -> Recompute {
     }
 }
 
-/// Who judges here: whoever trusts the cast's Verifier, and what claims take for granted.
+/// Who judges here: whoever trusts the cast's Verifier, and what bounds take for granted.
 #[must_use]
 pub fn judge() -> Judge {
     Judge {
@@ -121,7 +121,7 @@ pub fn judge() -> Judge {
     }
 }
 
-/// What claims take for granted: an H200's rate, PCIe 5.0 x16, nobody who helps.
+/// What bounds take for granted: an H200's rate, PCIe 5.0 x16, nobody who helps.
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {

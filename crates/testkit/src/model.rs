@@ -1,7 +1,7 @@
 //! A modelled GPU and what is assumed of it: sessions that are real but for their times.
 
 use protocol::bounds::Assumptions;
-use protocol::claims::{Claims, HostBounds, measured, system_bounds};
+use protocol::certified::{Certified, HostBounds, measured, system_bounds};
 use protocol::frame::MessageType;
 use protocol::verifier::Windows;
 use verifier::recompute::Recompute;
@@ -29,7 +29,7 @@ pub const FILL_NS: u64 = 2_000_000_000;
 /// A link each way is 40 times slower than memory.
 pub const LINK_BYTES_PER_S: u64 = READ_BYTES_PER_S / 40;
 
-/// What claims on it take for granted: its links, and that making bytes anew is 100 times slower than memory.
+/// What bounds on it take for granted: its links, and that making bytes anew is 100 times slower than memory.
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {
@@ -88,8 +88,11 @@ pub fn delayed(peer: impl Peer, mut wait_ns: impl FnMut(MessageType, usize) -> u
 ///
 /// If it was not affirmed.
 #[must_use]
-pub fn claims(rehearsed: &Rehearsed) -> Claims {
-    rehearsed.session.claims(&assumptions()).expect("an affirmed session")
+pub fn certified(rehearsed: &Rehearsed) -> Certified {
+    rehearsed
+        .session
+        .certified(&assumptions())
+        .expect("an affirmed session")
 }
 
 /// What its bounds would be if its windows had been these.

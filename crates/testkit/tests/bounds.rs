@@ -3,7 +3,7 @@
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
-use protocol::claims::{Bound, Claims};
+use protocol::certified::{Bound, Certified};
 use protocol::commitment::Opening;
 use protocol::derive::next_sweep_salt;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
@@ -33,8 +33,8 @@ fn timed(iterations: &[(u32, u32)], fill_s: f64, sweep_s: f64) -> Rehearsed {
     rehearsed
 }
 
-fn claims(rehearsed: &Rehearsed, assumptions: &Assumptions) -> Claims {
-    rehearsed.session.claims(assumptions).expect("an affirmed session")
+fn certified(rehearsed: &Rehearsed, assumptions: &Assumptions) -> Certified {
+    rehearsed.session.certified(assumptions).expect("an affirmed session")
 }
 
 /// Helpers give the fill digests of the tiles that the device lacks at v: eight bytes a tile, no link to speak of. The device
@@ -58,7 +58,7 @@ fn t_local_stays_below_what_was_computed_here() {
     };
     let dataset = DATASET_BYTES as f64;
     let link = assumed.link_in_bytes_per_s as f64;
-    let mut claimed = 0;
+    let mut with_bound = 0;
     for (rate, fill_s) in [
         (1.0, 0.409),
         (1.0, 0.3),
@@ -75,7 +75,7 @@ fn t_local_stays_below_what_was_computed_here() {
             let missing = dataset - made - came;
             let late_s = missing / (makes + link);
             let rehearsed = timed(&vec![(K, sweeps); count], fill_s, f64::from(sweeps) * SWEEP_S + late_s);
-            let host = claims(&rehearsed, &assumed).host;
+            let host = certified(&rehearsed, &assumed).host;
             let local = host.local_tensor_ops_per_s.map_or(0, |bound| bound.value) as f64;
             // All that it computed from the fill's begin on; its rate is no more than it has.
             let computed = made + makes * late_s;
@@ -85,10 +85,10 @@ fn t_local_stays_below_what_was_computed_here() {
                 local <= truth && truth <= 2.0 * f64::from(K) * makes,
                 "rate {rate}, fill {fill_s} s, {count} x {sweeps} sweeps: {local} of {truth}"
             );
-            claimed += u32::from(local > 0.0);
+            with_bound += u32::from(local > 0.0);
         }
     }
-    assert!(claimed >= 10, "{claimed} sessions had a claim to hold");
+    assert!(with_bound >= 10, "{with_bound} sessions had a bound to hold");
 }
 
 /// Idle GPUs elsewhere make both tiles of a pair anew, without memory and without a link, beside both links: no sweep is slower
@@ -110,7 +110,7 @@ fn helpers_without_copies_stay_below_the_bounds() {
         // What is not held is not read: the sweep could be as much faster, and is not.
         let rehearsed = timed(&[(INNER_DIM, SWEEPS)], 2.0, sweep_s * f64::from(SWEEPS));
         let certified = |helper_gpus| {
-            let host = claims(&rehearsed, &assumed(helper_gpus)).host;
+            let host = certified(&rehearsed, &assumed(helper_gpus)).host;
             let value = |bound: Option<Bound<u128>>| bound.map_or(0.0, |bound| bound.value as f64);
             (value(host.memory_bytes), value(host.bandwidth_bytes_per_s))
         };
@@ -220,10 +220,10 @@ fn evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody() {
             outcome,
             Outcome::None(NoVerdict::UnknownVerifier(Some(evidence.sealer)))
         );
-        assert_eq!((outcome.code(), outcome.claims()), ("unknown-verifier", None));
+        assert_eq!((outcome.code(), outcome.certified()), ("unknown-verifier", None));
     }
     // Who names that Verifier believes its clock, and the judge's own assumptions count all the same.
     let outcome = Outcome::new(&evidence, &session, &cast::judge(), None);
-    let claims = outcome.claims().expect("claims");
-    assert_eq!(claims.assumptions, cast::assumptions());
+    let certified = outcome.certified().expect("certified");
+    assert_eq!(certified.assumptions, cast::assumptions());
 }

@@ -385,7 +385,7 @@ fn the_longest_windows_can_be_reported() {
     evidence.config.hello_deadline_ms = year_ms;
     let session = replayed(&evidence).expect("a slow session");
     let report = Report::new(&evidence, &session, &[], &cast::judge()).to_json();
-    // Three tiles have too few leaves for a claim.
+    // Three tiles have too few leaves for a bound.
     assert_eq!(session.verdict(), Some(&protocol::verdict::Verdict::Affirmed));
     assert!(report.contains("nothing-certified"), "{report}");
 }

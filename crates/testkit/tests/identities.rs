@@ -16,7 +16,7 @@ use protocol::verdict::Verdict;
 use report::Report;
 use testkit::cast;
 use testkit::model::{
-    DATASET_BYTES, FILL_NS, INNER_DIM, READ_BYTES_PER_S, SWEEPS_NS, TILES, claims, delayed, operations, rehearsal,
+    DATASET_BYTES, FILL_NS, INNER_DIM, READ_BYTES_PER_S, SWEEPS_NS, TILES, certified, delayed, operations, rehearsal,
 };
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::Rehearsed;
@@ -125,9 +125,9 @@ fn sums(shown: &[Rehearsed; 2]) -> [u128; 4] {
     let identities = shown.each_ref().map(|one| one.session.hello().expect("HELLO").identity);
     assert_ne!(identities[0], identities[1]);
     let figures = shown.each_ref().map(|one| {
-        let host = claims(one).host;
+        let host = certified(one).host;
         let [memory, bandwidth, rate] = [host.memory_bytes, host.bandwidth_bytes_per_s, host.tensor_ops_per_s]
-            .map(|claim| claim.expect("a claim").value);
+            .map(|bound| bound.expect("a bound").value);
         [
             memory,
             bandwidth,

@@ -3,11 +3,11 @@
 
 use std::cell::RefCell;
 
-use protocol::claims::{HostBounds, measured, system_bounds};
+use protocol::certified::{HostBounds, measured, system_bounds};
 use protocol::driver::Opener;
 use protocol::evidence::Evidence;
 use protocol::frame::MessageType;
-use protocol::joint::{EvidenceHash, JointClaims, JointError, JointMember, JointRecord};
+use protocol::joint::{EvidenceHash, JointCertified, JointError, JointMember, JointRecord};
 use protocol::verdict::{Failure, Phase, Verdict};
 use testkit::cast;
 use testkit::model::{DATASET_BYTES, FILL_NS, INNER_DIM, READ_BYTES_PER_S, TILES, assumptions, delayed, operations};
@@ -67,15 +67,15 @@ fn hashed(sessions: &[Rehearsed]) -> Vec<(EvidenceHash, &protocol::verifier::Ver
         .collect()
 }
 
-fn claims(together: &Together) -> JointClaims {
+fn certified(together: &Together) -> JointCertified {
     let record = together.record.as_ref().expect("affirmed sessions");
     record
-        .claims(&hashed(&together.sessions), &assumptions())
+        .certified(&hashed(&together.sessions), &assumptions())
         .expect("they belong to it")
 }
 
 fn figures(bounds: &HostBounds) -> [u128; 4] {
-    let value = |bound: Option<protocol::claims::Bound<u128>>| bound.map_or(0, |bound| bound.value);
+    let value = |bound: Option<protocol::certified::Bound<u128>>| bound.map_or(0, |bound| bound.value);
     [
         bounds.memory_bytes,
         bounds.bandwidth_bytes_per_s,
@@ -104,10 +104,10 @@ fn a_gpu_shared_by_several_identities_at_once_is_certified_once() {
         let sweeps = 128;
         let times = vec![[FILL_NS, u64::from(sweeps) * SWEEP_NS]; identities];
         let together = at_once(sweeps, TILES / identities as u64, &times);
-        let claims = claims(&together);
-        assert_within_one_gpu(&claims.system, &format!("{identities} identities"));
-        assert_eq!(claims.shares.len(), identities);
-        assert!(claims.system.tensor_ops_per_s.is_some(), "T needs no sweep window");
+        let certified = certified(&together);
+        assert_within_one_gpu(&certified.system, &format!("{identities} identities"));
+        assert_eq!(certified.shares.len(), identities);
+        assert!(certified.system.tensor_ops_per_s.is_some(), "T needs no sweep window");
     }
 }
 
@@ -120,13 +120,13 @@ fn sessions_in_turn_within_a_window_stay_below_the_truth() {
             .map(|i| [(i + 1) * FILL_NS, (i + 1) * swept_ns + i * FILL_NS])
             .collect();
         let together = at_once(sweeps, TILES, &times);
-        let claims = claims(&together);
-        assert_within_one_gpu(&claims.system, &format!("{identities} identities"));
+        let certified = certified(&together);
+        assert_within_one_gpu(&certified.system, &format!("{identities} identities"));
 
         // As if they swept in step, as the devices of one session do, V would be that of more than one GPU.
         let devices = together.sessions.iter().flat_map(|one| {
             let plan = one.session.plan().expect("PLAN");
-            measured(plan, &claims.windows, |_, _| u32::MAX)
+            measured(plan, &certified.windows, |_, _| u32::MAX)
         });
         let (in_step, _) = system_bounds(&devices.collect::<Vec<_>>(), &assumptions());
         if identities == 2 {
@@ -143,12 +143,12 @@ fn common_windows_hold_what_own_windows_do_not() {
     let own = together
         .sessions
         .iter()
-        .map(|one| figures(&testkit::model::claims(one).host));
+        .map(|one| figures(&testkit::model::certified(one).host));
     let sums = own
         .reduce(|a, b| std::array::from_fn(|i| a[i] + b[i]))
         .expect("two sessions");
     assert!(sums[1] > truth()[1], "{sums:?}");
-    assert_within_one_gpu(&claims(&together).system, "common windows");
+    assert_within_one_gpu(&certified(&together).system, "common windows");
 }
 
 /// As many GPUs as identities: one sweep a window costs little.
@@ -169,25 +169,25 @@ fn several_gpus_at_once_are_certified_together() {
         began_ns,
     });
     let together = run(&mut parties.collect::<Vec<_>>());
-    let claims = claims(&together);
-    let [memory, bandwidth, rate, _] = figures(&claims.system);
+    let certified = certified(&together);
+    let [memory, bandwidth, rate, _] = figures(&certified.system);
     assert!(memory > 2 * truth()[0] && memory <= 3 * truth()[0], "{memory}");
     assert!(bandwidth > 2 * truth()[1] && bandwidth <= 3 * truth()[1], "{bandwidth}");
     assert!(rate > 2 * truth()[2] && rate <= 3 * truth()[2], "{rate}");
-    let shares = claims
+    let shares = certified
         .shares
         .iter()
         .map(figures)
         .reduce(|a, b| std::array::from_fn(|i| a[i] + b[i]));
-    assert_eq!(shares, Some(figures(&claims.system)));
-    assert_eq!(claims.sampled_groups, 3);
+    assert_eq!(shares, Some(figures(&certified.system)));
+    assert_eq!(certified.sampled_groups, 3);
 }
 
 /// The windows are from the first sending to the last answer, by the one clock.
 #[test]
 fn windows_of_several_sessions_are_from_the_first_sending_to_the_last_answer() {
     let together = at_once(32, TILES, &[[3, 400], [50_000_000, 7], [1, 1]]);
-    let windows = claims(&together).windows;
+    let windows = certified(&together).windows;
     assert_eq!(windows.len(), 1);
     let began = together.record.as_ref().expect("a record").members();
     let at = |one: &Rehearsed| {
@@ -234,11 +234,11 @@ fn a_member_that_is_late_leaves_and_the_others_go_on() {
     assert_eq!(record.members().len(), 2);
     let hashed = hashed(&together.sessions);
     let remaining = [hashed[0], hashed[2]];
-    let claims = record.claims(&remaining, &assumptions()).expect("those that remain");
-    assert_eq!(claims.sampled_groups, 2);
+    let certified = record.certified(&remaining, &assumptions()).expect("those that remain");
+    assert_eq!(certified.sampled_groups, 2);
     // One that left cannot be brought back.
     assert_eq!(
-        record.claims(&hashed, &assumptions()),
+        record.certified(&hashed, &assumptions()),
         Err(JointError::Foreign(hashed[1].0))
     );
 }
@@ -267,18 +267,21 @@ fn a_joint_record_is_of_just_its_sessions() {
     let record = together.record.as_ref().expect("a record");
     let hashed = hashed(&together.sessions);
     let [first, second] = hashed[..] else { panic!("two") };
-    assert!(record.claims(&[second, first], &assumptions()).is_ok(), "in any order");
+    assert!(
+        record.certified(&[second, first], &assumptions()).is_ok(),
+        "in any order"
+    );
     assert_eq!(
-        record.claims(&[first], &assumptions()),
+        record.certified(&[first], &assumptions()),
         Err(JointError::Missing(second.0))
     );
     assert_eq!(
-        record.claims(&[first, first, second], &assumptions()),
+        record.certified(&[first, first, second], &assumptions()),
         Err(JointError::Foreign(first.0))
     );
     let stranger = EvidenceHash([7; 32]);
     assert_eq!(
-        record.claims(&[first, second, (stranger, first.1)], &assumptions()),
+        record.certified(&[first, second, (stranger, first.1)], &assumptions()),
         Err(JointError::Foreign(stranger))
     );
 }
@@ -293,7 +296,7 @@ fn a_session_counts_once_however_often_it_is_sealed() {
     let verifier = cast::identity(&cast::verifier_key());
     let record = JointRecord::new(verifier, 2, vec![member(one), member(&again)]).expect("two hashes");
     let sessions = [one.clone(), again];
-    let refused = record.claims(&hashed(&sessions), &assumptions());
+    let refused = record.certified(&hashed(&sessions), &assumptions());
     assert!(matches!(refused, Err(JointError::Twice(_))), "{refused:?}");
 }
 
@@ -302,21 +305,21 @@ fn what_does_not_belong_together_certifies_nothing() {
     let together = two();
     let one = &together.sessions[0];
     let verifier = cast::identity(&cast::verifier_key());
-    let claims_with = |verifier, other: &Rehearsed| {
+    let certified_with = |verifier, other: &Rehearsed| {
         let record = JointRecord::new(verifier, 2, vec![member(one), member(other)]).expect("two sessions");
-        record.claims(&hashed(&[one.clone(), other.clone()]), &assumptions())
+        record.certified(&hashed(&[one.clone(), other.clone()]), &assumptions())
     };
     let alone = |rehearsal: &Rehearsal, tiles| rehearsal.run(attester(9, tiles, [1, 1]).as_mut());
 
-    let refused = claims_with(cast::identity(&cast::strangers_key()), &together.sessions[1]);
+    let refused = certified_with(cast::identity(&cast::strangers_key()), &together.sessions[1]);
     assert!(matches!(refused, Err(JointError::Verifier { .. })), "{refused:?}");
     let others_plan = alone(&rehearsal(5, 33), 16);
     assert_eq!(others_plan.verdict(), &Verdict::Affirmed);
-    let refused = claims_with(verifier, &others_plan);
+    let refused = certified_with(verifier, &others_plan);
     assert!(matches!(refused, Err(JointError::Iterations(_))), "{refused:?}");
     let mut stopped = rehearsal(6, 32);
     stopped.stop_before = Some(protocol::verifier::Outgoing::Sample);
-    let refused = claims_with(verifier, &alone(&stopped, 16));
+    let refused = certified_with(verifier, &alone(&stopped, 16));
     assert!(
         matches!(&refused, Err(JointError::NotAffirmed { why, .. }) if why == "stopped"),
         "{refused:?}"
@@ -324,7 +327,7 @@ fn what_does_not_belong_together_certifies_nothing() {
     let mut early = member(&together.sessions[1]);
     early.began_ns = u64::MAX;
     let record = JointRecord::new(verifier, 2, vec![member(one), early]).expect("two sessions");
-    let refused = record.claims(&hashed(&together.sessions), &assumptions());
+    let refused = record.certified(&hashed(&together.sessions), &assumptions());
     assert_eq!(refused, Err(JointError::Clock(early.evidence)));
 }
 

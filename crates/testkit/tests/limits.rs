@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::bytes::{DeviceOrdinal, Nonce};
 use protocol::cbor::Label;
+use protocol::certified::{Bound, Certified, HostBounds};
 use protocol::challenge::Challenge;
-use protocol::claims::{Bound, Claims, HostBounds};
 use protocol::engine::Engine;
 use protocol::frame::MessageType;
 use protocol::openings::Digest;
@@ -19,7 +19,7 @@ use testkit::cast;
 use testkit::engine::{AbsentEngine, Place};
 use testkit::model::{
     DATASET_BYTES, FILL_NS, INNER_DIM, LINK_BYTES_PER_S, READ_BYTES_PER_S, SWEEPS, SWEEPS_NS, TILES, assumptions,
-    bounds_with, claims, delayed, operations, rehearsal,
+    bounds_with, certified, delayed, operations, rehearsal,
 };
 use testkit::odds::{caught_odds, is_binomial};
 use testkit::peer::HonestPeer;
@@ -41,9 +41,9 @@ fn ns(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
-/// The claims of one device whose sweeps take `sweep_s` each.
-fn swept_in(sweep_s: f64) -> Claims {
-    claims(&timed(
+/// The bounds of one device whose sweeps take `sweep_s` each.
+fn swept_in(sweep_s: f64) -> Certified {
+    certified(&timed(
         INNER_DIM,
         &[TILES],
         &[FILL_NS],
@@ -51,13 +51,13 @@ fn swept_in(sweep_s: f64) -> Claims {
     ))
 }
 
-/// Holds the claims of one device that holds `1 - missing` of its dataset and sweeps in `sweep_s` to the truth.
-fn hold_to_the_truth(attack: &str, missing: f64, sweep_s: f64, claims: &Claims) {
+/// Holds the bounds of one device that holds `1 - missing` of its dataset and sweeps in `sweep_s` to the truth.
+fn hold_to_the_truth(attack: &str, missing: f64, sweep_s: f64, certified: &Certified) {
     let held = (1.0 - missing) * DATASET_BYTES as f64;
     let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
     let (memory, bandwidth) = (
-        value(claims.host.memory_bytes),
-        value(claims.host.bandwidth_bytes_per_s),
+        value(certified.host.memory_bytes),
+        value(certified.host.bandwidth_bytes_per_s),
     );
     println!(
         "{attack:<24} {:>5.1} % missing  holds {:>5.1} %  V {:>5.1} %  B {:>5.1} % of {:>5.1} %",
@@ -123,7 +123,7 @@ fn brought_back(attack: &str, places: &'static [Place], rate: f64) {
         });
         let rehearsed = rehearsal(INNER_DIM).run(&mut peer);
         drop(peer);
-        hold_to_the_truth(attack, missing, sweep_s, &claims(&rehearsed));
+        hold_to_the_truth(attack, missing, sweep_s, &certified(&rehearsed));
     }
 }
 
@@ -161,7 +161,7 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
             _ => ns(0.1),
         });
         let rehearsed = Rehearsal::new(request).run(&mut peer);
-        let host = claims(&rehearsed).host;
+        let host = certified(&rehearsed).host;
         let system = operations(INNER_DIM) as f64 / fill_s;
         let computed = (1.0 - brought) * system;
         let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
@@ -205,7 +205,7 @@ fn joined(share: f64, waits: bool) -> Rehearsed {
 #[test]
 fn two_gpus_joined_by_a_fast_link_pass_as_one_and_the_result_says_so() {
     let rehearsed = joined(1.0, false);
-    let memory = claims(&rehearsed).host.memory_bytes.expect("V").value;
+    let memory = certified(&rehearsed).host.memory_bytes.expect("V").value;
     assert!(
         memory > u128::from(DATASET_BYTES) * 9 / 10,
         "{memory}: as one GPU that holds all"
@@ -238,9 +238,9 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
             matches!(verdict, Verdict::Contraindicated(Failure::Tile(mismatch)) if mismatch.digest == Digest::Sweep),
             "{share}: {verdict:?}"
         );
-        let host = claims(&joined(share, true)).host;
+        let host = certified(&joined(share, true)).host;
         let certified =
-            [host.memory_bytes, host.bandwidth_bytes_per_s].map(|claim| claim.map_or(0, |bound| bound.value));
+            [host.memory_bytes, host.bandwidth_bytes_per_s].map(|bound| bound.map_or(0, |bound| bound.value));
         let truth = [DATASET_BYTES as f64, READ_BYTES_PER_S as f64 * share];
         let of_truth: [f64; 2] = std::array::from_fn(|i| certified[i] as f64 / truth[i]);
         println!(
@@ -292,12 +292,15 @@ fn a_gpu_in_time_slices_is_certified_once() {
             &[share(FILL_NS, first[0]), share(FILL_NS, second[0])],
             &[share(SWEEPS_NS, first[1]), share(SWEEPS_NS, second[1])],
         );
-        let claims = claims(&rehearsed);
-        println!("{name}: {:?} of V {DATASET_BYTES}, B {READ_BYTES_PER_S}", claims.host);
-        for (claim, truth) in figures(&claims.host).into_iter().zip(truth) {
-            assert!(claim <= truth, "{name}: {claim} above {truth}");
+        let certified = certified(&rehearsed);
+        println!(
+            "{name}: {:?} of V {DATASET_BYTES}, B {READ_BYTES_PER_S}",
+            certified.host
+        );
+        for (bound, truth) in figures(&certified.host).into_iter().zip(truth) {
+            assert!(bound <= truth, "{name}: {bound} above {truth}");
         }
-        for device in &claims.devices {
+        for device in &certified.devices {
             let half = device.share.bandwidth_bytes_per_s.expect("B of a half").value;
             assert!(half <= READ_BYTES_PER_S / 2, "{name}: device {}, {half}", device.device);
         }
@@ -310,7 +313,7 @@ fn a_gpu_in_time_slices_is_certified_once() {
 /// V, B, T and T_local of the host; a link could bring in what half of this GPU computes, so T_local may be nothing.
 fn figures(host: &HostBounds) -> [u128; 4] {
     let [memory, bandwidth, rate] = [host.memory_bytes, host.bandwidth_bytes_per_s, host.tensor_ops_per_s]
-        .map(|claim| claim.expect("a claim").value);
+        .map(|bound| bound.expect("a bound").value);
     [
         memory,
         bandwidth,

@@ -208,11 +208,11 @@ fn measured(samples: u32) -> Measured {
     }
 }
 
-const CLAIMS: [&str; 4] = ["V", "B", "T", "T_local"];
+const BOUNDS: [&str; 4] = ["V", "B", "T", "T_local"];
 
 /// Of the trials, those that were not caught and whose V, B, T and T_local are above the truth: the tiles that are missing
 /// were neither computed nor held nor read.
-fn false_claims(assumptions: &Assumptions, samples: u32, missing: u64, trials: u64, draws: &mut Draws) -> [u64; 4] {
+fn false_bounds(assumptions: &Assumptions, samples: u32, missing: u64, trials: u64, draws: &mut Draws) -> [u64; 4] {
     let (plan, measured) = (plan(samples), measured(samples));
     let [iteration] = measured.iterations[..] else {
         panic!("one iteration")
@@ -226,20 +226,20 @@ fn false_claims(assumptions: &Assumptions, samples: u32, missing: u64, trials: u
         computed,
         computed,
     ];
-    let claims = [
+    let bounds = [
         measured.memory_bytes(assumptions),
         measured.bandwidth_bytes_per_s(assumptions),
         measured.tensor_ops_per_s(assumptions),
         measured.local_tensor_ops_per_s(assumptions),
     ]
-    .map(|claim| u128::from(claim.expect("a claim")));
+    .map(|bound| u128::from(bound.expect("a bound")));
     let passed = (0..trials)
         .filter(|_| {
             let missing = draws.distinct(missing, TILES.into());
             !is_found(&plan, &missing, draws)
         })
         .count() as u64;
-    std::array::from_fn(|i| if claims[i] > truth[i] { passed } else { 0 })
+    std::array::from_fn(|i| if bounds[i] > truth[i] { passed } else { 0 })
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn certified_bounds_stay_below_the_truth() {
             ..cast::assumptions()
         };
         for missing in [1, 2, 3, 4, 6, 8, 13, 26] {
-            let counts = false_claims(&assumptions, 256, missing, trials, &mut draws);
+            let counts = false_bounds(&assumptions, 256, missing, trials, &mut draws);
             let odds = 0.5f64.powi(error_bits as i32);
             let allowed = trials as f64 * odds + 3.0 * (trials as f64 * odds).sqrt();
             let [memory, bandwidth, rate, local] = counts;
@@ -276,17 +276,17 @@ fn certified_bounds_stay_below_the_truth() {
                 format!("2^-{error_bits}"),
                 256
             ));
-            for ((claim, count), counted) in CLAIMS.into_iter().zip(counts).zip(&mut counted) {
+            for ((bound, count), counted) in BOUNDS.into_iter().zip(counts).zip(&mut counted) {
                 assert!(
                     count as f64 <= allowed,
-                    "{claim} above the truth in {count} of {trials}: {missing} tiles missing, error 2^-{error_bits}"
+                    "{bound} above the truth in {count} of {trials}: {missing} tiles missing, error 2^-{error_bits}"
                 );
                 *counted += count;
             }
         }
     }
     // At an error of an eighth some are: the count can count.
-    for (claim, counted) in CLAIMS.into_iter().zip(counted) {
-        assert!(counted > 0, "{claim} was never above the truth");
+    for (bound, counted) in BOUNDS.into_iter().zip(counted) {
+        assert!(counted > 0, "{bound} was never above the truth");
     }
 }

@@ -9,8 +9,8 @@ use attester::{Attester, Device, Limits, ServeError, serve};
 use protocol::attester::Violation;
 use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
 use protocol::cbor::{Canonical, Label};
+use protocol::certified::Certified;
 use protocol::challenge::Challenge;
-use protocol::claims::Claims;
 use protocol::engine::EngineError;
 use protocol::frame::{Frame, MessageType, header};
 use protocol::limits::MAX_PLAN_BYTES;
@@ -334,7 +334,7 @@ fn two_threads() -> Recompute {
 }
 
 #[test]
-fn a_proof_is_affirmed_without_a_claim() {
+fn a_proof_is_affirmed_without_a_bound() {
     let proof = prove_offline(&challenge(plan()), attester());
     let verified = verify(&proof.sealed, &two_threads(), &cast::judge(), &Unobserved).expect("evidence");
     assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));
@@ -354,13 +354,13 @@ fn a_proof_is_affirmed_without_a_claim() {
 struct SoFar(Mutex<Vec<bool>>);
 
 impl Observer for SoFar {
-    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
-        self.0.lock().expect("nobody panics").push(claims().is_some());
+    fn certified_so_far(&self, certified: &dyn Fn() -> Option<Certified>) {
+        self.0.lock().expect("nobody panics").push(certified().is_some());
     }
 }
 
 #[test]
-fn claims_are_told_while_samples_are_recomputed_but_never_offline() {
+fn bounds_are_told_while_samples_are_recomputed_but_never_offline() {
     let heard = |sealed: &[u8]| {
         let observer = SoFar::default();
         verify(sealed, &two_threads(), &cast::judge(), &observer).expect("evidence");

@@ -218,7 +218,7 @@ fn tile(k: u32, matrix: u64) -> Box<Tile> {
 }
 
 /// The fold is one fixed function of sums that take a few hundred thousand values, so its bytes are close to uniform but not
-/// uniform: what that lets anyone save is counted here. Nothing is claimed from k below 2,048.
+/// uniform: what that lets anyone save is counted here. Nothing is certified by folds of k below 2,048.
 #[test]
 fn folded_products_leave_nothing_to_compress() {
     for (k, tiles, savable) in [(64, 16, 3e-4), (2_048, 32, 1e-4), (4_096, 32, 5e-5), (16_384, 16, 5e-5)] {

@@ -1,4 +1,4 @@
-//! The assumptions behind claims, as programs read them: the same names and units wherever they are written.
+//! The assumptions behind bounds, as programs read them: the same names and units wherever they are written.
 
 use protocol::bounds::Assumptions;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! What samples certify and cost, before a session: the bounds from a class's figures by number of samples.
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
-use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Iteration;
 
 use crate::preset::LONG_INNER_DIM;
@@ -158,7 +158,7 @@ pub fn propose(
             assumptions,
             inner_dim,
         };
-        let samples = (MIN_SAMPLES_FOR_CLAIM..=65_536).step_by(64);
+        let samples = (MIN_SAMPLES_FOR_BOUND..=65_536).step_by(64);
         let samples = match wanted {
             Wanted::TimeBudget(s) => samples.take_while(|&n| model.row(n).verifier_s <= s).last(),
             Wanted::MemoryShare(share) => {

@@ -1,4 +1,4 @@
-//! The fastest hardware on sale, by datasheet, at a date: the assumptions of claims about unknown hosts (spec §6.2).
+//! The fastest hardware on sale, by datasheet, at a date: the assumptions of bounds about unknown hosts (spec §6.2).
 //!
 //! Worst case by default: a policy that knows the hosts it appraises narrows it. The class profiles of `appraisal` hold
 //! the same figures per class; a test there compares this table with them.
@@ -57,7 +57,7 @@ pub const ON_SALE: HardwareTable = HardwareTable {
 };
 
 impl HardwareTable {
-    /// The assumptions of claims where no policy narrows them: this hardware, one GPU's rate to regenerate bytes for
+    /// The assumptions of bounds where no policy narrows them: this hardware, one GPU's rate to regenerate bytes for
     /// each device, and nothing that holds tiles elsewhere and answers for the device.
     #[must_use]
     pub fn assumptions(&self, error_bits: u32) -> Assumptions {

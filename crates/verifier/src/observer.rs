@@ -1,7 +1,7 @@
 //! Whoever watches a session or a check, and may stop it.
 
 use protocol::bounds::Assumptions;
-use protocol::claims::Claims;
+use protocol::certified::Certified;
 use protocol::message::ProgressMessage;
 use protocol::verifier::VerifierSession;
 use transport::Stop;
@@ -25,9 +25,9 @@ pub trait Observer: Sync {
         let _ = (done, total);
     }
 
-    /// One more sample agrees; `claims` works out what those so far certify, which takes time.
-    fn certified_so_far(&self, claims: &dyn Fn() -> Option<Claims>) {
-        let _ = claims;
+    /// One more sample agrees; `certified` works out what those so far certify, which takes time.
+    fn certified_so_far(&self, certified: &dyn Fn() -> Option<Certified>) {
+        let _ = certified;
     }
 
     /// What ends the session or the check early, if anything can.
@@ -59,8 +59,8 @@ pub(crate) struct Observed<'a> {
 impl Watch for Observed<'_> {
     fn agreed(&self, so_far: &SoFar) {
         self.observer.recomputed(so_far.done, so_far.total);
-        let claims = || so_far.claims(self.session, self.assumptions?);
-        self.observer.certified_so_far(&claims);
+        let certified = || so_far.certified(self.session, self.assumptions?);
+        self.observer.certified_so_far(&certified);
     }
 
     fn is_stopped(&self) -> bool {

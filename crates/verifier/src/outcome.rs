@@ -5,9 +5,9 @@
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::Identity;
-use protocol::claims::Claims;
+use protocol::certified::Certified;
 use protocol::evidence::Evidence;
-use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Plan;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
@@ -21,7 +21,7 @@ pub struct Judge {
     /// Verifiers whose clock and randomness are trusted. Evidence of any other Verifier could have been made by the
     /// host itself, without time limits (the test `evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody`).
     pub trusted: Vec<Identity>,
-    /// The assumptions of claims. Those in the evidence apply only where they are more cautious, which the caller must
+    /// The assumptions of bounds. Those in the evidence apply only where they are more cautious, which the caller must
     /// ensure.
     pub assumptions: Assumptions,
     /// The policy that narrows the hardware table, if any.
@@ -31,8 +31,8 @@ pub struct Judge {
 /// The outcome of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every check passed and the result is not empty: claims online, work done offline.
-    Affirmed(Option<Box<Claims>>),
+    /// Every check passed and the result is not empty: bounds online, work done offline.
+    Affirmed(Option<Box<Certified>>),
     /// A check failed.
     Contraindicated {
         /// The reason's code.
@@ -61,7 +61,7 @@ pub enum NoVerdict {
         .0.map_or("unknown".to_owned(), |key| key.to_string())
     )]
     UnknownVerifier(Option<Identity>),
-    /// Every check passed, and no claim follows.
+    /// Every check passed, and no bound follows.
     #[error("every check passed and nothing is certified: {0}")]
     NothingCertified(&'static str),
 }
@@ -126,14 +126,14 @@ impl Outcome {
     fn of_affirmed(session: &VerifierSession, assumptions: &Assumptions) -> Self {
         let nothing = |why| Outcome::None(NoVerdict::NothingCertified(why));
         if session.config().mode == Mode::Offline {
-            return match most_samples(session) >= MIN_SAMPLES_FOR_CLAIM {
+            return match most_samples(session) >= MIN_SAMPLES_FOR_BOUND {
                 true => Outcome::Affirmed(None),
                 false => nothing("fewer than 256 samples of every device and k"),
             };
         }
-        match session.claims(assumptions) {
-            Ok(claims) if !claims.host.is_empty() => Outcome::Affirmed(Some(Box::new(claims))),
-            _ if most_samples(session) < MIN_SAMPLES_FOR_CLAIM => {
+        match session.certified(assumptions) {
+            Ok(certified) if !certified.host.is_empty() => Outcome::Affirmed(Some(Box::new(certified))),
+            _ if most_samples(session) < MIN_SAMPLES_FOR_BOUND => {
                 nothing("fewer than 256 samples of every device and k")
             }
             _ => nothing("what is assumed of links, helpers and on-chip memory explains all that was measured"),
@@ -177,11 +177,11 @@ impl Outcome {
         matches!(self, Outcome::None(NoVerdict::UnknownVerifier(_)))
     }
 
-    /// The certified claims.
+    /// The certified bounds.
     #[must_use]
-    pub fn claims(&self) -> Option<&Claims> {
+    pub fn certified(&self) -> Option<&Certified> {
         match self {
-            Outcome::Affirmed(claims) => claims.as_deref(),
+            Outcome::Affirmed(certified) => certified.as_deref(),
             _ => None,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use protocol::claims::{Bound, Claims};
+use protocol::certified::{Bound, Certified};
 use protocol::evidence::Evidence;
-use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
+use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::verifier::VerifierSession;
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ pub struct PartialReport {
     pub host_so_far: Option<HostSoFar>,
 }
 
-/// The host's bounds from the samples that count; `None` where no claim is made.
+/// The host's bounds from the samples that count; `None` where there is no bound.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct HostSoFar {
     /// V, bytes.
@@ -60,7 +60,7 @@ impl PartialReport {
     /// Verifier.
     #[must_use]
     pub fn new(evidence: &Evidence, session: &VerifierSession, judge: &Judge, so_far: &SoFar) -> Self {
-        let claims = so_far.claims(session, &judge.assumptions);
+        let certified = so_far.certified(session, &judge.assumptions);
         PartialReport {
             verdict: "none",
             reason: "stopped",
@@ -76,32 +76,32 @@ impl PartialReport {
                     drawn: group.drawn,
                 })
                 .collect(),
-            host_so_far: claims
+            host_so_far: certified
                 .filter(|_| judge.trusts(evidence, session))
-                .map(|claims| host(&claims)),
+                .map(|certified| host(&certified)),
         }
     }
 }
 
-fn host(claims: &Claims) -> HostSoFar {
+fn host(certified: &Certified) -> HostSoFar {
     let value = |bound: Option<Bound<u128>>| bound.map(|bound| bound.value);
     HostSoFar {
-        memory_bytes: value(claims.host.memory_bytes),
-        bandwidth_bytes_per_s: value(claims.host.bandwidth_bytes_per_s),
-        tensor_ops_per_s: value(claims.host.tensor_ops_per_s),
-        local_tensor_ops_per_s: value(claims.host.local_tensor_ops_per_s),
+        memory_bytes: value(certified.host.memory_bytes),
+        bandwidth_bytes_per_s: value(certified.host.bandwidth_bytes_per_s),
+        tensor_ops_per_s: value(certified.host.tensor_ops_per_s),
+        local_tensor_ops_per_s: value(certified.host.local_tensor_ops_per_s),
     }
 }
 
-/// The host's bounds on one line: "V 132.3 GiB, B no claim, …".
+/// The host's bounds on one line: "V 132.3 GiB, B no bound, …".
 #[must_use]
-pub fn bounds_line(claims: &Claims) -> String {
-    line(&host(claims))
+pub fn bounds_line(certified: &Certified) -> String {
+    line(&host(certified))
 }
 
 fn line(host: &HostSoFar) -> String {
     let cell = |name: &str, value: Option<u128>, print: fn(u128) -> String| {
-        format!("{name} {}", value.map_or("no claim".to_owned(), print))
+        format!("{name} {}", value.map_or("no bound".to_owned(), print))
     };
     [
         cell("V", host.memory_bytes, bytes),
@@ -131,7 +131,7 @@ impl fmt::Display for PartialReport {
         }
         writeln!(
             f,
-            "\n- no claim below {MIN_SAMPLES_FOR_CLAIM} samples; those checked early for their tiles' sake do not count"
+            "\n- no bound below {MIN_SAMPLES_FOR_BOUND} samples; those checked early for their tiles' sake do not count"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Ready-made requests: how much work a session is, and the assumptions of its claims.
+//! Ready-made requests: how much work a session is, and the assumptions of its bounds.
 
 use std::str::FromStr;
 
@@ -45,7 +45,7 @@ impl Preset {
         }
     }
 
-    /// GPUs that may regenerate bytes for one device: the claims of this preset account for this many and hold
+    /// GPUs that may regenerate bytes for one device: the bounds of this preset account for this many and hold
     /// nevertheless.
     #[must_use]
     pub fn helper_gpus(self) -> u64 {
@@ -108,7 +108,7 @@ impl FromStr for Preset {
     }
 }
 
-/// The assumptions of claims unless a policy narrows them: [`ON_SALE`] and one GPU's rate to regenerate bytes (spec
+/// The assumptions of bounds unless a policy narrows them: [`ON_SALE`] and one GPU's rate to regenerate bytes (spec
 /// §6).
 #[must_use]
 pub fn default_assumptions(error_bits: u32) -> Assumptions {

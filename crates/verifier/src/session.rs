@@ -34,7 +34,7 @@ use crate::verify::{Opened, check_tiles};
 pub struct Settings {
     /// The work.
     pub request: PlanRequest,
-    /// The assumptions of claims.
+    /// The assumptions of bounds.
     pub assumptions: Assumptions,
     /// The policy that narrows the hardware table for them, if any.
     pub narrowed_by: Option<String>,

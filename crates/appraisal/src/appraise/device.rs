@@ -1,14 +1,14 @@
-//! What one device comes to: its claim against its figures, its labels against its class, its pace against the others'.
+//! What one device comes to: what it states against its figures, its labels against its class, its pace against the others'.
 
 use attestation_result::Tier;
 use protocol::bounds::{Assumptions, Measured};
 use protocol::bytes::DeviceOrdinal;
-use protocol::claims::DeviceClaims;
+use protocol::certified::DeviceCertified;
 use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
 use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
 use protocol::verifier::VerifierSession;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use report::phases::{PhaseSpan, phases};
 use report::telemetry::Telemetry;
 use verifier::hardware::ON_SALE;
@@ -17,7 +17,6 @@ use verifier::units::bytes_per_s;
 
 use super::blame;
 use crate::appraisal::{DeviceAppraisal, HeldAgainst};
-use crate::claim::{Tested, judge};
 use crate::classify::Classification;
 use crate::finding::FindingKind;
 use crate::findings::Findings;
@@ -25,6 +24,7 @@ use crate::policy::Policy;
 use crate::profile::{Kind, Profile};
 use crate::profiles::Profiles;
 use crate::reason::{Met, Reason, Untested};
+use crate::stated::{Tested, judge};
 
 /// In shorter windows differences between devices are noise, ns.
 const UNEVEN_FROM_NS: u64 = 500_000_000;
@@ -65,15 +65,18 @@ struct Context<'a> {
 impl Context<'_> {
     fn device(&self, device: &DevicePlan, offer: Option<&DeviceOffer>) -> DeviceAppraisal {
         let ordinal = device.ordinal.0;
-        let claims = self.outcome.claims();
-        let claims = claims.and_then(|claims| claims.devices.iter().find(|own| own.device == device.ordinal));
+        let certified = self.outcome.certified();
+        let certified =
+            certified.and_then(|certified| certified.devices.iter().find(|own| own.device == device.ordinal));
         let labels = self.session.said().map(|said| &said.labels[..]);
         let telemetry = Telemetry::of(ordinal, labels.unwrap_or_default());
-        let certified = claims.map(|claims| Certified::from(&claims.share)).unwrap_or_default();
-        let classification = Classification::new(&certified, self.profiles, &self.policy.shares);
+        let figures = certified
+            .map(|certified| CertifiedFigures::from(&certified.share))
+            .unwrap_or_default();
+        let classification = Classification::new(&figures, self.profiles, &self.policy.shares);
         let (engine, model) = offer.map_or(("", ""), |offer| (&offer.engine, &offer.model));
-        let claimed = self.profiles.claimed(engine, model);
-        let claimed_class = match claimed[..] {
+        let stated = self.profiles.stated(engine, model);
+        let stated_class = match stated[..] {
             [profile] => Some(profile),
             _ => None,
         };
@@ -83,26 +86,26 @@ impl Context<'_> {
             .class
             .as_deref()
             .and_then(|name| self.profiles.named(name));
-        // Where no one class is claimed, what is asked for is what there is to be held against.
-        let profile = claimed_class.or(required);
+        // Where no one class is stated, what is asked for is what there is to be held against.
+        let profile = stated_class.or(required);
         let phases = phases(self.session, device);
         let mut findings = Findings::new(self.policy);
         if let Some(offer) = offer {
-            findings.check_device(offer, profile, &telemetry, claims.map_or(0, fastest_fill));
-            findings.check_clocks(offer, profile, &telemetry, certified.tensor_ops_per_s);
+            findings.check_device(offer, profile, &telemetry, certified.map_or(0, fastest_fill));
+            findings.check_clocks(offer, profile, &telemetry, figures.tensor_ops_per_s);
         }
         if let Some(profile) = profile {
             findings.check_assumptions(ordinal, profile, self.assumptions);
-            if let Some(claims) = claims {
-                findings.check_local_rate(ordinal, profile, claims, self.assumptions);
+            if let Some(certified) = certified {
+                findings.check_local_rate(ordinal, profile, certified, self.assumptions);
             }
         }
-        self.check_neighbours(&mut findings, ordinal, &certified, profile, &classification);
+        self.check_neighbours(&mut findings, ordinal, &figures, profile, &classification);
         self.check_evenness(&mut findings, ordinal, &phases);
-        let mut reasons = match claims {
+        let mut reasons = match certified {
             // An affirmed session without figures has reasons of its own, that it has no clock among them.
-            None => vec![self.without_claims(device.ordinal)],
-            Some(claims) => self.claim_reasons(device, offer, claims, &certified, &claimed, &classification),
+            None => vec![self.without_figures(device.ordinal)],
+            Some(certified) => self.reasons_of_figures(device, offer, certified, &figures, &stated, &classification),
         };
         if !self.outcome.is_unvouched() {
             reasons.extend(findings.list.iter().filter_map(Reason::acting));
@@ -114,12 +117,12 @@ impl Context<'_> {
             reasons,
             findings: findings.list,
             model: model.to_owned(),
-            claimed_class: claimed_class.map(|profile| profile.name.clone()),
+            stated_class: stated_class.map(|profile| profile.name.clone()),
             held_against: required
-                .or(claimed_class)
+                .or(stated_class)
                 .filter(|profile| profile.capacity.is_some())
                 .map(HeldAgainst::from),
-            certified,
+            certified: figures,
             classification,
             phases,
             telemetry,
@@ -127,7 +130,7 @@ impl Context<'_> {
     }
 
     /// Why nothing is said of a device. Evidence that nobody vouches for accuses nobody.
-    fn without_claims(&self, device: DeviceOrdinal) -> Reason {
+    fn without_figures(&self, device: DeviceOrdinal) -> Reason {
         match self.outcome.is_unvouched() {
             true => Reason::NotJudged {
                 why: "nobody vouches for the evidence".to_owned(),
@@ -136,49 +139,49 @@ impl Context<'_> {
         }
     }
 
-    fn claim_reasons(
+    fn reasons_of_figures(
         &self,
         device: &DevicePlan,
         offer: Option<&DeviceOffer>,
-        claims: &DeviceClaims,
-        certified: &Certified,
-        claimed: &[&Profile],
+        certified: &DeviceCertified,
+        figures: &CertifiedFigures,
+        stated: &[&Profile],
         classification: &Classification,
     ) -> Vec<Reason> {
         let asked = &self.policy.device;
         let model = offer.map(|offer| offer.model.clone()).unwrap_or_default();
         let mut reasons = Vec::new();
-        let tested = self.tested(device, offer, claims);
+        let tested = self.tested(device, offer, certified);
         let shares = &self.policy.shares;
-        let judge = |profile| judge(profile, certified, &tested, classification, self.profiles, shares);
-        if asked.claim_must_fit {
-            match claimed {
-                [] => reasons.push(Reason::ClaimUnknown { model: model.clone() }),
+        let judge = |profile| judge(profile, figures, &tested, classification, self.profiles, shares);
+        if asked.stated_class_must_fit {
+            match stated {
+                [] => reasons.push(Reason::StatedUnknown { model: model.clone() }),
                 [profile] => reasons.push(judge(profile)),
-                several => reasons.push(Reason::ClaimAmbiguous {
+                several => reasons.push(Reason::StatedAmbiguous {
                     model: model.clone(),
                     classes: names(several),
                 }),
             }
-            let is_claimed = |required: &str| matches!(claimed, [one] if one.name == required);
-            if let Some(required) = asked.class.as_ref().filter(|required| !is_claimed(required)) {
+            let is_stated = |required: &str| matches!(stated, [one] if one.name == required);
+            if let Some(required) = asked.class.as_ref().filter(|required| !is_stated(required)) {
                 reasons.push(Reason::WrongClass {
                     required: required.clone(),
                     model,
-                    claimed: names(claimed),
+                    stated: names(stated),
                 });
                 // Whatever it says it is, its figures say whether it could be what is asked for.
                 reasons.extend(self.profiles.named(required).map(judge));
             }
         }
-        let figures = [
-            certified.memory_bytes,
-            certified.bandwidth_bytes_per_s,
-            certified.tensor_ops_per_s,
-            certified.local_tensor_ops_per_s,
+        let by_key = [
+            figures.memory_bytes,
+            figures.bandwidth_bytes_per_s,
+            figures.tensor_ops_per_s,
+            figures.local_tensor_ops_per_s,
         ];
         let mut met = Vec::new();
-        for ((key, least), certified) in asked.minima().into_iter().zip(figures) {
+        for ((key, least), certified) in asked.minima().into_iter().zip(by_key) {
             let (Some(least), key) = (least, key.to_owned()) else {
                 continue;
             };
@@ -202,20 +205,20 @@ impl Context<'_> {
         // Nothing that a CPU could have shown passes for a GPU (the test `a_cpu_is_never_affirmed_as_a_gpu`).
         let is_cpu_asked_for = asked.class.as_ref().and_then(|name| self.profiles.named(name));
         let is_cpu_asked_for = is_cpu_asked_for.is_some_and(|profile| profile.kind == Kind::Cpu);
-        if asked.gpu_must_show && !is_cpu_asked_for && !certified.shows_gpu_memory() {
+        if asked.gpu_must_show && !is_cpu_asked_for && !figures.shows_gpu_memory() {
             reasons.push(Reason::NoGpuShown);
         }
         reasons
     }
 
-    fn tested(&self, device: &DevicePlan, offer: Option<&DeviceOffer>, claims: &DeviceClaims) -> Tested {
-        let samples = claims
+    fn tested(&self, device: &DevicePlan, offer: Option<&DeviceOffer>, certified: &DeviceCertified) -> Tested {
+        let samples = certified
             .groups
             .iter()
             .filter(|m| m.inner_dim >= MIN_INNER_DIM_FOR_MEMORY)
             .map(|m| m.samples)
             .max();
-        let plan = self.session.plan().expect("claims follow a plan");
+        let plan = self.session.plan().expect("bounds follow a plan");
         let inner_dim = plan.iterations().iter().map(|i| i.inner_dim).max().unwrap_or(0);
         let matrix_bytes = u64::from(plan.matrix_dim()).pow(2);
         Tested {
@@ -236,7 +239,7 @@ impl Context<'_> {
         &self,
         findings: &mut Findings<'_>,
         ordinal: u32,
-        certified: &Certified,
+        figures: &CertifiedFigures,
         profile: Option<&Profile>,
         classification: &Classification,
     ) {
@@ -252,7 +255,7 @@ impl Context<'_> {
             let detail = format!("{} could have done the same as {}", others.join(", "), profile.name);
             findings.add(FindingKind::Indistinguishable, Some(ordinal), detail);
         }
-        let Some(bandwidth) = certified.bandwidth_bytes_per_s else {
+        let Some(bandwidth) = figures.bandwidth_bytes_per_s else {
             return;
         };
         let own = profile
@@ -304,8 +307,8 @@ fn names(classes: &[&Profile]) -> Vec<String> {
     classes.iter().map(|profile| profile.name.clone()).collect()
 }
 
-fn fastest_fill(claims: &DeviceClaims) -> u64 {
+fn fastest_fill(certified: &DeviceCertified) -> u64 {
     let rate = |m: &Measured| m.operations() * 1_000_000_000 / u128::from(m.fill_ns().max(1));
-    let fastest = claims.groups.iter().map(rate).max().unwrap_or(0);
+    let fastest = certified.groups.iter().map(rate).max().unwrap_or(0);
     u64::try_from(fastest).unwrap_or(u64::MAX)
 }

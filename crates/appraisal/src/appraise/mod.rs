@@ -7,7 +7,7 @@ mod session;
 use attestation_result::Tier;
 use protocol::bytes::hex;
 use report::Report;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use verifier::outcome::{Judge, Outcome};
 
 use self::device::devices;
@@ -45,7 +45,7 @@ pub fn appraise(
     let report = Report::of(evidence, session, sealed, judge, &outcome);
     let mut findings = Findings::new(policy);
     let devices = devices(session, policy, profiles, &judge.assumptions, &outcome);
-    let certified: Vec<Certified> = devices.iter().map(|device| device.certified).collect();
+    let certified: Vec<CertifiedFigures> = devices.iter().map(|device| device.certified).collect();
     let host_indistinguishable_from = match devices.len() {
         0 | 1 => Vec::new(),
         _ => stand_ins(&certified, profiles),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::plan::Plan;
 use protocol::verifier::{Mode, VerifierSession};
 use report::Report;
-use report::figure::{Certified, Figure, Margin, Relation};
+use report::figure::{CertifiedFigures, Figure, Margin, Relation};
 use verifier::outcome::{NoVerdict, Outcome};
 
 use crate::appraisal::DeviceAppraisal;
@@ -107,7 +107,7 @@ pub(super) fn host_reasons(session: &VerifierSession, policy: &Policy, report: &
     }
     // Where nothing could be certified, that is said already.
     if let Some(host) = &report.host {
-        let host = Certified::from(host);
+        let host = CertifiedFigures::from(host);
         for ((key, least), figure) in policy.host.minima().into_iter().zip(Figure::ALL) {
             let certified = figure.of(&host);
             if let Some(least) = least.filter(|least| certified.unwrap_or(0) < *least) {
@@ -119,7 +119,7 @@ pub(super) fn host_reasons(session: &VerifierSession, policy: &Policy, report: &
     reasons
 }
 
-/// What is certified for the host held against the classes that its devices claim, all together (spec §6.4): whatever joins
+/// What is certified for the host held against the classes that its devices state, all together (spec §6.4): whatever joins
 /// its GPUs, the system has that much.
 pub(super) fn host_fits(
     devices: &[DeviceAppraisal],
@@ -127,10 +127,10 @@ pub(super) fn host_fits(
     profiles: &Profiles,
     shares: &Shares,
 ) -> Option<Reason> {
-    let host = Certified::from(report.host.as_ref()?);
+    let host = CertifiedFigures::from(report.host.as_ref()?);
     let mut counts: BTreeMap<&str, (&Profile, u32)> = BTreeMap::new();
     for device in devices {
-        let profile = profiles.named(device.claimed_class.as_deref()?)?;
+        let profile = profiles.named(device.stated_class.as_deref()?)?;
         counts.entry(&profile.name).or_insert((profile, 0)).1 += 1;
     }
     let mut margins = Vec::new();

@@ -1,17 +1,17 @@
-//! What was missing where a claim was not tested, and what to do about each.
+//! What was missing where the stated class was not tested, and what to do about each.
 
 use std::fmt;
 
-use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_CLAIM};
+use protocol::limits::{MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_BOUND};
 use report::figure::Figure;
 use serde::{Deserialize, Serialize};
 use verifier::units::bytes;
 
-/// What was missing for a claim to be tested.
+/// What was missing for the stated class to be tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "missing", rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum Untested {
-    /// Samples: fewer than claims take.
+    /// Samples: fewer than bounds take.
     Samples,
     /// Memory: the session asked for less than the class needs.
     Memory {
@@ -56,7 +56,7 @@ impl fmt::Display for Untested {
             Untested::Samples => {
                 write!(
                     f,
-                    "no k of at least {MIN_INNER_DIM_FOR_MEMORY} had {MIN_SAMPLES_FOR_CLAIM} samples"
+                    "no k of at least {MIN_INNER_DIM_FOR_MEMORY} had {MIN_SAMPLES_FOR_BOUND} samples"
                 )
             }
             Untested::Memory {

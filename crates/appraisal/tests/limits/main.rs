@@ -20,7 +20,7 @@ use protocol::challenge::Challenge;
 use protocol::message::Hello;
 use protocol::request::PlanRequest;
 use protocol::verdict::Verdict;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, Rehearsed};
@@ -29,7 +29,7 @@ use verifier::units::bytes_per_s;
 
 /// One tile, and so one matrix here.
 const TILE: u64 = 65_536;
-/// Matrices of which a sweep of two leaves enough samples for a claim.
+/// Matrices of which a sweep of two leaves enough samples for a bound.
 const CERTIFYING: u64 = 260;
 
 /// A minute a phase.
@@ -97,7 +97,7 @@ fn policy() -> Policy {
 /// The same, and what a device says it is does not matter.
 fn of_figures() -> Policy {
     let mut policy = policy();
-    policy.device.claim_must_fit = false;
+    policy.device.stated_class_must_fit = false;
     policy
 }
 
@@ -137,7 +137,7 @@ fn figures(rehearsed: &Rehearsed, device: usize) -> [u64; 4] {
         certified.tensor_ops_per_s,
         certified.local_tensor_ops_per_s,
     ]
-    .map(|figure| figure.expect("a claim"))
+    .map(|figure| figure.expect("a bound"))
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn evidence_without_a_clock_certifies_nothing() {
         let appraisal = under(&rehearsed, &of_figures());
         assert_eq!(appraisal.verdict, Tier::None);
         assert_eq!(appraisal.devices[0].reasons, [Reason::NoFigures]);
-        assert_eq!(appraisal.devices[0].certified, Certified::default());
+        assert_eq!(appraisal.devices[0].certified, CertifiedFigures::default());
         assert_eq!(appraisal.nonce.as_deref(), Some(&"07".repeat(32)[..]));
         appraisal.reasons
     };

@@ -8,7 +8,7 @@ use protocol::frame::MessageType;
 use protocol::message::{Filled, Swept};
 use protocol::record::Event;
 use protocol::verdict::Verdict;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use report::phases::PhaseSpan;
 use testkit::cast;
 use testkit::peer::{Action, Peer, Tampered, Turn};
@@ -271,7 +271,7 @@ fn several_devices_that_did_not_answer_are_all_named() {
         );
         assert_eq!(
             device.certified,
-            Certified::default(),
+            CertifiedFigures::default(),
             "all windows ended, and nothing was checked"
         );
     }

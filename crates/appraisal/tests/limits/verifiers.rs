@@ -13,7 +13,7 @@ use protocol::cbor::Label;
 use protocol::evidence::Evidence;
 use protocol::frame::MessageType;
 use protocol::verdict::Verdict;
-use report::figure::Certified;
+use report::figure::CertifiedFigures;
 use testkit::cast;
 use testkit::peer::{Action, Tampered, Turn};
 use testkit::rehearsal::{Rehearsal, Rehearsed};
@@ -65,7 +65,7 @@ fn assert_unvouched(appraisal: &Appraisal, what: &str) {
             "{what}: {:?}",
             device.reasons
         );
-        assert_eq!(device.certified, Certified::default(), "{what}");
+        assert_eq!(device.certified, CertifiedFigures::default(), "{what}");
     }
     assert_eq!(
         (appraisal.report.verdict, appraisal.report.reason),
@@ -194,16 +194,16 @@ fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
         assert!(!appraisal.devices[0].certified.shows_gpu_memory());
         assert_eq!(appraisal.report.assumptions.narrowed_by, None);
     }
-    let claims = weak
+    let certified = weak
         .session
-        .claims(&weak.evidence.assumptions)
+        .certified(&weak.evidence.assumptions)
         .expect("an affirmed session");
-    assert!(claims.host.shows_gpu_memory());
+    assert!(certified.host.shows_gpu_memory());
     // The same as the session itself makes of the default's.
-    let claims = weak.session.claims(&default).expect("an affirmed session");
+    let certified = weak.session.certified(&default).expect("an affirmed session");
     assert_eq!(
         by_record.devices[0].certified,
-        Certified::from(&claims.devices[0].share)
+        CertifiedFigures::from(&certified.devices[0].share)
     );
 
     // What it was recorded with counts where it is worse: more that helped is what its Verifier knew.

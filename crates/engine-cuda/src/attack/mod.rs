@@ -305,7 +305,7 @@ impl Stage<'_> {
     fn nothing_kept(&mut self) -> Result<(), EngineError> {
         let matrices = (self.whole.num_matrices() / EPILOGUE_PARTS).max(1);
         let parts = self.whole.num_matrices() / matrices;
-        let claimed = assignment(0, parts * matrices)?;
+        let stated = assignment(0, parts * matrices)?;
         let mut engine = CudaEngine::new(self.config)?;
         engine.prepare(&assignment(0, matrices)?)?;
         let (fill, ()) = timed(|| {
@@ -325,10 +325,10 @@ impl Stage<'_> {
         let truth = Truth {
             held_bytes,
             read_bytes_per_s: held_bytes as f64 / sweep.as_secs_f64(),
-            ops_per_s: operations(&claimed) / fill.as_secs_f64(),
+            ops_per_s: operations(&stated) / fill.as_secs_f64(),
         };
         let played = Played {
-            assignments: vec![claimed],
+            assignments: vec![stated],
             ..self.played(Times { fill, sweep }, truth)
         };
         self.say(format!("1/{parts} at a time"), Ok(played));

@@ -102,7 +102,7 @@ pub struct Truth {
 /// The result of one attack with one parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Played {
-    /// Bytes that each ordinal claims to hold.
+    /// Bytes that each ordinal states it holds.
     pub assignments: Vec<Assignment>,
     /// Sweeps of the session that it simulates.
     pub sweeps: u32,

@@ -154,9 +154,9 @@ fn observe(path: &Path, base: &Profile, profiles: &Profiles, options: &Calibrate
     }
     let hello = session.hello().context("an affirmed session without HELLO")?;
     for offer in &hello.devices {
-        let claimed = profiles.claimed(&offer.engine, &offer.model);
+        let stated = profiles.stated(&offer.engine, &offer.model);
         ensure!(
-            claimed.iter().any(|profile| profile.name == base.name),
+            stated.iter().any(|profile| profile.name == base.name),
             "session {name}: device {} says that it is a {:?}, which is no {}",
             offer.ordinal,
             offer.model,

@@ -90,7 +90,7 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// Soundness: the claims that rest on one device and k are false with probability at most 2^-BITS
+    /// Soundness: the bounds that rest on one device and k are false with probability at most 2^-BITS
     #[arg(long, value_name = "BITS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=256))]
     error_bits: u32,
 

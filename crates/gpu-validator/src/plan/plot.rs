@@ -14,7 +14,7 @@ const BOTTOM: f64 = 50.0;
 /// Lowest share drawn.
 const FLOOR: f64 = 0.4;
 
-/// A claim's name, colour, and share.
+/// A bound's name, colour, and share.
 type Curve = (&'static str, &'static str, fn(&Row) -> Option<f64>);
 
 const CURVES: [Curve; 4] = [

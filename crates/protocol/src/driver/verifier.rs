@@ -183,7 +183,7 @@ impl VerifierDriver {
         self.session.checked(outcome)
     }
 
-    /// What the Attester says of its progress, in order; a claim. Of many that nobody takes the last are kept.
+    /// What the Attester says of its progress, in order; stated, and no evidence. Of many that nobody takes the last are kept.
     pub fn take_progress(&mut self) -> impl Iterator<Item = ProgressMessage> {
         self.progress.drain(..)
     }

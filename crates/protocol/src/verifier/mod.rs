@@ -551,7 +551,7 @@ impl VerifierSession {
         }
     }
 
-    /// A failed check; before the clock runs nothing has been claimed that could be false.
+    /// A failed check; before the clock runs nothing has been answered that could be false.
     fn failed(&self, failure: Failure) -> Verdict {
         if self.is_after_nonce() {
             Verdict::Contraindicated(failure)

@@ -39,9 +39,9 @@ impl JointVector {
             .map(|sealed| (EvidenceHash::of(sealed), verify(sealed).expect("evidence")))
             .collect();
         let sessions: Vec<_> = sessions.iter().map(|(hash, session)| (*hash, session)).collect();
-        let claims = record.claims(&sessions, &ASSUMPTIONS)?;
-        assert_eq!(claims.assumptions, ASSUMPTIONS);
-        Ok(claims.windows.iter().map(|w| [w.fill_ns, w.sweep_ns]).collect())
+        let certified = record.certified(&sessions, &ASSUMPTIONS)?;
+        assert_eq!(certified.assumptions, ASSUMPTIONS);
+        Ok(certified.windows.iter().map(|w| [w.fill_ns, w.sweep_ns]).collect())
     }
 }
 

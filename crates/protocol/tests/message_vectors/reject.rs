@@ -254,8 +254,8 @@ fn plans(all: &mut Rejects) {
     add("device-four-items", four, "§8.4.2: a device has 3 items", "device plan: expected 3..=3 items, got 4");
 
     add("no-iterations", iterations(&[]), "§3: 1 iteration or more", "iterations: expected 1..=65536 items, got 0");
-    let claimed = plan(8, vec![0x9A, 0, 1, 0, 1]);
-    add("65537-iterations", claimed, "§3: at most 65536 iterations", "iterations: expected 1..=65536 items, got 65537");
+    let stated = plan(8, vec![0x9A, 0, 1, 0, 1]);
+    add("65537-iterations", stated, "§3: at most 65536 iterations", "iterations: expected 1..=65536 items, got 65537");
     let k = "§3: inner_dim is a multiple of 64 within 64..=65536";
     let bad_k = "inner_dim: expected a multiple of 64 within 64..=65536";
     add("inner-dim-0", iterations(&[(0, 1)]), k, bad_k);
@@ -361,8 +361,8 @@ fn answers(all: &mut Rejects) {
     add("attestation-as-text", openings_with(text("token")), carried, "attestation: unexpected type string");
     let four = signed(array(&[array(&[sample()]), array(&[]), bytes(b"token"), bytes(b"token")]));
     add("four-items", four, "§8.4.9: a body has 2 or 3 items", "openings: expected 2..=3 items, got 4");
-    let claimed = signed([head(4, 2), head(4, 1 << 32)].concat());
-    add("claims-2-to-32-samples", claimed, "§8.2: a payload is one whole item", "openings of a sample: end of input");
+    let stated = signed([head(4, 2), head(4, 1 << 32)].concat());
+    add("states-2-to-32-samples", stated, "§8.2: a payload is one whole item", "openings of a sample: end of input");
 
     let abort = |at, item| with(vec![uint(1), uint(0), text("")], at, item);
     let code = "§8.4.11: the code is 1 to 8";

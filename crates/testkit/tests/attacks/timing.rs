@@ -2,7 +2,7 @@
 
 use protocol::bounds::Assumptions;
 use protocol::cbor::Label;
-use protocol::claims::{Claims, measured, system_bounds};
+use protocol::certified::{Certified, measured, system_bounds};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::Hello;
 use protocol::verdict::{Failure, Obstacle, Phase, Verdict};
@@ -157,7 +157,7 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
 
 /// One GPU that takes 50 ms of a fill and of all sweeps for every tile, behind as many ordinals as it likes: what it is
 /// certified for when it says of itself what `lie` makes of the truth.
-fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> Claims {
+fn certified(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> Certified {
     let mut request = cast::request(&[(4_096, 256)], 1_000);
     request.device_bytes = device_bytes;
     let mut hello = cast::hello(matrices);
@@ -165,7 +165,7 @@ fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> C
     let peer = HonestPeer::new(hello, |_| cast::engine());
     let mut peer = delayed(peer, |_, device| 50_000_000 * matrices[device]);
     let rehearsed = Rehearsal::new(request).run(&mut peer);
-    // Links and making anew are slow beside what this GPU does in its time, so that all four claims are made.
+    // Links and making anew are slow beside what this GPU does in its time, so that there are all four bounds.
     let assumptions = Assumptions {
         best_rate_ops_per_s: 700_000_000,
         link_in_bytes_per_s: 100_000,
@@ -173,37 +173,37 @@ fn claims(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> C
         on_chip_bytes: 0,
         ..cast::assumptions()
     };
-    rehearsed.session.claims(&assumptions).expect("an affirmed session")
+    rehearsed.session.certified(&assumptions).expect("an affirmed session")
 }
 
-fn figures(claims: &Claims) -> [u128; 4] {
-    let host = claims.host;
-    let claimed = [
+fn figures(certified: &Certified) -> [u128; 4] {
+    let host = certified.host;
+    let certified = [
         host.memory_bytes,
         host.bandwidth_bytes_per_s,
         host.tensor_ops_per_s,
         host.local_tensor_ops_per_s,
     ];
-    claimed.map(|claim| claim.expect("a claim to compare").value)
+    certified.map(|bound| bound.expect("a bound to compare").value)
 }
 
 #[test]
 fn lies_about_itself_change_no_bound() {
-    let honest = claims(&[8], None, |_| ());
+    let honest = certified(&[8], None, |_| ());
     let [memory, bandwidth, rate, local] = figures(&honest);
     let dataset = 8 * 65_536;
     assert!(memory <= dataset && bandwidth <= dataset * 256 * 10 / 4, "{honest:?}");
     assert!(rate <= 2 * 4_096 * dataset * 10 / 4 && local < rate, "{honest:?}");
 
     // Its class, its memory, its version.
-    let lied = claims(&[8], Some(8 << 16), |hello| {
+    let lied = certified(&[8], Some(8 << 16), |hello| {
         let boaster = Adversary::named("boaster").expect("an adversary");
         hello.software = "gpu-attestor 99".to_owned();
         hello.devices.iter_mut().for_each(|offer| boaster.boast(offer));
         assert_eq!(hello.devices[0].available_bytes, u64::MAX);
     });
     assert_eq!(lied, honest);
-    let same_uuid = claims(&[4, 4], None, |hello| {
+    let same_uuid = certified(&[4, 4], None, |hello| {
         let uuid = Label::new("uuid", "GPU-0");
         hello
             .devices
@@ -211,7 +211,7 @@ fn lies_about_itself_change_no_bound() {
             .for_each(|offer| offer.labels = vec![uuid.clone(); 3]);
     });
     // How many it is: the same GPU as four, each with a UUID of its own.
-    let four = claims(&[2; 4], None, |hello| {
+    let four = certified(&[2; 4], None, |hello| {
         for offer in &mut hello.devices {
             offer.model = "NVIDIA B300".to_owned();
             offer.labels = vec![Label::new("uuid", &format!("GPU-{}", offer.ordinal))];

@@ -178,13 +178,13 @@ impl Recompute {
             let (work, cache) = (&work, &cache);
             let computer = || TileComputer::new(self.path, Arc::clone(cache));
             // Engines first: if there are few tiles, engines may take all of them.
-            let first: Vec<_> = engines.iter().map(|_| work.claim(TILES_AT_ONCE, watch)).collect();
+            let first: Vec<_> = engines.iter().map(|_| work.take(TILES_AT_ONCE, watch)).collect();
             let mut workers = Vec::new();
             for (i, (engine, first)) in engines.iter_mut().zip(first).enumerate() {
                 let run = move || work.or_fail(|| work.run_engine(i, engine.as_mut(), first, computer()?, watch));
                 match thread::Builder::new().spawn_scoped(scope, run) {
                     Ok(worker) => workers.push(worker),
-                    // The tiles claimed for it are lost.
+                    // The tiles taken for it are lost.
                     Err(error) => work.or_fail(|| {
                         Err(RecomputeError::NoThread {
                             engine: i,
@@ -267,7 +267,7 @@ impl Work<'_> {
 
     /// Computes tiles until none are left, and does each check once both of its tiles are available.
     fn run(&self, mut computer: TileComputer, watch: &dyn Watch) -> Result<(), RecomputeError> {
-        while let Some(slots) = self.claim(1, watch) {
+        while let Some(slots) = self.take(1, watch) {
             for at in slots.filter(|&at| !self.is_idle(at)) {
                 let slot = &self.schedule.slots[at].tile;
                 let mut tile = Tile::zeroed();
@@ -290,7 +290,7 @@ impl Work<'_> {
         let mut next = first;
         while let Some(slots) = next {
             self.compute_on(number, engine, slots, &mut computer, watch)?;
-            next = self.claim(TILES_AT_ONCE, watch);
+            next = self.take(TILES_AT_ONCE, watch);
         }
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Work<'_> {
     }
 
     /// The next slots that share an iteration, at most `most`; `None` if there are none or they are no longer needed.
-    fn claim(&self, most: usize, watch: &dyn Watch) -> Option<Range<usize>> {
+    fn take(&self, most: usize, watch: &dyn Watch) -> Option<Range<usize>> {
         if watch.is_stopped() || self.has_failed.load(Ordering::Relaxed) {
             return None;
         }
@@ -344,8 +344,8 @@ impl Work<'_> {
             let alike = slots[at..].iter().take(most).take_while(|&slot| task(slot) == first);
             Some(at + alike.count())
         };
-        let claimed = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end);
-        claimed.ok().map(|at| at..end(at).expect("it was there a moment ago"))
+        let taken = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end);
+        taken.ok().map(|at| at..end(at).expect("it was there a moment ago"))
     }
 
     /// Whether no check waits for a slot's tile any more.

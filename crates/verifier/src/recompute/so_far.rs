@@ -2,7 +2,7 @@
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::DeviceOrdinal;
-use protocol::claims::Claims;
+use protocol::certified::Certified;
 use protocol::openings::TileCheck;
 use protocol::verifier::VerifierSession;
 
@@ -77,12 +77,12 @@ impl SoFar {
     /// What the session certifies if only [`GroupSoFar::first_agreeing`] is known: f is that of this many samples (spec
     /// §6). `None` without a clock.
     #[must_use]
-    pub fn claims(&self, session: &VerifierSession, assumptions: &Assumptions) -> Option<Claims> {
+    pub fn certified(&self, session: &VerifierSession, assumptions: &Assumptions) -> Option<Certified> {
         let agreeing = |device, inner_dim| {
             let at = self.position(device, inner_dim);
             at.map_or(0, |at| self.groups[at].first_agreeing as u32)
         };
-        session.claims_so_far(assumptions, agreeing).ok()
+        session.certified_so_far(assumptions, agreeing).ok()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine_cuda::attack::{Attack, INNER_DIM, Outcome, Played};
 use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Identity};
-use protocol::claims::{Bound, HostBounds, measured, system_bounds};
+use protocol::certified::{Bound, HostBounds, measured, system_bounds};
 use protocol::engine::EngineError;
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 use protocol::verifier::Windows;
@@ -44,11 +44,11 @@ pub(super) struct Figures {
     tensor_ops_per_s: Figure,
 }
 
-/// A claimed figure, and the real one.
+/// A figure that would be certified, and the real one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Figure {
     truth: f64,
-    /// None: no claim is made, or the session would not be affirmed.
+    /// None: there is no bound, or the session would not be affirmed.
     certified: Option<u128>,
 }
 
@@ -62,7 +62,7 @@ impl Figure {
 impl Figures {
     fn new(played: &Played, assumptions: &Assumptions) -> Self {
         let caught = caught_odds(played.wrong_share, SAMPLES);
-        // A claim may be wrong with the soundness error: an attack that passes less often than that has not beaten it.
+        // A bound may be wrong with the soundness error: an attack that passes less often than that has not beaten it.
         let is_caught = 1.0 - caught < (-f64::from(assumptions.error_bits)).exp2();
         let certified = match certified(played, assumptions) {
             Some(bounds) if !is_caught => bounds,
@@ -93,7 +93,7 @@ impl Figures {
         ]
     }
 
-    /// The claims above the real figures.
+    /// The bounds above the real figures.
     pub(super) fn beaten(&self) -> Vec<&'static str> {
         let named = self.named().into_iter();
         named
@@ -185,7 +185,7 @@ impl Row {
             let certified = figure.certified.map(|count| unit(count as f64));
             format!(
                 "{:>11} of {:>11}",
-                certified.unwrap_or_else(|| "no claim".to_owned()),
+                certified.unwrap_or_else(|| "no bound".to_owned()),
                 unit(figure.truth)
             )
         };
@@ -292,7 +292,7 @@ pub(super) mod tests {
         let row = row(played(512, 7_700, 0.0));
         let figures = row.figures.as_ref().expect("figures");
         for (name, figure) in figures.named() {
-            let margin = figure.margin().expect("a claim");
+            let margin = figure.margin().expect("a bound");
             assert!(margin > 0.0 && margin < 0.1, "{name}: {margin}");
         }
         assert!(!row.to_line().contains("BEATS"), "{}", row.to_line());

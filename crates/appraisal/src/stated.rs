@@ -1,8 +1,8 @@
 //! Whether a device is what HELLO says it is, as far as certified figures tell (spec §6).
 
 use protocol::bounds::Assumptions;
-use protocol::limits::MIN_SAMPLES_FOR_CLAIM;
-use report::figure::{Certified, Figure, Margin, Relation};
+use protocol::limits::MIN_SAMPLES_FOR_BOUND;
+use report::figure::{CertifiedFigures, Figure, Margin, Relation};
 
 use crate::classify::{ClassFit, Classification, Shares, needed};
 use crate::expected::is_showable;
@@ -17,7 +17,7 @@ pub struct Tested {
     pub dataset_bytes: u64,
     /// Bytes of dataset it offered to hold.
     pub offered_bytes: u64,
-    /// Most samples of a group with a k large enough for claims of memory.
+    /// Most samples of a group with a k large enough for bounds of memory.
     pub samples: u32,
     /// Largest k, 0 if there was no iteration.
     pub inner_dim: u32,
@@ -25,14 +25,14 @@ pub struct Tested {
     pub assumptions: Assumptions,
 }
 
-/// The claim held against the certified figures; one reason.
+/// The stated class held against the certified figures; one reason.
 ///
 /// A shortfall is a doubt, not a contradiction, if it is small and no lesser class explains the figures: busy,
 /// throttled and power-capped devices look like that. Labels do not enter: whoever lies can write them.
 #[must_use]
 pub fn judge(
     profile: &Profile,
-    certified: &Certified,
+    certified: &CertifiedFigures,
     tested: &Tested,
     classification: &Classification,
     profiles: &Profiles,
@@ -41,8 +41,8 @@ pub fn judge(
     let (class, basis) = (profile.name.clone(), profile.basis());
     let Some(fit) = ClassFit::new(certified, profile, shares) else {
         // Figures that stand for themselves have to be there.
-        if *certified == Certified::default() {
-            let cause = match tested.samples < MIN_SAMPLES_FOR_CLAIM {
+        if *certified == CertifiedFigures::default() {
+            let cause = match tested.samples < MIN_SAMPLES_FOR_BOUND {
                 true => Untested::Samples,
                 false => Untested::Figures,
             };
@@ -52,13 +52,13 @@ pub fn judge(
     };
     let margins = |relation| fit.standing(relation).copied().collect::<Vec<Margin>>();
     if fit.relation == Relation::Exceeds {
-        return Reason::ClaimExceeded {
+        return Reason::StatedExceeded {
             class,
             margins: margins(Relation::Exceeds),
         };
     }
     let needed_bytes = needed(profile, shares, Figure::Memory).unwrap_or(0);
-    if tested.samples < MIN_SAMPLES_FOR_CLAIM {
+    if tested.samples < MIN_SAMPLES_FOR_BOUND {
         return Reason::NotTested {
             cause: Untested::Samples,
         };
@@ -73,7 +73,7 @@ pub fn judge(
     }
     let short = margins(Relation::Short);
     if short.is_empty() {
-        return Reason::ClaimFits { class, basis };
+        return Reason::StatedFits { class, basis };
     }
     if short.iter().all(|margin| margin.figure == Figure::Memory) && tested.dataset_bytes < needed_bytes {
         return Reason::MemoryWithheld {
@@ -94,13 +94,13 @@ pub fn judge(
     }
     let lesser = lesser_classes(profile, tested, classification, profiles, shares);
     if lesser.is_empty() && short.iter().all(|margin| margin.share() >= 1.0 - shares.doubt) {
-        return Reason::ClaimDoubtful {
+        return Reason::StatedDoubtful {
             class,
             margins: short,
             basis,
         };
     }
-    Reason::ClaimShort {
+    Reason::StatedShort {
         class,
         margins: short,
         looks_like: lesser,
@@ -109,8 +109,13 @@ pub fn judge(
 }
 
 /// Classes of about the offered memory whose other figures are certified: what the device may be, if nothing else holds its
-/// memory. It offers less than the claimed class needs, so they are lesser ones.
-fn classes_of_about(tested: &Tested, certified: &Certified, profiles: &Profiles, shares: &Shares) -> Vec<String> {
+/// memory. It offers less than the stated class needs, so they are lesser ones.
+fn classes_of_about(
+    tested: &Tested,
+    certified: &CertifiedFigures,
+    profiles: &Profiles,
+    shares: &Shares,
+) -> Vec<String> {
     let is_one = |other: &&Profile| {
         let memory = |profile: &Profile| profile.most(Figure::Memory).unwrap_or(0) as f64;
         let offered = tested.offered_bytes as f64;
@@ -125,9 +130,9 @@ fn classes_of_about(tested: &Tested, certified: &Certified, profiles: &Profiles,
     profiles.iter().filter(is_one).map(|other| other.name.clone()).collect()
 }
 
-/// Classes that the figures fit, as far as the assumptions let them, and that have less than the claimed one somewhere.
+/// Classes that the figures fit, as far as the assumptions let them, and that have less than the stated one somewhere.
 fn lesser_classes(
-    claimed: &Profile,
+    stated: &Profile,
     tested: &Tested,
     classification: &Classification,
     profiles: &Profiles,
@@ -135,13 +140,13 @@ fn lesser_classes(
 ) -> Vec<String> {
     let is_lesser = |fit: &&ClassFit| {
         profiles.named(&fit.class).is_some_and(|other| {
-            let has = |figure: Figure| (other.most(figure), claimed.most(figure));
+            let has = |figure: Figure| (other.most(figure), stated.most(figure));
             fit.margins
                 .iter()
                 .all(|margin| is_explained(margin, other, tested, shares))
                 && Figure::ALL
                     .iter()
-                    .any(|figure| matches!(has(*figure), (Some(theirs), Some(claimed)) if theirs < claimed))
+                    .any(|figure| matches!(has(*figure), (Some(theirs), Some(stated)) if theirs < stated))
         })
     };
     let fits = classification.fits.iter().chain(&classification.unshown);

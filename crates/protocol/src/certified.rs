@@ -1,9 +1,9 @@
 //! What an affirmed session certifies: bounds of the system behind it, and each device's share of them (spec §6).
-//! [`VerifierSession::claims`] alone makes a [`Claims`].
+//! [`VerifierSession::certified`] alone makes a [`Certified`].
 
 use crate::bounds::{Assumptions, Measured, MeasuredIteration};
 use crate::bytes::DeviceOrdinal;
-use crate::limits::MIN_SAMPLES_FOR_CLAIM;
+use crate::limits::MIN_SAMPLES_FOR_BOUND;
 use crate::plan::{DevicePlan, Plan};
 use crate::verdict::Verdict;
 use crate::verifier::{Mode, Step, VerifierSession, Windows};
@@ -11,13 +11,13 @@ use crate::verifier::{Mode, Step, VerifierSession, Windows};
 /// A certified lower bound and the group it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound<T = u64> {
-    /// The bound, in the claim's unit.
+    /// The bound, in its own unit.
     pub value: T,
     /// k of the group.
     pub inner_dim: u32,
 }
 
-/// The four claims, or one thing of each; `None` where none is made.
+/// The four bounds, or one thing of each; `None` where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds<T = u64> {
     /// V: memory held, bytes.
@@ -33,9 +33,9 @@ pub struct Bounds<T = u64> {
 /// Sums over all devices, each of one group: what the system behind the session had at the same time.
 pub type HostBounds = Bounds<u128>;
 
-/// One device's claims, and what they come from.
+/// One device's bounds, and what they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceClaims {
+pub struct DeviceCertified {
     /// The device.
     pub device: DeviceOrdinal,
     /// What the Verifier's clock gave, group by group.
@@ -47,18 +47,18 @@ pub struct DeviceClaims {
 /// All that a session certifies; no other crate can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Claims {
+pub struct Certified {
     /// What is taken for granted.
     pub assumptions: Assumptions,
-    /// Each device's claims, in plan order.
-    pub devices: Vec<DeviceClaims>,
+    /// Each device's bounds, in plan order.
+    pub devices: Vec<DeviceCertified>,
     /// For the system behind the session.
     pub host: HostBounds,
 }
 
 /// Why a session certifies nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoClaims {
+pub enum NothingCertified {
     /// There is no affirmative verdict.
     #[error("the session is not affirmed")]
     NotAffirmed,
@@ -72,11 +72,11 @@ impl VerifierSession {
     ///
     /// # Errors
     ///
-    /// [`NoClaims`] unless it ran online and is affirmed.
-    pub fn claims(&self, assumptions: &Assumptions) -> Result<Claims, NoClaims> {
+    /// [`NothingCertified`] unless it ran online and is affirmed.
+    pub fn certified(&self, assumptions: &Assumptions) -> Result<Certified, NothingCertified> {
         match self.verdict() {
-            Some(Verdict::Affirmed) => self.claims_of_samples(assumptions, |_, _| u32::MAX),
-            _ => Err(NoClaims::NotAffirmed),
+            Some(Verdict::Affirmed) => self.certified_by_samples(assumptions, |_, _| u32::MAX),
+            _ => Err(NothingCertified::NotAffirmed),
         }
     }
 
@@ -85,37 +85,37 @@ impl VerifierSession {
     ///
     /// # Errors
     ///
-    /// [`NoClaims`] unless it ran online and passed every cheaper check.
-    pub fn claims_so_far(
+    /// [`NothingCertified`] unless it ran online and passed every cheaper check.
+    pub fn certified_so_far(
         &self,
         assumptions: &Assumptions,
         agreeing: impl Fn(DeviceOrdinal, u32) -> u32,
-    ) -> Result<Claims, NoClaims> {
+    ) -> Result<Certified, NothingCertified> {
         match self.step() {
-            Step::Check => self.claims_of_samples(assumptions, agreeing),
-            _ => Err(NoClaims::NotAffirmed),
+            Step::Check => self.certified_by_samples(assumptions, agreeing),
+            _ => Err(NothingCertified::NotAffirmed),
         }
     }
 
-    fn claims_of_samples(
+    fn certified_by_samples(
         &self,
         assumptions: &Assumptions,
         samples: impl Fn(DeviceOrdinal, u32) -> u32,
-    ) -> Result<Claims, NoClaims> {
+    ) -> Result<Certified, NothingCertified> {
         if self.config().mode != Mode::Online {
-            return Err(NoClaims::Offline);
+            return Err(NothingCertified::Offline);
         }
-        let plan = self.plan().ok_or(NoClaims::NotAffirmed)?;
+        let plan = self.plan().ok_or(NothingCertified::NotAffirmed)?;
         if self.windows().len() != plan.iterations().len() {
-            return Err(NoClaims::NotAffirmed);
+            return Err(NothingCertified::NotAffirmed);
         }
         let measured = measured(plan, self.windows(), samples);
         let (host, shares) = system_bounds(&measured, assumptions);
         let devices = plan.devices().iter().zip(measured).zip(shares);
-        Ok(Claims {
+        Ok(Certified {
             assumptions: *assumptions,
             devices: devices
-                .map(|((device, groups), share)| DeviceClaims {
+                .map(|((device, groups), share)| DeviceCertified {
                     device: device.ordinal,
                     share,
                     groups,
@@ -126,18 +126,18 @@ impl VerifierSession {
     }
 }
 
-impl Claims {
-    /// In how many ways samples can have missed what they must not: once for each device and group with claims. All claims
+impl Certified {
+    /// In how many ways samples can have missed what they must not: once for each device and group with bounds. All bounds
     /// together are false with at most this many times 2^-`error_bits` (spec §6.3).
     #[must_use]
     pub fn sampled_groups(&self) -> usize {
         let groups = self.devices.iter().flat_map(|device| &device.groups);
-        groups.filter(|group| group.samples >= MIN_SAMPLES_FOR_CLAIM).count()
+        groups.filter(|group| group.samples >= MIN_SAMPLES_FOR_BOUND).count()
     }
 }
 
 impl<T> Bounds<T> {
-    /// Whether no claim is made at all.
+    /// Whether there is no bound at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let none = self.memory_bytes.is_none() && self.bandwidth_bytes_per_s.is_none();
@@ -153,7 +153,7 @@ impl<T> Bounds<T> {
 
 /// What the system behind these devices had, and each device's share of it; each device has the same groups in the same order.
 ///
-/// Arithmetic on figures from anywhere: what it gives is a claim only of an affirmed session.
+/// Arithmetic on figures from anywhere: what it gives is certified only by an affirmed session.
 #[must_use]
 pub fn system_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (HostBounds, Vec<Bounds>) {
     bounds_with(devices, assumptions, Measured::memory_bytes)
@@ -196,24 +196,24 @@ fn bounds_with(
     (host, shares)
 }
 
-/// The sum of a claim over all devices in the group where it is largest, and each device's part. Groups are not mixed: sums
+/// The sum of a bound over all devices in the group where it is largest, and each device's part. Groups are not mixed: sums
 /// are of one time (spec §6.4; the test `bounds_of_different_groups_are_not_added`).
 fn summed(
     devices: &[Vec<Measured>],
-    claim: impl Fn(&Measured) -> Option<u64>,
+    bound: impl Fn(&Measured) -> Option<u64>,
     mut set_share: impl FnMut(usize, Option<Bound>),
 ) -> Option<Bound<u128>> {
     let groups = devices.iter().map(Vec::len).min().unwrap_or(0);
     let values = |group: usize| devices.iter().map(move |groups| &groups[group]);
     let sum = |group: usize| {
-        let value: u128 = values(group).filter_map(&claim).map(u128::from).sum();
+        let value: u128 = values(group).filter_map(&bound).map(u128::from).sum();
         let inner_dim = devices[0][group].inner_dim;
         (value > 0).then_some((group, Bound { value, inner_dim }))
     };
     let (group, best) = (0..groups).filter_map(sum).max_by_key(|(_, bound)| bound.value)?;
     for (at, measured) in values(group).enumerate() {
         let inner_dim = measured.inner_dim;
-        set_share(at, claim(measured).map(|value| Bound { value, inner_dim }));
+        set_share(at, bound(measured).map(|value| Bound { value, inner_dim }));
     }
     Some(best)
 }
@@ -338,10 +338,10 @@ mod tests {
         assert_eq!(samples, [[1024, 1024], [300, 1024]]);
     }
 
-    type Claim = fn(&Measured) -> Option<u64>;
+    type Of = fn(&Measured) -> Option<u64>;
     type OfHost = fn(&HostBounds) -> Option<Bound<u128>>;
     type OfShare = fn(&Bounds) -> Option<Bound>;
-    const CLAIMS: [(Claim, OfHost, OfShare); 4] = [
+    const BOUNDS: [(Of, OfHost, OfShare); 4] = [
         (|m| m.memory_bytes(&ASSUMPTIONS), |h| h.memory_bytes, |b| b.memory_bytes),
         (
             |m| m.bandwidth_bytes_per_s(&ASSUMPTIONS),
@@ -364,22 +364,22 @@ mod tests {
     fn bounds_of_different_groups_are_not_added() {
         let devices = all_measured();
         let (host, shares) = system_bounds(&devices, &ASSUMPTIONS);
-        for (claim, of_host, of_share) in CLAIMS {
+        for (bound, of_host, of_share) in BOUNDS {
             let sum = |group: usize| {
                 devices
                     .iter()
-                    .filter_map(|groups| claim(&groups[group]))
+                    .filter_map(|groups| bound(&groups[group]))
                     .map(u128::from)
                     .sum()
             };
             let sums: [u128; 2] = [sum(0), sum(1)];
             assert!(sums[0] > 0 && sums[1] > 0 && sums[0] != sums[1], "{sums:?}");
             let best = usize::from(sums[1] > sums[0]);
-            let bound = of_host(&host).expect("a bound");
-            assert_eq!((bound.value, bound.inner_dim), (sums[best], [8_192, 16_384][best]));
+            let largest = of_host(&host).expect("a bound");
+            assert_eq!((largest.value, largest.inner_dim), (sums[best], [8_192, 16_384][best]));
             // Shares add up to the host's bound.
             for (share, groups) in shares.iter().zip(&devices) {
-                assert_eq!(of_share(share).map(|share| share.value), claim(&groups[best]));
+                assert_eq!(of_share(share).map(|share| share.value), bound(&groups[best]));
             }
         }
         // One device's best group is the other, and gains the sum nothing.
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_claims_nothing_where_no_device_does() {
+    fn nothing_is_certified_for_a_host_without_a_device_that_has_a_bound() {
         let devices = measured(
             &plan(),
             &[Windows::default(), Windows::default(), Windows::default()],
