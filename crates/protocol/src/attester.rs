@@ -1,4 +1,4 @@
-//! The Attester's session: fed with the Verifier's messages and the engines' results, it says what to do (spec §5).
+//! The Attester's session: takes the Verifier's messages and the engines' results, and returns what to do (spec §5).
 
 use ed25519_dalek::{Signer, SigningKey};
 
@@ -17,7 +17,7 @@ use crate::sampling::samples;
 use crate::trace::{Misplaced, Site, Trace};
 use crate::transcript::{Transcript, signed_message};
 
-/// What the Attester is to do after a message.
+/// What the Attester has to do after a message.
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Prepare these devices, then send [`AttesterSession::ready`].
@@ -39,18 +39,18 @@ pub enum Task {
     Finish(ResultMessage),
 }
 
-/// The Verifier broke the protocol, or asks what this Attester does not do.
+/// The Verifier violated the protocol, or requested something that this Attester does not do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A message of another type than is due.
     #[error("expected {expected}, got message type {actual}")]
     Unexpected {
-        /// What is due.
+        /// The type that is due.
         expected: MessageType,
-        /// Number of the type that came.
+        /// Number of the received type.
         actual: u32,
     },
-    /// A payload that is not what its type says.
+    /// A payload that is invalid for its type.
     #[error("malformed {message_type}: {problem}")]
     Malformed {
         /// The type.
@@ -67,7 +67,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The ABORT that tells the Verifier.
+    /// The ABORT that reports this to the Verifier.
     #[must_use]
     pub fn to_abort(&self) -> Abort {
         let code = match self {
@@ -105,12 +105,12 @@ pub struct AttesterSession {
     transcript: Transcript,
     plan: Option<(Plan, Payload)>,
     trace: Option<Trace>,
-    /// What OPENINGS will carry of the hardware's maker.
+    /// The manufacturer's attestation that OPENINGS will carry.
     attestation: Option<Vec<u8>>,
 }
 
 impl AttesterSession {
-    /// A session that begins with the returned HELLO.
+    /// A session that starts with the returned HELLO.
     #[must_use]
     pub fn new(hello: Hello) -> (Self, Frame) {
         let frame = Frame::new(MessageType::Hello, hello.to_bytes());
@@ -128,16 +128,16 @@ impl AttesterSession {
         (session, frame)
     }
 
-    /// Takes a message of the Verifier and says what to do.
+    /// Handles a message of the Verifier and returns what to do.
     ///
     /// # Errors
     ///
-    /// [`Violation`]: tell the Verifier by [`Violation::to_abort`] and stop.
+    /// [`Violation`]: report it to the Verifier with [`Violation::to_abort`] and stop.
     pub fn received(&mut self, frame: &Frame) -> Result<Task, Violation> {
         let Some(message_type) = frame.message_type() else {
             return Err(self.unexpected(frame.type_number));
         };
-        // A verdict may come at any time: a Verifier stops at the first failure.
+        // A verdict may be received at any time: a Verifier stops at the first failure.
         if message_type == MessageType::Result {
             let result = parse(message_type, &frame.payload)?;
             self.state = State::Over;
@@ -206,7 +206,7 @@ impl AttesterSession {
     ///
     /// # Panics
     ///
-    /// If no preparing is due.
+    /// If it is not due.
     pub fn ready(&mut self) -> Frame {
         assert_eq!(self.state, State::Prepare, "READY answers PLAN");
         self.state = State::AwaitNonce;
@@ -233,7 +233,7 @@ impl AttesterSession {
             root,
         };
         if trace.filled(&filled)? {
-            // In ordinal order, whichever device was first.
+            // In ordinal order, whichever device finished first.
             trace
                 .filled_frames()
                 .iter()
@@ -270,8 +270,8 @@ impl AttesterSession {
         Ok(Frame::new(MessageType::Swept, swept.to_bytes()))
     }
 
-    /// Has OPENINGS carry what the hardware's maker attests over this session's nonce; nothing if there is none of it, or
-    /// more than [`MAX_ATTESTATION_BYTES`].
+    /// Makes OPENINGS carry the hardware manufacturer's attestation over this session's nonce; carries none if it is
+    /// empty or longer than [`MAX_ATTESTATION_BYTES`].
     pub fn carry_attestation(&mut self, attestation: Vec<u8>) {
         self.attestation = Some(attestation).filter(|bytes| (1..=MAX_ATTESTATION_BYTES).contains(&bytes.len()));
     }
@@ -317,7 +317,8 @@ impl AttesterSession {
         }
     }
 
-    /// The message that the Verifier is to send now; `None` while the Attester has something to do, and when all is over.
+    /// The message that the Verifier has to send now; `None` while the Attester has something to do, and when the
+    /// session is over.
     #[must_use]
     pub fn due(&self) -> Option<MessageType> {
         match self.state {
@@ -330,7 +331,7 @@ impl AttesterSession {
         }
     }
 
-    /// PLAN, once it has come.
+    /// PLAN, once it has been received.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {
         self.plan.as_ref().map(|(plan, _)| plan)

@@ -2,18 +2,19 @@
 
 use crate::limits::{LEAF_BYTES, MIN_INNER_DIM_FOR_MEMORY, MIN_SAMPLES_FOR_BOUND};
 
-/// What a bound takes for granted about hardware; a result states all of it (spec §6.2).
+/// The assumptions of a bound about hardware; a result states all of them (spec §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assumptions {
     /// Highest exact int8 rate of one GPU, operations/s; G is this / 2k and 15 % more, for each of `helper_gpus`.
     pub best_rate_ops_per_s: u64,
-    /// GPUs that may make bytes anew for one device, itself among them, each at `best_rate_ops_per_s`.
+    /// GPUs that may regenerate bytes for one device, including itself, each at `best_rate_ops_per_s`.
     pub helper_gpus: u64,
-    /// W_in: fastest link inwards for each device of the plan, from all that is no GPU behind the session, bytes/s.
+    /// W_in: fastest inward link of each device of the plan, from everything that is not a GPU behind the session,
+    /// bytes/s.
     pub link_in_bytes_per_s: u64,
     /// W_out: the same outwards, bytes/s.
     pub link_out_bytes_per_s: u64,
-    /// R: rate at which what holds tiles elsewhere reads them, bytes/s.
+    /// R: rate at which something that holds tiles elsewhere reads them, bytes/s.
     pub helper_bytes_per_s: u64,
     /// C: largest known on-chip memory, bytes.
     pub on_chip_bytes: u64,
@@ -21,7 +22,7 @@ pub struct Assumptions {
     pub error_bits: u32,
 }
 
-/// One device's figures in one group (distinct k), as the Verifier's clock gave them (spec §6.1).
+/// One device's figures in one group (distinct k), measured by the Verifier's clock (spec §6.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     /// k of the group.
@@ -53,14 +54,14 @@ const NS_PER_S: u128 = 1_000_000_000;
 const LN_2: u128 = 693_147_185;
 
 impl Assumptions {
-    /// G: bytes/s that can be made anew at k by all that may help, rounded up.
+    /// G: bytes/s that can be regenerated at k by all that may help, rounded up.
     #[must_use]
     pub fn regeneration_bytes_per_s(&self, inner_dim: u32) -> u128 {
         (u128::from(self.best_rate_ops_per_s) * u128::from(self.helper_gpus) * 115)
             .div_ceil(200 * u128::from(inner_dim))
     }
 
-    /// The more cautious of both, one by one: no bound under these is more than under either.
+    /// The more cautious value of both, field by field: no bound under the result is larger than under either.
     #[must_use]
     pub fn worst(self, other: Assumptions) -> Self {
         Assumptions {
@@ -204,7 +205,7 @@ impl Measured {
         filled.checked_sub(self.wrong(assumptions, self.sweeps().into(), fewest.into())?)
     }
 
-    /// G + W_in, bytes/s: what can be had within a window and kept.
+    /// G + W_in, bytes/s: what can be received or regenerated within a window and kept.
     fn regeneration_and_link(&self, assumptions: &Assumptions) -> u128 {
         assumptions.regeneration_bytes_per_s(self.inner_dim) + u128::from(assumptions.link_in_bytes_per_s)
     }

@@ -31,11 +31,12 @@ macro_rules! bytes32 {
 bytes32! {
     /// The Verifier's single-use challenge, 32 bytes (spec §5).
     Nonce;
-    /// The value that all of an iteration derives from; after the last iteration it is the session's checksum (spec §4).
+    /// The value that all of an iteration is derived from; after the last iteration it is the session's checksum (spec
+    /// §4).
     Chain;
-    /// Key of the keystream that both operands of an iteration are cut from (spec §4).
+    /// Key of the keystream that supplies both operands of an iteration (spec §4).
     OperandKey;
-    /// What the key and the matching of one fill or sweep are expanded from (spec §4).
+    /// The value that the key and the matching of one fill or sweep are expanded from (spec §4).
     Salt;
     /// BLAKE3 root of one device's leaves (spec §4).
     Root;
@@ -68,7 +69,7 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes that `text`, hexadecimal of either case, stands for; `None` for anything else.
+/// The bytes encoded by `text`, hexadecimal in either case; `None` for anything else.
 #[must_use]
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text

@@ -39,15 +39,15 @@ pub trait Canonical: Sized {
     }
 }
 
-/// Why bytes are not the value they should be.
+/// Why bytes are not a valid encoding of the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Not the CBOR item that the spec has at this place.
+    /// Not the CBOR item that the spec requires at this place.
     #[error("{field}: {problem}")]
     Item {
         /// The field being read.
         field: &'static str,
-        /// What the decoder met.
+        /// The decoder's error.
         problem: String,
     },
     /// The value ends before the bytes do.
@@ -58,17 +58,17 @@ pub enum Malformed {
         /// Bytes received.
         total: usize,
     },
-    /// The right value in another encoding than the deterministic one.
+    /// The correct value in an encoding other than the deterministic one.
     #[error("not in deterministic encoding (RFC 8949 section 4.2.1)")]
     NotCanonical,
-    /// A field outside its bounds.
+    /// A field outside its limits.
     #[error("{field}: expected {expected}, got {actual}")]
     Value {
         /// The field.
         field: &'static str,
-        /// What the spec allows.
+        /// The allowed values.
         expected: String,
-        /// What came.
+        /// The received value.
         actual: String,
     },
 }
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         Reader(Decoder::new(bytes))
     }
 
-    /// Whether what was read is all of `bytes`, and `again`, its canonical encoding, the same.
+    /// Whether all of `bytes` was read, and `again`, its canonical encoding, is the same.
     pub(crate) fn check_whole(&self, bytes: &[u8], again: &[u8]) -> Result<(), Malformed> {
         let read = self.0.position();
         if read != bytes.len() {
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
                 total: bytes.len(),
             });
         }
-        // Encoding again finds whatever the decoder is lenient about: long integers, indefinite lengths.
+        // Encoding again detects everything that the decoder is lenient about: long integers, indefinite lengths.
         if again != bytes {
             return Err(Malformed::NotCanonical);
         }
@@ -296,7 +296,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Label and value, for what a peer says of itself: recorded, never evidence (spec §1).
+/// Label and value, for what a peer states about itself: recorded, never evidence (spec §1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// What is labelled, say `uuid`.
@@ -306,7 +306,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// A label; what is not printable is replaced and an over-long text is cut, so that it can always be sent.
+    /// A label; unprintable characters are replaced and an over-long text is cut, so that it can always be sent.
     pub fn new(name: &str, value: &str) -> Self {
         Label {
             name: sendable_text(name),

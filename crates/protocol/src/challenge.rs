@@ -21,7 +21,7 @@ pub struct Challenge {
     signature: [u8; 64],
 }
 
-/// Why a challenge is refused.
+/// Why a challenge is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChallengeError {
     /// Not a challenge.

@@ -1,8 +1,8 @@
 //! Commitments to a device's leaves on BLAKE3's own tree, and openings of single leaves (spec §4).
 //!
-//! The root is the ordinary BLAKE3 hash of the leaves. An opening is the 1,024-byte chunk that holds the leaf and the
-//! chaining values beside the path to the root. The tree's shape follows from the leaf count alone, so a prover has no
-//! freedom in it: any other chunk length or number of siblings is refused.
+//! The root is the ordinary BLAKE3 hash of the leaves. An opening is the 1,024-byte chunk that contains the leaf and
+//! the chaining values next to the path to the root. The tree's shape depends only on the leaf count, so a prover has
+//! no freedom in it: any other chunk length or number of siblings is rejected.
 
 use std::sync::OnceLock;
 
@@ -15,42 +15,42 @@ use crate::limits::LEAVES_PER_CHUNK;
 /// Evidence that a leaf belongs to a root: its chunk, and the siblings from the chunk up to the root (spec §4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// The chunk that holds the leaf: 1,024 bytes, fewer for a last chunk.
+    /// The chunk that contains the leaf: 1,024 bytes, fewer for a last chunk.
     pub chunk: Vec<u8>,
-    /// Chaining values beside the path, from the chunk's sibling up.
+    /// Chaining values next to the path, from the chunk's sibling up.
     pub siblings: Vec<[u8; 32]>,
 }
 
 /// Why an opening does not belong to its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpeningError {
-    /// The chunk has another length than the leaf count gives.
+    /// The chunk's length differs from that required by the leaf count.
     #[error("chunk of {actual} bytes, expected {expected}")]
     ChunkLength {
-        /// Bytes the leaf count gives.
+        /// Bytes required by the leaf count.
         expected: usize,
         /// Bytes received.
         actual: usize,
     },
-    /// The path has another length than the leaf count gives.
+    /// The path's length differs from that required by the leaf count.
     #[error("{actual} siblings, expected {expected}")]
     SiblingCount {
-        /// Siblings the leaf count gives.
+        /// Siblings required by the leaf count.
         expected: usize,
         /// Siblings received.
         actual: usize,
     },
-    /// Chunk and siblings hash to something else.
+    /// Chunk and siblings result in another root.
     #[error("path leads to {actual}, committed was {expected}")]
     Root {
-        /// The root committed to.
+        /// The committed root.
         expected: Root,
-        /// The root that the opening leads to.
+        /// The root computed from the opening.
         actual: Root,
     },
 }
 
-/// Chunks of a subtree that is hashed at once: BLAKE3 hashes so many side by side. A power of two.
+/// Chunks of a subtree that is hashed at once: BLAKE3 hashes this many in parallel. A power of two.
 const GROUP_CHUNKS: usize = 16;
 const GROUP_LEAVES: usize = GROUP_CHUNKS * LEAVES_PER_CHUNK as usize;
 const GROUP_BYTES: usize = GROUP_CHUNKS * CHUNK_LEN;
@@ -59,7 +59,7 @@ const GROUP_BYTES: usize = GROUP_CHUNKS * CHUNK_LEN;
 #[derive(Clone, Debug)]
 pub struct Commitment {
     leaves: Vec<u64>,
-    /// Chaining values of the tree, from groups of chunks up to the children of the root; made once.
+    /// Chaining values of the tree, from groups of chunks up to the children of the root; computed once.
     levels: OnceLock<Vec<Vec<ChainingValue>>>,
 }
 
@@ -68,7 +68,7 @@ impl Commitment {
     ///
     /// # Panics
     ///
-    /// Without leaves.
+    /// If there are no leaves.
     #[must_use]
     pub fn new(leaves: Vec<u64>) -> Self {
         assert!(!leaves.is_empty(), "a commitment has at least one leaf");
@@ -84,7 +84,7 @@ impl Commitment {
         &self.leaves
     }
 
-    /// BLAKE3 of the leaves' little-endian bytes. What it hashes is kept for the openings.
+    /// BLAKE3 of the leaves' little-endian bytes. The chaining values are kept for the openings.
     #[must_use]
     pub fn root(&self) -> Root {
         let levels = self.levels.get_or_init(|| self.group_levels());
@@ -105,7 +105,7 @@ impl Commitment {
         let chunk = (u64::from(leaf) / LEAVES_PER_CHUNK) as usize;
         let group = chunk / GROUP_CHUNKS;
         let of_group = self.leaves.chunks(GROUP_LEAVES).nth(group).expect("the leaf's group");
-        // Within its group the chunks are hashed anew: that costs less than to keep all of them.
+        // Within its group the chunks are hashed again: that costs less than keeping all chaining values.
         let below = levels_of(chaining_values(
             of_group,
             LEAVES_PER_CHUNK as usize,
@@ -139,7 +139,7 @@ fn chaining_values(leaves: &[u64], subtree_leaves: usize, first_byte: usize) -> 
     let subtrees = leaves.chunks(subtree_leaves);
     let offsets = (first_byte as u64..).step_by(subtree_leaves * 8);
     let value = |(subtree, offset): (&[u64], u64)| {
-        // By chunks of known size: that is fast however it is compiled.
+        // In chunks of constant size: that is fast whatever the compiler's settings.
         for (bytes, leaf) in bytes.chunks_exact_mut(8).zip(subtree) {
             bytes.copy_from_slice(&leaf.to_le_bytes());
         }
@@ -173,7 +173,7 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// [`OpeningError`] names what does not fit: chunk length, path length or root.
+    /// [`OpeningError`] names the mismatch: chunk length, path length or root.
     pub fn verify(&self, root: &Root, leaf: u32, leaf_count: u64) -> Result<u64, OpeningError> {
         let path = Path::new(leaf, leaf_count);
         let expected = path.chunk_leaves().len() * 8;
@@ -233,7 +233,7 @@ pub fn chunk_bytes(leaf: u32, leaf_count: u64) -> usize {
     Path::new(leaf, leaf_count).chunk_leaves().len() * 8
 }
 
-/// The way from the root down to the chunk of one leaf.
+/// The path from the root down to the chunk of one leaf.
 struct Path {
     chunk_first_byte: u64,
     chunk_byte_count: u64,

@@ -1,4 +1,4 @@
-//! Derived keys and the chain that makes every value depend on everything before it (spec §4).
+//! Derived keys, and the chain that makes every value depend on all earlier values (spec §4).
 
 use chacha20::ChaCha8;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
@@ -36,7 +36,7 @@ pub fn keystream(key: &[u8; 32], nonce: &[u8; 12], offset: u64, out: &mut [u8]) 
     cipher.write_keystream(out);
 }
 
-/// The chain before the first iteration: it binds the nonce, what the Attester said and what was asked (spec §4).
+/// The chain before the first iteration: it binds the nonce, HELLO and PLAN (spec §4).
 #[must_use]
 pub fn chain_0(nonce: &Nonce, hello: &[u8], plan: &[u8]) -> Chain {
     Chain(derive("session", &[&nonce.0, &hash(&[hello]), &hash(&[plan])]))

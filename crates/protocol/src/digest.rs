@@ -1,18 +1,20 @@
-//! Keyed digests of a tile and of a pair of tiles (spec §4). Definitions; engines have their own fast forms.
+//! Keyed digests of a tile and of a pair of tiles (spec §4). These are the definitions; engines have faster
+//! implementations.
 
 use crate::bytes::Salt;
 use crate::derive::keystream;
 use crate::limits::{TILE_BYTES, TILE_WORDS};
 use crate::matching::Matching;
 
-/// What a salt expands to: one u64 a tile word, the matching's round keys and the source of the word shift (spec §4).
+/// The expansion of a salt: one u64 per tile word, the matching's round keys and the source of the word shift (spec
+/// §4).
 #[derive(Clone)]
 pub struct DigestKey {
     /// K: 16,384 words.
     pub words: Box<[u64; TILE_WORDS]>,
     /// The four Feistel round keys of the sweep's matching.
     pub round_keys: [u32; 4],
-    /// z: what leaves' word shifts derive from.
+    /// z: the source of the leaves' word shifts.
     pub shift_source: u32,
 }
 

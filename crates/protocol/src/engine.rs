@@ -1,4 +1,4 @@
-//! What a device must be able to do; `engine-cpu` and `engine-cuda` implement it (spec §4, §5).
+//! The interface of a device; `engine-cpu` and `engine-cuda` implement it (spec §4, §5).
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::tile::TileCoordinate;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assignment(AssignmentFields);
 
-/// The fields of an assignment before they are checked; [`Assignment::new`] makes an [`Assignment`] of them (spec §3).
+/// The unchecked fields of an assignment; [`Assignment::new`] validates them (spec §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AssignmentFields {
     /// n: a matrix has n x n elements of one byte.
@@ -27,11 +27,11 @@ pub struct AssignmentFields {
 }
 
 impl Assignment {
-    /// The assignment of these fields, if a plan can ask for them (spec §3).
+    /// The assignment of these fields, if a plan can have them (spec §3).
     ///
     /// # Errors
     ///
-    /// [`InvalidAssignment`] names the first field outside its bounds.
+    /// [`InvalidAssignment`] names the first field outside its limits.
     pub fn new(fields: AssignmentFields) -> Result<Self, InvalidAssignment> {
         let AssignmentFields {
             matrix_dim,
@@ -58,7 +58,7 @@ impl Assignment {
         Ok(Assignment(fields))
     }
 
-    /// The fields, for reading, and for another assignment that differs in some.
+    /// The fields, for reading, and to create another assignment that differs in some.
     #[must_use]
     pub fn fields(&self) -> AssignmentFields {
         self.0
@@ -117,29 +117,29 @@ impl Assignment {
     }
 }
 
-/// Sizes that no plan gives a device (spec §3).
+/// Sizes that a plan cannot have for a device (spec §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAssignment {
-    /// n is not made of whole tiles, or outside its bounds.
+    /// n does not consist of whole tiles, or is outside its limits.
     #[error("n = {0} is no multiple of {TILE_SIDE} within {MATRIX_DIM_RANGE:?}")]
     MatrixDim(u32),
-    /// k is no multiple of its step, or outside its bounds.
+    /// k is not a multiple of its step, or is outside its limits.
     #[error("k = {0} is no multiple of {INNER_DIM_STEP} within {INNER_DIM_RANGE:?}")]
     MaxInnerDim(u32),
     /// No matrices, or more tiles than a device's commitment can have.
     #[error("{num_matrices} matrices of {tiles} tiles, expected 1..=2^32 - 1 tiles")]
     NumMatrices {
-        /// The matrices asked for.
+        /// The number of matrices.
         num_matrices: u32,
-        /// Tiles they have together.
+        /// Their total number of tiles.
         tiles: u64,
     },
-    /// The last matrix has no index of 64 bits.
+    /// The index of the last matrix exceeds 64 bits.
     #[error("{num_matrices} matrices from index {matrix_offset}, expected indices below 2^64 - 1")]
     MatrixOffset {
         /// Index of the first matrix.
         matrix_offset: u64,
-        /// The matrices asked for.
+        /// The number of matrices.
         num_matrices: u32,
     },
 }
@@ -150,7 +150,7 @@ impl From<InvalidAssignment> for EngineError {
     }
 }
 
-/// What one fill needs to know beyond the assignment (spec §4).
+/// The parameters of one fill in addition to the assignment (spec §4).
 #[derive(Clone, Copy, Debug)]
 pub struct FillTask {
     /// k of this iteration.
@@ -159,11 +159,11 @@ pub struct FillTask {
     pub operand_key: OperandKey,
     /// Salt of the iteration's fill digests.
     pub fill_salt: Salt,
-    /// Sweeps that are to follow: an engine can make room for their leaves while it fills.
+    /// The number of sweeps that follow: an engine can allocate memory for their leaves while it fills.
     pub sweeps: u32,
 }
 
-/// Names one commitment of a device: the fill of iteration t, or its sweep s.
+/// Identifies one commitment of a device: the fill of iteration t, or its sweep s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CommitmentId {
     /// The fill of an iteration (from 0).
@@ -180,16 +180,16 @@ pub enum CommitmentId {
     },
 }
 
-/// Hears how far a device has come and may end its work early.
+/// Is notified of a device's progress and may cancel its work.
 pub trait Progress: Sync {
-    /// `tiles` more tiles are filled or swept.
+    /// `tiles` more tiles have been filled or swept.
     fn advance(&self, tiles: u64);
 
-    /// Whether the work is no longer wanted; engines ask at least once a second.
+    /// Whether the work is cancelled; engines check at least once a second.
     fn is_cancelled(&self) -> bool;
 }
 
-/// A [`Progress`] that nobody listens to.
+/// A [`Progress`] that ignores notifications and never cancels.
 pub struct Unobserved;
 
 impl Progress for Unobserved {
@@ -200,34 +200,37 @@ impl Progress for Unobserved {
     }
 }
 
-/// One device at work. Calls come in session order: `prepare`, then for each iteration `fill` and its sweeps, then `open`.
+/// One device at work. Calls are in session order: `prepare`, then for each iteration `fill` and its sweeps, then
+/// `open`.
 ///
-/// Iterations count `fill` calls from 0, sweeps count `sweep` calls since the last fill from 1; only calls that return a root
-/// count. An engine keeps the leaves of all of them (not the dataset of past iterations) until it is prepared anew or dropped.
+/// Iterations count `fill` calls from 0, sweeps count `sweep` calls since the last fill from 1; only calls that return
+/// a root count. An engine keeps the leaves of all of them (not the dataset of past iterations) until it is prepared
+/// again or dropped.
 ///
-/// A call that commits to nothing leaves this behind:
+/// The state after a call that commits to nothing:
 ///
-/// - A fill with a k that was not prepared ([`EngineError::Unsupported`]): all is as it was.
-/// - Any other fill that returns an error, even one that was cancelled before it began: leaves made before it can be opened, but
-///   there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
-/// - A sweep that was cancelled: all is as it was, and the dataset can be swept again.
-/// - Any call whose error says that the device is lost ([`EngineError::is_lost`]): nothing is left. Every later fill, sweep and
-///   opening ends with such an error, until `prepare` returns `Ok` on a device that is back. No call waits for ever.
+/// - A fill with a k that was not prepared ([`EngineError::Unsupported`]): unchanged.
+/// - Any other fill that returns an error, even one that was cancelled before it started: earlier leaves can be opened,
+/// but there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
+/// - A sweep that was cancelled: unchanged, and the dataset can be swept again.
+/// - Any call whose error means that the device is lost ([`EngineError::is_lost`]): nothing is left. Every later fill,
+/// sweep and opening ends with such an error, until `prepare` returns `Ok` on a device that is back. No call blocks
+/// forever.
 pub trait Engine: Send {
-    /// Takes all memory, loads all code and checks itself against known answers, so that nothing is left to go wrong
-    /// for want of them once the clock runs.
+    /// Allocates all memory, loads all code and checks it against known answers, so that none of this can fail once the
+    /// clock runs.
     ///
     /// # Errors
     ///
-    /// [`EngineError::OutOfMemory`] with what was asked and what there was; [`EngineError::SelfTest`] if this device
-    /// computes wrong answers.
+    /// [`EngineError::OutOfMemory`] with the required and the available memory; [`EngineError::SelfTest`] if this
+    /// device computes wrong results.
     fn prepare(&mut self, assignment: &Assignment) -> Result<(), EngineError>;
 
     /// Fills the dataset and returns the root of the fill digests.
     ///
     /// # Errors
     ///
-    /// Whatever the device reports; [`EngineError::Cancelled`] if `progress` says so.
+    /// The device's error; [`EngineError::Cancelled`] if `progress` cancels the work.
     fn fill(&mut self, task: &FillTask, progress: &dyn Progress) -> Result<Root, EngineError>;
 
     /// Sweeps the dataset once and returns the root of the pair digests.
@@ -241,21 +244,21 @@ pub trait Engine: Send {
     ///
     /// # Errors
     ///
-    /// [`EngineError::NoSuchLeaf`] for a commitment that was not made or a leaf it does not have.
+    /// [`EngineError::NoSuchLeaf`] for a commitment that does not exist or a leaf that it does not have.
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError>;
 }
 
-/// What computes single tiles for a Verifier (spec §5). A call is short and cannot be called off: whoever asks for many tiles asks
-/// for some at a time.
+/// Computes single tiles for a Verifier (spec §5). A call is short and cannot be cancelled: a caller that needs many
+/// tiles requests some at a time.
 pub trait TileEngine: Send {
-    /// Computes tiles of one iteration and hands each to `take` with its place in `at`, in any order.
+    /// Computes tiles of one iteration and passes each to `take` with its index in `at`, in any order.
     ///
-    /// Neighbours that share a column block are cheapest. Every tile is handed over exactly once where this returns `Ok`.
+    /// Neighbours that share a column block are cheapest. If this returns `Ok`, every tile was passed exactly once.
     ///
     /// # Errors
     ///
-    /// Whatever the device reports; [`EngineError::Unsupported`] for a k or a coordinate that no plan has. After an error that
-    /// says that the device is lost ([`EngineError::is_lost`]) every later call ends with one.
+    /// The device's error; [`EngineError::Unsupported`] for a k or a coordinate that no plan has. After an error that
+    /// means that the device is lost ([`EngineError::is_lost`]) every later call returns one.
     fn tiles(
         &mut self,
         operand_key: &OperandKey,
@@ -269,7 +272,7 @@ pub trait TileEngine: Send {
 ///
 /// # Errors
 ///
-/// [`EngineError::Unsupported`] names what no plan has.
+/// [`EngineError::Unsupported`] names the value that no plan has.
 pub fn check_tiles(inner_dim: u32, at: &[TileCoordinate]) -> Result<(), EngineError> {
     if !is_inner_dim(inner_dim) {
         return Err(EngineError::Unsupported(format!("k = {inner_dim}")));
@@ -287,7 +290,7 @@ pub fn check_tiles(inner_dim: u32, at: &[TileCoordinate]) -> Result<(), EngineEr
 /// Why a device could not do its work: it becomes the typed reason of "could not run" (spec §5).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The memory asked for is not there.
+    /// The required memory is not available.
     #[error(
         "out of memory: {requested_bytes} bytes asked for, {available_bytes} available{}",
         if available_bytes < requested_bytes { "" } else { ", which the driver did not give in one piece" }
@@ -295,7 +298,7 @@ pub enum EngineError {
     OutOfMemory {
         /// Bytes the assignment needs.
         requested_bytes: u64,
-        /// Bytes that are free; a driver can refuse less than this.
+        /// Bytes that are free; a driver can refuse even less than this.
         available_bytes: u64,
     },
     /// The device stopped answering.
@@ -306,19 +309,19 @@ pub enum EngineError {
     Driver {
         /// The call that failed.
         call: String,
-        /// What the driver said.
+        /// The driver's error.
         message: String,
     },
-    /// The device's known answer came out wrong.
+    /// The device computed a wrong known answer.
     #[error("self-test failed: {0}")]
     SelfTest(String),
-    /// This engine does not run plans of these sizes.
+    /// This engine does not support plans of these sizes.
     #[error("unsupported: {0}")]
     Unsupported(String),
-    /// The session no longer wants the work.
+    /// The work was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// An opening was asked for that no commitment has.
+    /// No commitment has the requested opening.
     #[error("no leaf {leaf} in {commitment:?}")]
     NoSuchLeaf {
         /// The commitment named.
@@ -329,7 +332,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether the device, or what it holds, can no longer be relied on.
+    /// Whether the device, or its data, can no longer be relied on.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Evidence: one session's records, sealed by who recorded them; anyone can run them again (spec §10).
+//! Evidence: one session's records, sealed by their recorder; anyone can replay them (spec §10).
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
@@ -28,7 +28,7 @@ const ITEMS: usize = 10;
 /// A session's evidence, before it is sealed or after its seal was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// What held for the session from its start.
+    /// The session's configuration from its start.
     pub config: VerifierConfig,
     /// When it began, ms since the Unix epoch by its recorder's clock: information, not evidence of time.
     pub started_unix_ms: u64,
@@ -38,14 +38,14 @@ pub struct Evidence {
     pub challenge: Option<Challenge>,
     /// Who recorded it: the Verifier online, the Attester offline.
     pub sealer: Identity,
-    /// All that happened.
+    /// All events.
     pub records: Vec<Record>,
 }
 
-/// Why bytes are not evidence of a session.
+/// Why bytes are not valid evidence of a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
-    /// Not evidence, or not whole.
+    /// Not evidence, or incomplete.
     #[error("malformed evidence: {0}")]
     Malformed(Malformed),
     /// Too short to hold a seal.
@@ -54,7 +54,7 @@ pub enum EvidenceError {
     /// The seal is not the sealer's over these bytes.
     #[error("the evidence was changed or damaged, or was not sealed by {0}")]
     Seal(Identity),
-    /// The sealer is not who the session says records it.
+    /// The sealer is not the party that must record the session.
     #[error("the evidence is sealed by {actual}; its session is recorded by {expected}")]
     Sealer {
         /// The Verifier of PLAN online, the identity of HELLO offline.
@@ -70,7 +70,7 @@ pub enum EvidenceError {
         /// What is wrong with it.
         problem: Inconsistent,
     },
-    /// The records stop where something is due.
+    /// The records end where something is due.
     #[error("the records stop where {0:?} is due")]
     Incomplete(Step),
     /// Offline evidence whose challenge is missing, not its Verifier's, or another's.
@@ -79,8 +79,9 @@ pub enum EvidenceError {
 }
 
 impl EvidenceError {
-    /// Whether the bytes may as well have been damaged on their way, or never have been evidence: nobody can tell that from
-    /// a forgery, and it speaks against nobody (spec §10.2). What is left was sealed as it is.
+    /// Whether the bytes may have been damaged in transit, or may never have been evidence: this cannot be told from a
+    /// forgery, and does not count against anyone (spec §10.2). Any other error concerns evidence that was sealed as it
+    /// is.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
@@ -92,7 +93,7 @@ impl EvidenceError {
         }
     }
 
-    /// Whether the bytes say that they are evidence of another version than [`EVIDENCE_VERSION`].
+    /// Whether the bytes state that they are evidence of another version than [`EVIDENCE_VERSION`].
     #[must_use]
     pub fn is_other_version(&self) -> bool {
         matches!(self, EvidenceError::Malformed(Malformed::Value { field, .. }) if *field == VERSION_FIELD)
@@ -126,8 +127,7 @@ impl Evidence {
         bytes
     }
 
-    /// Whether a file that begins with `bytes` can be evidence, of whatever version: the rest of one that cannot need not be
-    /// read.
+    /// Whether a file that starts with `bytes` can be evidence, of any version: if not, the rest need not be read.
     #[must_use]
     pub fn may_begin_with(bytes: &[u8]) -> bool {
         let mut reader = Reader::new(bytes);
@@ -152,7 +152,7 @@ impl Evidence {
         Ok(evidence)
     }
 
-    /// Runs the records through a session again. It ends in a verdict, or where tiles are to be recomputed.
+    /// Replays the records through a session. It ends with a verdict, or where tiles are to be recomputed.
     ///
     /// # Errors
     ///

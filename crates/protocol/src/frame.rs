@@ -1,4 +1,4 @@
-//! Frames: how a message travels on a byte stream, and how it enters the transcript; both are the same bytes (spec §8).
+//! Frames: the encoding of a message on a byte stream and in the transcript; both are the same bytes (spec §8).
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -31,9 +31,9 @@ pub enum MessageType {
     Openings = 9,
     /// Verifier: the verdict, for the Attester's information.
     Result = 10,
-    /// Attester: it cannot go on, and why.
+    /// Attester: it cannot continue, and why.
     Abort = 11,
-    /// Attester: how far it has come. Outside the transcript; never moves a deadline.
+    /// Attester: its progress. Outside the transcript; never moves a deadline.
     Progress = 0x80,
 }
 
@@ -60,7 +60,7 @@ impl MessageType {
         MessageType::ALL.into_iter().find(|&kind| kind as u32 == number)
     }
 
-    /// The name that spec and messages use, say `HELLO`.
+    /// The name used in spec and messages, for example `HELLO`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

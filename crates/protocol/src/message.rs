@@ -1,4 +1,4 @@
-//! The payloads of all messages but PLAN, which has a module of its own (spec §8).
+//! The payloads of all messages except PLAN, which has its own module (spec §8).
 
 use crate::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, Root};
 use crate::cbor::{Canonical, Label, Malformed, Reader, Writer, sendable_text};
@@ -12,15 +12,15 @@ const MAX_VERSIONS: usize = 16;
 /// HELLO: who the Attester is and what it offers. All of it is stated by the Attester; none of it is evidence (spec §1, §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// Protocol versions it speaks.
+    /// Protocol versions it supports.
     pub versions: Vec<u32>,
-    /// Suites it speaks.
+    /// Suites it supports.
     pub suites: Vec<u32>,
     /// The Ed25519 key that signs OPENINGS.
     pub identity: Identity,
     /// Name and version of its software.
     pub software: String,
-    /// What it says of the host.
+    /// What it states about the host.
     pub labels: Vec<Label>,
     /// Its devices, ordinals strictly ascending.
     pub devices: Vec<DeviceOffer>,
@@ -31,26 +31,26 @@ pub struct Hello {
 pub struct DeviceOffer {
     /// The device's ordinal in this session.
     pub ordinal: DeviceOrdinal,
-    /// The engine that serves it, say `cuda` or `cpu`.
+    /// The engine that drives it, for example `cuda` or `cpu`.
     pub engine: String,
-    /// The model it says it is.
+    /// The model it states.
     pub model: String,
-    /// Memory it says it has in all (bytes).
+    /// Total memory it states (bytes).
     pub memory_bytes: u64,
-    /// Memory that can be taken now (bytes).
+    /// Memory that can be allocated now (bytes).
     pub available_bytes: u64,
-    /// Of that, what the engine needs whatever the plan (bytes).
+    /// The part of it that the engine needs for any plan (bytes).
     pub reserve_bytes: u64,
-    /// Operands of n x k bytes held beside the dataset.
+    /// Operands of n x k bytes held in addition to the dataset.
     pub operand_copies: u32,
-    /// Operand rows of k bytes held besides.
+    /// Operand rows of k bytes held in addition to these.
     pub operand_rows: u32,
-    /// What else it says of itself: UUID, PCI address, driver, clocks.
+    /// What else it states: UUID, PCI address, driver, clocks.
     pub labels: Vec<Label>,
 }
 
 impl Hello {
-    /// Whether it speaks this crate's version and suite.
+    /// Whether it supports this crate's version and suite.
     #[must_use]
     pub fn speaks_ours(&self) -> bool {
         self.versions.contains(&VERSION) && self.suites.contains(&SUITE)
@@ -65,7 +65,8 @@ impl DeviceOffer {
         left.saturating_sub(self.operand_bytes(n, k)) / u64::from(n).pow(2)
     }
 
-    /// Bytes that its operands take beside a dataset of matrices of `n` x `n`, with inner dimensions up to `k` (spec §3).
+    /// Bytes that its operands take in addition to a dataset of matrices of `n` x `n`, with inner dimensions up to `k`
+    /// (spec §3).
     #[must_use]
     pub fn operand_bytes(&self, n: u32, k: u32) -> u64 {
         let rows = u128::from(n) * u128::from(self.operand_copies) + u128::from(self.operand_rows);
@@ -73,7 +74,7 @@ impl DeviceOffer {
     }
 }
 
-/// READY: nothing but itself.
+/// READY: no content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready;
 
@@ -92,16 +93,16 @@ pub struct Filled {
     pub root: Root,
 }
 
-/// Which of an iteration's two draws a SALT carries.
+/// Which of an iteration's two random values a SALT carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// v: after the last FILLED, the sweeps derive from it.
+    /// v: sent after the last FILLED; the sweeps are derived from it.
     V,
-    /// w: after the last SWEPT, the next chain derives from it.
+    /// w: sent after the last SWEPT; the next chain is derived from it.
     W,
 }
 
-/// SALT: fresh bytes of the Verifier.
+/// SALT: fresh random bytes of the Verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaltMessage {
     /// v or w.
@@ -123,7 +124,7 @@ pub struct Swept {
     pub roots: Vec<Root>,
 }
 
-/// SAMPLE: what the samples are expanded from.
+/// SAMPLE: the seed that the samples are expanded from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleMessage(pub Fresh);
 
@@ -132,30 +133,30 @@ pub struct SampleMessage(pub Fresh);
 pub struct OpeningsBody {
     /// For each sample, in order: its sweep leaf, fill leaf a, fill leaf b.
     pub openings: Vec<[Opening; 3]>,
-    /// What the Attester saw of itself during the session: power, clocks, temperature.
+    /// Telemetry of the Attester during the session: power, clocks, temperature.
     pub labels: Vec<Label>,
-    /// What the hardware's maker attests over this session's nonce, 1 to [`MAX_ATTESTATION_BYTES`] bytes; carried for
-    /// others to read, and no part of what is proven.
+    /// The hardware manufacturer's attestation over this session's nonce, 1 to [`MAX_ATTESTATION_BYTES`] bytes; carried
+    /// for others to verify, and not part of the proof.
     pub attestation: Option<Vec<u8>>,
 }
 
-/// Why an Attester cannot go on (spec §5, §9).
+/// Why an Attester cannot continue (spec §5, §9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum AbortCode {
-    /// The memory the plan asks for is not there.
+    /// The memory that the plan requires is not available.
     OutOfMemory = 1,
     /// A device stopped answering.
     DeviceLost = 2,
     /// A driver call failed.
     DriverError = 3,
-    /// A device computes wrong answers.
+    /// A device computes wrong results.
     SelfTestFailed = 4,
-    /// The plan is one this Attester does not run.
+    /// The Attester does not run this plan.
     Unsupported = 5,
-    /// Whoever runs the Attester stopped it.
+    /// The Attester's operator stopped it.
     Cancelled = 6,
-    /// The Verifier broke the protocol.
+    /// The Verifier violated the protocol.
     ProtocolViolation = 7,
     /// Anything else.
     Internal = 8,
@@ -174,7 +175,7 @@ impl AbortCode {
         AbortCode::Internal,
     ];
 
-    /// The code as text, say `out-of-memory`.
+    /// The code as text, for example `out-of-memory`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -190,19 +191,19 @@ impl AbortCode {
     }
 }
 
-/// ABORT: the Attester cannot go on.
+/// ABORT: the Attester cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abort {
     /// Why.
     pub code: AbortCode,
-    /// The device it happened on, if on one.
+    /// The device it happened on, if any.
     pub device: Option<DeviceOrdinal>,
-    /// For people: what failed, with figures.
+    /// Readable text: what failed, with figures.
     pub message: String,
 }
 
 impl Abort {
-    /// The ABORT that an engine's error on `device` becomes.
+    /// The ABORT for an engine's error on `device`.
     #[must_use]
     pub fn from_engine(device: DeviceOrdinal, error: &EngineError) -> Self {
         let code = match error {
@@ -222,21 +223,21 @@ impl Abort {
     }
 }
 
-/// RESULT: what the Verifier decided, for the Attester's information; the evidence is what others check.
+/// RESULT: the Verifier's decision, for the Attester's information; others check the evidence instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultMessage {
     /// 0 affirmed, 1 contraindicated, 2 could not run: also the commands' exit codes.
     pub status: u32,
     /// The reason's code; empty when affirmed.
     pub reason: String,
-    /// The reason for people.
+    /// The reason as readable text.
     pub message: String,
 }
 
-/// PROGRESS: how far each device has come.
+/// PROGRESS: the progress of each device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressMessage {
-    /// One entry a device at work.
+    /// One entry per device at work.
     pub devices: Vec<DeviceProgress>,
 }
 
@@ -436,7 +437,7 @@ impl OpeningsBody {
         let len = from.array_within("samples", 0..=usize::MAX)?;
         again.array(items);
         again.array(len);
-        // No reservation: memory grows with bytes that really came.
+        // No reservation: memory grows only with the bytes received.
         let mut openings = Vec::new();
         for _ in 0..len {
             from.array("openings of a sample", 3)?;

@@ -1,4 +1,4 @@
-//! OPENINGS against what was committed: sizes first, then paths; tiles are what is left to recompute (spec §5).
+//! Checks OPENINGS against the commitments: sizes first, then paths; the tiles remain to be recomputed (spec §5).
 
 use crate::bytes::Salt;
 use crate::commitment::{OpeningError, chunk_bytes, sibling_count};
@@ -23,15 +23,15 @@ pub enum Digest {
 /// A sampled leaf whose three openings lead to their roots: two tiles to recompute, three digests to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TileCheck {
-    /// Where the leaf comes from.
+    /// The origin of the leaf.
     pub site: Site,
-    /// The pair digest committed to.
+    /// The committed pair digest.
     pub sweep_digest: u64,
-    /// The fill digests committed to.
+    /// The committed fill digests.
     pub fill_digests: [u64; 2],
 }
 
-/// A committed digest that recomputing gives another value for.
+/// A committed digest that differs from the recomputed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "device {}, iteration {}, sweep {}, leaf {}: {digest:?} digest is {expected:016x}, committed was {actual:016x}",
@@ -42,16 +42,16 @@ pub struct TileMismatch {
     pub sample: Sample,
     /// Which of its digests.
     pub digest: Digest,
-    /// The digest recomputed.
+    /// The recomputed digest.
     pub expected: u64,
-    /// The digest committed to.
+    /// The committed digest.
     pub actual: u64,
 }
 
-/// Openings that are not those of the samples.
+/// Openings that do not match the samples.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpeningsError {
-    /// Another number of samples.
+    /// The number of samples differs.
     #[error("openings of {actual} samples, expected {expected}")]
     Count {
         /// Samples drawn.
@@ -59,7 +59,7 @@ pub enum OpeningsError {
         /// Samples opened.
         actual: usize,
     },
-    /// One opening has the wrong size or leads elsewhere.
+    /// One opening has the wrong size or leads to another root.
     #[error("device {}, iteration {}, sweep {}, leaf {}, {digest:?}: {error}", sample.device, sample.iteration, sample.sweep, sample.leaf)]
     Opening {
         /// The sample.
@@ -74,7 +74,7 @@ pub enum OpeningsError {
 /// The fill salt of a site's tiles and the pair of its leaf decide three openings, in this order.
 const ORDER: [Digest; 3] = [Digest::Sweep, Digest::FillA, Digest::FillB];
 
-/// Checks the number of openings and the length of every chunk and path, which follow from the plan alone.
+/// Checks the number of openings and the length of every chunk and path, which depend only on the plan.
 ///
 /// # Errors
 ///
@@ -111,11 +111,12 @@ pub fn check_sizes(sites: &[Site], body: &OpeningsBody) -> Result<(), OpeningsEr
     Ok(())
 }
 
-/// Checks that every opening leads to its root and returns the three digests of each sample: what is left to recompute.
+/// Checks that every opening leads to its root and returns the three digests of each sample, which remain to be
+/// recomputed.
 ///
 /// # Errors
 ///
-/// [`OpeningsError`] for the first that leads elsewhere.
+/// [`OpeningsError`] for the first that leads to another root.
 pub fn check_paths(sites: &[Site], body: &OpeningsBody) -> Result<Vec<[u64; 3]>, OpeningsError> {
     let mut opened = Vec::with_capacity(sites.len());
     for (site, openings) in sites.iter().zip(&body.openings) {
@@ -184,7 +185,7 @@ fn leaves_of(site: &Site) -> [(u32, u64); 3] {
     ]
 }
 
-/// Longest payload of a message of this type under `plan` (bytes); what an Attester may send is capped by it before
+/// Longest payload of a message of this type under `plan` (bytes); the limit applied to the Attester's messages before
 /// anything is allocated (spec §5).
 #[must_use]
 pub fn max_payload_bytes(plan: &Plan, message_type: MessageType) -> u64 {

@@ -1,6 +1,6 @@
 //! The plan: all the work of a session, chosen by the Verifier alone (spec §3).
 //!
-//! A [`Plan`] cannot be invalid: every way to get one checks every bound.
+//! A [`Plan`] cannot be invalid: every constructor checks every limit.
 
 use std::collections::HashMap;
 
@@ -17,24 +17,24 @@ use crate::matching::Matching;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan(PlanFields);
 
-/// The fields of a plan before they are checked; [`Plan::new`] makes a [`Plan`] of them (spec §3).
+/// The unchecked fields of a plan; [`Plan::new`] validates them (spec §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanFields {
     /// 16 bytes that name the session.
     pub session_id: [u8; 16],
-    /// Who asks: the key that signs the evidence.
+    /// The Verifier: the key that signs the evidence.
     pub verifier: Identity,
     /// The Verifier's name for people.
     pub verifier_name: String,
-    /// For whom the evidence is made.
+    /// The intended recipient of the evidence.
     pub audience: String,
     /// n: a matrix has n x n elements of one byte.
     pub matrix_dim: u32,
-    /// What each device holds, ordinals ascending.
+    /// The matrices of each device, ordinals ascending.
     pub devices: Vec<DevicePlan>,
-    /// What is done with it, in order.
+    /// The work, in order.
     pub iterations: Vec<Iteration>,
-    /// Leaves checked a device and distinct k.
+    /// Leaves checked per device and distinct k.
     pub samples: u32,
     /// How long each phase may take.
     pub deadlines: Deadlines,
@@ -169,7 +169,7 @@ impl Plan {
         &self.0.iterations
     }
 
-    /// What `device` must be able to hold and do.
+    /// The assignment of `device`.
     #[must_use]
     pub fn assignment(&self, device: &DevicePlan) -> Assignment {
         let fields = AssignmentFields {

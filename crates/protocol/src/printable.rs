@@ -40,7 +40,7 @@ pub fn is_printable(c: char) -> bool {
             .any(|&(first, last)| (first..=last).contains(&code))
 }
 
-/// The character, or what stands for one that is not printable: a space for whitespace, else U+FFFD.
+/// The character, or its replacement if it is not printable: a space for whitespace, otherwise U+FFFD.
 #[must_use]
 pub fn printable_char(c: char) -> char {
     match c {
@@ -56,17 +56,17 @@ pub fn printable(text: &str) -> String {
     text.chars().map(printable_char).collect()
 }
 
-/// The same for a text of lines: newlines and tabs stay.
+/// The same for a text of several lines: newlines and tabs are kept.
 #[must_use]
 pub fn printable_lines(text: &str) -> String {
     let shown = |c| if matches!(c, '\n' | '\t') { c } else { printable_char(c) };
     text.chars().map(shown).collect()
 }
 
-/// `json` with every character that is not printable as an escape of JSON: the value stays the same.
+/// `json` with every unprintable character as a JSON escape: the value stays the same.
 ///
-/// Beyond ASCII JSON has characters in strings alone, and there an escape stands for each of them. Newlines between its
-/// items stay.
+/// JSON has non-ASCII characters only in strings, where an escape can replace each of them. Newlines between its items
+/// are kept.
 #[must_use]
 pub fn printable_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());

@@ -1,4 +1,4 @@
-//! What a Verifier's session saw and did, in order and with times: the body of evidence (spec §10).
+//! What a Verifier's session received and sent, in order and with times: the body of evidence (spec §10).
 
 use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::frame::Frame;
@@ -6,7 +6,8 @@ use crate::frame::Frame;
 /// One event of a session on the Verifier's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Nanoseconds since the session began: before the write of what was sent, after the last byte of what came.
+    /// Nanoseconds since the session started: before the write of a sent message, after the last byte of a received
+    /// one.
     pub at_ns: u64,
     /// What happened.
     pub event: Event,
@@ -17,7 +18,7 @@ pub struct Record {
 pub enum Event {
     /// The Verifier sent a message.
     Sent(Frame),
-    /// A message of the Attester came.
+    /// A message of the Attester was received.
     Received(Frame),
     /// The Verifier stopped listening.
     Ended(EndCause),
@@ -28,20 +29,20 @@ pub enum Event {
 pub enum EndCause {
     /// The phase's deadline passed.
     Deadline,
-    /// The Attester's end of the connection closed or broke; what the transport said.
+    /// The Attester's end of the connection was closed or failed; the transport's error.
     Closed(String),
-    /// A frame was announced that is longer than its cap.
+    /// A frame was announced that is longer than its limit.
     Oversized {
         /// Number of its type.
         type_number: u32,
         /// The length announced.
         length_bytes: u64,
-        /// The cap.
+        /// The limit.
         limit_bytes: u64,
     },
-    /// More PROGRESS came than [`crate::limits::MAX_PROGRESS_FRAMES`].
+    /// More PROGRESS frames were received than [`crate::limits::MAX_PROGRESS_FRAMES`].
     Flood,
-    /// No plan fits what the Attester offers; why.
+    /// No plan fits the Attester's offer; the reason.
     NoPlan(String),
     /// The Verifier was stopped.
     Stopped,

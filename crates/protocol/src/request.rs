@@ -1,4 +1,4 @@
-//! What a Verifier wants, before it knows the Attester; HELLO turns it into a plan (spec §3).
+//! A Verifier's request, before it knows the Attester; HELLO turns it into a plan (spec §3).
 
 use crate::bytes::{DeviceOrdinal, Identity};
 use crate::limits::{MATRIX_DIM_RANGE, SUITE, TILE_SIDE, VERSION};
@@ -8,7 +8,7 @@ use crate::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 /// Matrices a device should hold at least, so that less than a 1024th of its memory is lost to whole matrices.
 const WANTED_MATRICES: u64 = 1024;
 
-/// Matrix sizes that are chosen from when none is asked for, largest first.
+/// Matrix sizes to choose from if none is requested, largest first.
 const MATRIX_DIMS: [u32; 7] = [16_384, 8_192, 4_096, 2_048, 1_024, 512, 256];
 
 /// A session's work without its devices.
@@ -16,21 +16,21 @@ const MATRIX_DIMS: [u32; 7] = [16_384, 8_192, 4_096, 2_048, 1_024, 512, 256];
 pub struct PlanRequest {
     /// 16 bytes that name the session.
     pub session_id: [u8; 16],
-    /// Who asks.
+    /// The Verifier.
     pub verifier: Identity,
     /// The Verifier's name for people.
     pub verifier_name: String,
-    /// For whom the evidence is made.
+    /// The intended recipient of the evidence.
     pub audience: String,
     /// n; `None` for the largest that wastes little of each device's memory.
     pub matrix_dim: Option<u32>,
-    /// The devices asked for; `None` for all.
+    /// The requested devices; `None` for all.
     pub devices: Option<Vec<DeviceOrdinal>>,
-    /// Most bytes of dataset a device; `None` for all it offers.
+    /// Most bytes of dataset per device; `None` for all it offers.
     pub device_bytes: Option<u64>,
-    /// What is done with it.
+    /// The work.
     pub iterations: Vec<Iteration>,
-    /// Leaves checked a device and distinct k.
+    /// Leaves checked per device and distinct k.
     pub samples: u32,
     /// How long each phase may take.
     pub deadlines: Deadlines,
@@ -39,7 +39,7 @@ pub struct PlanRequest {
 /// Why no plan fits a HELLO.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlan {
-    /// A device was asked for that is not there.
+    /// A requested device does not exist.
     #[error("device {missing} was asked for; offered are {}", offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     MissingDevice {
         /// The device.
@@ -47,7 +47,7 @@ pub enum NoPlan {
         /// The devices of HELLO.
         offered: Vec<DeviceOrdinal>,
     },
-    /// A device has not even memory for one matrix and its operands.
+    /// A device has too little memory even for one matrix and its operands.
     #[error(
         "device {device} has {available_bytes} bytes to fill, too little for one matrix of n = {matrix_dim} with operands of k = {inner_dim}, \
         which takes {needed_bytes} bytes"
@@ -55,22 +55,22 @@ pub enum NoPlan {
     TooSmall {
         /// The device.
         device: DeviceOrdinal,
-        /// What it offers without its reserve, or less if less was asked for.
+        /// Its offer without its reserve, or less if less was requested.
         available_bytes: u64,
-        /// What it takes.
+        /// The memory required.
         needed_bytes: u64,
         /// n.
         matrix_dim: u32,
         /// Largest k.
         inner_dim: u32,
     },
-    /// The request itself is out of bounds.
+    /// The request itself is outside its limits.
     #[error(transparent)]
     Invalid(#[from] crate::cbor::Malformed),
 }
 
 impl PlanRequest {
-    /// The plan for so many devices that take whatever is asked: for whom it is may not be known yet.
+    /// The plan for this many devices with any amount of memory: the Attester may not be known yet.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl PlanRequest {
     ///
     /// # Errors
     ///
-    /// [`NoPlan`] says which device or field stands in the way.
+    /// [`NoPlan`] names the device or field that prevents a plan.
     pub fn plan(&self, hello: &Hello) -> Result<Plan, NoPlan> {
         let devices = self.chosen(hello)?;
         let inner_dim = self.iterations.iter().map(|i| i.inner_dim).max().unwrap_or(0);
@@ -117,7 +117,7 @@ impl PlanRequest {
         };
         let matrix_dim = match self.matrix_dim {
             Some(n) if MATRIX_DIM_RANGE.contains(&n) => n,
-            // Left to Plan::new to refuse.
+            // Rejected by Plan::new.
             Some(_) => TILE_SIDE as u32,
             None => MATRIX_DIMS
                 .into_iter()
@@ -128,7 +128,7 @@ impl PlanRequest {
         if let Some((offer, _)) = devices.iter().zip(&offers).find(|&(_, &matrices)| matrices == 0) {
             let matrix_bytes = u64::from(matrix_dim).pow(2);
             let offered_bytes = offer.available_bytes.saturating_sub(offer.reserve_bytes);
-            // Less than a matrix was asked for, or the device has less.
+            // Less than a matrix was requested, or the device has less.
             let (available_bytes, needed_bytes) = match self.device_bytes {
                 Some(asked_bytes) if asked_bytes < matrix_bytes => (asked_bytes.min(offered_bytes), matrix_bytes),
                 _ => (

@@ -1,4 +1,4 @@
-//! Where a tile lies, and the fold that turns an exact product into its byte (spec §4).
+//! The position of a tile, and the fold that converts an exact product into its byte (spec §4).
 
 use crate::limits::TILE_SIDE;
 
@@ -27,7 +27,7 @@ impl TileCoordinate {
     }
 }
 
-/// The byte that stands for an exact sum of products: a mix that is not linear, so no algebra answers for it (spec §4).
+/// The byte for an exact sum of products: a nonlinear mix, so that no algebraic shortcut exists for it (spec §4).
 #[inline(always)]
 #[must_use]
 pub fn fold(acc: i32) -> u8 {

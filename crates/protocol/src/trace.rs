@@ -1,6 +1,6 @@
-//! What a session has committed to so far, and every value that follows from it: chains, salts, sites of leaves (spec §4).
+//! The commitments of a session so far, and all values derived from them: chains, salts, sites of leaves (spec §4).
 //!
-//! Attester and Verifier each grow a [`Trace`] from the same messages; equal messages give equal values.
+//! Attester and Verifier each build a [`Trace`] from the same messages; equal messages result in equal values.
 
 use crate::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
 use crate::cbor::Canonical;
@@ -24,11 +24,11 @@ pub struct Trace {
 /// One iteration of a [`Trace`]; lists are in the plan's device order.
 #[derive(Clone, Debug)]
 pub struct IterationTrace {
-    /// The chain that the iteration's operands derive from.
+    /// The chain that the iteration's operands are derived from.
     pub chain: Chain,
     /// Fill roots received.
     pub fill_roots: Vec<Option<Root>>,
-    /// The Verifier's v, once drawn.
+    /// The Verifier's v, once sent.
     pub v: Option<Fresh>,
     /// Roots of each device's sweeps, once received.
     pub sweep_roots: Vec<Vec<Root>>,
@@ -38,13 +38,13 @@ pub struct IterationTrace {
     pub w: Option<Fresh>,
 }
 
-/// A commitment or a salt that does not belong where the session stands.
+/// A commitment or a salt that does not fit the state of the session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misplaced {
     /// For another iteration.
     #[error("iteration {actual} where iteration {expected} is under way")]
     Iteration {
-        /// The iteration under way.
+        /// The current iteration.
         expected: u32,
         /// The iteration named.
         actual: u32,
@@ -60,7 +60,7 @@ pub enum Misplaced {
         /// The device.
         device: DeviceOrdinal,
     },
-    /// Another number of roots than the plan has sweeps.
+    /// The number of roots differs from the plan's number of sweeps.
     #[error("device {device} sent {actual} sweep roots, expected {expected}")]
     RootCount {
         /// The device.
@@ -70,7 +70,7 @@ pub enum Misplaced {
         /// Roots received.
         actual: usize,
     },
-    /// v where w is due or the other way round.
+    /// v where w is due or vice versa.
     #[error("salt {actual:?} where {expected:?} is due")]
     Stage {
         /// The stage due.
@@ -80,7 +80,7 @@ pub enum Misplaced {
     },
 }
 
-/// Where one sampled sweep leaf comes from: all that is needed to recompute it (spec §4, §5).
+/// The origin of one sampled sweep leaf: all that is needed to recompute it (spec §4, §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// The sample.
@@ -121,14 +121,14 @@ impl Trace {
         trace
     }
 
-    /// The iteration under way or, once all are done, the number of iterations.
+    /// The current iteration or, once all are done, the number of iterations.
     #[must_use]
     pub fn current(&self) -> u32 {
         let done = self.iterations.last().is_some_and(|last| last.w.is_some());
         self.iterations.len() as u32 - u32::from(!done)
     }
 
-    /// All iterations begun.
+    /// All iterations started so far.
     #[must_use]
     pub fn iterations(&self) -> &[IterationTrace] {
         &self.iterations
@@ -140,7 +140,7 @@ impl Trace {
         (self.current() as usize == self.plan.iterations().len()).then_some(self.chain)
     }
 
-    /// What every device fills in the iteration under way.
+    /// The fill task of every device in the current iteration.
     #[must_use]
     pub fn fill_task(&self) -> FillTask {
         let last = self.last();
@@ -153,11 +153,11 @@ impl Trace {
         }
     }
 
-    /// Takes a fill root; whether it was the iteration's last.
+    /// Adds a fill root; returns whether it was the iteration's last.
     ///
     /// # Errors
     ///
-    /// [`Misplaced`]; the trace is as before.
+    /// [`Misplaced`]; the trace is unchanged.
     pub fn filled(&mut self, filled: &Filled) -> Result<bool, Misplaced> {
         let g = self.place(filled.iteration, filled.device)?;
         let last = self.last_mut();
@@ -171,7 +171,7 @@ impl Trace {
         Ok(last.fill_roots.iter().all(Option::is_some))
     }
 
-    /// Takes v or w.
+    /// Adds v or w.
     ///
     /// # Errors
     ///
@@ -205,7 +205,7 @@ impl Trace {
         Ok(())
     }
 
-    /// Salt of each device's first sweep of the iteration under way; empty before v.
+    /// Salt of each device's first sweep of the current iteration; empty before v.
     #[must_use]
     pub fn first_sweep_salts(&self) -> Vec<(DeviceOrdinal, Salt)> {
         let last = self.last();
@@ -220,11 +220,11 @@ impl Trace {
         })
     }
 
-    /// Takes the roots of one device's sweeps; whether it was the iteration's last device.
+    /// Adds the roots of one device's sweeps; returns whether it was the iteration's last device.
     ///
     /// # Errors
     ///
-    /// [`Misplaced`]; the trace is as before.
+    /// [`Misplaced`]; the trace is unchanged.
     pub fn swept(&mut self, swept: &Swept) -> Result<bool, Misplaced> {
         let g = self.place(swept.iteration, swept.device)?;
         let sweeps = self.plan.iterations()[swept.iteration as usize].sweeps;
@@ -251,7 +251,7 @@ impl Trace {
         Ok(is_last)
     }
 
-    /// Salts of all sweeps of the iteration under way, device by device, once all roots are there.
+    /// Salts of all sweeps of the current iteration, device by device, once all roots are known.
     fn sweep_salts(&self) -> Vec<Vec<Salt>> {
         let roots = &self.last().sweep_roots;
         let mut salts = self.first_sweep_salts();
@@ -266,7 +266,7 @@ impl Trace {
         all
     }
 
-    /// The FILLED messages of the iteration under way, in ordinal order: how they enter the transcript (spec §5).
+    /// The FILLED messages of the current iteration in ordinal order, as they enter the transcript (spec §5).
     #[must_use]
     pub fn filled_frames(&self) -> Vec<Frame> {
         let frame = |(device, root): (&DevicePlan, &Option<Root>)| {
@@ -285,7 +285,7 @@ impl Trace {
             .collect()
     }
 
-    /// The SWEPT messages of the iteration under way, in ordinal order: how they enter the transcript (spec §5).
+    /// The SWEPT messages of the current iteration in ordinal order, as they enter the transcript (spec §5).
     #[must_use]
     pub fn swept_frames(&self) -> Vec<Frame> {
         let frame = |(device, roots): (&DevicePlan, &Vec<Root>)| {
@@ -304,7 +304,7 @@ impl Trace {
             .collect()
     }
 
-    /// Where a sampled leaf comes from.
+    /// The origin of a sampled leaf.
     ///
     /// # Panics
     ///

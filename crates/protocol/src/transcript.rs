@@ -1,7 +1,7 @@
 //! The transcript: every message of a session in order, hashed (spec §5).
 //!
-//! The FILLED of an iteration enter together and in ordinal order once the last has come, and so do its SWEPT: the
-//! order in which devices finish changes no value that derives from the transcript.
+//! The FILLED of an iteration are added together and in ordinal order once the last was received, and so are its SWEPT:
+//! the order in which devices finish changes no value derived from the transcript.
 
 use crate::bytes::TranscriptHash;
 use crate::derive::derive;
@@ -17,7 +17,7 @@ impl Transcript {
         self.append_parts(frame.type_number, &frame.payload);
     }
 
-    /// Appends `payload` as a message of this type; OPENINGS enter without their signature.
+    /// Appends `payload` as a message of this type; OPENINGS are appended without their signature.
     pub fn append_parts(&mut self, type_number: u32, payload: &[u8]) {
         self.0.update(&header(type_number, payload.len() as u64));
         self.0.update(payload);

@@ -1,4 +1,4 @@
-//! What a session ends in: affirmed, contraindicated or could not run, with a typed reason (spec §5, §9).
+//! How a session ends: affirmed, contraindicated or could not run, with a typed reason (spec §5, §9).
 
 use crate::bytes::DeviceOrdinal;
 use crate::cbor::sendable_text;
@@ -10,7 +10,7 @@ use crate::trace::Misplaced;
 /// The part of a session that a deadline or an event belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Until HELLO has come.
+    /// Until HELLO has been received.
     Hello,
     /// From PLAN to READY.
     Prepare,
@@ -29,14 +29,14 @@ pub enum Verdict {
     Affirmed,
     /// A check failed.
     Contraindicated(Failure),
-    /// There is nothing to say: neither a pass nor a ban.
+    /// No result: neither a pass nor a failure.
     CouldNotRun(Obstacle),
 }
 
 /// A check that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// A message or its absence came after its deadline.
+    /// A message was late, or missing at its deadline.
     #[error("{phase:?} took longer than its {limit_ms} ms")]
     Late {
         /// The phase.
@@ -44,7 +44,7 @@ pub enum Failure {
         /// Its deadline.
         limit_ms: u64,
     },
-    /// An answer that came before the message that asks for it was sent.
+    /// An answer was received before the message that requests it was sent.
     #[error("the answer of {phase:?} came before it was asked for")]
     Premature {
         /// The phase.
@@ -55,10 +55,10 @@ pub enum Failure {
     UnexpectedMessage {
         /// What the session waits for.
         expected: MessageType,
-        /// Number of the type that came.
+        /// Number of the received type.
         actual: u32,
     },
-    /// A payload that is not what its type says.
+    /// A payload that is invalid for its type.
     #[error("malformed {message_type}: {problem}")]
     MalformedMessage {
         /// The type.
@@ -73,16 +73,16 @@ pub enum Failure {
         type_number: u32,
         /// Its stated length.
         length_bytes: u64,
-        /// The cap.
+        /// The limit.
         limit_bytes: u64,
     },
-    /// More frames outside the transcript than anyone needs.
+    /// More frames outside the transcript than necessary.
     #[error("flooded with PROGRESS")]
     Flood,
-    /// A commitment that does not belong where the session stands.
+    /// A commitment that does not fit the state of the session.
     #[error(transparent)]
     Misplaced(#[from] Misplaced),
-    /// Openings that are not those of the samples.
+    /// Openings that do not match the samples.
     #[error(transparent)]
     Openings(#[from] OpeningsError),
     /// OPENINGS not signed by the identity of HELLO over this transcript.
@@ -96,10 +96,10 @@ pub enum Failure {
     Unopened(String),
 }
 
-/// What kept a session from a verdict.
+/// Why a session has no verdict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// Nothing came in time, before the clock ran.
+    /// Nothing was received in time, before the clock ran.
     #[error("{phase:?} took longer than its {limit_ms} ms")]
     Late {
         /// The phase.
@@ -107,7 +107,7 @@ pub enum Obstacle {
         /// Its deadline.
         limit_ms: u64,
     },
-    /// HELLO names no version and suite that this Verifier speaks.
+    /// HELLO names no version and suite that this Verifier supports.
     #[error(
         "no common version: this Verifier speaks version {ours} suite {suite}, the Attester versions {versions:?} suites {suites:?}"
     )]
@@ -121,13 +121,13 @@ pub enum Obstacle {
         /// Its suites.
         suites: Vec<u32>,
     },
-    /// No plan fits what the Attester offers.
+    /// No plan fits the Attester's offer.
     #[error("no plan: {0}")]
     NoPlan(String),
-    /// The Attester said that it cannot.
+    /// The Attester reported that it cannot continue.
     #[error("the Attester gave up{}: {}: {}", on_device(&.abort.device), .abort.code.name(), .abort.message)]
     Aborted {
-        /// What it said.
+        /// Its report.
         abort: Abort,
         /// Whether the clock had started: recorded then (spec §5).
         after_nonce: bool,
@@ -137,12 +137,12 @@ pub enum Obstacle {
     Disconnected {
         /// When.
         phase: Phase,
-        /// What the transport said, if anything.
+        /// The transport's error, if any.
         detail: Option<String>,
         /// Whether the clock had started: recorded then (spec §5).
         after_nonce: bool,
     },
-    /// A message that breaks the protocol, before the clock ran.
+    /// A message that violates the protocol, before the clock ran.
     #[error("not a session of this protocol: {0}")]
     NotThisProtocol(Box<Failure>),
     /// The Verifier was stopped.
@@ -175,7 +175,7 @@ impl Verdict {
         }
     }
 
-    /// The reason's code, say `tile-mismatch`; empty when affirmed.
+    /// The reason's code, for example `tile-mismatch`; empty when affirmed.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -185,7 +185,7 @@ impl Verdict {
         }
     }
 
-    /// The reason for people; empty when affirmed.
+    /// The reason as readable text; empty when affirmed.
     #[must_use]
     pub fn message(&self) -> String {
         match self {
@@ -195,7 +195,7 @@ impl Verdict {
         }
     }
 
-    /// RESULT, as the Attester hears of it.
+    /// RESULT, as sent to the Attester.
     #[must_use]
     pub fn to_message(&self) -> ResultMessage {
         ResultMessage {

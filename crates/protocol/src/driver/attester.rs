@@ -16,66 +16,67 @@ use crate::limits::MAX_LABELS;
 use crate::message::{Abort, DeviceProgress, Hello, NonceMessage, ProgressMessage, ResultMessage};
 use crate::plan::Plan;
 
-/// How often PROGRESS is due while devices work (ns): it keeps connections alive and shows people that work goes on.
+/// How often PROGRESS is due while devices work (ns): it keeps the connection alive and shows users that the work
+/// proceeds.
 const PROGRESS_EVERY_NS: u64 = 250_000_000;
 
-/// Longest that openings wait for the maker's attestation, whatever the Verifier's deadline (ns).
+/// Longest time that openings wait for the manufacturer's attestation, whatever the Verifier's deadline (ns).
 const MAX_ATTESTATION_NS: u64 = 300_000_000_000;
 
-/// What a shell is to do, in order.
+/// An action that the caller has to do, in order.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Write this frame.
     Send(Frame),
-    /// Have devices do this; each that does something ends with [`AttesterDriver::done`] or [`AttesterDriver::failed`]. Devices that
-    /// [`Task::Prepare`] does not name are of no use to this session.
+    /// Let devices do this task; each device named by it ends with [`AttesterDriver::done`] or
+    /// [`AttesterDriver::failed`]. Devices that [`Task::Prepare`] does not name are not used in this session.
     Start(Task),
-    /// Have the hardware's maker attest over this nonce; it ends with [`AttesterDriver::attested`].
+    /// Request the hardware manufacturer's attestation over this nonce; it ends with [`AttesterDriver::attested`].
     Attest(Nonce),
-    /// The maker's attestation comes too late: stop it.
+    /// The manufacturer's attestation is too late: stop it.
     AbandonAttestation,
-    /// Nothing more is asked of any device.
+    /// The devices get no more tasks.
     Release,
     /// PROGRESS is due: send [`AttesterDriver::progress`], unless other frames wait to be written.
     Progress,
 }
 
-/// What a device has done.
+/// What a device has finished.
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// It has its memory.
+    /// It has allocated its memory.
     Prepared,
-    /// It has filled: the root.
+    /// It has filled; its root.
     Filled(Root),
-    /// It has swept: all roots.
+    /// It has swept; all roots.
     Swept(Vec<Root>),
-    /// It has opened its samples: positions among all samples, and three openings each; and what was seen of the device.
+    /// It has opened its samples: positions among all samples, and three openings each; and the device's telemetry.
     Opened(Vec<(usize, [Opening; 3])>, Vec<Label>),
 }
 
 /// Why a session ended without RESULT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The Verifier broke the protocol; it is told.
+    /// The Verifier violated the protocol; this is reported to it.
     Violation(Violation),
-    /// A limit of this Attester has passed; the Verifier is told.
+    /// One of this Attester's limits was exceeded; this is reported to the Verifier.
     Limit(LimitPassed),
-    /// A device could not do its work, or the shell refused the plan; the Verifier is told.
+    /// A device could not do its work, or the caller rejected the plan; this is reported to the Verifier.
     Aborted(Abort),
-    /// A frame is longer than any that may come.
+    /// A frame is longer than its limit.
     Oversized {
         /// Number of its type.
         type_number: u32,
         /// The length announced.
         length_bytes: u64,
-        /// The cap.
+        /// The limit.
         limit_bytes: u64,
     },
-    /// The connection has ended: between two frames, or within one, of which so many bytes of so many came.
+    /// The connection has ended: between two frames, or within one, with the bytes received and expected.
     Closed(Option<(u64, u64)>),
 }
 
-/// One session of an Attester, driven from outside. Times are ns since it began, on the Attester's clock.
+/// One session of an Attester, driven by its caller. Times are ns since it started, on the Attester's clock.
 pub struct AttesterDriver {
     session: AttesterSession,
     key: SigningKey,
@@ -84,32 +85,32 @@ pub struct AttesterDriver {
     is_closed: bool,
     watchdog: Watchdog,
     actions: VecDeque<Action>,
-    /// Devices that have not ended what they are to do.
+    /// Devices that have not finished their current task.
     pending: BTreeSet<DeviceOrdinal>,
     next_progress_ns: u64,
     openings: Vec<Option<[Opening; 3]>>,
-    /// What was seen of each device.
+    /// Telemetry of each device.
     labels: BTreeMap<DeviceOrdinal, Vec<Label>>,
-    /// When SAMPLE came, until it is answered.
+    /// When SAMPLE was received, until it is answered.
     opening_since_ns: Option<u64>,
     maker: Maker,
     outcome: Option<Result<ResultMessage, Ended>>,
 }
 
-/// The hardware maker's attestation.
+/// The hardware manufacturer's attestation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Maker {
-    /// It is asked for once the nonce is known.
+    /// It will be requested once the nonce is known.
     Wanted,
-    /// It is under way.
+    /// It is running.
     Asked,
-    /// None is wanted, or it has ended.
+    /// None is requested, or it has ended.
     Over,
 }
 
 impl AttesterDriver {
-    /// A session that begins with this HELLO. OPENINGS are signed by `key`, and wait for an attestation of the hardware's maker if
-    /// `attests`.
+    /// A session that starts with this HELLO. OPENINGS are signed by `key`, and wait for an attestation of the
+    /// hardware's manufacturer if `attests`.
     #[must_use]
     pub fn new(hello: Hello, key: SigningKey, limits: Limits, attests: bool, tls_exporter: Option<[u8; 32]>) -> Self {
         let (session, hello) = AttesterSession::new(hello);
@@ -133,18 +134,18 @@ impl AttesterDriver {
         }
     }
 
-    /// What the shell is to do next, if anything.
+    /// The next action for the caller, if any.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// How the session ended, once it has; what is left of [`Self::next_action`] is still to be done.
+    /// How the session ended, once it has; the remaining actions of [`Self::next_action`] must still be done.
     #[must_use]
     pub fn outcome(&self) -> Option<&Result<ResultMessage, Ended>> {
         self.outcome.as_ref()
     }
 
-    /// When [`Self::time`] is to be called at the latest (ns), if nothing comes before.
+    /// The latest time to call [`Self::time`] (ns), if nothing happens before.
     #[must_use]
     pub fn until_ns(&self, now_ns: u64) -> u64 {
         let limit_ns = self.watchdog.until_ns(now_ns, self.opening_since_ns.is_some());
@@ -158,20 +159,20 @@ impl AttesterDriver {
         }
     }
 
-    /// Takes bytes of the Verifier.
+    /// Handles bytes from the Verifier.
     pub fn received(&mut self, now_ns: u64, bytes: Vec<u8>) {
         self.decoder.push(now_ns, bytes);
         self.take_frames(now_ns);
         self.moved(now_ns);
     }
 
-    /// Takes note that no more bytes come.
+    /// Handles the end of the connection: no more bytes will be received.
     pub fn closed(&mut self, now_ns: u64) {
         self.is_closed = true;
         self.take_frames(now_ns);
     }
 
-    /// Takes note of the time: limits may have passed, PROGRESS may be due.
+    /// Handles the passing of time: limits may have been exceeded, PROGRESS may be due.
     pub fn time(&mut self, now_ns: u64) {
         if self.outcome.is_some() {
             return;
@@ -184,14 +185,14 @@ impl AttesterDriver {
             self.actions.push_back(Action::Progress);
         }
         if self.attestation_until_ns().is_some_and(|until_ns| now_ns >= until_ns) {
-            // A session without it is as good; openings that come too late are not.
+            // A session without it is equally valid; openings that are late are a failure.
             self.maker = Maker::Over;
             self.actions.push_back(Action::AbandonAttestation);
             self.moved(now_ns);
         }
     }
 
-    /// Takes what a device has done.
+    /// Handles what a device has finished.
     pub fn done(&mut self, now_ns: u64, device: DeviceOrdinal, done: Done) {
         if self.outcome.is_some() || !self.pending.remove(&device) {
             return;
@@ -218,7 +219,7 @@ impl AttesterDriver {
         self.moved(now_ns);
     }
 
-    /// Takes note that a device could not do its work; `uuid` finds the card, as an ordinal is the process's own.
+    /// Handles the failure of a device; `uuid` identifies the card, as an ordinal is local to the process.
     pub fn failed(&mut self, device: DeviceOrdinal, uuid: Option<&str>, error: &EngineError) {
         let mut abort = Abort::from_engine(device, error);
         if let Some(uuid) = uuid {
@@ -227,7 +228,7 @@ impl AttesterDriver {
         self.abort(abort);
     }
 
-    /// Takes what the hardware's maker attests; nothing where it does not.
+    /// Handles the manufacturer's attestation; `None` if there is none.
     pub fn attested(&mut self, now_ns: u64, attestation: Option<Vec<u8>>) {
         if self.maker != Maker::Asked {
             return;
@@ -239,12 +240,12 @@ impl AttesterDriver {
         self.moved(now_ns);
     }
 
-    /// Ends the session for a reason of the shell's; the Verifier is told.
+    /// Ends the session for a reason of the caller; this is reported to the Verifier.
     pub fn abort(&mut self, abort: Abort) {
         self.end_by(&abort, Ended::Aborted(abort.clone()));
     }
 
-    /// PROGRESS, of devices that have done so many tiles. `None` before PLAN has come.
+    /// PROGRESS of devices that have done this many tiles. `None` before PLAN has been received.
     #[must_use]
     pub fn progress(&self, done_tiles: impl IntoIterator<Item = (DeviceOrdinal, u64)>) -> Option<Frame> {
         let plan = self.session.plan()?;
@@ -261,7 +262,7 @@ impl AttesterDriver {
         Some(Frame::new(MessageType::Progress, progress.to_bytes()))
     }
 
-    /// PLAN, once it has come.
+    /// PLAN, once it has been received.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {
         self.session.plan()
@@ -308,7 +309,7 @@ impl AttesterDriver {
             }
             Task::Prepare(assignments) => {
                 let plan = self.session.plan().expect("preparing follows PLAN");
-                // Before any device takes memory: what a plan asks for is known from it.
+                // Before any device allocates memory: the plan determines how much it needs.
                 if let Err(limit) = self.watchdog.check_work(plan) {
                     return self.stop(limit);
                 }
@@ -338,7 +339,7 @@ impl AttesterDriver {
         devices.map(|device| device.ordinal).collect()
     }
 
-    /// Something has happened: OPENINGS may be ready, and another message due.
+    /// After any event: OPENINGS may be ready, and another message due.
     fn moved(&mut self, now_ns: u64) {
         if self.outcome.is_some() {
             return;
@@ -349,13 +350,14 @@ impl AttesterDriver {
             let labels = fair_share(std::mem::take(&mut self.labels));
             let exporter = self.tls_exporter.as_ref();
             let frame = self.session.openings(openings, labels, &self.key, exporter);
-            // A Verifier that takes its time to decide holds no device meanwhile.
+            // A Verifier that takes its time to decide must not hold the devices.
             self.actions.extend([Action::Send(frame), Action::Release]);
         }
         self.watchdog.note(now_ns, self.session.due(), false);
     }
 
-    /// How long the openings wait for the maker's attestation, once they wait for nothing else: half of what they may take.
+    /// How long the openings wait for the manufacturer's attestation once everything else is ready: half of the time
+    /// they have.
     fn attestation_until_ns(&self) -> Option<u64> {
         let since_ns = self
             .opening_since_ns
@@ -390,7 +392,7 @@ impl AttesterDriver {
     }
 }
 
-/// As many labels of each device as all devices can have, in the order of devices.
+/// As many labels of each device as fit for all devices, in device order.
 fn fair_share(labels: BTreeMap<DeviceOrdinal, Vec<Label>>) -> Vec<Label> {
     let each = MAX_LABELS / labels.len().max(1);
     let kept = labels.into_values().flat_map(|labels| labels.into_iter().take(each));

@@ -1,12 +1,12 @@
-//! Frames out of the bytes of a stream, as they come; memory grows with bytes that really came (spec §8.1).
+//! Decodes frames from the bytes of a stream; memory grows only with the bytes received (spec §8.1).
 
 use std::collections::VecDeque;
 
 use crate::frame::{Frame, HEADER_BYTES, parse_header};
 
-/// Takes bytes with their times and gives frames with theirs.
+/// Takes bytes with their times and returns frames with theirs.
 ///
-/// A frame's cap is asked for when its header is looked at, so bytes wait undecoded until a frame is wanted.
+/// A frame's limit is determined when its header is decoded, so bytes stay undecoded until a frame is requested.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FrameDecoder {
     chunks: VecDeque<Chunk>,
@@ -19,7 +19,7 @@ pub(crate) struct FrameDecoder {
 struct Chunk {
     at_ns: u64,
     bytes: Vec<u8>,
-    /// How many of them are taken.
+    /// The number of bytes consumed.
     taken: usize,
 }
 
@@ -28,27 +28,27 @@ struct Body {
     type_number: u32,
     length: usize,
     payload: Vec<u8>,
-    /// When the last byte that is taken came.
+    /// When the last consumed byte was received.
     at_ns: u64,
 }
 
-/// What the bytes so far come to.
+/// The result of decoding the bytes so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// A whole frame, and when its last byte came (ns).
+    /// A whole frame, and when its last byte was received (ns).
     Frame(u64, Frame),
-    /// A frame is announced that is longer than its cap; nothing after it is looked at.
+    /// The announced frame is longer than its limit; nothing after it is decoded.
     Oversized {
         type_number: u32,
         length_bytes: u64,
         limit_bytes: u64,
     },
-    /// No whole frame is there.
+    /// No whole frame is available.
     Partial,
 }
 
 impl FrameDecoder {
-    /// Takes bytes that came at `at_ns`.
+    /// Adds bytes received at `at_ns`.
     pub(crate) fn push(&mut self, at_ns: u64, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.waiting_bytes += bytes.len();
@@ -56,12 +56,12 @@ impl FrameDecoder {
         }
     }
 
-    /// Bytes that wait undecoded.
+    /// The number of undecoded bytes.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
 
-    /// The type of the next frame, once its header is there.
+    /// The type of the next frame, once its header is complete.
     pub(crate) fn next_type(&self) -> Option<u32> {
         if let Some(body) = &self.body {
             return Some(body.type_number);
@@ -120,7 +120,7 @@ impl FrameDecoder {
         Decoded::Frame(at_ns, Frame { type_number, payload })
     }
 
-    /// Of a frame that has begun: bytes that came, and bytes it should have, as far as is known.
+    /// For an incomplete frame: bytes received, and bytes expected as far as known.
     pub(crate) fn begun(&self) -> Option<(u64, u64)> {
         let waiting = self.waiting_bytes as u64;
         match &self.body {
@@ -133,7 +133,7 @@ impl FrameDecoder {
     }
 }
 
-/// Moves at most `count` bytes of the first chunk; when they came.
+/// Moves at most `count` bytes of the first chunk; returns when they were received.
 fn take(chunks: &mut VecDeque<Chunk>, count: usize, to: &mut Vec<u8>) -> Option<u64> {
     let chunk = chunks.front_mut()?;
     let end = chunk.bytes.len().min(chunk.taken + count);
@@ -155,7 +155,7 @@ mod tests {
         [&frame.header()[..], &frame.payload].concat()
     }
 
-    /// However a stream is cut, the frames are the same, each stamped when its last byte came.
+    /// However a stream is split, the frames are the same, each timestamped when its last byte was received.
     #[test]
     fn frames_do_not_depend_on_how_a_stream_is_cut() {
         let frames = [

@@ -15,29 +15,29 @@ use crate::record::EndCause;
 use crate::request::PlanRequest;
 use crate::verifier::{Inconsistent, Mode, Outgoing, Step, VerifierConfig, VerifierSession};
 
-/// How many bytes may wait for a message to be released before no more are read.
+/// How many bytes may wait for a message's release before reading stops.
 const MAX_WAITING_BYTES: usize = 64 << 10;
 
-/// How many messages of progress are kept for a shell that does not take them.
+/// How many PROGRESS messages are kept for a caller that does not take them.
 const MAX_WAITING_PROGRESS: usize = 64;
 
-/// Where PLAN and NONCE come from.
+/// The source of PLAN and NONCE.
 #[derive(Clone, Debug)]
 pub enum Opener {
-    /// From what is asked for, fitted to HELLO; the nonce is drawn.
+    /// A request, adapted to HELLO; the nonce is random.
     Request(PlanRequest),
-    /// From a challenge: the session is offline.
+    /// A challenge: the session is offline.
     Challenge(Challenge),
 }
 
 /// What a session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// That this message is released: [`VerifierDriver::release`].
+    /// The release of this message: [`VerifierDriver::release`].
     Release(Outgoing),
-    /// Bytes or, from `until_ns` on, that the time is told; offline there is none.
+    /// Bytes or, from `until_ns` on, [`VerifierDriver::time`]; there is no deadline offline.
     Bytes {
-        /// The deadline, ns since the session began.
+        /// The deadline, ns since the session started.
         until_ns: Option<u64>,
     },
     /// The outcome of recomputing the session's tiles.
@@ -46,7 +46,7 @@ pub enum Need {
     Nothing,
 }
 
-/// One session of a Verifier, driven from outside.
+/// One session of a Verifier, driven by its caller.
 ///
 /// Times are ns since the session began, on the Verifier's clock (spec §5.3). A time before an earlier one counts as that, but for
 /// bytes: they may be given later than they came, and count as of then, if not before those that were given before them.
@@ -55,17 +55,17 @@ pub struct VerifierDriver {
     session: VerifierSession,
     opener: Opener,
     decoder: FrameDecoder,
-    /// What the transport said when the connection ended.
+    /// The transport's error when the connection ended.
     closed: Option<String>,
     progress_frames: u64,
     progress: VecDeque<ProgressMessage>,
     now_ns: u64,
-    /// When the last bytes came.
+    /// When the last bytes were received.
     came_ns: u64,
 }
 
 impl VerifierDriver {
-    /// A session that waits for HELLO, for `hello_deadline_ms` at most; offline there is no limit.
+    /// A session that waits for HELLO, for at most `hello_deadline_ms`; offline there is no limit.
     #[must_use]
     pub fn new(opener: Opener, hello_deadline_ms: u64, tls_exporter: Option<[u8; 32]>) -> Self {
         let config = match opener {
@@ -103,26 +103,27 @@ impl VerifierDriver {
         }
     }
 
-    /// Whether more bytes are of use now. While a message waits for its release, a few are kept, so that they have their time.
+    /// Whether more bytes can be used now. While a message waits for its release, a limited number is kept, so that
+    /// they are timestamped.
     #[must_use]
     pub fn wants_bytes(&self) -> bool {
         self.is_under_way() && self.closed.is_none() && self.decoder.waiting_bytes() < MAX_WAITING_BYTES
     }
 
-    /// Takes bytes of the Attester that came at `at_ns`: stamped when the last of them was read.
+    /// Handles bytes of the Attester received at `at_ns`: the timestamp taken when the last of them was read.
     pub fn received(&mut self, at_ns: u64, bytes: Vec<u8>) {
         self.advance(at_ns);
         if self.session.config().mode == Mode::Online {
             self.came_ns = self.came_ns.max(at_ns);
         }
         if self.is_under_way() {
-            // Not as of now: what came before its question and is taken after it is premature.
+            // With their own time, not the current one: an answer received before its question is premature.
             self.decoder.push(self.came_ns, bytes);
             self.take_frames();
         }
     }
 
-    /// Takes note that the connection has ended at `at_ns`: closed, or broken, of which `why` tells.
+    /// Handles the end of the connection at `at_ns`: closed, or failed with the error `why`.
     pub fn closed(&mut self, at_ns: u64, why: Option<&str>) {
         self.advance(at_ns);
         self.closed = Some(why.map_or_else(String::new, |why| {
@@ -131,13 +132,13 @@ impl VerifierDriver {
         self.take_frames();
     }
 
-    /// Takes note that whoever runs the session stops it, at `at_ns`.
+    /// Handles a stop by the session's operator at `at_ns`.
     pub fn stop(&mut self, at_ns: u64) {
         self.advance(at_ns);
         self.end(EndCause::Stopped);
     }
 
-    /// Takes note that it is `now_ns`, when all that came by then has been given to [`Self::received`].
+    /// Handles the time `now_ns`, after all bytes received by then were passed to [`Self::received`].
     pub fn time(&mut self, now_ns: u64) {
         self.advance(now_ns);
         if let Need::Bytes {
@@ -149,10 +150,10 @@ impl VerifierDriver {
         }
     }
 
-    /// The message that is due, made with `fresh` bytes and stamped `at_ns`; it must be written from then on. `None` where none is
-    /// due, or where PLAN is and no plan fits: the session is over then.
+    /// Creates the message that is due from `fresh` bytes, timestamped `at_ns`; it must be written at once. `None` if
+    /// none is due, or if PLAN is due and no plan fits: the session is then over.
     ///
-    /// Each call must have `fresh` bytes of its own that nobody can foresee.
+    /// Each call must have its own unpredictable `fresh` bytes.
     pub fn release(&mut self, at_ns: u64, fresh: Fresh) -> Option<Frame> {
         let Need::Release(outgoing) = self.need() else {
             return None;
@@ -174,11 +175,11 @@ impl VerifierDriver {
         Some(frame)
     }
 
-    /// Takes the outcome of recomputing every tile of the session.
+    /// Handles the outcome of recomputing every tile of the session.
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] where no tiles are due.
+    /// [`Inconsistent`] if no tiles are due.
     pub fn checked(&mut self, outcome: Result<(), TileMismatch>) -> Result<(), Inconsistent> {
         self.session.checked(outcome)
     }
@@ -194,7 +195,7 @@ impl VerifierDriver {
         &self.session
     }
 
-    /// The session, to be kept without what drove it.
+    /// The session, without its driver.
     #[must_use]
     pub fn into_session(self) -> VerifierSession {
         self.session
@@ -231,12 +232,13 @@ impl VerifierDriver {
         matches!(self.need(), Need::Bytes { .. } | Need::Release(_))
     }
 
-    /// Takes what has come, as far as the session's state takes it.
+    /// Consumes received frames as far as the session's state allows.
     fn take_frames(&mut self) {
         loop {
             let is_due = match self.need() {
                 Need::Bytes { .. } => true,
-                // Only what ends the session or is put aside is taken; all else is premature, and waits (spec §9.3).
+                // Only frames that end the session or are kept aside are consumed; any other is premature, and waits
+                // (spec §9.3).
                 Need::Release(_) => {
                     let takes = [MessageType::Abort, MessageType::Progress].map(|kind| kind as u32);
                     self.decoder.next_type().is_none_or(|kind| takes.contains(&kind))
@@ -286,7 +288,7 @@ impl VerifierDriver {
             _ => false,
         };
         if is_late {
-            // Frames come in the order of their stamps: what is still to come is later still.
+            // Frames are in the order of their timestamps: later frames are later still.
             self.end(EndCause::Deadline);
         } else if self.progress_frames > MAX_PROGRESS_FRAMES {
             self.end(EndCause::Flood);
@@ -298,7 +300,7 @@ impl VerifierDriver {
         }
     }
 
-    /// Ends a session that is under way; one that is over stays as it is.
+    /// Ends a running session; a finished one is unchanged.
     fn end(&mut self, cause: EndCause) {
         if self.is_under_way() {
             self.session.ended(self.now_ns, cause).expect("a session under way");

@@ -1,6 +1,6 @@
-//! The Verifier's session: fed with messages, times and fresh bytes, it says what is due next (spec §5, §9).
+//! The Verifier's session: takes messages, times and fresh bytes, and returns what is due next (spec §5, §9).
 //!
-//! Live sessions and evidence run through the same code: a driver feeds what happens, a re-check feeds the records.
+//! Live sessions and evidence run through the same code: a driver supplies live events, replay supplies the records.
 
 mod step;
 mod take;
@@ -45,7 +45,7 @@ pub struct VerifierSession {
     state: State,
     records: Vec<Record>,
     transcript: Transcript,
-    /// When the current phase began.
+    /// When the current phase started.
     phase_start_ns: u64,
     hello: Option<Message<Hello>>,
     plan: Option<Message<Plan>>,
@@ -110,7 +110,7 @@ impl VerifierSession {
         }
     }
 
-    /// The frame that is due, made with `fresh` bytes; `None` where none or PLAN is due. Offline, only NONCE takes them.
+    /// Creates the frame that is due from `fresh` bytes; `None` if none or PLAN is due. Offline, only NONCE uses them.
     #[must_use]
     pub fn due_frame(&self, fresh: Fresh) -> Option<Frame> {
         let Step::Send(outgoing) = self.step() else { return None };
@@ -137,7 +137,7 @@ impl VerifierSession {
         })
     }
 
-    /// Drawn bytes online, derived ones offline.
+    /// Random bytes online, derived ones offline.
     fn fresh(&self, drawn: Fresh, purpose: &str) -> Fresh {
         match self.config.mode {
             Mode::Online => drawn,
@@ -145,11 +145,11 @@ impl VerifierSession {
         }
     }
 
-    /// Takes note that `frame` is being sent; `at_ns` is stamped before the write.
+    /// Records that `frame` is being sent; `at_ns` was taken before the write.
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] if it is not what is due: the session does not change then.
+    /// [`Inconsistent`] if it is not what is due: the session is then unchanged.
     pub fn sent(&mut self, at_ns: u64, frame: Frame) -> Result<(), Inconsistent> {
         let step = self.step();
         let Step::Send(outgoing) = step else {
@@ -227,12 +227,12 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Takes a message that came whole at `at_ns`; whatever is wrong with it becomes the verdict. PROGRESS is no part of the
-    /// session: whoever drives it keeps it.
+    /// Handles a message whose last byte was received at `at_ns`; any fault in it becomes the verdict. PROGRESS is not
+    /// part of the session: the driver keeps it.
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] where no message is waited for, and for PROGRESS. ABORT is waited for until the session is over.
+    /// [`Inconsistent`] if no message is expected, and for PROGRESS. ABORT is expected until the session is over.
     pub fn received(&mut self, at_ns: u64, frame: Frame) -> Result<(), Inconsistent> {
         let step = self.step();
         match step {
@@ -268,11 +268,11 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Takes note that the Verifier stopped listening.
+    /// Records that the Verifier stopped listening.
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] for a deadline that has not passed, for an oversized frame within its cap, or after the end.
+    /// [`Inconsistent`] for a deadline that has not passed, for an oversized frame within its limit, or after the end.
     pub fn ended(&mut self, at_ns: u64, cause: EndCause) -> Result<(), Inconsistent> {
         let step = self.step();
         if matches!(step, Step::Done | Step::Check) {
@@ -309,7 +309,8 @@ impl VerifierSession {
             } if length_bytes <= limit_bytes => {
                 return Err(Inconsistent::Event("an oversized frame within its cap", step));
             }
-            // Who records chooses no cap: a small one would invent a failed check (the vector `oversized-by-a-cap-of-its-own`).
+            // The recorder cannot choose the limit: a small one would invent a failed check (the vector
+            // `oversized-by-a-cap-of-its-own`).
             EndCause::Oversized {
                 type_number,
                 limit_bytes,
@@ -341,11 +342,11 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Takes the outcome of recomputing every tile of [`Self::tile_checks`].
+    /// Handles the outcome of recomputing every tile of [`Self::tile_checks`].
     ///
     /// # Errors
     ///
-    /// [`Inconsistent`] where no tiles are due.
+    /// [`Inconsistent`] if no tiles are due.
     pub fn checked(&mut self, outcome: Result<(), TileMismatch>) -> Result<(), Inconsistent> {
         let State::Check = self.state else {
             return Err(Inconsistent::Event("recomputed tiles", self.step()));
@@ -357,7 +358,7 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Longest payload of a frame of this type that can be of use now (bytes): what a transport may allocate (spec §9.2).
+    /// Longest payload of a frame of this type that can be used now (bytes): what a transport may allocate (spec §9.2).
     #[must_use]
     pub fn max_payload_bytes(&self, type_number: u32) -> u64 {
         match (&self.plan, MessageType::from_number(type_number)) {
@@ -367,8 +368,8 @@ impl VerifierSession {
         }
     }
 
-    /// The caps that the reader may have applied to a frame of this type that is taken now: the present one and, between
-    /// PLAN and NONCE, the one before PLAN, as its header may have been read then.
+    /// The limits that the reader may have applied to a frame of this type that is handled now: the present one and,
+    /// between PLAN and NONCE, the one before PLAN, as its header may have been read then.
     fn caps_bytes(&self, type_number: u32) -> [u64; 2] {
         let now_bytes = self.max_payload_bytes(type_number);
         let was_read_before_plan = self.plan.is_some() && !self.is_after_nonce();
@@ -382,13 +383,13 @@ impl VerifierSession {
         ]
     }
 
-    /// What holds for the session from its start.
+    /// The session's configuration from its start.
     #[must_use]
     pub fn config(&self) -> &VerifierConfig {
         &self.config
     }
 
-    /// HELLO, once it has come.
+    /// HELLO, once it has been received.
     #[must_use]
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_ref().map(|hello| &hello.value)
@@ -412,13 +413,13 @@ impl VerifierSession {
         self.trace.as_ref().and_then(Trace::checksum)
     }
 
-    /// Windows of every iteration begun.
+    /// Windows of every iteration started so far.
     #[must_use]
     pub fn windows(&self) -> &[Windows] {
         &self.windows
     }
 
-    /// Sites of the samples, once as many have been opened: none are drawn for who opens nothing.
+    /// Sites of the samples, once as many have been opened: none are drawn for an Attester that opens nothing.
     pub fn sites(&self) -> impl Iterator<Item = &Site> {
         self.sites
             .iter()
@@ -430,13 +431,13 @@ impl VerifierSession {
         self.sites().map(|site| site.sample)
     }
 
-    /// What OPENINGS say beside the openings, once they have come and been parsed.
+    /// The contents of OPENINGS in addition to the openings, once they have been received and parsed.
     #[must_use]
     pub fn said(&self) -> Option<&Said> {
         self.said.as_ref()
     }
 
-    /// What was opened, parsed from the records anew: a session keeps no more of it than its bytes.
+    /// The openings, parsed again from the records: a session keeps only their bytes.
     #[must_use]
     pub fn openings(&self) -> Option<OpeningsBody> {
         self.said.as_ref()?;
@@ -464,7 +465,7 @@ impl VerifierSession {
         }
     }
 
-    /// All that happened so far.
+    /// All events so far.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -484,7 +485,7 @@ impl VerifierSession {
         self.state = State::Fill;
     }
 
-    /// Offline, what is sent must be what derives from the transcript.
+    /// Offline, a sent message must be the one derived from the transcript.
     fn check_derived(&self, frame: &Frame, fresh: Fresh) -> Result<(), Inconsistent> {
         match (self.config.mode, self.due_frame(fresh)) {
             (Mode::Offline, Some(due)) if due != *frame => Err(Inconsistent::Content(format!(
@@ -496,7 +497,7 @@ impl VerifierSession {
     }
 
     fn check_time(&self, phase: Phase, at_ns: u64) -> Result<(), Verdict> {
-        // What came before it was asked for answers something else.
+        // A message received before it was requested answers something else.
         if at_ns < self.phase_start_ns {
             return Err(self.failed(Failure::Premature { phase }));
         }

@@ -1,4 +1,4 @@
-//! What is due in a Verifier's session, what it measures, and what no session does.
+//! What is due in a Verifier's session, what it measures, and what contradicts it.
 
 use crate::bytes::DeviceOrdinal;
 use crate::cbor::Label;
@@ -8,20 +8,20 @@ use crate::verdict::Phase;
 /// Where fresh bytes come from, and whether time counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The Verifier draws them; its clock bounds every phase.
+    /// The Verifier draws them at random; its clock limits every phase.
     Online,
-    /// They derive from the transcript; there is no clock (spec §5, offline form).
+    /// They are derived from the transcript; there is no clock (spec §5, offline form).
     Offline,
 }
 
-/// What holds for a session from its start.
+/// A session's configuration from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifierConfig {
     /// Online or offline.
     pub mode: Mode,
     /// How long HELLO may take (ms); 0 offline.
     pub hello_deadline_ms: u64,
-    /// The TLS exporter value of the connection, where there is one; signed with OPENINGS.
+    /// The TLS exporter value of the connection, if there is one; signed with OPENINGS.
     pub tls_exporter: Option<[u8; 32]>,
 }
 
@@ -30,11 +30,11 @@ pub struct VerifierConfig {
 pub enum Step {
     /// Send this message.
     Send(Outgoing),
-    /// Wait for a message until `deadline_ns`; offline there is none.
+    /// Wait for a message until `deadline_ns`; there is no deadline offline.
     Receive {
         /// The phase.
         phase: Phase,
-        /// When it ends, in ns since the session began.
+        /// When it ends, in ns since the session started.
         deadline_ns: Option<u64>,
     },
     /// Recompute the tiles of [`super::VerifierSession::tile_checks`].
@@ -56,10 +56,10 @@ pub enum Outgoing {
     Sample,
 }
 
-/// Windows and arrivals of one iteration, ns (spec §6).
+/// Windows and arrival times of one iteration, ns (spec §6).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
-    /// When the fill began: the sending of NONCE or SALT w.
+    /// When the fill started: the sending of NONCE or SALT w.
     pub fill_start_ns: u64,
     /// From there to the sending of SALT v.
     pub fill_ns: u64,
@@ -71,12 +71,12 @@ pub struct Windows {
     pub swept_after_ns: Vec<(DeviceOrdinal, u64)>,
 }
 
-/// What OPENINGS carry beside the openings: the Attester's word, signed.
+/// The contents of OPENINGS in addition to the openings: the Attester's signed statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// Labels of the session.
     pub labels: Vec<Label>,
-    /// What the hardware's maker attests.
+    /// The hardware manufacturer's attestation.
     pub attestation: Option<Vec<u8>>,
 }
 
@@ -91,13 +91,13 @@ pub enum Inconsistent {
         /// What was sent.
         actual: String,
     },
-    /// What was sent is not what the session derives or can be parsed.
+    /// The sent message differs from the one derived by the session, or cannot be parsed.
     #[error("{0}")]
     Content(String),
-    /// Something happens after the end, or before it is due.
+    /// An event after the end, or before it is due.
     #[error("{0} where {1:?} is due")]
     Event(&'static str, Step),
-    /// The clock went back.
+    /// The time is earlier than that of a previous record.
     #[error("the clock went from {before_ns} ns to {after_ns} ns")]
     Clock {
         /// An earlier record's time.

@@ -1,4 +1,4 @@
-//! What the Attester's messages come to: the next state, or a verdict (spec §5).
+//! The result of the Attester's messages: the next state, or a verdict (spec §5).
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
@@ -21,12 +21,12 @@ impl VerifierSession {
         let Some(message_type) = frame.message_type() else {
             return Err(self.unexpected(phase, frame.type_number));
         };
-        // Giving up answers nothing, so it cannot come before its question: it counts from its own stamp.
+        // ABORT answers nothing, so it cannot precede its question: its own timestamp counts.
         let is_abort = message_type == MessageType::Abort;
         let is_early = is_abort && at_ns < self.phase_start_ns;
         // Where OPENINGS are due, their timing is checked after sizes and signature (spec §5.5).
         let is_due_openings = phase == Phase::Open && message_type == MessageType::Openings;
-        // Once a phase has its last answer, its limit is over.
+        // Once a phase has its last answer, its deadline no longer applies.
         let is_answered = matches!(self.step(), Step::Send(_));
         if !is_due_openings && !is_early && !is_answered {
             self.check_time(phase, at_ns)?;
@@ -127,7 +127,7 @@ impl VerifierSession {
                 actual,
             })));
         }
-        // Only now: a plan of a few kilobytes may ask for billions, and this many have really come.
+        // Only now: a plan of a few kilobytes may require billions of samples, and this many have really been received.
         let trace = self.trace.as_ref().expect("OPENINGS follow NONCE");
         let seed = self.seed.as_ref().expect("OPENINGS follow SAMPLE");
         self.sites = samples(plan, seed).into_iter().map(|s| trace.site(s)).collect();
@@ -150,7 +150,7 @@ impl VerifierSession {
         Ok(())
     }
 
-    /// Commitments enter the transcript in ordinal order, whichever device was first.
+    /// Commitments enter the transcript in ordinal order, whichever device finished first.
     fn append_all(&mut self, frames: impl FnOnce(&Trace) -> Vec<Frame>) {
         let frames = frames(self.trace.as_ref().expect("commitments follow NONCE"));
         frames.iter().for_each(|frame| self.transcript.append(frame));
