@@ -31,6 +31,11 @@ impl Algorithm {
             Algorithm::Es384 => "ES384",
         }
     }
+
+    /// Whether a key's `alg` can be this: Ed25519 has a second name (RFC 9864), which tokens do not use here.
+    fn is_named(self, name: &str) -> bool {
+        name == self.name() || (self == Algorithm::EdDsa && name == "Ed25519")
+    }
 }
 
 /// Why a key can't be used.
@@ -53,6 +58,9 @@ pub enum KeyError {
         /// What is wrong.
         problem: String,
     },
+    /// A set of other keys alone.
+    #[error("none of the set's {} keys checks signatures of EdDSA, ES256 or ES384: {}", .0.len(), .0.join("; "))]
+    NoneUsable(Vec<String>),
     /// Not a JWK Set.
     #[error("no JWK Set: {0}")]
     NoJwkSet(serde_json::Error),
@@ -302,20 +310,34 @@ impl Jwk {
             ("EC", "P-384") => {
                 PublicKey::P384(p384::ecdsa::VerifyingKey::from_sec1_bytes(&point(48)?).map_err(off_curve)?)
             }
-            (kty, crv) => {
-                return Err(format!(
-                    "kty {kty:?} with crv {crv:?}; expected OKP with Ed25519, EC with P-256 or P-384"
-                ));
-            }
+            (kty, crv) => return Err(format!("kty {kty:?} with crv {crv:?}")),
         };
-        match &self.alg {
-            Some(alg) if alg != key.algorithm().name() => {
-                Err(format!("alg {alg:?} for a key of {}", key.algorithm().name()))
-            }
-            _ if self.usage.as_deref().is_some_and(|usage| usage != "sig") => Err("not for signatures".to_owned()),
-            _ => Ok(key),
-        }
+        Ok(key)
     }
+}
+
+/// Why a key of a set is not for us, if it is not: of another type, curve, use or algorithm. Such keys are passed over
+/// (RFC 7517 §5), as a set is its publisher's, who may add to it any day.
+fn foreign(jwk: &serde_json::Value) -> Option<String> {
+    let member = |name: &str| jwk.get(name).and_then(serde_json::Value::as_str);
+    let (kty, crv) = (member("kty")?, member("crv"));
+    let algorithm = match (kty, crv) {
+        ("OKP", Some("Ed25519")) => Algorithm::EdDsa,
+        ("EC", Some("P-256")) => Algorithm::Es256,
+        ("EC", Some("P-384")) => Algorithm::Es384,
+        ("OKP" | "EC", None) => return None,
+        (kty, None) => return Some(format!("kty {kty:?}")),
+        (kty, Some(crv)) => return Some(format!("kty {kty:?} with crv {crv:?}")),
+    };
+    if let Some(usage) = member("use").filter(|usage| *usage != "sig") {
+        return Some(format!("use {usage:?}, not for signatures"));
+    }
+    let operations = jwk.get("key_ops").and_then(serde_json::Value::as_array);
+    if operations.is_some_and(|operations| operations.iter().all(|operation| operation != "verify")) {
+        return Some("key_ops without verify, not for signatures".to_owned());
+    }
+    let alg = member("alg").filter(|alg| !algorithm.is_named(alg))?;
+    Some(format!("alg {alg:?} for a key of {}", algorithm.name()))
 }
 
 /// Public keys by `kid`.
@@ -342,11 +364,12 @@ impl JwkSet {
         JwkSet(keys.into_iter().map(entry).collect())
     }
 
-    /// The set in JSON text. Symmetric and private keys have no place in it, and are refused.
+    /// The set in JSON text. Keys of other types, curves, uses and algorithms are passed over. Symmetric and private keys
+    /// have no place in a set, and are refused.
     ///
     /// # Errors
     ///
-    /// [`KeyError`] says which key is wrong; nothing is skipped.
+    /// [`KeyError`] says which key is wrong; [`KeyError::NoneUsable`] if all are passed over.
     pub fn parse(json: &str) -> Result<Self, KeyError> {
         #[derive(Deserialize)]
         struct Set {
@@ -354,10 +377,15 @@ impl JwkSet {
         }
         let set: Set = serde_json::from_str(json).map_err(KeyError::NoJwkSet)?;
         let mut keys: Vec<Entry> = Vec::new();
+        let mut passed_over = Vec::new();
         for (index, value) in set.keys.into_iter().enumerate() {
             let fail = |problem: String| KeyError::Jwk { index, problem };
             if value.get("d").is_some() || value.get("k").is_some() {
                 return Err(fail("it holds a secret: only public keys belong here".to_owned()));
+            }
+            if let Some(why) = foreign(&value) {
+                passed_over.push(format!("key {index} has {why}"));
+                continue;
             }
             let jwk: Jwk = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
             let key = jwk.public_key().map_err(fail)?;
@@ -368,6 +396,9 @@ impl JwkSet {
                 return Err(fail(format!("a second key with kid {kid:?}")));
             }
             keys.push(Entry { kid, key, chain });
+        }
+        if keys.is_empty() && !passed_over.is_empty() {
+            return Err(KeyError::NoneUsable(passed_over));
         }
         Ok(JwkSet(keys))
     }
@@ -487,5 +518,40 @@ mod tests {
             assert!(error.to_string().contains(problem), "{error}");
         }
         assert!(matches!(JwkSet::parse("[]"), Err(KeyError::NoJwkSet(_))));
+    }
+
+    #[test]
+    fn other_keys_of_a_set_are_passed_over() {
+        let ours = SigningKey::generate(Algorithm::EdDsa).expect("a key").public();
+        let point = SigningKey::generate(Algorithm::Es256).expect("a key").public().jwk();
+        let (x, y) = (&point.x, point.y.as_deref().expect("an EC key"));
+        let own = serde_json::to_string(&ours.jwk()).expect("JSON");
+        let strange = [
+            r#"{"kty":"RSA","kid":"r","use":"sig","alg":"RS256","n":"AQAB","e":"AQAB"}"#.to_owned(),
+            r#"{"kty":"EC","crv":"P-521","kid":"p","x":"AA","y":"AA"}"#.to_owned(),
+            r#"{"kty":"OKP","crv":"X25519","kid":"x","use":"enc","x":"CQ"}"#.to_owned(),
+            r#"{"kty":"AKP","alg":"ML-DSA-65","kid":"m","pub":"eA"}"#.to_owned(),
+            format!(r#"{{"kty":"EC","crv":"P-256","kid":"e","use":"enc","alg":"ECDH-ES","x":"{x}","y":"{y}"}}"#),
+            format!(r#"{{"kty":"EC","crv":"P-256","key_ops":["deriveKey"],"x":"{x}","y":"{y}"}}"#),
+            format!(r#"{{"kty":"EC","crv":"P-256","alg":"ES256K","x":"{x}","y":"{y}"}}"#),
+        ];
+        for strange in &strange {
+            let set = JwkSet::parse(&format!(r#"{{"keys":[{strange},{own}]}}"#)).expect("ours");
+            assert_eq!(set, JwkSet::new([ours.clone()]), "{strange}");
+        }
+        let all = JwkSet::parse(&format!(r#"{{"keys":[{}]}}"#, strange.join(","))).expect_err("none is ours");
+        let text = all.to_string();
+        assert!(
+            text.contains("none of the set's 7 keys") && text.contains(r#"key 0 has kty "RSA""#),
+            "{text}"
+        );
+        // The name of RFC 9864, an operation that is ours, members that nobody knows.
+        let mut jwk = serde_json::to_value(ours.jwk()).expect("JSON");
+        jwk["alg"] = "Ed25519".into();
+        jwk["key_ops"] = serde_json::json!(["verify"]);
+        jwk["x-more"] = serde_json::json!({ "a": 1 });
+        let set = JwkSet::parse(&serde_json::json!({ "keys": [jwk], "more": 1 }).to_string()).expect("ours");
+        assert_eq!(set, JwkSet::new([ours]));
+        assert_eq!(JwkSet::parse(r#"{"keys":[]}"#).expect("no keys"), JwkSet::default());
     }
 }

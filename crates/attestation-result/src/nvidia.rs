@@ -63,8 +63,38 @@ struct Overall {
     submods: BTreeMap<String, (String, (String, String))>,
 }
 
-/// Checks a detached EAT, JSON of the form `[["JWT", TOKEN], {"GPU-0": TOKEN, …}]`, against trusted keys, the session's
-/// nonce and the time.
+/// The token over all with its kind, and one a GPU.
+type Detached = ((String, String), BTreeMap<String, String>);
+
+/// The detached EAT by itself, or as the member `detached_eat` of what `nvattest --format json` prints.
+fn detached(text: &str) -> Result<Detached, String> {
+    #[derive(Deserialize)]
+    struct Printed {
+        #[serde(default)]
+        detached_eat: Value,
+        #[serde(default)]
+        result_code: Value,
+        #[serde(default)]
+        result_message: Value,
+    }
+    const EXPECTED: &str = r#"expected [["JWT", TOKEN], {"GPU-0": TOKEN, …}], or an object with that as detached_eat"#;
+    let wrong = |e: serde_json::Error| format!("{e}; {EXPECTED}");
+    if !text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(wrong);
+    }
+    let printed: Printed = serde_json::from_str(text).map_err(wrong)?;
+    match printed.detached_eat {
+        Value::Null => Err(format!(
+            "no detached_eat: the tool says result_code {}, result_message {}; {EXPECTED}",
+            printed.result_code, printed.result_message
+        )),
+        Value::String(text) => serde_json::from_str(&text).map_err(wrong),
+        eat => serde_json::from_value(eat).map_err(wrong),
+    }
+}
+
+/// Checks a detached EAT, JSON of the form `[["JWT", TOKEN], {"GPU-0": TOKEN, …}]` or what `nvattest --format json` prints
+/// around it, against trusted keys, the session's nonce and the time.
 ///
 /// # Errors
 ///
@@ -74,8 +104,7 @@ pub fn check(eat: &str, keys: &NvidiaKeys, nonce: &[u8; 32], now_s: u64) -> Resu
     if eat.len() > token::MAX_TOKEN_BYTES {
         return Err(TokenError::TooLong(eat.len()));
     }
-    type Detached = ((String, String), BTreeMap<String, String>);
-    let ((kind, overall), tokens): Detached = serde_json::from_str(eat).map_err(|e| malformed(e.to_string()))?;
+    let ((kind, overall), tokens) = detached(eat).map_err(malformed)?;
     if kind != "JWT" {
         return Err(malformed(format!("{kind:?} where JWT is expected")));
     }
@@ -223,6 +252,33 @@ mod tests {
             TokenError::UnknownKey(_)
         ));
         assert!(matches!(refused("[]", 2000), TokenError::Malformed(_)));
+    }
+
+    #[test]
+    fn what_the_tool_prints_around_the_tokens_is_taken_off() {
+        let key = SigningKey::from_slice(&[9; 48]).expect("a scalar");
+        let keys = NvidiaKeys {
+            jwks: JwkSet::new([PublicKey::P384(*key.verifying_key())]),
+            roots: None,
+        };
+        let bare = eat(&key, &NONCE, |_| {});
+        let expected = check(&bare, &keys, &NONCE, 2000).expect("an attestation");
+        let printed = |eat: Value, code: i32, message: &str| {
+            json!({ "claims": [], "detached_eat": eat, "result_code": code, "result_message": message }).to_string()
+        };
+        let parsed: Value = serde_json::from_str(&bare).expect("JSON");
+        for eat in [printed(parsed, 0, "Ok"), printed(bare.clone().into(), 0, "Ok")] {
+            let read = check(&format!("\n{eat}\n"), &keys, &NONCE, 2000).expect("an attestation");
+            assert_eq!(read, expected);
+        }
+        let said = |text: &str| check(text, &keys, &NONCE, 2000).expect_err("refused").to_string();
+        let failed = said(&printed(Value::Null, 7, "no GPU in confidential-computing mode"));
+        assert!(
+            failed.contains(r#"result_code 7, result_message "no GPU in confidential-computing mode""#),
+            "{failed}"
+        );
+        assert!(said(&printed(json!({}), 0, "Ok")).contains("or an object with that as detached_eat"));
+        assert!(said("{}").contains("no detached_eat"));
     }
 
     #[test]
