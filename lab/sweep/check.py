@@ -123,7 +123,7 @@ def check_runs(device, vectors, numbers):
     for number in numbers:
         run = vectors["runs"][number]
         n = run["n"]
-        tiles_a_matrix = (n // 256) ** 2
+        tiles_per_matrix = (n // 256) ** 2
         for t, (iteration, trace) in enumerate(zip(run["iterations"], run["trace"])):
             k, sweeps = iteration["k"], iteration["sweeps"]
             chain = bytes.fromhex(trace["chain"])
@@ -136,7 +136,7 @@ def check_runs(device, vectors, numbers):
                 for name, fill in kernels.FILLS.items():
                     what = f"run {number} iteration {t} device {g} with {name}"
                     matrices = share["num_matrices"]
-                    num_tiles = matrices * tiles_a_matrix
+                    num_tiles = matrices * tiles_per_matrix
                     a, tiles, digests = Buffer(matrices * n * k), Buffer(num_tiles * ref.TILE_BYTES), Buffer(8 * num_tiles).zero()
                     kernels.keystream(device, a, operand_key, "A", share["matrix_offset"], matrices, n * k)
                     fill(device, a, b, fill_key, tiles, digests, matrices, n, k)

@@ -145,7 +145,7 @@ impl Context {
     }
 
     /// Most shared memory that a block can request (bytes).
-    pub(crate) fn shared_bytes_a_block(&self) -> Result<u32, EngineError> {
+    pub(crate) fn shared_bytes_per_block(&self) -> Result<u32, EngineError> {
         self.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
     }
 

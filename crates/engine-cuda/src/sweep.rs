@@ -68,7 +68,7 @@ impl SweepKernels {
         let commit = Module::load(context, "commit", portable)?;
         let (name, stages) = match path {
             SweepPath::Bulk => {
-                let room = context.shared_bytes_a_block()?.saturating_sub(CONTROL_BYTES);
+                let room = context.shared_bytes_per_block()?.saturating_sub(CONTROL_BYTES);
                 ("sweep_bulk", (room / STAGE_BYTES).min(*STAGES.end()))
             }
             SweepPath::Load => ("sweep_load", 0),

@@ -265,7 +265,7 @@ impl PathResult {
                 "threads": self.whole.threads,
                 "tiles": self.whole.tiles,
                 "seconds": self.whole.elapsed.as_secs_f64(),
-                "tile_ms_a_thread": self.whole.tile_ms(),
+                "tile_ms_per_thread": self.whole.tile_ms(),
                 "macs_per_s": self.whole.macs_per_s(),
             },
         })

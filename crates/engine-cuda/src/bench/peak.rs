@@ -2,7 +2,7 @@
 
 /// Dense int8 multiply-adds per clock and multiprocessor, from NVIDIA's data sheets (rate / SMs / boost clock). `None`
 /// if no sheet has a matching figure.
-fn int8_multiply_adds_a_clock(capability: (u32, u32)) -> Option<u32> {
+fn int8_multiply_adds_per_clock(capability: (u32, u32)) -> Option<u32> {
     match capability {
         (7, 5) | (8, 6) | (8, 9) | (12, _) => Some(1024),
         (8, 0) | (8, 7) => Some(2048),
@@ -14,7 +14,7 @@ fn int8_multiply_adds_a_clock(capability: (u32, u32)) -> Option<u32> {
 
 /// 10^12 operations per second, two per multiply-add, at a clock.
 pub(super) fn int8_tops(capability: (u32, u32), multiprocessors: u32, clock_mhz: f64) -> Option<f64> {
-    let multiply_adds = int8_multiply_adds_a_clock(capability)?;
+    let multiply_adds = int8_multiply_adds_per_clock(capability)?;
     Some(2.0 * f64::from(multiply_adds) * f64::from(multiprocessors) * clock_mhz * 1e-6)
 }
 
