@@ -5,7 +5,7 @@ use attestation_result::nvidia::NvidiaKeys;
 use report::Report;
 use report::figure::CertifiedFigures;
 use report::phases::PhaseSpan;
-use report::telemetry::Telemetry;
+use report::telemetry::StatedTelemetry;
 use serde::Serialize;
 
 use crate::classify::Classification;
@@ -70,7 +70,7 @@ pub struct DeviceAppraisal {
     /// When it was at work, one entry an iteration.
     pub phases: Vec<PhaseSpan>,
     /// What it says of power, clocks and temperature.
-    pub telemetry: Telemetry,
+    pub telemetry: StatedTelemetry,
 }
 
 /// A class that figures are held against, and what its limits rest on.

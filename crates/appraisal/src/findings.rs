@@ -10,7 +10,7 @@ use protocol::bounds::Assumptions;
 use protocol::certified::DeviceCertified;
 use protocol::message::{DeviceOffer, Hello};
 use report::figure::{CertifiedFigures, Figure};
-use report::telemetry::{Telemetry, is_sentinel, label};
+use report::telemetry::{StatedTelemetry, is_sentinel, label};
 
 use crate::calibrate::MIN_OBSERVATIONS;
 use crate::expected::{Assumed, Expected, broken_by};
@@ -85,7 +85,7 @@ impl<'a> Findings<'a> {
         &mut self,
         offer: &DeviceOffer,
         profile: Option<&Profile>,
-        telemetry: &Telemetry,
+        telemetry: &StatedTelemetry,
         fill_ops_per_s: u64,
     ) {
         let device = Some(offer.ordinal.0);
@@ -178,7 +178,7 @@ impl<'a> Findings<'a> {
         &mut self,
         offer: &DeviceOffer,
         profile: Option<&Profile>,
-        telemetry: &Telemetry,
+        telemetry: &StatedTelemetry,
         tensor_ops_per_s: Option<u64>,
     ) {
         let number = |name: &str| label(&offer.labels, name).and_then(|value| value.trim().parse::<f64>().ok());

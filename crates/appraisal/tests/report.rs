@@ -12,7 +12,7 @@ use protocol::cbor::Label;
 use protocol::challenge::Challenge;
 use protocol::frame::MessageType;
 use report::figure::CertifiedFigures;
-use report::telemetry::Telemetry;
+use report::telemetry::StatedTelemetry;
 use report::{html, junit, markdown};
 use testkit::cast;
 use testkit::peer::{Action, HonestPeer, Tampered, Turn};
@@ -89,7 +89,7 @@ fn a_gpu_is_drawn_against_the_class_it_states() {
             local_tensor_ops_per_s: Some(figures.2 / 2),
         };
         device.classification = Classification::new(&device.certified, &profiles, &shares);
-        device.telemetry = Telemetry::of(
+        device.telemetry = StatedTelemetry::of(
             0,
             &[
                 Label::new("device 0 power_w", "0.0:120 0.4:640 0.8:688 1.2:690 1.6:655 2.0:410"),

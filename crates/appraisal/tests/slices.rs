@@ -12,7 +12,7 @@ use appraisal::{Appraisal, Subject, appraise};
 use attestation_result::Tier;
 use integration_tests::{attester, cpu, run, settings};
 use protocol::cbor::Label;
-use report::telemetry::Telemetry;
+use report::telemetry::StatedTelemetry;
 use verifier::Unobserved;
 
 /// Two devices of 10 GiB of a card of 80 GiB, with these labels more.
@@ -115,7 +115,7 @@ fn what_nvml_does_not_have_is_no_figure() {
         ("temperature_c", "0.0:4294967295"),
     ];
     let labels = labels.map(|(name, value)| Label::new(&format!("device 0 {name}"), value));
-    let read = Telemetry::of(0, &labels);
+    let read = StatedTelemetry::of(0, &labels);
     assert_eq!(read.summaries, [("energy_j", 512.2)]);
     assert_eq!(read.power_w, [(0.1, 350.0)]);
     assert!(read.temperature_c.is_empty());

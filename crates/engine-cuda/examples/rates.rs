@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, SweepPath, Telemetry, describe};
+use engine_cuda::{CudaEngine, CudaEngineConfig, FillPath, NvmlWatch, SweepPath, describe};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::derive;
 use protocol::engine::{Assignment, AssignmentFields, CommitmentId, Engine, EngineError, FillTask, Unobserved};
@@ -69,7 +69,7 @@ fn measure(config: CudaEngineConfig, [n, k, matrices, fills, sweeps]: [u32; 5]) 
     let uuid = describe(&[config.device_index])
         .ok()
         .and_then(|devices| Some(devices.first()?.uuid.clone()));
-    let telemetry = uuid.and_then(|uuid| Telemetry::start(&uuid).ok());
+    let telemetry = uuid.and_then(|uuid| NvmlWatch::start(&uuid).ok());
     let mut fill_times = Vec::new();
     let mut sweep_times = Vec::new();
     for fill in 0..fills {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::bytes::{Root, Salt};
+use protocol::cbor::Label;
 use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::message::DeviceOffer;
 
 use crate::context::Context;
 use crate::driver;
 use crate::fill::{FillKernels, FillPath};
 use crate::layout::Layout;
-use crate::offer::DeviceOffer;
+use crate::offer::offer;
 use crate::self_check::self_check;
 use crate::sweep::{SweepKernels, SweepPath};
 use crate::workload::{Kernels, Workload};
@@ -110,7 +112,7 @@ impl CudaEngine {
     }
 
     /// The resources that the device can currently offer for a plan. Memory that this engine holds for a plan does not
-    /// count as free.
+    /// count as free. The device's ordinal in a session, its model and the labels of the inventory are the caller's to add.
     ///
     /// # Errors
     ///
@@ -118,11 +120,14 @@ impl CudaEngine {
     pub fn offer(&self) -> Result<DeviceOffer, EngineError> {
         let memory = self.context.memory_info()?;
         let available_bytes = self.limited(memory.free_bytes);
-        Ok(DeviceOffer::new(
-            memory.total_bytes,
-            available_bytes,
-            self.fill_path().operand_buffers(),
-        ))
+        let operand_copies = self.fill_path().operand_copies();
+        Ok(DeviceOffer {
+            labels: vec![
+                Label::new("fill_path", &self.fill_path().to_string()),
+                Label::new("sweep_path", &self.sweep_path().to_string()),
+            ],
+            ..offer(memory.total_bytes, available_bytes, operand_copies)
+        })
     }
 
     fn limited(&self, free_bytes: u64) -> u64 {

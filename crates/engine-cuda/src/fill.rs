@@ -41,7 +41,7 @@ impl FillPath {
     }
 
     /// Operands held at a time in addition to the offer's reserve, in matrices: B, and one A on the portable paths.
-    pub(crate) fn operand_buffers(self) -> u32 {
+    pub(crate) fn operand_copies(self) -> u32 {
         match self {
             FillPath::Sm90a => 1,
             FillPath::Mma | FillPath::Dp4a => 2,

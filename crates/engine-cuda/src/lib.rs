@@ -36,7 +36,6 @@ pub use driver::NoCuda;
 pub use engine::{CudaEngine, CudaEngineConfig};
 pub use fill::FillPath;
 pub use inventory::{DeviceInfo, Nvlink, ProcessUse, describe, device_count, devices};
-pub use offer::DeviceOffer;
 pub use sweep::SweepPath;
-pub use telemetry::{NoTelemetry, Series, Telemetry, TelemetrySummary};
+pub use telemetry::{NoTelemetry, NvmlWatch, Series, TelemetrySummary};
 pub use tiles::CudaTiles;

@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub struct NoTelemetry(String);
 
 /// A thread that samples one device every 100 ms until it is finished or dropped.
-pub struct Telemetry {
+pub struct NvmlWatch {
     stop: mpsc::Sender<()>,
     outcome: Receiver<TelemetrySummary>,
 }
@@ -97,7 +97,7 @@ impl Series {
     }
 }
 
-impl Telemetry {
+impl NvmlWatch {
     /// Starts to sample the device with this UUID, as in [`crate::DeviceInfo`].
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl Telemetry {
             Err(RecvTimeoutError::Timeout) => return Err(NoTelemetry(nvml::no_answer(ANSWER_WITHIN))),
             Err(RecvTimeoutError::Disconnected) => return Err(NoTelemetry("the watch failed".to_owned())),
         }
-        Ok(Telemetry { stop, outcome })
+        Ok(NvmlWatch { stop, outcome })
     }
 
     /// Stops and returns the telemetry.
@@ -140,7 +140,7 @@ impl Telemetry {
     ///
     /// [`NoTelemetry`] if NVML does not respond within 5 s: the thread is then abandoned.
     pub fn finish(self) -> Result<TelemetrySummary, NoTelemetry> {
-        let Telemetry { stop, outcome } = self;
+        let NvmlWatch { stop, outcome } = self;
         // A thread that has ended needs no message.
         let _ = stop.send(());
         outcome.recv_timeout(ANSWER_WITHIN).map_err(|error| match error {
@@ -314,6 +314,6 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_an_error() {
-        assert!(Telemetry::start("GPU-00000000-0000-0000-0000-000000000000").is_err());
+        assert!(NvmlWatch::start("GPU-00000000-0000-0000-0000-000000000000").is_err());
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use engine_cuda::{CudaEngine, CudaEngineConfig, Telemetry, devices};
+use engine_cuda::{CudaEngine, CudaEngineConfig, NvmlWatch, devices};
 use protocol::bytes::{OperandKey, Salt};
 use protocol::engine::{Assignment, AssignmentFields, Engine, FillTask, Unobserved};
 
@@ -48,7 +48,7 @@ fn a_device_at_work_is_watched() {
     })
     .expect("sizes that a plan can have");
     engine.prepare(&assignment).expect("the memory is there");
-    let telemetry = Telemetry::start(&first.uuid).expect("NVML knows the device");
+    let telemetry = NvmlWatch::start(&first.uuid).expect("NVML knows the device");
     let task = FillTask {
         inner_dim: 16_384,
         operand_key: OperandKey([1; 32]),

@@ -171,23 +171,16 @@ fn failed(device: DeviceOrdinal, info: &DeviceInfo, error: EngineError) -> CudaE
 fn offer(opened: Opened) -> Result<Device, CudaError> {
     let Opened { ordinal, info, engine } = opened;
     let offer = engine.offer().map_err(|error| failed(ordinal, &info, error))?;
-    let mut labels = vec![
-        Label::new("fill_path", &engine.fill_path().to_string()),
-        Label::new("sweep_path", &engine.sweep_path().to_string()),
-    ];
+    let mut labels = offer.labels;
     labels.extend(info.labels().iter().map(|(name, value)| Label::new(name, value)));
     labels.truncate(protocol::limits::MAX_LABELS);
     Ok(Device {
         offer: DeviceOffer {
             ordinal,
-            engine: "cuda".to_owned(),
             model: sendable_text(&info.model),
             memory_bytes: info.own_memory_bytes(),
-            available_bytes: offer.available_bytes,
-            reserve_bytes: offer.reserve_bytes,
-            operand_copies: offer.operand_buffers,
-            operand_rows: 0,
             labels,
+            ..offer
         },
         engine: Box::new(engine),
         // If NVML did not answer for a device at the start, it is not queried while the device works.
@@ -203,12 +196,12 @@ fn offer(opened: Opened) -> Result<Device, CudaError> {
 /// NVML telemetry of one GPU during a session.
 struct Nvml {
     uuid: String,
-    running: Option<engine_cuda::Telemetry>,
+    running: Option<engine_cuda::NvmlWatch>,
 }
 
 impl Telemetry for Nvml {
     fn start(&mut self) -> Result<(), String> {
-        let running = engine_cuda::Telemetry::start(&self.uuid).map_err(|error| error.to_string())?;
+        let running = engine_cuda::NvmlWatch::start(&self.uuid).map_err(|error| error.to_string())?;
         self.running = Some(running);
         Ok(())
     }

@@ -5,7 +5,7 @@ use verifier::units::bytes_per_s;
 use crate::figure::{CertifiedFigures, Margin};
 use crate::phases::PhaseSpan;
 use crate::session::Report;
-use crate::telemetry::Telemetry;
+use crate::telemetry::StatedTelemetry;
 
 /// An appraised session.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub struct Device<'a> {
     /// When it was at work, one entry an iteration.
     pub phases: &'a [PhaseSpan],
     /// What it says of power, clocks and temperature.
-    pub telemetry: &'a Telemetry,
+    pub telemetry: &'a StatedTelemetry,
 }
 
 /// A class that a device's figures are held against.

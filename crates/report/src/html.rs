@@ -10,7 +10,7 @@ use crate::escape::escape;
 use crate::figure::{CertifiedFigures, Figure, Relation};
 use crate::session::{BoundReport, BoundsReport, Report};
 use crate::svg;
-use crate::telemetry::Telemetry;
+use crate::telemetry::StatedTelemetry;
 
 /// The appraised session as a self-contained page: no script, no network, light and dark, fit to print.
 #[must_use]
@@ -185,7 +185,7 @@ fn device_section(device: &Device<'_>, session: &Report) -> Markup {
     }
 }
 
-fn telemetry(telemetry: &Telemetry) -> Markup {
+fn telemetry(telemetry: &StatedTelemetry) -> Markup {
     let curves = [
         svg::curve(&telemetry.power_w, "Power", "W"),
         svg::curve(&telemetry.clock_mhz, "Clock", "MHz"),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// What one device says of itself during a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Telemetry {
+pub struct StatedTelemetry {
     /// Summaries: name and number.
     pub summaries: Vec<(&'static str, f64)>,
     /// Power, (s, W).
@@ -33,14 +33,14 @@ const SUMMARIES: [&str; 7] = [
     "max_temperature_c",
 ];
 
-impl Telemetry {
+impl StatedTelemetry {
     /// What the labels of OPENINGS say of the device; what does not parse is left out.
     #[must_use]
     pub fn of(device: u32, labels: &[Label]) -> Self {
         let of = |name: &str| label(labels, &format!("device {device} {name}"));
         let series = |name: &str| of(name).map(parse).unwrap_or_default();
         let summary = |name: &'static str| Some((name, of(name)?.parse().ok().filter(|value| is_figure(*value))?));
-        Telemetry {
+        StatedTelemetry {
             summaries: SUMMARIES.into_iter().filter_map(summary).collect(),
             power_w: series("power_w"),
             clock_mhz: series("sm_clock_mhz"),

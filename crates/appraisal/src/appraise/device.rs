@@ -10,7 +10,7 @@ use protocol::plan::{DevicePlan, Plan};
 use protocol::verifier::VerifierSession;
 use report::figure::CertifiedFigures;
 use report::phases::{PhaseSpan, phases};
-use report::telemetry::Telemetry;
+use report::telemetry::StatedTelemetry;
 use verifier::hardware::ON_SALE;
 use verifier::outcome::Outcome;
 use verifier::units::bytes_per_s;
@@ -69,7 +69,7 @@ impl Context<'_> {
         let certified =
             certified.and_then(|certified| certified.devices.iter().find(|own| own.device == device.ordinal));
         let labels = self.session.said().map(|said| &said.labels[..]);
-        let telemetry = Telemetry::of(ordinal, labels.unwrap_or_default());
+        let telemetry = StatedTelemetry::of(ordinal, labels.unwrap_or_default());
         let figures = certified
             .map(|certified| CertifiedFigures::from(&certified.share))
             .unwrap_or_default();

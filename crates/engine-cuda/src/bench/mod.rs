@@ -16,11 +16,11 @@ use protocol::derive;
 use protocol::engine::{
     Assignment, AssignmentFields, Engine, EngineError, FillTask, InvalidAssignment, Progress, Unobserved,
 };
+use protocol::message::DeviceOffer;
 
 use crate::engine::{CudaEngine, CudaEngineConfig};
 use crate::inventory::{DeviceInfo, describe};
-use crate::offer::DeviceOffer;
-use crate::telemetry::Telemetry;
+use crate::telemetry::NvmlWatch;
 use plain::Plain;
 
 /// k of the fill that is compared with cuBLASLt.
@@ -433,11 +433,11 @@ impl Progress for LaunchClock {
 struct Watch(Option<String>);
 
 /// Telemetry in progress.
-struct Watched(Option<Telemetry>);
+struct Watched(Option<NvmlWatch>);
 
 impl Watch {
     fn start(&self) -> Watched {
-        Watched(self.0.as_deref().and_then(|uuid| Telemetry::start(uuid).ok()))
+        Watched(self.0.as_deref().and_then(|uuid| NvmlWatch::start(uuid).ok()))
     }
 }
 
@@ -463,6 +463,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offer::offer;
 
     #[test]
     fn rates_have_a_median_and_a_spread() {
@@ -477,7 +478,7 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_memory() {
-        let size = |available| size(&DeviceOffer::new(available, available, 1));
+        let size = |available| size(&offer(available, available, 1));
         assert_eq!(size(150_000_000_000).map(|(n, _)| n), Ok(16_384));
         assert_eq!(size(1 << 30).map(|(n, _)| n), Ok(4096));
         assert!(matches!(size(64 << 20), Err(EngineError::OutOfMemory { .. })));
