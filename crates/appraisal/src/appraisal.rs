@@ -1,4 +1,4 @@
-//! What evidence comes to under a policy: verdicts, reasons, findings.
+//! The result of evidence under a policy: verdicts, reasons, findings.
 
 use attestation_result::Tier;
 use attestation_result::nvidia::NvidiaKeys;
@@ -15,10 +15,10 @@ use crate::profile::{Basis, Profile};
 use crate::reason::Reason;
 use crate::subject::Subject;
 
-/// What evidence comes to under a policy.
+/// The result of evidence under a policy.
 #[derive(Clone, Debug, Serialize)]
 pub struct Appraisal {
-    /// The host's verdict: its own reasons and the worst of its devices.
+    /// The host's verdict: the worst of its own reasons and of its devices' verdicts.
     pub verdict: Tier,
     /// Reasons of the host and the session.
     pub reasons: Vec<Reason>,
@@ -36,17 +36,17 @@ pub struct Appraisal {
     pub asked: Vec<String>,
     /// Digest of the profiles, hex.
     pub profiles_blake3: String,
-    /// The session's nonce, hex, once sent.
+    /// The session's nonce, hex; present once it was sent.
     pub nonce: Option<String>,
-    /// Classes one device of which could stand for all of these together (spec §7).
+    /// Classes of which one device could pass as all of these devices together (spec §7).
     pub host_indistinguishable_from: Vec<String>,
-    /// NVIDIA's own attestation, if the evidence carries one: a complement, no part of the verdict.
+    /// NVIDIA's own attestation, if the evidence carries one: an addition that is not part of the verdict.
     pub nvidia: Option<Carried>,
     /// The session's report, its bounds under the policy's assumptions.
     pub report: Report,
 }
 
-/// What one device comes to.
+/// The result for one device.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceAppraisal {
     /// Its ordinal.
@@ -55,30 +55,30 @@ pub struct DeviceAppraisal {
     pub verdict: Tier,
     /// Why.
     pub reasons: Vec<Reason>,
-    /// What labels say.
+    /// Findings, mostly from labels.
     pub findings: Vec<Finding>,
-    /// The model it says it is.
+    /// The model that it states.
     pub model: String,
-    /// The class of that model, if it is of one.
+    /// The class of that model, if it belongs to one.
     pub stated_class: Option<String>,
-    /// The class that its figures are held against: the one asked for, else the stated, if it has figures.
+    /// The class that its figures are compared with: the requested one, otherwise the stated one, if it has figures.
     pub held_against: Option<HeldAgainst>,
-    /// Its share of what is certified for the host: in which of the system's GPUs it was is not shown (spec §6.3).
+    /// Its share of what is certified for the host: which of the system's GPUs provided it is not shown (spec §6.3).
     pub certified: CertifiedFigures,
-    /// What that says of the known classes.
+    /// What that share shows about the known classes.
     pub classification: Classification,
-    /// When it was at work, one entry an iteration.
+    /// When it was working, one entry per iteration.
     pub phases: Vec<PhaseSpan>,
-    /// What it says of power, clocks and temperature.
+    /// The power, clocks and temperature that it reports.
     pub telemetry: StatedTelemetry,
 }
 
-/// A class that figures are held against, and what its limits rest on.
+/// A class that figures are compared with, and the data that its limits are based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldAgainst {
     /// The class.
     pub class: String,
-    /// What its limits rest on.
+    /// The data that its limits are based on.
     pub basis: Basis,
 }
 
@@ -103,7 +103,8 @@ impl Appraisal {
         })
     }
 
-    /// With NVIDIA's own attestation checked by these keys, if the evidence carries one; the verdict stays as it is.
+    /// Adds the result of checking NVIDIA's own attestation with these keys, if the evidence carries one; the verdict does
+    /// not change.
     #[must_use]
     pub fn with_nvidia_keys(self, subject: &Subject<'_>, keys: &NvidiaKeys) -> Self {
         Appraisal {

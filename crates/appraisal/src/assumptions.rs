@@ -6,29 +6,29 @@ use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 
 use crate::profile::Profile;
 
-/// Assumptions that the policy sets. What is absent is the worst on sale, or what the evidence was recorded with if that is
-/// worse: evidence cannot weaken what its judge takes for granted (spec §6.2).
+/// Assumptions that the policy sets. An absent one is the worst on sale, or the one that the evidence was recorded with if
+/// that is worse: evidence cannot weaken the assumptions of its judge (spec §6.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AssumptionsPolicy {
-    /// η is 2^-this a device and group.
+    /// η is 2^-this per device and group.
     pub error_bits: Option<u32>,
     /// Highest exact int8 rate of one GPU, operations/s.
     pub best_rate_ops_per_s: Option<u64>,
-    /// GPUs that may make bytes anew for one device, itself among them.
+    /// GPUs that may regenerate bytes for one device, including itself.
     pub helper_gpus: Option<u64>,
     /// W_in, bytes/s.
     pub link_in_bytes_per_s: Option<u64>,
     /// W_out, bytes/s.
     pub link_out_bytes_per_s: Option<u64>,
-    /// R: rate at which what holds tiles elsewhere is assumed to read them, bytes/s.
+    /// R: rate at which something that holds tiles elsewhere is assumed to read them, bytes/s.
     pub helper_bytes_per_s: Option<u64>,
     /// C, bytes.
     pub on_chip_bytes: Option<u64>,
 }
 
 impl AssumptionsPolicy {
-    /// What bounds on evidence that was recorded with these assumptions take for granted.
+    /// What the bounds assume on evidence that was recorded with these assumptions.
     #[must_use]
     pub fn applied_to(&self, recorded: &Assumptions) -> Assumptions {
         let default = default_assumptions(DEFAULT_ERROR_BITS);
@@ -61,8 +61,8 @@ impl AssumptionsPolicy {
     }
 }
 
-/// The links of the class's hosts as assumptions. What makes bytes anew, and what a chip holds, stay
-/// the worst on sale: whatever a host puts in place of the class has them too.
+/// The links of the class's hosts as assumptions. The rates of regeneration and the on-chip memory stay
+/// the worst on sale: a host can use them in any device that it puts in place of the class.
 #[must_use]
 pub fn own_links(profile: &Profile) -> AssumptionsPolicy {
     let capacity = profile.capacity.as_ref();

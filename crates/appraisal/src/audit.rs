@@ -1,12 +1,12 @@
-//! A signed result held against what its evidence comes to when it is appraised again.
+//! Compares a signed result with a new appraisal of its evidence.
 
 use attestation_result::{AttestationResult, Difference, Issuance, Tier};
 use serde::Serialize;
 
 use crate::appraisal::Appraisal;
 
-/// What an auditor finds. Evidence, policy and profiles say whether the same was appraised; only if they agree does a
-/// verdict that differs speak against the issuer.
+/// The result of an audit. Evidence, policy and profiles show whether the same input was appraised; only if they agree does a
+/// verdict that differs count against the issuer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Audit {
     /// Digests of the evidence.
@@ -17,16 +17,16 @@ pub struct Audit {
     pub profiles: Pair,
     /// The host's verdict.
     pub verdict: Pair,
-    /// Every claim that differs, those above among them, and devices' verdicts and figures.
+    /// Every claim that differs, including those above and the devices' verdicts and figures.
     pub differences: Vec<Difference>,
 }
 
-/// What a result says, and what follows now.
+/// A value in the result, and the value that follows now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pair {
-    /// In the signed result; empty if it says nothing.
+    /// In the signed result; empty if it has no such value.
     pub signed: String,
-    /// From the evidence, policy and profiles at hand.
+    /// From the evidence, policy and profiles that are given.
     pub appraised: String,
 }
 
@@ -39,7 +39,7 @@ impl Pair {
 }
 
 impl Audit {
-    /// Holds a signed result against an appraisal made as of the time it was issued.
+    /// Compares a signed result with an appraisal made as of the time it was issued.
     #[must_use]
     pub fn new(signed: &AttestationResult, appraisal: &Appraisal) -> Self {
         let appraised = appraisal.to_result(&Issuance::default());
@@ -56,7 +56,7 @@ impl Audit {
         }
     }
 
-    /// Whether the result is what follows, in every claim.
+    /// Whether every claim of the result equals the one that follows now.
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.differences.is_empty()
@@ -68,7 +68,7 @@ fn host_claim(result: &AttestationResult, name: &str) -> String {
     claim.unwrap_or_default().to_owned()
 }
 
-/// The policies of all submodules: one, in a result of ours.
+/// The policies of all submodules: a single one in a result made by this program.
 fn policy_ids(result: &AttestationResult) -> String {
     let mut ids: Vec<&str> = result
         .submods

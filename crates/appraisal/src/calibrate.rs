@@ -1,4 +1,4 @@
-//! A profile from trusted sessions: normal tolerance limits, with the counts they rest on, not minimum and maximum.
+//! Makes a profile from trusted sessions: normal tolerance limits, with the counts they are based on, not minimum and maximum.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use verifier::outcome::Judge;
 use crate::profile::{MeasuredFigures, Profile, Status};
 use crate::subject::Subject;
 
-/// Fewest observations that limits are made from.
+/// Minimum number of observations for limits.
 pub const MIN_OBSERVATIONS: usize = 5;
 
-/// How the part of a note begins that calibration writes.
+/// Beginning of the part of a note that calibration writes.
 const LIMITS_OVER: &str = "tolerance limits over";
 
-/// What one trusted session gave for one device, at its largest k.
+/// The result of one trusted session for one device, at its largest k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     /// The card: its UUID, or the Attester's key and the ordinal.
@@ -41,7 +41,7 @@ pub enum CalibrationError {
         /// How many.
         actual: usize,
     },
-    /// Sessions with different k do not mix.
+    /// Sessions with different k cannot be combined.
     #[error("observations with k = {0} and k = {1} do not mix")]
     Mixed(u32, u32),
     /// Content or confidence outside 0.5 to 0.9999.
@@ -50,7 +50,7 @@ pub enum CalibrationError {
     /// A class without figures.
     #[error("{0} has no capacity to hold limits against")]
     NoCapacity(String),
-    /// The observations scatter so much that the limits say nothing.
+    /// The observations scatter so much that the limits are meaningless.
     #[error("{figure}: limits of {low:.4e} to {high:.4e} are not positive and within the class's capacity")]
     TooWide {
         /// Which.
@@ -62,7 +62,8 @@ pub enum CalibrationError {
     },
 }
 
-/// What a session that is affirmed for `judge` says of each device; the caller vouches for the devices. Empty for any other.
+/// The observation of each device in a session that is affirmed for `judge`; empty for any other session. The caller must
+/// trust the devices.
 #[must_use]
 pub fn observations(subject: &Subject<'_>, judge: &Judge) -> Vec<Observation> {
     let report = Report::new(subject.evidence, subject.session, subject.sealed, judge);
@@ -88,10 +89,10 @@ pub fn observations(subject: &Subject<'_>, judge: &Judge) -> Vec<Observation> {
     report.devices.iter().filter_map(observe).collect()
 }
 
-/// `base` with limits that hold a share `content` of the class with `confidence`, if observations are normal.
+/// `base` with limits that contain a share `content` of the class with `confidence`, if observations are normally distributed.
 ///
-/// With enough cards each card counts once, by its mean: sessions of one card are no sample of a class. With fewer the
-/// sessions count, and the profile's note says that the limits are of these cards alone.
+/// With enough cards each card counts once, by its mean: sessions of one card are not a sample of the class. With fewer the
+/// sessions count, and the profile's note states that the limits apply to these cards alone.
 ///
 /// # Errors
 ///
@@ -130,7 +131,7 @@ pub fn calibrate(
     };
     let limits = |name: &'static str, values: Vec<f64>, capacity: Option<u64>| {
         let (low, high) = tolerance_limits(&values, content, confidence)?;
-        // Nothing exceeds what the class has.
+        // No limit exceeds what the class has.
         let high = high.min(capacity.map_or(f64::INFINITY, |capacity| capacity as f64));
         match low > 0.0 && low <= high && high.is_finite() {
             true => Ok((low as u64, high as u64)),
@@ -180,7 +181,7 @@ pub fn calibrate(
     Ok(profile)
 }
 
-/// What a profile's note said before it was calibrated, and what its limits rest on now.
+/// The profile's note from before calibration, and the data that its limits are based on now.
 fn noted(before: Option<&str>, counted: &str) -> String {
     let kept: Vec<&str> = before
         .unwrap_or_default()

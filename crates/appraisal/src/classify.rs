@@ -1,6 +1,6 @@
 //! Which classes certified figures fit, which they exclude, and by how much (spec §6, §7).
 //!
-//! Bounds are lower bounds: more than a class has excludes it, less than it needs leaves it unshown.
+//! Bounds are lower bounds: a figure above what a class has excludes the class; one below what it needs does not show it.
 
 use report::figure::{CertifiedFigures, Figure, Margin, Relation};
 use serde::{Deserialize, Serialize};
@@ -8,17 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::profile::{Profile, Status};
 use crate::profiles::Profiles;
 
-/// What share of a class must be certified, and how far above it excludes; keys of `[shares]` in a policy.
+/// What share of a class must be certified, and how far above its capacity a figure excludes it; keys of `[shares]` in a
+/// policy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shares {
-    /// Of its memory (spec §6).
+    /// Share of its memory (spec §6).
     pub memory: f64,
-    /// Of a datasheet's bandwidth, for classes that nobody measured.
+    /// Share of a datasheet's bandwidth, for classes that were not measured.
     pub datasheet_bandwidth: f64,
-    /// Of a datasheet's int8 peak, for classes that nobody measured: power limits keep good kernels at 0.6 to 0.7.
+    /// Share of a datasheet's int8 peak, for classes that were not measured: power limits keep good kernels at 0.6 to 0.7.
     pub datasheet_tensor: f64,
-    /// A certified figure of more than this times the capacity excludes a class: datasheets round.
+    /// A certified figure of more than this times the capacity excludes a class: the margin covers rounding in datasheets.
     pub ceiling: f64,
     /// Shortfall, as a share of what is needed, up to which a device may be an honest one on a bad day.
     pub doubt: f64,
@@ -36,7 +37,7 @@ impl Default for Shares {
     }
 }
 
-/// How a device's certified figures stand to one class.
+/// How a device's certified figures compare with one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassFit {
     /// The class.
@@ -47,12 +48,12 @@ pub struct ClassFit {
     pub status: Status,
     /// The worst of its margins.
     pub relation: Relation,
-    /// Figure by figure; a figure that the class has no number for is left out.
+    /// One margin per figure; a figure that the class has no number for is left out.
     pub margins: Vec<Margin>,
 }
 
 impl ClassFit {
-    /// How `certified` stands to `profile`; `None` for a class without figures.
+    /// Compares `certified` with `profile`; `None` for a class without figures.
     #[must_use]
     pub fn new(certified: &CertifiedFigures, profile: &Profile, shares: &Shares) -> Option<Self> {
         profile.capacity.as_ref()?;
@@ -70,13 +71,13 @@ impl ClassFit {
         })
     }
 
-    /// The margins that stand so.
+    /// The margins with this result.
     pub fn standing(&self, relation: Relation) -> impl Iterator<Item = &Margin> {
         self.margins.iter().filter(move |margin| margin.relation == relation)
     }
 }
 
-/// Least of `figure` that a device of the class must be certified for.
+/// Lowest value of `figure` that a device of the class must be certified for.
 #[must_use]
 pub fn needed(profile: &Profile, shares: &Shares, figure: Figure) -> Option<u64> {
     let capacity = profile.most(figure)? as f64;
@@ -101,21 +102,21 @@ fn margin(certified: &CertifiedFigures, profile: &Profile, shares: &Shares, figu
     ))
 }
 
-/// What certified figures say of every known class.
+/// What certified figures show about every known class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Classification {
-    /// Classes the figures fit.
+    /// Classes that the figures fit.
     pub fits: Vec<ClassFit>,
     /// Classes that have less than is certified: excluded.
     pub excluded: Vec<ClassFit>,
     /// Classes that would need more to be shown.
     pub unshown: Vec<ClassFit>,
-    /// Classes of which one device has so much that it could stand for this one, and more like it (spec §7).
+    /// Classes of which one device has enough to pass as several devices like this one (spec §7).
     pub indistinguishable_from: Vec<String>,
 }
 
 impl Classification {
-    /// Holds `certified` against every class.
+    /// Compares `certified` with every class.
     #[must_use]
     pub fn new(certified: &CertifiedFigures, profiles: &Profiles, shares: &Shares) -> Self {
         let mut classification = Classification {
@@ -137,7 +138,7 @@ impl Classification {
         classification
     }
 
-    /// The fit of a class, wherever it stands.
+    /// The fit of a class, in whichever list it is.
     #[must_use]
     pub fn fit(&self, class: &str) -> Option<&ClassFit> {
         let all = self.fits.iter().chain(&self.excluded).chain(&self.unshown);
@@ -147,7 +148,7 @@ impl Classification {
 
 /// Classes of which one device has the memory, bandwidth and int8 peak of all these together (spec §7).
 ///
-/// Nothing tells such a device, or its MIG slices, from the several.
+/// Such a device, or its MIG slices, cannot be distinguished from the several.
 #[must_use]
 pub fn stand_ins(devices: &[CertifiedFigures], profiles: &Profiles) -> Vec<String> {
     let sum = |figure: Figure| {

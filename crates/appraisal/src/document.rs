@@ -10,9 +10,9 @@ use toml::de::{DeTable, DeValue};
 /// What is wrong with a profile or a policy, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InputError {
-    /// The file, as it was named.
+    /// The file, by the name that was given.
     pub file: String,
-    /// Line and column, from 1; `None` where the fault is in no one place.
+    /// Line and column, from 1; `None` if the error has no single position.
     pub position: Option<(usize, usize)>,
     /// The key with its tables, say `capacity.memory_bytes`; empty for the whole file.
     pub key: String,
@@ -33,7 +33,7 @@ impl fmt::Display for InputError {
     }
 }
 
-/// One text and the name it goes by in errors.
+/// One text, and its name in errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Document<'a> {
     file: &'a str,
@@ -45,7 +45,7 @@ impl<'a> Document<'a> {
         Document { file, text }
     }
 
-    /// The text as `T`; unknown keys are `T`'s to refuse.
+    /// The text as `T`; `T` itself must refuse unknown keys.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, InputError> {
         toml::from_str(self.text).map_err(|error| {
             let span = error.span();
@@ -59,7 +59,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// An error at `key`, dotted from the root; at its table where the key is absent.
+    /// An error at `key`, dotted from the root; at its table if the key is absent.
     pub(crate) fn error(&self, key: &str, problem: impl Into<String>) -> InputError {
         let parsed = DeTable::parse(self.text).ok();
         let start = parsed.and_then(|table| find(table.get_ref(), key).map(|span| span.start));
@@ -85,7 +85,7 @@ impl<'a> Document<'a> {
         let mut best = (usize::MAX, String::new());
         match DeTable::parse(self.text) {
             Ok(table) => narrow(table.get_ref(), "", span, &mut best),
-            // What is no TOML, a key given twice among it, has lines at least.
+            // Errors of TOML syntax, including a key given twice, have a line at least.
             Err(_) => best.1 = self.key_of_line(span.start),
         }
         best.1

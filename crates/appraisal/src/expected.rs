@@ -1,7 +1,8 @@
-//! What a flawless, idle device of a class is certified for in a standard session, by the protocol's own bounds (spec §6).
+//! The figures that a flawless, idle device of a class is certified for in a standard session, by the protocol's own
+//! bounds (spec §6).
 //!
-//! Measured classes give their lowest expected fill and sweep. For others the shares of the datasheet are about those of the
-//! slowest H200 (`profiles/h200.toml`).
+//! For measured classes these follow from their lowest expected fill and sweep. For others the shares of the datasheet are
+//! about those of the slowest H200 (`profiles/h200.toml`).
 
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::certified::system_bounds;
@@ -24,24 +25,24 @@ const SHORT_FILL_SHARE: f64 = 0.88;
 const LONG: (u32, u32) = (LONG_INNER_DIM, 32);
 /// k of the standard preset's two iterations for T_local, and the sweeps of each.
 const SHORT: (u32, u32) = (2_048, 2);
-/// The standard preset's samples a device and distinct k.
+/// The standard preset's samples per device and distinct k.
 pub const SAMPLES: u32 = 1_280;
 
-/// A flawless device of a class, at work in a standard session.
+/// A flawless device of a class that works in a standard session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// N, bytes.
     pub dataset_bytes: u64,
     /// Sweeps, bytes/s.
     pub sweep_bytes_per_s: u64,
-    /// Fill at the k of memory, operations/s; `None` where the class's rate is not known.
+    /// Fill at the k of memory, operations/s; `None` if the class's rate is not known.
     pub fill_ops_per_s: Option<u64>,
-    /// Samples a device and k.
+    /// Samples per device and k.
     pub samples: u32,
 }
 
 impl Expected {
-    /// Of a device of this class with the standard preset's samples; `None` for a class without figures.
+    /// The figures of a device of this class with the standard preset's samples; `None` for a class without figures.
     #[must_use]
     pub fn of(profile: &Profile) -> Option<Self> {
         let capacity = profile.capacity.as_ref()?;
@@ -78,7 +79,7 @@ impl Expected {
         self.certified_in(&standard, assumptions)
     }
 
-    /// What such a device is certified for in a session of these groups, whose times are not looked at.
+    /// What such a device is certified for in a session of these groups; the groups' own times are not used.
     #[must_use]
     pub fn certified_in<'a>(
         &self,
@@ -127,7 +128,7 @@ pub fn is_showable(
     let (Some(expected), Some(needed)) = (Expected::of(profile), needed(profile, shares, figure)) else {
         return true;
     };
-    // T does not depend on links: what is short of it is short, and no rate is known of classes without a peak.
+    // T does not depend on links, so a shortfall of T always counts; the rate of classes without a peak is not known.
     if figure == Figure::Tensor {
         return true;
     }
@@ -143,7 +144,7 @@ pub fn highest_rate(profile: &Profile) -> Option<u64> {
     measured.or(peak.map(|peak| (peak as f64 * FILL_SHARES.1) as u64))
 }
 
-/// What of `assumptions` a device of the class breaks: which, what is assumed, what it has.
+/// The `assumptions` that a device of the class breaks: which one, the assumed value, and the device's value.
 #[must_use]
 pub fn broken_by(profile: &Profile, assumptions: &Assumptions) -> Vec<(Assumed, u64, u64)> {
     let Some(capacity) = &profile.capacity else {
@@ -181,7 +182,7 @@ pub enum Assumed {
     LinkIn,
     /// W_out.
     LinkOut,
-    /// What G follows from.
+    /// The rate that G is derived from.
     BestRate,
 }
 

@@ -1,4 +1,5 @@
-//! Findings: what labels and circumstances say beside the evidence. They raise doubt, and never prove anything (spec §1).
+//! Findings: indications from labels and circumstances, which are not evidence. They raise doubt, and never prove anything
+//! (spec §1).
 
 use attestation_result::Tier;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
-    /// Said, and nothing else.
+    /// The finding is shown, and has no other effect.
     Note,
     /// The verdict is a warning at best.
     Warn,
@@ -38,7 +39,7 @@ impl Effect {
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $effect:ident, $cause:literal, $remedy:literal;)*) => {
-        /// The findings there are.
+        /// All kinds of findings.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum FindingKind {
             $($(#[$doc])* #[serde(rename = $name)] $kind,)*
@@ -54,13 +55,13 @@ macro_rules! kinds {
                 match self { $(FindingKind::$kind => $name),* }
             }
 
-            /// What it does unless a policy says otherwise.
+            /// Its effect unless a policy sets another.
             #[must_use]
             pub fn default_effect(self) -> Effect {
                 match self { $(FindingKind::$kind => Effect::$effect),* }
             }
 
-            /// What brings it about.
+            /// Its cause.
             #[must_use]
             pub fn cause(self) -> &'static str {
                 match self { $(FindingKind::$kind => $cause),* }
@@ -84,11 +85,11 @@ kinds! {
     FewCards = "few-cards", Note,
         "the class's limits were measured on fewer than five cards: they are of these cards, not of the class",
         "calibrate the profile from sessions with more cards";
-    /// A GPU's model worked by the CPU engine.
+    /// A device that states a GPU's model uses the CPU engine.
     EngineMismatch = "engine-mismatch", Warn,
         "the device says that it is a GPU and that the CPU engine works it: one of the two is made up",
         "state the CPU for what it is, or run the Attester with the GPU's engine";
-    /// HELLO's memory is not the stated class's.
+    /// The memory in HELLO is not that of the stated class.
     MemoryLabel = "memory-label", Warn,
         "the memory that the device says it has differs from its class's by more than 8 %: a slice of a device, a modified card, or tampered tools",
         "check for MIG or vGPU, and compare with the tools of the machine's owner";
@@ -96,24 +97,24 @@ kinds! {
     NameMismatch = "name-mismatch", Warn,
         "the model in HELLO is not the one among the labels, or not NVML's: one of them was made up, or they are of different devices",
         "reinstall the driver from its vendor and run again";
-    /// NVML and the driver do not give the same memory.
+    /// NVML and the driver state different memory sizes.
     MemoryMismatch = "memory-mismatch", Warn,
         "NVML and the driver give sizes of memory that differ by more than 8 %: one of them was tampered with, or they are of different devices",
         "check for vGPU; reinstall the driver from its vendor";
-    /// The multiprocessors are not the stated class's.
+    /// The number of multiprocessors is not that of the stated class.
     SmCount = "sm-count", Warn,
         "the count of multiprocessors is not that of the stated class: another model, a slice, or tampered tools",
         "check for MIG or vGPU";
-    /// Two devices of one session have the same UUID, or the same PCI address and are no slices.
-    // A label alone, so it warns: nobody is contraindicated by what is no evidence.
+    /// Two devices of one session have the same UUID, or the same PCI address without being slices.
+    // Based on a label alone, so it only warns: a host is never contraindicated by something that is not evidence.
     DuplicateDevice = "duplicate-device", Warn,
         "two devices of one session say that they are the same one: a count faked with one device, or labels made up",
         "list each device once";
-    /// The device says it is a slice.
+    /// The device states that it is a slice.
     Slice = "slice", Warn,
         "the device says that it is a MIG slice: what is certified is the slice's, if the others are idle",
         "disable MIG, or state the slice for what it is";
-    /// Throttling was seen.
+    /// Throttling was reported.
     Throttled = "throttled", Note,
         "the device says that its clocks were held back: power limit, heat or an external brake",
         "raise the power limit, improve cooling, run again when idle";
@@ -121,11 +122,11 @@ kinds! {
     PowerCapped = "power-capped", Note,
         "the device's power limit is below that of its class: its rate is lower than the class's can be",
         "raise the power limit, or judge by the certified figures alone";
-    /// More operations a joule than the class is known or able to do.
+    /// More operations per joule than the class is known or able to do.
     PowerAgainstRate = "power-against-rate", Warn,
         "the labelled power is too low for the measured rate: labels made up, or the work was done elsewhere",
         "measure power outside the host, and challenge all hosts of the operator at once";
-    /// More operations a clock than the class can do.
+    /// More operations per clock than the class can do.
     ClockAgainstRate = "clock-against-rate", Warn,
         "the certified rate is more than the labelled multiprocessors can do at the labelled clock: labels made up, or the work was done elsewhere",
         "measure the clock outside the host, and challenge all hosts of the operator at once";
@@ -137,7 +138,7 @@ kinds! {
     AssumptionBelowClass = "assumption-below-class", Warn,
         "the bounds assume less on-chip memory, slower links or a lower int8 rate than the class has: they may promise too much",
         "set [assumptions] in the policy to the class's figures; `policy default --class` begins one";
-    /// Less of T is shown to be local than a device of the class shows.
+    /// A smaller part of T is shown to be local than a device of the class shows.
     RateMayBeRemote = "rate-may-be-remote", Warn,
         "less of T is certified as local than six tenths of what a flawless device of the class shows: results may have come in over a link",
         "free device and links of other work and run again; challenge all hosts of the operator at once";
@@ -149,7 +150,7 @@ kinds! {
     PartialHost = "partial-host", Warn,
         "the host has more devices than the session covers: the others' memory, links and rate may have helped",
         "run a session with all devices of the host, or assume as many helpers in the policy";
-    /// A larger device could stand for this one, or for all of them.
+    /// A larger device could pass as this one, or as all of them.
     Indistinguishable = "indistinguishable", Note,
         "one device of a larger class could have done the same: figures can't tell it, or slices of it, from the stated (spec §7)",
         "ask for hardware attestation beside this one, if the model itself matters";
@@ -164,10 +165,10 @@ kinds! {
 pub struct Finding {
     /// Which.
     pub kind: FindingKind,
-    /// What it does to the verdict.
+    /// Its effect on the verdict.
     pub effect: Effect,
     /// The device; `None` for the host.
     pub device: Option<u32>,
-    /// What was seen, with figures.
+    /// What was observed, with figures.
     pub detail: String,
 }

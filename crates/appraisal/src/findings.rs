@@ -1,6 +1,6 @@
-//! The rules that bring findings about.
+//! The rules that produce findings.
 //!
-//! The labels that are read are those that the Attester's CUDA side writes: of a device `model`, `uuid`, `pci_bus_id`,
+//! The labels that are read are those written by the Attester's CUDA engine: for a device `model`, `uuid`, `pci_bus_id`,
 //! `memory_bytes` (the driver's), `card_memory_bytes` and `nvml_model` (NVML's), `multiprocessors`, `power_limit_w`,
 //! `mig_slice`; those of a session are in [`report::telemetry`].
 
@@ -19,11 +19,11 @@ use crate::policy::Policy;
 use crate::profile::{Basis, Profile};
 use crate::profiles::is_cpu;
 
-/// Clocks are sampled a few times a second: the highest seen may be this much below the highest there was.
+/// Clocks are sampled a few times a second: the highest sample may be this much below the actual maximum.
 const CLOCK_LEEWAY: f64 = 1.05;
-/// Share of T that a flawless device of a class must be able to show as local for a smaller one to mean anything.
+/// A smaller local share of T is significant only if a flawless device of the class can show at least this share.
 const SHOWS_LOCAL: f64 = 0.2;
-/// Of the share that a flawless device shows, the part below which results may have come in. An H200 shows about 0.35 where 64
+/// Part of a flawless device's share; below it, results may have been received over a link. An H200 shows about 0.35 where 64
 /// GB/s could bring in 262 Tops at k = 2048 (spec §6.3); one that computes less than about half of its rate itself shows less
 /// than six tenths of that.
 const LEAST_LOCAL: f64 = 0.6;
@@ -51,7 +51,8 @@ impl<'a> Findings<'a> {
         });
     }
 
-    /// Devices of one session that say that they are the same. Slices of a card share its PCI address and differ in their UUIDs.
+    /// Devices of one session whose labels identify the same card. Slices of a card share its PCI address and have
+    /// different UUIDs.
     pub(crate) fn check_host(&mut self, hello: &Hello) {
         for name in ["uuid", "pci_bus_id"] {
             let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
@@ -71,7 +72,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Devices that HELLO offers and the session leaves out.
+    /// Devices that HELLO offers but the session does not include.
     pub(crate) fn check_coverage(&mut self, hello: &Hello, covered: usize) {
         let offered = hello.devices.len();
         if covered > 0 && covered < offered {
@@ -80,7 +81,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// What a device says of itself, against itself and the class it states.
+    /// Compares what a device states with its other statements and with its stated class.
     pub(crate) fn check_device(
         &mut self,
         offer: &DeviceOffer,
@@ -95,12 +96,12 @@ impl<'a> Findings<'a> {
             let detail = format!("HELLO says {:?}, its label {model:?}", offer.model);
             self.add(FindingKind::NameMismatch, device, detail);
         }
-        // The driver puts the slice's size behind the card's name; NVML names the card.
+        // The driver appends the slice's size to the card's name; NVML gives the card's name alone.
         if let Some(nvml) = label(&offer.labels, "nvml_model").filter(|nvml| !offer.model.starts_with(nvml)) {
             let detail = format!("the driver says {:?}, NVML {nvml:?}", offer.model);
             self.add(FindingKind::NameMismatch, device, detail);
         }
-        // Of a slice they are the card's and its own.
+        // For a slice, one value is of the card and the other of the slice.
         let is_slice = says_slice(offer);
         if let (Some(card), Some(driver)) = (number("card_memory_bytes"), number("memory_bytes"))
             && !is_slice
@@ -138,7 +139,7 @@ impl<'a> Findings<'a> {
             }
             Basis::Measured { .. } => {}
         }
-        // A slice has less of everything than its class; that it is one was told above.
+        // A slice has less of everything than its class; the finding that it is a slice was reported above.
         if !is_slice && !is_near(offer.memory_bytes as f64, capacity.memory_bytes as f64, 0.08) {
             let detail = format!(
                 "it says {}, {} has {}",
@@ -162,7 +163,7 @@ impl<'a> Findings<'a> {
         }
         let power = telemetry.max_power_w();
         if let Some(peak) = capacity.int8_ops_per_s.filter(|_| power > 0.0) {
-            // Measured kernels reach two thirds of the peak at the power limit; lower clocks do better, not twice.
+            // Measured kernels reach two thirds of the peak at the power limit; lower clocks do better, but not twice as well.
             let most = peak as f64 / class_power * 1.5;
             let per_joule = fill_ops_per_s as f64 / power;
             if per_joule > most {
@@ -173,7 +174,8 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// The certified rate against what its multiprocessors can do at the highest clock it says it ran at, or can run at.
+    /// Compares the certified rate with that of its multiprocessors at the highest clock that it reports it ran at, or can
+    /// run at.
     pub(crate) fn check_clocks(
         &mut self,
         offer: &DeviceOffer,
@@ -221,10 +223,10 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// How much of T is certified as local, against what a flawless device of the class shows in such a session.
+    /// Compares the share of T that is certified as local with that of a flawless device of the class in such a session.
     ///
-    /// Where such a device could not show a fifth of its T, nothing follows from less: slower links or faster cards are for the
-    /// policy to assume.
+    /// If such a device could not show a fifth of its T, a smaller share proves nothing: it is for the policy to assume slower
+    /// links or faster cards.
     pub(crate) fn check_local_rate(
         &mut self,
         device: u32,
@@ -251,7 +253,7 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Whether the device says that it is a slice of a card.
+/// Whether the device states that it is a slice of a card.
 fn says_slice(offer: &DeviceOffer) -> bool {
     label(&offer.labels, "mig_slice") == Some("true") || offer.model.to_ascii_uppercase().contains("MIG ")
 }
@@ -314,18 +316,19 @@ mod tests {
             !is_found("h200", &h200(1_340.0, 950.0), &a),
             "short iterations disturbed"
         );
-        // 400 and 600 Tops of its own, the rest over a link of 64 GB/s: all that is missing at k = 16384, 262 Tops at 2048.
+        // 400 and 600 Tops are its own, the rest is received over a link of 64 GB/s: all of the rest at k = 16384, 262
+        // Tops at 2048.
         assert!(is_found("h200", &h200(1_340.0, 400.0 + 262.0), &a));
         assert!(is_found("h200", &h200(1_340.0, 530.0 + 262.0), &a));
         assert!(
             !is_found("h200", &h200(1_340.0, 700.0 + 262.0), &a),
             "more than half is its own"
         );
-        // Without short iterations nobody can show anything local.
+        // Without short iterations no device can show a local share.
         let long = certified(139 << 30, 4.6e12, &[(20_480, 32, 1_340e12)], &a);
         assert_eq!(long.share.local_tensor_ops_per_s, None);
         assert!(!is_found("h200", &long, &a));
-        // Nor can a class that reads too slowly for such links, or whose rate is not known.
+        // The same holds for a class that reads too slowly for such links, or whose rate is not known.
         let groups = [(20_480, 32, 410e12), (2_048, 2, 360e12)];
         let a100 = certified(79 << 30, 1.9e12, &groups, &a);
         assert!(!is_found("a100-80", &a100, &a));

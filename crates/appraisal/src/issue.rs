@@ -39,7 +39,7 @@ impl Appraisal {
 
 fn private(claims: Value) -> BTreeMap<String, Value> {
     let mut claims = claims;
-    // Absent members, not nulls: CBOR readers of EAR know none.
+    // Members are absent instead of null: CBOR readers of EAR do not support null.
     if let Some(members) = claims.as_object_mut() {
         members.retain(|_, value| !value.is_null());
     }
@@ -71,7 +71,7 @@ fn host(appraisal: &Appraisal) -> Submodule {
         "findings": findings(&appraisal.findings),
     });
     let says = report.software.as_ref().map(|software| json!({ "software": software }));
-    // The host's own verdict is the whole's: its devices speak for themselves beside it.
+    // The verdict in the host's submodule is the overall one; each device has a submodule of its own.
     Submodule {
         ear_status: appraisal.verdict,
         ear_appraisal_policy_ids: vec![appraisal.policy_id.clone()],
@@ -112,7 +112,7 @@ fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {
     }
 }
 
-/// Foreign claims may be null, which CBOR readers of EAR do not know.
+/// Claims of others may be null, which CBOR readers of EAR do not support.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {

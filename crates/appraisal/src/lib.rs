@@ -1,8 +1,8 @@
-//! From evidence to a verdict people can rely on.
+//! Derives from evidence a verdict that people can rely on.
 //!
 //! Evidence and a [`policy::Policy`] give an [`Appraisal`]: which classes ([`profile`]) the certified figures fit, findings
-//! with cause and remedy, a verdict after AR4SI a device and for the host. [`Appraisal::to_result`] makes an EAT Attestation
-//! Result of it, [`Appraisal::document`] what a report shows.
+//! with cause and remedy, an AR4SI verdict per device and for the host. [`Appraisal::to_result`] makes an EAT Attestation
+//! Result from it, [`Appraisal::document`] makes the content of a report.
 
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,11 @@
-//! NVIDIA's own attestation, as far as evidence carries one.
+//! NVIDIA's own attestation, if the evidence carries one.
 
 use attestation_result::nvidia::{NvidiaAttestation, NvidiaKeys, check};
 use serde::Serialize;
 
 use crate::subject::{Subject, nonce};
 
-/// What came of an attestation that the evidence carries.
+/// The result of checking the attestation that the evidence carries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Carried {
@@ -14,19 +14,19 @@ pub enum Carried {
         /// Its length.
         bytes: usize,
     },
-    /// It does not hold.
+    /// It is not valid.
     Refused {
         /// Why.
         why: String,
     },
-    /// It holds, for this session.
+    /// It is valid, for this session.
     Checked(NvidiaAttestation),
 }
 
 impl Carried {
-    /// What the evidence carries, checked with `keys` if there are any; `None` if it carries nothing.
+    /// The attestation in the evidence, checked with `keys` if there are any; `None` if the evidence carries none.
     ///
-    /// Times are held against when the evidence says that OPENINGS came: tokens are short-lived, and evidence is kept.
+    /// Times are compared with the arrival of OPENINGS stated in the evidence: tokens are short-lived, and evidence is kept.
     #[must_use]
     pub fn of(subject: &Subject<'_>, keys: Option<&NvidiaKeys>) -> Option<Self> {
         let Subject { evidence, session, .. } = subject;

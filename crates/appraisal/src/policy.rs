@@ -18,23 +18,23 @@ use crate::finding::{Effect, FindingKind};
 use crate::profile::{Kind, Profile};
 use crate::profiles::Profiles;
 
-/// What is asked for; every part has a default, and unknown keys are refused.
+/// The requirements of a policy; every part has a default, and unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Name for people; the digest is the identity.
     pub name: String,
-    /// Of each device.
+    /// Requirements on each device.
     pub device: DevicePolicy,
-    /// Of the host.
+    /// Requirements on the host.
     pub host: HostPolicy,
-    /// Of the session and its evidence.
+    /// Requirements on the session and its evidence.
     pub session: SessionPolicy,
     /// Assumptions that narrow the table of hardware on sale; the bounds follow from them.
     pub assumptions: AssumptionsPolicy,
     /// What share of a class must be certified.
     pub shares: Shares,
-    /// What a finding does, where it differs from its kind's default.
+    /// The effect of a finding, if it differs from the default of its kind.
     pub findings: BTreeMap<FindingKind, Effect>,
 }
 
@@ -42,7 +42,7 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DevicePolicy {
-    /// What HELLO states must name a known class, and the figures must fit it.
+    /// The model in HELLO must name a known class, and the figures must fit that class.
     pub stated_class_must_fit: bool,
     /// The class that each device must state and fit.
     pub class: Option<String>,
@@ -54,7 +54,7 @@ pub struct DevicePolicy {
     pub min_tensor_ops_per_s: Option<u64>,
     /// Least T_local, operations/s.
     pub min_local_tensor_ops_per_s: Option<u64>,
-    /// V and B must be certified of it: nothing else tells a GPU from a CPU. Not asked of the class `cpu`.
+    /// V and B must be certified for it: nothing else distinguishes a GPU from a CPU. Not required for the class `cpu`.
     pub gpu_must_show: bool,
 }
 
@@ -115,13 +115,13 @@ impl HostPolicy {
     }
 }
 
-/// What the session must have been.
+/// Requirements on the session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionPolicy {
-    /// Verifier keys whose evidence counts, hex; empty for this host's own.
+    /// Verifier keys whose evidence counts, hex; if empty, only this host's own key.
     pub verifiers: Vec<String>,
-    /// For whom the evidence must have been made.
+    /// The audience that the evidence must have been made for.
     pub audience: Option<String>,
     /// Oldest evidence that counts, seconds since its start.
     pub max_age_s: Option<u64>,
@@ -129,7 +129,7 @@ pub struct SessionPolicy {
     pub max_fill_ms: Option<u64>,
     /// Longest sum of sweep windows of an iteration, ms.
     pub max_sweep_ms: Option<u64>,
-    /// Fewest samples a device and distinct k.
+    /// Fewest samples per device and distinct k.
     pub min_samples: Option<u32>,
 }
 
@@ -166,7 +166,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`InputError`] with line and key for unknown keys, contradictions and values that nothing can meet.
+    /// [`InputError`] with line and key for unknown keys, contradictions and values that no session can meet.
     pub fn parse(file: &str, text: &str, profiles: &Profiles) -> Result<Self, InputError> {
         let document = Document::new(file, text);
         let policy: Policy = document.read()?;
@@ -174,7 +174,8 @@ impl Policy {
         Ok(policy)
     }
 
-    /// A policy that asks for the class, and assumes that nothing reaches a device faster than a device of it is reached.
+    /// A policy that asks for the class, and assumes that the links of a device are no faster than those of a device of
+    /// the class.
     #[must_use]
     pub fn for_class(profile: &Profile) -> Self {
         Policy {
@@ -188,8 +189,8 @@ impl Policy {
         }
     }
 
-    /// Who judges evidence that was recorded with these assumptions, and with what. Evidence counts of the Verifiers that are
-    /// named, here or by the policy; where none is, of this host's own alone.
+    /// The judge of evidence that was recorded with these assumptions. Only evidence of the named Verifiers counts; they are
+    /// named here or by the policy. If none is named, only evidence of this host's own Verifier counts.
     #[must_use]
     pub fn judge(&self, named: &[Identity], own: Option<Identity>, recorded: &Assumptions) -> Judge {
         let listed = self.session.verifiers.iter().filter_map(|key| {
@@ -213,7 +214,7 @@ impl Policy {
         toml::to_string(self).expect("a table of plain values")
     }
 
-    /// What it asks for beyond the default policy, key by key, figures with units; for people.
+    /// What it requires beyond the default policy, key by key, figures with units; for people.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         let default = entries(&Policy::default());
@@ -228,7 +229,7 @@ impl Policy {
             .collect()
     }
 
-    /// BLAKE3 of what the policy says, defaults included, hex: a verdict names it.
+    /// BLAKE3 of the policy's content, defaults included, hex: a verdict names it.
     #[must_use]
     pub fn digest(&self) -> String {
         blake3::hash(self.to_toml().as_bytes()).to_hex().to_string()
@@ -329,7 +330,7 @@ impl Policy {
 
     fn check_zeros(&self, document: &Document<'_>) -> Result<(), InputError> {
         let a = &self.assumptions;
-        // A link or helper may be assumed away with 0; sums of these stay far within a u128.
+        // A link or helper may be assumed absent with 0; sums of these stay far within a u128.
         let assumed = [
             ("best_rate_ops_per_s", a.best_rate_ops_per_s, 1),
             ("link_in_bytes_per_s", a.link_in_bytes_per_s, 0),

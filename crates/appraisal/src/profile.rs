@@ -1,4 +1,4 @@
-//! What a class of GPU can do, as data: one TOML file a class (spec §6, §7; keys in `docs/results.md`).
+//! What a class of GPU can do, as data: one TOML file per class (spec §6, §7; keys in `docs/results.md`).
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::document::{Document, InputError};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Short name, the file's too, say `h200`.
+    /// Short name, also that of the file, for example `h200`.
     pub name: String,
     /// Name for people.
     pub title: String,
@@ -21,27 +21,27 @@ pub struct Profile {
     pub kind: Kind,
     /// Where the figures come from.
     pub status: Status,
-    /// A model string is of this class if it holds all words of one entry, in any order and case.
+    /// A model string belongs to this class if it contains all words of one entry, in any order and case.
     #[serde(default)]
     pub models: Vec<String>,
-    /// Words that a model string of this class does not hold.
+    /// Words that a model string of this class must not contain.
     #[serde(default)]
     pub not_models: Vec<String>,
     /// What one such device cannot exceed.
     pub capacity: Option<Capacity>,
     /// Where that comes from.
     pub source: Source,
-    /// What sessions gave.
+    /// Figures measured in sessions.
     pub measured: Option<MeasuredFigures>,
 }
 
-/// What a class is of.
+/// The kind of device in a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A GPU.
     Gpu,
-    /// A host's CPU: no figure is held against it.
+    /// A host's CPU: no figure is compared with it.
     Cpu,
 }
 
@@ -51,17 +51,17 @@ pub enum Kind {
 pub enum Status {
     /// Sessions with real cards, counted in [`MeasuredFigures`].
     Measured,
-    /// A datasheet: nobody has measured one with this software.
+    /// A datasheet: no device of the class has been measured with this software.
     Datasheet,
 }
 
-/// What one device of the class has at most.
+/// The most that one device of the class has.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capacity {
     /// Memory, bytes.
     pub memory_bytes: u64,
-    /// Dense int8 peak, operations/s; absent where exact int8 products have no known peak.
+    /// Dense int8 peak, operations/s; absent if no peak of exact int8 products is known.
     pub int8_ops_per_s: Option<u64>,
     /// Memory bandwidth, bytes/s.
     pub bandwidth_bytes_per_s: u64,
@@ -69,7 +69,7 @@ pub struct Capacity {
     pub link_in_bytes_per_s: Option<u64>,
     /// Host link outwards, bytes/s.
     pub link_out_bytes_per_s: Option<u64>,
-    /// Links to other GPUs, all together, bytes/s each way; absent where they are not known.
+    /// Links to other GPUs, in total, bytes/s each way; absent if not known.
     pub peer_link_bytes_per_s: Option<u64>,
     /// Power limit as delivered, W.
     pub power_w: Option<f64>,
@@ -87,11 +87,11 @@ pub struct Capacity {
 pub struct Source {
     /// The datasheet's name.
     pub datasheet: Option<String>,
-    /// What to know about the figures.
+    /// A note on the figures.
     pub note: Option<String>,
 }
 
-/// What trusted sessions gave, at one k.
+/// Figures measured in trusted sessions, at one k.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredFigures {
@@ -115,13 +115,13 @@ pub struct MeasuredFigures {
     pub sweep_high_bytes_per_s: u64,
     /// Share of `sweep_low_bytes_per_s` that a certified B may fall short by.
     pub sweep_tolerance: f64,
-    /// Share of the class that lies within the limits, where they are tolerance limits.
+    /// Share of the class that lies within the limits, if they are tolerance limits.
     pub content: Option<f64>,
-    /// With which confidence.
+    /// The confidence of that share.
     pub confidence: Option<f64>,
 }
 
-/// What a class's limits rest on; every verdict by the class says it.
+/// The data that a class's limits are based on; every verdict based on the class states it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Basis {
@@ -134,7 +134,7 @@ pub enum Basis {
         /// Sessions.
         sessions: u32,
     },
-    /// A datasheet: nobody has measured one with this software.
+    /// A datasheet: no device of the class has been measured with this software.
     Datasheet,
 }
 
@@ -152,7 +152,7 @@ impl fmt::Display for Basis {
 }
 
 impl Profile {
-    /// What the class's limits rest on.
+    /// The data that the class's limits are based on.
     #[must_use]
     pub fn basis(&self) -> Basis {
         self.measured.as_ref().map_or(Basis::Datasheet, |m| Basis::Measured {
@@ -162,7 +162,7 @@ impl Profile {
         })
     }
 
-    /// What one device of the class has of a figure at most; `None` for a class without a number for it.
+    /// The highest value of a figure for one device of the class; `None` if the class has no number for it.
     #[must_use]
     pub fn most(&self, figure: Figure) -> Option<u64> {
         let capacity = self.capacity.as_ref()?;
@@ -177,7 +177,7 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`InputError`] with line and key for unknown keys and for figures no device has.
+    /// [`InputError`] with line and key for unknown keys and for figures that no device can have.
     pub fn parse(file: &str, text: &str) -> Result<Self, InputError> {
         let document = Document::new(file, text);
         let profile: Profile = document.read()?;

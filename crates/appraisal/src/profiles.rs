@@ -1,4 +1,4 @@
-//! The classes that are known, and which of them a device says it is of.
+//! The known classes, and which of them a device states.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::document::InputError;
 use crate::profile::{Kind, Profile, words_of};
 
-/// The classes that are known.
+/// The known classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profiles(Vec<Profile>);
 
@@ -18,13 +18,13 @@ pub enum ProfilesError {
     Io {
         /// Which.
         path: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// A file is no profile.
+    /// A file is not a profile.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// Two classes of one name.
+    /// Two classes have the same name.
     #[error("two profiles are named {0}")]
     Duplicate(String),
 }
@@ -123,10 +123,10 @@ impl Profiles {
         self.0.iter().find(|profile| profile.name == name)
     }
 
-    /// The classes that a device of this engine and model says it is: none, one, or, of too short a name, several.
+    /// The classes that a device with this engine and model states: none, one, or several if the model name is too short.
     ///
-    /// Entries of more words outdo those of fewer. The engine `cpu` states the CPU's class unless the model is a GPU's: who
-    /// names a GPU is held against it, whatever the engine.
+    /// Entries with more words take precedence over those with fewer. The engine `cpu` states the CPU's class unless the model
+    /// is that of a GPU: a device that states a GPU is compared with that GPU, whatever its engine is.
     #[must_use]
     pub fn stated(&self, engine: &str, model: &str) -> Vec<&Profile> {
         let words = words_of(model);
@@ -150,7 +150,7 @@ impl Profiles {
             .collect()
     }
 
-    /// BLAKE3 over all of them, hex: a verdict says which profiles it used.
+    /// BLAKE3 over all of them, hex: a verdict states which profiles it used.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -163,7 +163,7 @@ impl Profiles {
     }
 }
 
-/// Whether HELLO says that the device is worked by the CPU engine.
+/// Whether HELLO states that the device uses the CPU engine.
 pub(crate) fn is_cpu(engine: &str) -> bool {
     engine.eq_ignore_ascii_case("cpu")
 }
@@ -232,7 +232,7 @@ mod tests {
             ("", &["cpu"]),
             ("NVIDIA Grace", &["cpu"]),
             ("AMD A10-7850K Radeon R7", &["cpu"]),
-            // Whoever names a GPU is no CPU, whatever the engine.
+            // A device that states a GPU is not of the CPU's class, whatever its engine is.
             ("NVIDIA H200", &["h200"]),
             ("NVIDIA H200 MIG 1g.18gb", &[]),
             ("NVIDIA GeForce RTX 4090 D", &[]),

@@ -25,21 +25,21 @@ pub enum Reason {
         /// The failure.
         message: String,
     },
-    /// The session came to no end.
+    /// The session was not completed.
     CouldNotRun {
         /// The obstacle's code (spec §9).
         obstacle: String,
         /// The obstacle.
         message: String,
     },
-    /// Evidence without a clock says nothing of rates.
+    /// Evidence without a clock shows nothing about rates.
     Offline,
-    /// Nobody named the Verifier whose evidence it is.
+    /// The Verifier of the evidence was not named as one whose evidence counts.
     UnknownVerifier {
         /// What is said of it.
         message: String,
     },
-    /// Every check passed, and nothing follows.
+    /// Every check passed, but nothing can be concluded.
     NothingCertified {
         /// Why.
         message: String,
@@ -53,11 +53,11 @@ pub enum Reason {
         /// Figure by figure.
         margins: Vec<Margin>,
     },
-    /// The evidence was made for somebody else.
+    /// The evidence was made for another audience.
     WrongAudience {
-        /// Who was expected.
+        /// The expected audience.
         expected: String,
-        /// For whom it is.
+        /// The audience of the evidence.
         actual: String,
     },
     /// The evidence is older than the policy allows.
@@ -90,7 +90,7 @@ pub enum Reason {
         /// The most, ms.
         limit_ms: u64,
     },
-    /// Not as many devices as asked for.
+    /// The number of devices is not the requested one.
     DeviceCount {
         /// In the session.
         actual: u32,
@@ -104,42 +104,42 @@ pub enum Reason {
         /// The failure.
         message: String,
     },
-    /// The session ended for a reason that is not this device's, before anything could be said of it.
+    /// The session ended for a reason other than this device, before the device could be judged.
     NotJudged {
         /// What ended it.
         why: String,
     },
     /// A device of the plan is not in HELLO, or nothing is certified for it.
     NoFigures,
-    /// The stated model is of no known class.
+    /// The stated model belongs to no known class.
     StatedUnknown {
         /// The model string.
         model: String,
     },
-    /// The stated model is of several classes.
+    /// The stated model matches several classes.
     StatedAmbiguous {
         /// The model string.
         model: String,
         /// The classes.
         classes: Vec<String>,
     },
-    /// The stated class is not the one that is asked for, or none that is known.
+    /// The stated class is not the requested one, or is not known.
     WrongClass {
         /// Asked for.
         required: String,
         /// The model string.
         model: String,
-        /// The classes it may be of: none, one, or several.
+        /// The classes that it matches: none, one, or several.
         stated: Vec<String>,
     },
     /// The certified figures fit the class.
     StatedFits {
         /// The class.
         class: String,
-        /// What its limits rest on.
+        /// The data that its limits are based on.
         basis: Basis,
     },
-    /// The stated class has no figures to be held against.
+    /// The stated class has no figures to compare with.
     ClassWithoutFigures {
         /// The class.
         class: String,
@@ -159,7 +159,7 @@ pub enum Reason {
         margins: Vec<Margin>,
         /// Classes that the figures fit.
         looks_like: Vec<String>,
-        /// What the class's limits rest on.
+        /// The data that the class's limits are based on.
         basis: Basis,
     },
     /// A little less is certified than the stated class gives, and no lesser class explains it.
@@ -168,7 +168,7 @@ pub enum Reason {
         class: String,
         /// Where.
         margins: Vec<Margin>,
-        /// What the class's limits rest on.
+        /// The data that the class's limits are based on.
         basis: Basis,
     },
     /// The device offered too little of its memory, but is as fast as its class.
@@ -180,7 +180,7 @@ pub enum Reason {
         /// Lesser classes of about that memory whose other figures are certified.
         looks_like: Vec<String>,
     },
-    /// The session or the policy asked for too little to tell.
+    /// The session or the policy asked for too little to decide.
     NotTested {
         /// What was missing.
         cause: Untested,
@@ -203,9 +203,9 @@ pub enum Reason {
     Finding {
         /// Which.
         kind: FindingKind,
-        /// What it does.
+        /// Its effect.
         effect: Effect,
-        /// What was seen.
+        /// What was observed.
         detail: String,
     },
 }
@@ -232,7 +232,7 @@ impl From<&Finding> for Reason {
 }
 
 impl Reason {
-    /// The reason that a finding is; none if the policy only notes it.
+    /// The reason that a finding becomes; `None` if the policy only notes the finding.
     pub(crate) fn acting(finding: &Finding) -> Option<Self> {
         (finding.effect != Effect::Note).then(|| Reason::from(finding))
     }
@@ -249,7 +249,7 @@ impl Reason {
         self.entry().0
     }
 
-    /// What brings it about, and what to do; for people.
+    /// Its cause, and what to do about it; for people.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         self.entry().2
@@ -259,7 +259,7 @@ impl Reason {
 macro_rules! entries {
     ($($variant:ident $code:literal $tier:ident $remedy:literal;)*) => {
         impl Reason {
-            /// Every code but those of findings.
+            /// Every code except those of findings.
             pub const CODES: &[&str] = &[$($code,)* "not-tested"];
 
             /// Code, tier, remedy.

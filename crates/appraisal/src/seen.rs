@@ -1,6 +1,7 @@
-//! Which Attester gave which device's UUID: a registry beside the sessions, for the finding `uuid-elsewhere`.
+//! Which Attester stated which device's UUID: a registry kept across sessions, for the finding `uuid-elsewhere`.
 //!
-//! UUIDs are labels: anyone can write another's. What the registry says raises doubt, and proves nothing.
+//! UUIDs are labels: an Attester can state the UUID of another's device. An entry in the registry raises doubt, and proves
+//! nothing.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,10 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::subject::Subject;
 
-/// Version of the registry's form.
+/// Version of the registry's format.
 const VERSION: u32 = 1;
 
-/// Under which Attesters' keys each UUID was seen.
+/// The Attesters' keys under which each UUID was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
@@ -25,7 +26,7 @@ pub struct Seen {
     devices: BTreeMap<String, BTreeMap<String, Sighting>>,
 }
 
-/// When an Attester first gave a UUID.
+/// When an Attester first stated a UUID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sighting {
@@ -35,10 +36,10 @@ pub struct Sighting {
     pub recorded_unix_s: u64,
 }
 
-/// Why a file is no registry.
+/// Why a file is not a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum SeenError {
-    /// Not the JSON it should be.
+    /// Not the expected JSON.
     #[error("no registry of devices: {0}")]
     Malformed(serde_json::Error),
     /// Of another version.
@@ -78,14 +79,14 @@ impl Seen {
         serde_json::to_string_pretty(self).expect("strings and numbers") + "\n"
     }
 
-    /// Records the UUIDs of an affirmed session, whose Attester has shown its key; of any other session nothing.
+    /// Records the UUIDs of an affirmed session, whose Attester has shown its key; nothing is recorded of any other session.
     ///
-    /// The first sighting of a UUID under a key stays.
+    /// The first entry of a UUID under a key is kept.
     pub fn record(&mut self, subject: &Subject<'_>, appraisal: &Appraisal) {
         let (Some(identity), Some(session)) = (&appraisal.report.attester, &appraisal.report.session_id) else {
             return;
         };
-        // Whoever made evidence that nobody vouches for could give another's UUIDs.
+        // Evidence from a Verifier that is not trusted could contain the UUIDs of another's devices.
         if appraisal.report.verdict != "affirmed" {
             return;
         }
@@ -98,7 +99,7 @@ impl Seen {
         }
     }
 
-    /// The Attesters other than `identity` that gave this UUID by then.
+    /// The Attesters other than `identity` that had stated this UUID by then.
     fn others<'a>(&'a self, uuid: &str, identity: &str, by_unix_s: u64) -> Vec<(&'a str, &'a Sighting)> {
         let sightings = self.devices.get(uuid).into_iter().flatten();
         sightings
@@ -109,7 +110,8 @@ impl Seen {
 }
 
 impl Appraisal {
-    /// With a finding for each device whose UUID another Attester gave before, by what `seen` held when this was appraised.
+    /// Adds a finding for each device whose UUID another Attester stated before, according to `seen` at the time of this
+    /// appraisal.
     #[must_use]
     pub fn with_seen(mut self, subject: &Subject<'_>, policy: &Policy, seen: &Seen) -> Self {
         let Some(identity) = self.report.attester.clone() else {
@@ -147,7 +149,7 @@ impl Appraisal {
     }
 }
 
-/// Ordinal and UUID of each device that gives one.
+/// Ordinal and UUID of each device that states one.
 fn uuids<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (u32, &'a str)> {
     let offers = subject.session.hello().map(|hello| &hello.devices[..]);
     let uuid = |offer: &'a protocol::message::DeviceOffer| Some((offer.ordinal.0, label(&offer.labels, "uuid")?));

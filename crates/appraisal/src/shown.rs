@@ -1,4 +1,4 @@
-//! An appraisal as it is shown: what reports are made of, and JSON.
+//! An appraisal for output: the content of reports, and JSON.
 
 use attestation_result::Tier;
 use report::date::date;
@@ -95,7 +95,7 @@ fn part(title: String, tier: Tier, reasons: &[Reason]) -> Part {
         reasons: reasons.iter().map(remark).collect(),
         otherwise: match tier {
             Tier::Affirming => "Nothing speaks against it",
-            // The host's verdict is then that of its devices.
+            // In this case the host's verdict is that of its devices.
             _ => "Nothing of its own: the worst of its devices decides",
         },
     }
@@ -128,7 +128,7 @@ fn titles(fits: &[ClassFit]) -> Vec<&str> {
     fits.iter().map(|fit| &fit.title[..]).collect()
 }
 
-/// What a verdict means, in plain words; of an affirming one, what is certified and no more.
+/// What a verdict means, in plain words; for an affirming one, what is certified and no more.
 fn meaning(appraisal: &Appraisal) -> String {
     let text = match appraisal.verdict {
         Tier::Affirming => {
@@ -151,7 +151,7 @@ fn meaning(appraisal: &Appraisal) -> String {
     text.to_owned()
 }
 
-/// What an affirmed session certifies of the system behind it, as a clause: no bound is of a device by itself.
+/// What an affirmed session certifies of the system behind it, as a clause: no bound holds for a device by itself.
 fn certified(appraisal: &Appraisal) -> String {
     let parts = [
         (Figure::Tensor, "did the work"),
@@ -182,7 +182,7 @@ fn certified(appraisal: &Appraisal) -> String {
     }
 }
 
-/// What came of NVIDIA's own attestation, row by row; nothing where the evidence carries none.
+/// The result of NVIDIA's own attestation, row by row; empty if the evidence carries none.
 fn nvidia(carried: Option<&Carried>) -> Vec<(String, String)> {
     let row = |name: &str, value: String| (name.to_owned(), value);
     let checked = match carried {

@@ -1,4 +1,4 @@
-//! Whether a device is what HELLO says it is, as far as certified figures tell (spec §6).
+//! Whether a device is what HELLO states, as far as certified figures show it (spec §6).
 
 use protocol::bounds::Assumptions;
 use protocol::limits::MIN_SAMPLES_FOR_BOUND;
@@ -10,7 +10,7 @@ use crate::profile::Profile;
 use crate::profiles::Profiles;
 use crate::reason::{Reason, Untested};
 
-/// What was asked of a device, beside what it was certified for.
+/// What a device was asked for, in addition to what it was certified for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tested {
     /// N: bytes it was asked to hold.
@@ -21,14 +21,14 @@ pub struct Tested {
     pub samples: u32,
     /// Largest k, 0 if there was no iteration.
     pub inner_dim: u32,
-    /// What its bounds take for granted.
+    /// What its bounds assume.
     pub assumptions: Assumptions,
 }
 
-/// The stated class held against the certified figures; one reason.
+/// Compares the stated class with the certified figures; the result is one reason.
 ///
 /// A shortfall is a doubt, not a contradiction, if it is small and no lesser class explains the figures: busy,
-/// throttled and power-capped devices look like that. Labels do not enter: whoever lies can write them.
+/// throttled and power-capped devices look like that. Labels are not considered: a host that lies can write any label.
 #[must_use]
 pub fn judge(
     profile: &Profile,
@@ -40,7 +40,7 @@ pub fn judge(
 ) -> Reason {
     let (class, basis) = (profile.name.clone(), profile.basis());
     let Some(fit) = ClassFit::new(certified, profile, shares) else {
-        // Figures that stand for themselves have to be there.
+        // Without figures of the class, any figure is enough, but one must be certified.
         if *certified == CertifiedFigures::default() {
             let cause = match tested.samples < MIN_SAMPLES_FOR_BOUND {
                 true => Untested::Samples,
@@ -82,7 +82,7 @@ pub fn judge(
             looks_like: classes_of_about(tested, certified, profiles, shares),
         };
     }
-    // Whatever no device of the class could be certified for says nothing against this one.
+    // A figure that no device of the class could be certified for does not count against this one.
     let (short, unshowable): (Vec<Margin>, Vec<Margin>) = short
         .into_iter()
         .partition(|margin| is_showable(profile, margin.figure, shares, &tested.assumptions, tested.samples));
@@ -153,7 +153,7 @@ fn lesser_classes(
     fits.filter(is_lesser).map(|fit| fit.class.clone()).collect()
 }
 
-/// Whether a device of the class would be certified for about this: it fits, or no such device could show more.
+/// Whether a device of the class would be certified for about these figures: they fit, or no such device could show more.
 fn is_explained(margin: &Margin, profile: &Profile, tested: &Tested, shares: &Shares) -> bool {
     match margin.relation {
         Relation::Fits => true,

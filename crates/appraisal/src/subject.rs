@@ -11,7 +11,7 @@ use protocol::verifier::VerifierSession;
 /// What is appraised: a finished session, live or from verified evidence.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
-    /// The evidence; its seal is the caller's to have checked.
+    /// The evidence; the caller must have checked its seal.
     pub evidence: &'a Evidence,
     /// Its session, with its verdict: tiles recomputed.
     pub session: &'a VerifierSession,
@@ -39,7 +39,7 @@ impl<'a> From<&'a verifier::Attestation> for Subject<'a> {
     }
 }
 
-/// The nonce of a session, once sent.
+/// The nonce of a session; `None` before it was sent.
 #[must_use]
 pub fn nonce(session: &VerifierSession) -> Option<Nonce> {
     session.records().iter().find_map(|record| match &record.event {

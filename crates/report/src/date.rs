@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The first millisecond since the Unix epoch that has no date: the year 10000.
 const END_OF_DATES_MS: u64 = 253_402_300_800_000;
 
-/// `YYYY-MM-DD HH:MM:SS`, UTC, or the bare number where the year has more than four digits.
+/// `YYYY-MM-DD HH:MM:SS`, UTC, or the number alone if the year has more than four digits.
 #[must_use]
 pub fn date(unix_ms: u64) -> String {
     if unix_ms >= END_OF_DATES_MS {

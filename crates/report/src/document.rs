@@ -1,4 +1,4 @@
-//! What is shown of an appraised session, in whatever form. Texts are as their authors wrote them: each form escapes them.
+//! The content of a report on an appraised session, for every format. Texts are unescaped: each format escapes them itself.
 
 use verifier::units::bytes_per_s;
 
@@ -12,15 +12,15 @@ use crate::telemetry::StatedTelemetry;
 pub struct Document<'a> {
     /// The host's verdict.
     pub verdict: Verdict,
-    /// What that means, in plain words.
+    /// What the verdict means, in plain words.
     pub meaning: String,
-    /// The host with its session, then each device: why their verdicts are what they are.
+    /// The reasons for the verdicts: the host with its session, then each device.
     pub parts: Vec<Part>,
     /// Each device's figures.
     pub devices: Vec<Device<'a>>,
-    /// What was found beside the evidence, about the host and each device.
+    /// Findings about the host and each device, which are not part of the evidence.
     pub findings: Vec<Finding<'a>>,
-    /// What came of NVIDIA's own attestation, row by row; empty where the evidence carries none.
+    /// The result of NVIDIA's own attestation, row by row; empty if the evidence carries none.
     pub nvidia: Vec<(String, String)>,
     /// The policy's name.
     pub policy_name: &'a str,
@@ -32,7 +32,7 @@ pub struct Document<'a> {
     pub profiles_blake3: &'a str,
     /// When it was appraised, ms since the Unix epoch.
     pub appraised_unix_ms: u64,
-    /// The session's nonce, hex, once sent.
+    /// The session's nonce, hex; present once it was sent.
     pub nonce: Option<&'a str>,
     /// The session itself.
     pub session: &'a Report,
@@ -43,18 +43,18 @@ pub struct Document<'a> {
 pub struct Verdict {
     /// Its name.
     pub name: &'static str,
-    /// What it is where tests pass, fail or are skipped.
+    /// How it maps to a test that passes, fails or is skipped.
     pub test: Test,
 }
 
 /// How a test ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// It held.
+    /// The test passes.
     Passed,
-    /// It did not hold.
+    /// The test fails.
     Failed,
-    /// Nothing can be said.
+    /// The test is skipped: nothing can be concluded.
     Skipped,
 }
 
@@ -67,7 +67,7 @@ pub struct Part {
     pub verdict: Verdict,
     /// Why.
     pub reasons: Vec<Remark>,
-    /// What is said where there is no reason.
+    /// The text that is shown if there is no reason.
     pub otherwise: &'static str,
 }
 
@@ -76,7 +76,7 @@ pub struct Part {
 pub struct Remark {
     /// Its code.
     pub code: &'static str,
-    /// What it is.
+    /// Its description.
     pub text: String,
     /// What to do about it; empty if nothing.
     pub remedy: &'static str,
@@ -89,11 +89,11 @@ pub struct Finding<'a> {
     pub place: String,
     /// Which.
     pub kind: &'static str,
-    /// What it does to the verdict.
+    /// Its effect on the verdict.
     pub effect: &'static str,
-    /// What was seen.
+    /// What was observed.
     pub detail: &'a str,
-    /// What brings it about.
+    /// Its cause.
     pub cause: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
@@ -104,38 +104,38 @@ pub struct Finding<'a> {
 pub struct Device<'a> {
     /// Its ordinal.
     pub ordinal: u32,
-    /// The model it says it is.
+    /// The model that it states.
     pub model: &'a str,
-    /// The class that its figures are held against, if there is one with figures.
+    /// The class that its figures are compared with, if there is one with figures.
     pub class: Option<Class<'a>>,
     /// Its share of what is certified for the host.
     pub certified: CertifiedFigures,
     /// Titles of classes that the figures fit.
     pub fits: Vec<&'a str>,
-    /// Titles of classes that have less than is certified.
+    /// Titles of classes whose devices have less than is certified.
     pub excluded: Vec<&'a str>,
-    /// When it was at work, one entry an iteration.
+    /// When it was working, one entry per iteration.
     pub phases: &'a [PhaseSpan],
-    /// What it says of power, clocks and temperature.
+    /// The power, clocks and temperature that it reports.
     pub telemetry: &'a StatedTelemetry,
 }
 
-/// A class that a device's figures are held against.
+/// A class that a device's figures are compared with.
 #[derive(Clone, Debug)]
 pub struct Class<'a> {
     /// Its short name.
     pub name: &'a str,
     /// Its name for people.
     pub title: &'a str,
-    /// Whether it is the class that the device says it is of; else it is asked to be.
+    /// Whether the device itself states this class; otherwise the policy requires it.
     pub is_stated: bool,
-    /// What the class's limits rest on.
+    /// The data that the class's limits are based on.
     pub basis: String,
     /// Figure by figure.
     pub margins: &'a [Margin],
 }
 
-/// What the protocol's limits would cost a cheat (spec §7), row by row.
+/// The limits of the protocol and what using each would cost a cheat (spec §7), row by row.
 pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
     let a = &session.assumptions;
     [

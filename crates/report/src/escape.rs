@@ -1,8 +1,8 @@
-//! Text of others made harmless.
+//! Escapes text from others.
 
 use protocol::printable::printable_char;
 
-/// `text` in printable characters, with all that HTML and XML read as markup replaced.
+/// `text` in printable characters, with every character that HTML and XML parse as markup replaced.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -12,7 +12,7 @@ pub(crate) fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // XML has no place for control characters and noncharacters, and others turn text around.
+            // XML does not allow control characters and noncharacters; bidirectional controls reorder the text.
             c => escaped.push(printable_char(c)),
         }
     }

@@ -1,4 +1,4 @@
-//! The figures that a session certifies of a device, and how they stand to those of a class.
+//! The figures that a session certifies of a device, and how they compare with those of a class.
 
 use protocol::certified::Bounds;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct CertifiedFigures {
 }
 
 impl CertifiedFigures {
-    /// Whether memory is certified that is faster than links and making bytes anew: a GPU's, and no CPU's.
+    /// Whether the certified memory is faster than links and regeneration of bytes: a GPU has such memory, a CPU does not.
     #[must_use]
     pub fn shows_gpu_memory(&self) -> bool {
         self.memory_bytes.is_some() && self.bandwidth_bytes_per_s.is_some()
@@ -39,7 +39,7 @@ impl From<&Bounds> for CertifiedFigures {
 }
 
 impl From<&BoundsReport<u128>> for CertifiedFigures {
-    /// A host's figures; what has more than 64 bits is as large as they can say.
+    /// A host's figures; a value of more than 64 bits is replaced by the largest 64-bit value.
     fn from(bounds: &BoundsReport<u128>) -> Self {
         let value = |bound: &BoundReport<u128>| bound.at_least.map(|value| u64::try_from(value).unwrap_or(u64::MAX));
         CertifiedFigures {
@@ -51,7 +51,7 @@ impl From<&BoundsReport<u128>> for CertifiedFigures {
     }
 }
 
-/// The figures that a class is held against.
+/// The figures that are compared with those of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
@@ -77,7 +77,7 @@ impl Figure {
         }
     }
 
-    /// Its value among the certified.
+    /// Its value among the certified figures.
     #[must_use]
     pub fn of(self, certified: &CertifiedFigures) -> Option<u64> {
         match self {
@@ -99,23 +99,23 @@ impl Figure {
     }
 }
 
-/// How one certified figure stands to a class.
+/// How one certified figure compares with a class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Margin {
     /// Which figure.
     pub figure: Figure,
     /// What is certified.
     pub certified: Option<u64>,
-    /// Least that a device of the class must be certified for.
+    /// The lowest value that a device of the class must be certified for.
     pub needed: u64,
-    /// Most that one device of it has.
+    /// The highest value that one device of the class has.
     pub capacity: u64,
-    /// How it stands.
+    /// The result of the comparison.
     pub relation: Relation,
 }
 
 impl Margin {
-    /// How `certified` stands to what is needed at least, and to `ceiling` times the capacity at most.
+    /// Compares `certified` with the lowest value needed and with the highest one allowed, `ceiling` times the capacity.
     #[must_use]
     pub fn new(figure: Figure, certified: Option<u64>, needed: u64, capacity: u64, ceiling: f64) -> Self {
         let relation = match certified {
@@ -139,14 +139,14 @@ impl Margin {
     }
 }
 
-/// How certified figures stand to a class.
+/// How certified figures compare with a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Relation {
-    /// Enough for the class, and no more than it has.
+    /// Enough for the class, and no more than one device of it has.
     Fits,
-    /// Less than the class needs: not shown. A class that is larger than what was certified is never disproved.
+    /// Less than the class needs: the class is not shown. Figures below those of a class never disprove the class.
     Short,
-    /// More than one device of the class has: excluded.
+    /// More than one device of the class has: the class is excluded.
     Exceeds,
 }

@@ -1,4 +1,4 @@
-//! One page that says everything, for a reader who knows none of it; nothing is loaded from anywhere.
+//! One self-contained page that explains everything to a reader without prior knowledge; it loads no other resource.
 
 use maud::{Markup, PreEscaped, html};
 use protocol::printable::printable_lines;
@@ -23,7 +23,7 @@ pub fn html(document: &Document<'_>) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                // Whatever slipped through could neither run nor load anything.
+                // Markup that passed the escaping by mistake could neither run nor load anything.
                 meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
                 meta name="viewport" content="width=device-width,initial-scale=1";
                 title { "GPU attestation " (text(id)) }
@@ -53,11 +53,11 @@ pub fn html(document: &Document<'_>) -> String {
             }
         }
     };
-    // Escaped or not, no character of the page acts on whatever shows it.
+    // Escaped or not, the page has no character that a viewer would interpret as a control.
     printable_lines(&page.into_string()) + "\n"
 }
 
-/// What others wrote: shown, and never read as markup. Maud itself leaves apostrophes and control characters as they are.
+/// Text from others: shown, never parsed as markup. Maud itself does not escape apostrophes and control characters.
 fn text(text: &str) -> Markup {
     PreEscaped(escape(text))
 }
@@ -149,7 +149,7 @@ fn device_section(device: &Device<'_>, session: &Report) -> Markup {
         table {
             tr {
                 th { "Its share of the host" } th { "Certified at least" }
-                // A bar without a class would have nothing to be measured by.
+                // Without a class there is no scale for the bar.
                 @if device.class.is_some() { th { "Class has" } th { "Certified against class" } }
             }
             @for figure in Figure::ALL {

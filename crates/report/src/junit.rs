@@ -1,11 +1,11 @@
-//! An appraised session as JUnit XML, for CI systems: one case for the host and one a device.
+//! An appraised session as JUnit XML, for CI systems: one case for the host and one per device.
 
 use std::fmt::Write;
 
 use crate::document::{Document, Remark, Test};
 use crate::escape::escape;
 
-/// The appraised session as JUnit XML: contraindicated fails, none is skipped, a warning passes and says so.
+/// The appraised session as JUnit XML: `contraindicated` fails, `none` is skipped, a warning passes and is mentioned.
 #[must_use]
 pub fn junit(document: &Document<'_>) -> String {
     let count = |test: Test| document.parts.iter().filter(|part| part.verdict.test == test).count();

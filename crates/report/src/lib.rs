@@ -1,6 +1,6 @@
-//! Reports: what sessions and appraisals come to, as people and other programs read it.
+//! Reports: the results of sessions and appraisals, for people and for other programs.
 //!
-//! A [`Report`] is what a session came to, as text or JSON. A [`document::Document`] is what an appraisal adds to it:
+//! A [`Report`] is the result of a session, as text or JSON. A [`document::Document`] is what an appraisal adds to it:
 //! [`html`], [`markdown`] and [`junit`] show it.
 
 #![forbid(unsafe_code)]

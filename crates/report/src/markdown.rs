@@ -78,7 +78,7 @@ pub fn markdown(document: &Document<'_>) -> String {
     text
 }
 
-/// Text that Markdown shows as it is: no markup, no HTML, no table or link of its own.
+/// Text escaped so that Markdown shows it literally: it can add no markup, HTML, table or link.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     for c in escape(text).chars() {
@@ -87,6 +87,6 @@ fn plain(text: &str) -> String {
         }
         plain.push(c);
     }
-    // Entities of the escape are whole again.
+    // The entities that the HTML escaping made are restored.
     plain.replace("&\\#39;", "&#39;")
 }

@@ -6,7 +6,7 @@ use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Plan;
 use protocol::verifier::VerifierSession;
 
-/// The notes on a session, which is affirmed or has none.
+/// The notes on a session; a session that is not affirmed has no notes.
 pub(crate) fn of(
     session: &VerifierSession,
     is_online: bool,

@@ -1,11 +1,11 @@
-//! When each device was at work, for timelines.
+//! When each device was working, for timelines.
 
 use protocol::bytes::DeviceOrdinal;
 use protocol::plan::{DevicePlan, Iteration};
 use protocol::verifier::{VerifierSession, Windows};
 use serde::Serialize;
 
-/// One device in one iteration, ns since the session began; arrivals are diagnostics (spec §5).
+/// One device in one iteration, ns since the session began; arrival times are diagnostics (spec §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PhaseSpan {
     /// Iteration, from 0.
@@ -14,11 +14,11 @@ pub struct PhaseSpan {
     pub inner_dim: u32,
     /// The fill window's start.
     pub fill_start_ns: u64,
-    /// FILLED of this device; the session's end if it never came.
+    /// When FILLED of this device arrived; the session's end if it never did.
     pub filled_ns: u64,
     /// The fill window's end: SALT v, or the session's end.
     pub sweep_start_ns: u64,
-    /// SWEPT of this device; the session's end if it never came.
+    /// When SWEPT of this device arrived; the session's end if it never did.
     pub swept_ns: u64,
     /// The sweep window's end, or the session's.
     pub sweep_end_ns: u64,
@@ -36,7 +36,7 @@ pub fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<PhaseSpan> 
             let own = arrivals.iter().find(|(ordinal, _)| *ordinal == device.ordinal);
             own.map(|(_, after_ns)| *after_ns)
         };
-        // A window of no length is one that did not end.
+        // A window of length 0 is one that did not end.
         let end = |start_ns: u64, length_ns: u64| match length_ns {
             0 => ended_ns.max(start_ns),
             length_ns => start_ns + length_ns,
@@ -52,7 +52,7 @@ pub fn phases(session: &VerifierSession, device: &DevicePlan) -> Vec<PhaseSpan> 
             sweep_start_ns,
             swept_ns: arrival(&windows.swept_after_ns).map_or(sweep_end_ns, |after_ns| sweep_start_ns + after_ns),
             sweep_end_ns,
-            // The fill's window has ended before.
+            // The fill window has already ended.
             is_whole: windows.sweep_ns > 0,
         }
     };

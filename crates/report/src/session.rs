@@ -1,4 +1,4 @@
-//! What a session came to, for people and for programs: one structure, printed as text or JSON.
+//! The result of a session, for people and for programs: one structure, printed as text or JSON.
 
 use protocol::bounds::{Assumptions, Measured, OFFLINE_ERROR_BITS};
 use protocol::bytes::hex;
@@ -23,7 +23,7 @@ pub struct Report {
     pub reason: &'static str,
     /// The reason for people; empty when affirmed.
     pub message: String,
-    /// What that shows, in a sentence; empty unless affirmed.
+    /// What an affirmed session shows, in a sentence; empty unless affirmed.
     pub shown: String,
     /// online or offline.
     pub mode: &'static str,
@@ -35,11 +35,11 @@ pub struct Report {
     pub session_id: Option<String>,
     /// Verifier's key, hex.
     pub verifier: Option<String>,
-    /// For whom the evidence was made.
+    /// The audience that the evidence was made for.
     pub audience: Option<String>,
     /// Attester's key, hex.
     pub attester: Option<String>,
-    /// What the Attester says it runs.
+    /// The software that the Attester states.
     pub software: Option<String>,
     /// The session's checksum, hex.
     pub checksum: Option<String>,
@@ -47,17 +47,17 @@ pub struct Report {
     pub samples_checked: usize,
     /// The soundness error of a device and distinct k is 2^-this.
     pub error_bits: u32,
-    /// All bounds together are false with at most so many times that probability; 0 without bounds.
+    /// The probability that the bounds together are false is at most this many times that of `error_bits`; 0 without bounds.
     pub error_terms: usize,
-    /// What bounds take for granted.
+    /// What the bounds assume.
     pub assumptions: AssumptionsReport,
     /// The work.
     pub plan: Option<PlanReport>,
-    /// The Verifier's windows, one entry an iteration.
+    /// The Verifier's windows, one entry per iteration.
     pub windows: Vec<WindowReport>,
     /// Devices of the plan.
     pub devices: Vec<DeviceReport>,
-    /// Certified for the system behind the session, all at once; absent unless affirmed online.
+    /// Bounds certified for the system behind the session, for all devices at the same time; absent unless affirmed online.
     pub host: Option<BoundsReport<u128>>,
     /// What a reader must know to read the figures.
     pub notes: Vec<String>,
@@ -66,9 +66,9 @@ pub struct Report {
 /// The assumptions, with units.
 #[derive(Clone, Debug, Serialize)]
 pub struct AssumptionsReport {
-    /// Name of the table of hardware that they come from.
+    /// Name of the hardware table that they come from.
     pub hardware_table: &'static str,
-    /// The day of that table, `YYYY-MM-DD`.
+    /// The date of that table, `YYYY-MM-DD`.
     pub hardware_date: &'static str,
     /// The policy that narrows it, if one does.
     pub narrowed_by: Option<String>,
@@ -82,9 +82,9 @@ pub struct AssumptionsReport {
 pub struct PlanReport {
     /// n.
     pub matrix_dim: u32,
-    /// Samples asked for a device and distinct k.
+    /// Samples requested per device and distinct k.
     pub samples: u32,
-    /// Matrices in all.
+    /// Total number of matrices.
     pub matrices: u64,
 }
 
@@ -106,17 +106,17 @@ pub struct WindowReport {
 pub struct DeviceReport {
     /// Its ordinal.
     pub ordinal: u32,
-    /// The engine it says serves it.
+    /// The engine that it states.
     pub engine: String,
-    /// The model it says it is.
+    /// The model that it states.
     pub model: String,
-    /// Memory it says it has, bytes.
+    /// Memory that it states, bytes.
     pub memory_bytes: u64,
     /// N: bytes it was asked to hold.
     pub dataset_bytes: u64,
     /// Its share of what is certified for the host; absent unless affirmed online.
     pub share: Option<BoundsReport>,
-    /// What the clock gave, group by group; not certified.
+    /// What was measured by the clock, group by group; not certified.
     pub measured: Vec<MeasuredReport>,
 }
 
@@ -192,7 +192,7 @@ impl Report {
             software: session.hello().map(|hello| hello.software.clone()),
             checksum: session.checksum().map(|checksum| checksum.to_string()),
             samples_checked: if is_affirmed { session.tile_checks().len() } else { 0 },
-            // Offline, the Attester recorded: its word on soundness counts for nothing.
+            // Offline, the Attester made the record: the soundness that it states does not count.
             error_bits: if is_online {
                 assumptions.error_bits
             } else {
@@ -276,8 +276,8 @@ impl AssumptionsReport {
     }
 }
 
-/// What an affirmed session shows. Nobody may take a CPU for a GPU: only memory that is faster than links and making bytes
-/// anew is called a GPU's (the test `a_cpu_is_never_affirmed_as_a_gpu`).
+/// What an affirmed session shows. A CPU must not be mistaken for a GPU: only memory that is faster than links and
+/// regeneration of bytes is attributed to a GPU (the test `a_cpu_is_never_affirmed_as_a_gpu`).
 fn shown(certified: Option<&Certified>) -> String {
     let Some(certified) = certified else {
         return "work that somebody did between issue and receipt of the challenge; no memory, rate or place of it"

@@ -1,13 +1,13 @@
-//! Power, clocks and temperature as the Attester labels them: figures and curves for people, never evidence.
+//! Power, clocks and temperature from the Attester's labels: figures and curves for people, never evidence.
 //!
 //! Labels of OPENINGS are named `device ORDINAL NAME`. Summaries are `energy_j`, `mean_power_w`, `max_power_w`,
 //! `min_sm_clock_mhz`, `mean_sm_clock_mhz`, `max_sm_clock_mhz`, `max_temperature_c` and `throttle_reasons`; series are `power_w`,
-//! `sm_clock_mhz` and `temperature_c`, samples `s:value` with blanks between: seconds since READY.
+//! `sm_clock_mhz` and `temperature_c`, samples `s:value` separated by blanks: `s` is in seconds since READY.
 
 use protocol::cbor::Label;
 use serde::Serialize;
 
-/// What one device says of itself during a session.
+/// What one device reports about itself during a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StatedTelemetry {
     /// Summaries: name and number.
@@ -18,7 +18,7 @@ pub struct StatedTelemetry {
     pub clock_mhz: Vec<(f64, f64)>,
     /// Temperature, (s, degrees Celsius).
     pub temperature_c: Vec<(f64, f64)>,
-    /// Why its clocks were held back; empty if they were not.
+    /// Why its clocks were throttled; empty if they were not.
     pub throttle_reasons: Option<String>,
 }
 
@@ -34,7 +34,7 @@ const SUMMARIES: [&str; 7] = [
 ];
 
 impl StatedTelemetry {
-    /// What the labels of OPENINGS say of the device; what does not parse is left out.
+    /// What the labels of OPENINGS say about the device; values that do not parse are left out.
     #[must_use]
     pub fn of(device: u32, labels: &[Label]) -> Self {
         let of = |name: &str| label(labels, &format!("device {device} {name}"));
@@ -49,13 +49,13 @@ impl StatedTelemetry {
         }
     }
 
-    /// Highest power it says it drew, W; 0 if it says none.
+    /// Highest power that it reports, W; 0 if it reports none.
     #[must_use]
     pub fn max_power_w(&self) -> f64 {
         self.highest("max_power_w", &self.power_w).unwrap_or(0.0)
     }
 
-    /// Highest clock of the multiprocessors that it says it ran at, MHz; `None` if it says none.
+    /// Highest clock of the multiprocessors that it reports, MHz; `None` if it reports none.
     #[must_use]
     pub fn max_clock_mhz(&self) -> Option<f64> {
         self.highest("max_sm_clock_mhz", &self.clock_mhz)
@@ -101,7 +101,7 @@ fn is_figure(value: f64) -> bool {
     value.is_finite() && value.abs() < 1e12 && !is_sentinel(value)
 }
 
-/// Whether it is what NVML says where it has no figure: all 32 bits set, or as many thousandths, rounded or not.
+/// Whether it is the value that NVML returns if it has no figure: all 32 bits set, or that many thousandths, rounded or not.
 #[must_use]
 pub fn is_sentinel(value: f64) -> bool {
     let sentinel = f64::from(u32::MAX);

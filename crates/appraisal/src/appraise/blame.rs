@@ -1,4 +1,4 @@
-//! Whose fault it was that a session came to no good end, as far as it names a device.
+//! Which device caused a session to end without being affirmed, as far as the session names one.
 
 use protocol::bytes::DeviceOrdinal;
 use protocol::openings::OpeningsError;
@@ -9,10 +9,10 @@ use protocol::verifier::VerifierSession;
 
 use crate::reason::Reason;
 
-/// What is to be said of `device` of a session that was not affirmed; `None` of one that was.
+/// The reason for `device` in a session that was not affirmed; `None` for one that was.
 ///
-/// A device is blamed where the failure names it, or where its own answer was waited for in vain. A signature, a malformed
-/// message or a broken connection is the Attester's as a whole: no device is blamed then, and none is cleared.
+/// A device is blamed if the failure names it, or if its own answer did not arrive in time. A signature, a malformed
+/// message or a broken connection concerns the Attester as a whole: no device is blamed then, and none is cleared.
 pub(super) fn reason(session: &VerifierSession, device: DeviceOrdinal) -> Option<Reason> {
     let plan = session.plan()?;
     let (code, message, blamed) = match session.verdict()? {
@@ -61,7 +61,7 @@ fn failed(failure: &Failure, session: &VerifierSession, plan: &Plan) -> Vec<Devi
     }
 }
 
-/// Devices whose FILLED or SWEPT had not come when the phase's time was up.
+/// Devices whose FILLED or SWEPT had not arrived at the deadline of the phase.
 fn unanswered(phase: Phase, session: &VerifierSession, plan: &Plan) -> Vec<DeviceOrdinal> {
     let Some(iteration) = session.trace().and_then(|trace| trace.iterations().last()) else {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! What one device comes to: what it states against its figures, its labels against its class, its pace against the others'.
+//! The result for one device: its statements compared with its figures, its labels with its class, its pace with that of
+//! the others.
 
 use attestation_result::Tier;
 use protocol::bounds::{Assumptions, Measured};
@@ -26,10 +27,10 @@ use crate::profiles::Profiles;
 use crate::reason::{Met, Reason, Untested};
 use crate::stated::{Tested, judge};
 
-/// In shorter windows differences between devices are noise, ns.
+/// In windows shorter than this, ns, differences between devices are noise.
 const UNEVEN_FROM_NS: u64 = 500_000_000;
 
-/// What each device of the plan comes to in a session of this outcome.
+/// The result for each device of the plan in a session with this outcome.
 pub(super) fn devices(
     session: &VerifierSession,
     policy: &Policy,
@@ -86,7 +87,7 @@ impl Context<'_> {
             .class
             .as_deref()
             .and_then(|name| self.profiles.named(name));
-        // Where no one class is stated, what is asked for is what there is to be held against.
+        // If no single class is stated, the figures are compared with the requested class.
         let profile = stated_class.or(required);
         let phases = phases(self.session, device);
         let mut findings = Findings::new(self.policy);
@@ -103,7 +104,7 @@ impl Context<'_> {
         self.check_neighbours(&mut findings, ordinal, &figures, profile, &classification);
         self.check_evenness(&mut findings, ordinal, &phases);
         let mut reasons = match certified {
-            // An affirmed session without figures has reasons of its own, that it has no clock among them.
+            // An affirmed session without figures has reasons of its own, for example that it has no clock.
             None => vec![self.without_figures(device.ordinal)],
             Some(certified) => self.reasons_of_figures(device, offer, certified, &figures, &stated, &classification),
         };
@@ -129,7 +130,7 @@ impl Context<'_> {
         }
     }
 
-    /// Why nothing is said of a device. Evidence that nobody vouches for accuses nobody.
+    /// Why a device gets no judgement. Evidence from a Verifier that is not trusted accuses no device.
     fn without_figures(&self, device: DeviceOrdinal) -> Reason {
         match self.outcome.is_unvouched() {
             true => Reason::NotJudged {
@@ -170,7 +171,7 @@ impl Context<'_> {
                     model,
                     stated: names(stated),
                 });
-                // Whatever it says it is, its figures say whether it could be what is asked for.
+                // Whatever the device states, its figures show whether it could be of the requested class.
                 reasons.extend(self.profiles.named(required).map(judge));
             }
         }
@@ -190,7 +191,7 @@ impl Context<'_> {
                 certified => reasons.push(Reason::BelowMinimum { key, certified, least }),
             }
         }
-        // What was asked of a class without figures is what it is held against.
+        // A class without figures is compared with the figures that the policy requires.
         if !met.is_empty() {
             reasons.retain(|reason| !matches!(reason, Reason::ClassWithoutFigures { .. }));
         }
@@ -202,7 +203,7 @@ impl Context<'_> {
                 false => Reason::MinimaMet { met },
             });
         }
-        // Nothing that a CPU could have shown passes for a GPU (the test `a_cpu_is_never_affirmed_as_a_gpu`).
+        // Figures that a CPU could have shown are not accepted for a GPU (the test `a_cpu_is_never_affirmed_as_a_gpu`).
         let is_cpu_asked_for = asked.class.as_ref().and_then(|name| self.profiles.named(name));
         let is_cpu_asked_for = is_cpu_asked_for.is_some_and(|profile| profile.kind == Kind::Cpu);
         if asked.gpu_must_show && !is_cpu_asked_for && !figures.shows_gpu_memory() {
@@ -234,7 +235,7 @@ impl Context<'_> {
         }
     }
 
-    /// Larger classes, and joined devices, that could do the same.
+    /// Findings: larger classes, and joined devices, that could show the same figures.
     fn check_neighbours(
         &self,
         findings: &mut Findings<'_>,
@@ -263,7 +264,7 @@ impl Context<'_> {
             .as_ref()
             .and_then(|capacity| capacity.peer_link_bytes_per_s);
         let link = own.unwrap_or(ON_SALE.peer_link_bytes_per_s.value);
-        // Two GPUs that each miss a share u move u^2 N / 2 a direction in each sweep (spec §7).
+        // Two GPUs that each lack a share u move u^2 N / 2 per direction in each sweep (spec §7).
         let missing = (2.0 * link as f64 / bandwidth as f64).sqrt().min(0.5);
         let detail = format!(
             "two GPUs joined by links of {} each way, each holding {:.0} % of the dataset, are argued to reach {}",

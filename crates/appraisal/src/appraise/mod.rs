@@ -1,4 +1,4 @@
-//! Evidence, policy and profiles into an appraisal; anyone can do it again and compare.
+//! Makes an appraisal from evidence, policy and profiles; anyone can repeat it and compare.
 
 mod blame;
 mod device;
@@ -22,7 +22,7 @@ use crate::profiles::Profiles;
 use crate::reason::Reason;
 use crate::subject::{Subject, nonce};
 
-/// Appraises a finished session at `now_unix_ms` for `judge`, whom [`Policy::judge`] makes. The same input gives the same
+/// Appraises a finished session at `now_unix_ms` for `judge`, made by [`Policy::judge`]. The same input gives the same
 /// appraisal anywhere.
 ///
 /// # Panics
@@ -63,7 +63,7 @@ pub fn appraise(
         findings.add(FindingKind::Indistinguishable, None, detail);
     }
     let mut reasons = session_reasons(subject, policy, &outcome, now_unix_ms);
-    // Evidence that nobody vouches for accuses nobody, by its figures or by its labels.
+    // Evidence from a Verifier that is not trusted accuses no device, neither by its figures nor by its labels.
     if !outcome.is_unvouched() {
         reasons.extend(host_reasons(session, policy, &report));
         reasons.extend(host_fits(&devices, &report, profiles, &policy.shares));
@@ -72,7 +72,7 @@ pub fn appraise(
     let own = reasons.iter().map(Reason::tier).fold(Tier::Affirming, Tier::and);
     let verdict = devices.iter().map(|device| device.verdict).fold(own, Tier::and);
     Appraisal {
-        // Nobody at work, nothing to affirm.
+        // Without a device there is nothing to affirm.
         verdict: if devices.is_empty() {
             verdict.and(Tier::None)
         } else {

@@ -1,4 +1,4 @@
-//! What speaks for or against a session and its host as a whole.
+//! The reasons for or against a session and its host as a whole.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::profiles::Profiles;
 use crate::reason::Reason;
 use crate::subject::Subject;
 
-/// A clock of the Verifier's host and one here may differ by this much, s.
+/// The clock of the Verifier's host and the local one may differ by this much, s.
 const CLOCK_LEEWAY_S: u64 = 60;
 
-/// What speaks against the session as a whole.
+/// The reasons against the session as a whole.
 pub(super) fn session_reasons(
     subject: &Subject<'_>,
     policy: &Policy,
@@ -39,7 +39,7 @@ pub(super) fn session_reasons(
             message: message.clone(),
         }),
         Outcome::None(why @ NoVerdict::UnknownVerifier(_)) => {
-            // Whoever made it had the clock: nothing else that it says counts.
+            // The maker of the evidence also had the clock: nothing else in the evidence counts.
             let message = why.to_string();
             return vec![Reason::UnknownVerifier { message }];
         }
@@ -105,7 +105,7 @@ pub(super) fn host_reasons(session: &VerifierSession, policy: &Policy, report: &
         let expected = format!("at least {least}");
         reasons.push(Reason::DeviceCount { actual, expected });
     }
-    // Where nothing could be certified, that is said already.
+    // If nothing could be certified, another reason already says so.
     if let Some(host) = &report.host {
         let host = CertifiedFigures::from(host);
         for ((key, least), figure) in policy.host.minima().into_iter().zip(Figure::ALL) {
@@ -119,8 +119,8 @@ pub(super) fn host_reasons(session: &VerifierSession, policy: &Policy, report: &
     reasons
 }
 
-/// What is certified for the host held against the classes that its devices state, all together (spec §6.4): whatever joins
-/// its GPUs, the system has that much.
+/// Compares what is certified for the host with the total of the classes that its devices state (spec §6.4): however
+/// its GPUs are joined, the system has that much.
 pub(super) fn host_fits(
     devices: &[DeviceAppraisal],
     report: &Report,

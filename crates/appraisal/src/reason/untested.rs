@@ -1,4 +1,4 @@
-//! What was missing where the stated class was not tested, and what to do about each.
+//! What was missing where the stated class was not tested, and what to do about each case.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum Untested {
     },
     /// Anything certified: what is assumed explains all that was seen.
     Figures,
-    /// Something to be held against: the policy asks for no class and for no least figures.
+    /// Something to compare with: the policy asks for no class and for no least figures.
     Question,
 }
 
