@@ -1,7 +1,7 @@
 //! Certificates of public keys (RFC 5280): chains that lead from a key of a JWK Set (`x5c`, RFC 7517 §4.7) to given roots.
 //!
-//! The path is built and checked by webpki: signatures, names, times, basic constraints, name constraints. What a key may
-//! be used for (EKU) is not asked, nor is revocation: nothing is fetched here.
+//! The path is built and checked by webpki: signatures, names, times, basic constraints, name constraints. The permitted use
+//! of a key (EKU) and revocation are not checked: nothing is fetched here.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use webpki::{EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, 
 
 use crate::key::PublicKey;
 
-/// Certificates that chains may end at.
+/// Certificates at which chains may end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots(Vec<CertificateDer<'static>>);
 
@@ -24,10 +24,10 @@ pub enum RootsError {
     /// Not PEM.
     #[error("no PEM: {0}")]
     NoPem(String),
-    /// No certificate among what is there.
+    /// The PEM contains no certificate.
     #[error("no certificate; expected one or more in PEM")]
     Empty,
-    /// Not one that a chain can end at.
+    /// Not a certificate at which a chain can end.
     #[error("certificate {index}: {problem}")]
     Certificate {
         /// Its position, from 0.
@@ -37,16 +37,16 @@ pub enum RootsError {
     },
 }
 
-/// Why a key's chain does not vouch for it.
+/// Why a key's chain does not prove that the key is trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
-    /// The key brings none.
+    /// The key has no certificate.
     #[error("no certificates come with it (x5c)")]
     Missing,
-    /// The first certificate is none.
+    /// The first entry is not a certificate.
     #[error("its certificate: {0}")]
     Malformed(String),
-    /// The first certificate is of another key.
+    /// The first certificate belongs to another key.
     #[error("its certificate is of another key")]
     AnotherKey,
     /// No path to a root at that time.
@@ -55,7 +55,7 @@ pub enum ChainError {
 }
 
 impl Roots {
-    /// Certificates in PEM, roots or intermediate ones that are trusted by themselves.
+    /// Certificates in PEM: roots, or intermediate ones that are trusted directly.
     ///
     /// # Errors
     ///
@@ -76,8 +76,8 @@ impl Roots {
         }
     }
 
-    /// Checks that `chain` (DER, the key's own certificate first) is `key`'s and led to a root at `at_s`, s since the Unix
-    /// epoch.
+    /// Checks that `chain` (DER, the key's own certificate first) belongs to `key` and led to a root at `at_s`, s since
+    /// the Unix epoch.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Roots {
     }
 }
 
-/// Whatever a certificate says that its key is for.
+/// Accepts any purpose that a certificate states for its key.
 struct AnyUsage;
 
 impl ExtendedKeyUsageValidator for AnyUsage {
@@ -109,7 +109,7 @@ impl ExtendedKeyUsageValidator for AnyUsage {
     }
 }
 
-/// What certificates may be signed with.
+/// The signature algorithms that certificates may use.
 const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[&Ecdsa::P384, &Ecdsa::P256];
 
 #[derive(Clone, Copy)]
@@ -201,7 +201,7 @@ mod tests {
         let chain = [der(LEAF), der(INTERMEDIATE)];
         let roots = Roots::parse(ROOT).expect("a root");
         assert_eq!(roots.check(&chain, &leaf, VALID_S), Ok(()));
-        // The intermediate one trusted by itself.
+        // The intermediate certificate is trusted directly.
         let trusted = Roots::parse(&[OTHER_ROOT, INTERMEDIATE].concat()).expect("two");
         assert_eq!(trusted.check(&chain[..1], &leaf, VALID_S), Ok(()));
 

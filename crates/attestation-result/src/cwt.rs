@@ -162,7 +162,7 @@ fn submod_to_cbor(submod: &Submodule) -> Result<Value, TokenError> {
 
 fn submod_from_cbor(value: Value) -> Result<Submodule, TokenError> {
     let mut claims = Claims::new(value, "submod")?;
-    // What JSON has no form for is refused.
+    // Values that JSON cannot represent are refused.
     let named = |value: Value| {
         value
             .deserialized::<BTreeMap<String, Json>>()
@@ -188,7 +188,7 @@ impl Claims {
     fn new(value: Value, what: &str) -> Result<Self, TokenError> {
         let mut claims = BTreeMap::new();
         for (key, value) in value.into_map().map_err(|_| malformed(what))? {
-            // Text keys and numbers of others' claims are not ours to refuse.
+            // Text keys and unknown numbers belong to claims of others, which are not refused.
             let Some(key) = key.into_integer().ok().and_then(|key| i64::try_from(key).ok()) else {
                 continue;
             };

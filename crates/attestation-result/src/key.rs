@@ -1,4 +1,4 @@
-//! Keys that sign Attestation Results, and the public ones that check them (RFC 7517, 7638, 8037).
+//! Keys that sign Attestation Results, and the public keys that check them (RFC 7517, 7638, 8037).
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// Signature algorithms that are understood; a key has exactly one.
+/// Supported signature algorithms; a key has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Ed25519.
     EdDsa,
     /// ECDSA with P-256 and SHA-256.
     Es256,
-    /// ECDSA with P-384 and SHA-384: checked, never made here.
+    /// ECDSA with P-384 and SHA-384: signatures are checked, but never made here.
     Es384,
 }
 
@@ -32,7 +32,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether a key's `alg` can be this: Ed25519 has a second name (RFC 9864), which tokens do not use here.
+    /// Whether this value of a key's `alg` is accepted: Ed25519 has a second name (RFC 9864), which is not used in tokens here.
     fn is_named(self, name: &str) -> bool {
         name == self.name() || (self == Algorithm::EdDsa && name == "Ed25519")
     }
@@ -44,13 +44,13 @@ pub enum KeyError {
     /// Neither an Ed25519 nor a P-256 private key in PKCS #8 PEM.
     #[error("no PKCS #8 PEM of an Ed25519 or P-256 private key")]
     NoPrivateKey,
-    /// The system gave no randomness.
+    /// The system provided no randomness.
     #[error("no randomness for a new key: {0}")]
     Randomness(getrandom::Error),
     /// ES384 keys are not made here.
     #[error("{} keys are checked, not made", .0.name())]
     NotMade(Algorithm),
-    /// A JWK that is no public signing key.
+    /// A JWK that is not a public signing key.
     #[error("key {index} of the set: {problem}")]
     Jwk {
         /// Its position, from 0.
@@ -58,7 +58,7 @@ pub enum KeyError {
         /// What is wrong.
         problem: String,
     },
-    /// A set of other keys alone.
+    /// A set that contains only other keys.
     #[error("none of the set's {} keys checks signatures of EdDSA, ES256 or ES384: {}", .0.len(), .0.join("; "))]
     NoneUsable(Vec<String>),
     /// Not a JWK Set.
@@ -123,7 +123,7 @@ impl SigningKey {
         .map_err(|_| KeyError::NoPrivateKey)
     }
 
-    /// What signatures are made with.
+    /// The algorithm of its signatures.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self {
@@ -141,7 +141,7 @@ impl SigningKey {
         }
     }
 
-    /// 64 bytes of signature: of EdDSA, or r and s of ECDSA.
+    /// A signature of 64 bytes: that of EdDSA, or r and s of ECDSA.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         match self {
@@ -160,7 +160,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A public key; it checks signatures of its own algorithm alone.
+/// A public key; it checks only signatures of its own algorithm.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PublicKey {
     /// For EdDSA.
@@ -172,7 +172,7 @@ pub enum PublicKey {
 }
 
 impl PublicKey {
-    /// What it checks.
+    /// The algorithm of the signatures that it checks.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match self {
@@ -270,7 +270,7 @@ pub struct Jwk {
     /// Second coordinate of an `EC` key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
-    /// What tokens call the key.
+    /// The name of the key in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
     /// The only algorithm it is for.
@@ -279,7 +279,7 @@ pub struct Jwk {
     /// `sig`.
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
     pub usage: Option<String>,
-    /// Certificates, base64 of DER: the key's own, then whose signed it.
+    /// Certificates, base64 of DER: the key's own, then that of each signer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub x5c: Vec<String>,
 }
@@ -316,8 +316,8 @@ impl Jwk {
     }
 }
 
-/// Why a key of a set is not for us, if it is not: of another type, curve, use or algorithm. Such keys are passed over
-/// (RFC 7517 §5), as a set is its publisher's, who may add to it any day.
+/// Why a key of a set cannot be used, or `None` if it can: another type, curve, use or algorithm. Such keys are ignored
+/// (RFC 7517 §5), because the publisher of a set may add keys at any time.
 fn foreign(jwk: &serde_json::Value) -> Option<String> {
     let member = |name: &str| jwk.get(name).and_then(serde_json::Value::as_str);
     let (kty, crv) = (member("kty")?, member("crv"));
@@ -348,7 +348,7 @@ pub struct JwkSet(Vec<Entry>);
 struct Entry {
     kid: String,
     key: PublicKey,
-    /// DER, the key's own certificate first; empty if it brings none.
+    /// DER, the key's own certificate first; empty if the key has none.
     chain: Vec<Vec<u8>>,
 }
 
@@ -364,12 +364,12 @@ impl JwkSet {
         JwkSet(keys.into_iter().map(entry).collect())
     }
 
-    /// The set in JSON text. Keys of other types, curves, uses and algorithms are passed over. Symmetric and private keys
-    /// have no place in a set, and are refused.
+    /// The set in JSON text. Keys of other types, curves, uses and algorithms are ignored. Symmetric and private keys
+    /// must not be in a set, and are refused.
     ///
     /// # Errors
     ///
-    /// [`KeyError`] says which key is wrong; [`KeyError::NoneUsable`] if all are passed over.
+    /// [`KeyError`] says which key is wrong; [`KeyError::NoneUsable`] if all are ignored.
     pub fn parse(json: &str) -> Result<Self, KeyError> {
         #[derive(Deserialize)]
         struct Set {
@@ -545,7 +545,7 @@ mod tests {
             text.contains("none of the set's 7 keys") && text.contains(r#"key 0 has kty "RSA""#),
             "{text}"
         );
-        // The name of RFC 9864, an operation that is ours, members that nobody knows.
+        // The name of RFC 9864, an operation that is accepted, and unknown members.
         let mut jwk = serde_json::to_value(ours.jwk()).expect("JSON");
         jwk["alg"] = "Ed25519".into();
         jwk["key_ops"] = serde_json::json!(["verify"]);

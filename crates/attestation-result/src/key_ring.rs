@@ -1,4 +1,4 @@
-//! The folder in which an issuer's key lives: one private key that signs, and the public halves of its forerunners.
+//! The folder of an issuer's keys: one private key that signs, and the public halves of its predecessors.
 
 use std::env::VarError;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::key::{Algorithm, JwkSet, KeyError, SigningKey};
 const CURRENT: &str = "signing.pem";
 const RETIRED: &str = "retired.jwks.json";
 
-/// Why a folder is no key ring.
+/// Why a folder is not a key ring.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
     /// A file cannot be used.
@@ -38,12 +38,12 @@ pub enum KeyRingError {
         /// Why.
         error: KeyError,
     },
-    /// The key to be dropped is not among the retired.
+    /// The key to be dropped is not a retired key.
     #[error("no retired key has kid {kid:?}; retired are {}", list(.retired))]
     NotRetired {
         /// The kid.
         kid: String,
-        /// Those that are retired.
+        /// The kids of the retired keys.
         retired: Vec<String>,
     },
     /// The key to be dropped is the one that signs.
@@ -58,7 +58,7 @@ fn list(kids: &[String]) -> String {
     }
 }
 
-/// The key that signs, and all that may still be asked for.
+/// The key that signs, and all public keys that may still be needed.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     signing: SigningKey,
@@ -66,7 +66,7 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Whether there is a ring in `folder`, sound or not.
+    /// Whether there is a ring in `folder`, valid or not.
     #[must_use]
     pub fn is_in(folder: &Path) -> bool {
         fs::symlink_metadata(folder.join(CURRENT)).is_ok()
@@ -122,11 +122,11 @@ impl KeyRing {
         }
     }
 
-    /// A new ring in `folder`, its private key of mode 0600; never over an old one.
+    /// Creates a ring in `folder`, with a private key file of mode 0600; an existing ring is never overwritten.
     ///
     /// # Errors
     ///
-    /// [`KeyRingError`], of kind [`io::ErrorKind::AlreadyExists`] where there is a key.
+    /// [`KeyRingError`], of kind [`io::ErrorKind::AlreadyExists`] if there is a key.
     pub fn create(folder: &Path, algorithm: Algorithm) -> Result<Self, KeyRingError> {
         let path = folder.join(CURRENT);
         let pem = new_key(&path, algorithm)?;
@@ -143,14 +143,14 @@ impl KeyRing {
         let mut ring = KeyRing::load(folder)?;
         let path = folder.join(CURRENT);
         let pem = new_key(&path, algorithm)?;
-        // In this order no signature is ever without its public key.
+        // This order ensures that the public key of every signature is always available.
         ring.retired.insert(ring.signing.public());
         private_file::write(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
         private_file::write(&path, pem.as_bytes(), true)?;
         KeyRing::load(folder)
     }
 
-    /// Drops a retired key from the set: what it signed counts no more.
+    /// Drops a retired key from the set: signatures of this key are no longer accepted.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl KeyRing {
         &self.signing
     }
 
-    /// The public keys, the current one first: what Relying Parties are given.
+    /// The public keys, the current one first: the set for Relying Parties.
     #[must_use]
     pub fn jwks(&self) -> JwkSet {
         let mut set = JwkSet::new([self.signing.public()]);

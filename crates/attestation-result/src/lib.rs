@@ -1,7 +1,7 @@
 //! Attestation Results: what an issuer signs and a Relying Party checks.
 //!
 //! A result is an EAR (draft-ietf-rats-ear-04) as JWT or CWT; `docs/results.md` describes its claims. [`verify_result`] and
-//! [`verify_cwt`] are all that a Relying Party needs: nothing here knows of sessions, engines or evidence.
+//! [`verify_cwt`] are all that a Relying Party needs: nothing here depends on sessions, engines or evidence.
 
 #![forbid(unsafe_code)]
 

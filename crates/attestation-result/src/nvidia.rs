@@ -1,9 +1,9 @@
 //! NVIDIA's own attestation of a GPU, given with a session: its signatures checked offline, its claims reported.
 //!
-//! A complement, never a part of the verdict: it speaks of firmware and identity, a session of memory and rates. What is
-//! read is the detached EAT of NVIDIA's service: a token over all, and one a GPU, signed with ES384 by keys of a JWK Set
-//! that the reader trusts, or that certificates in it lead to roots that the reader trusts. It was tested with tokens made
-//! for the purpose: no GPU in confidential-computing mode was at hand.
+//! An addition, never part of the verdict: it is about firmware and identity; a session is about memory and rates. The
+//! input is the detached EAT of NVIDIA's service: an overall token, and one per GPU, signed with ES384 by keys of a JWK Set
+//! that the reader trusts, or whose certificates lead to roots that the reader trusts. It was tested only with tokens made
+//! for this purpose: no GPU in confidential-computing mode was available.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,17 @@ use crate::key::JwkSet;
 use crate::result::CLOCK_LEEWAY_S;
 use crate::token::{self, TokenError};
 
-/// Whom the reader trusts to have signed.
+/// The signers that the reader trusts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NvidiaKeys {
     /// Keys of NVIDIA's service.
     pub jwks: JwkSet,
-    /// Where the keys' own certificates (`x5c`) must lead, if they are not trusted by themselves.
+    /// The roots that the keys' own certificates (`x5c`) must lead to, if the keys are not trusted directly.
     pub roots: Option<Roots>,
 }
 
 impl NvidiaKeys {
-    /// The payload of a token whose signature holds, by a key that was vouched for at `at_s`.
+    /// The payload of a token, after its signature was checked with a key that was trusted at `at_s`.
     fn verify(&self, token: &str, at_s: u64) -> Result<Vec<u8>, TokenError> {
         let (payload, kid) = token::verify_by(token, &self.jwks)?;
         if let (Some(roots), Some(key)) = (&self.roots, self.jwks.key(&kid)) {
@@ -39,16 +39,16 @@ impl NvidiaKeys {
     }
 }
 
-/// What NVIDIA's attestation says, its signatures checked.
+/// The content of NVIDIA's attestation, with checked signatures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NvidiaAttestation {
-    /// `iss` of the token over all.
+    /// `iss` of the overall token.
     pub issuer: String,
     /// `x-nvidia-overall-att-result`.
     pub overall: bool,
     /// When it was issued, s since the Unix epoch.
     pub issued_s: u64,
-    /// Claims of each GPU's token, as they stand there.
+    /// Claims of each GPU's token, unchanged.
     pub gpus: BTreeMap<String, Map<String, Value>>,
 }
 
@@ -63,7 +63,7 @@ struct Overall {
     submods: BTreeMap<String, (String, (String, String))>,
 }
 
-/// The token over all with its kind, and one a GPU.
+/// The overall token with its kind, and one token per GPU.
 type Detached = ((String, String), BTreeMap<String, String>);
 
 /// The detached EAT by itself, or as the member `detached_eat` of what `nvattest --format json` prints.
@@ -98,7 +98,7 @@ fn detached(text: &str) -> Result<Detached, String> {
 ///
 /// # Errors
 ///
-/// [`TokenError`] for signatures, digests, nonces or times that do not hold, and for GPUs without a token.
+/// [`TokenError`] for signatures, digests, nonces or times that are not valid, and for GPUs without a token.
 pub fn check(eat: &str, keys: &NvidiaKeys, nonce: &[u8; 32], now_s: u64) -> Result<NvidiaAttestation, TokenError> {
     let malformed = |what: String| TokenError::Malformed(what);
     if eat.len() > token::MAX_TOKEN_BYTES {

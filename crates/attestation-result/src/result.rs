@@ -29,12 +29,12 @@ pub struct AttestationResult {
     pub eat_profile: String,
     /// When it was issued, s since the Unix epoch.
     pub iat: u64,
-    /// When it ends to be valid.
+    /// When its validity ends.
     pub exp: u64,
     /// Who issued it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
-    /// For whom it is; a Relying Party that is not named must refuse it.
+    /// Its audience; a Relying Party that is not named must refuse it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,
     /// The session's nonce, base64url; absent if the session ended before it was sent.
@@ -51,9 +51,9 @@ pub struct AttestationResult {
 /// The software that appraised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifierId {
-    /// Who made it.
+    /// Its developer.
     pub developer: String,
-    /// Which build.
+    /// Its build.
     pub build: String,
 }
 
@@ -66,14 +66,15 @@ impl Default for VerifierId {
     }
 }
 
-/// The appraisal of the host or of one device. No trustworthiness vector: none of its claims is what is certified here.
+/// The appraisal of the host or of one device. It has no trustworthiness vector: none of the vector's claims matches what
+/// is certified here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Submodule {
     /// Its verdict.
     pub ear_status: Tier,
     /// The policy, with its digest.
     pub ear_appraisal_policy_ids: Vec<String>,
-    /// What the Attester says of itself, under [`PRIVATE_CLAIM`]; not evidence.
+    /// What the Attester states about itself, under [`PRIVATE_CLAIM`]; not evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ear_attester_claims: Option<BTreeMap<String, Value>>,
     /// What is certified and why the verdict is what it is, under [`PRIVATE_CLAIM`].
@@ -81,7 +82,7 @@ pub struct Submodule {
 }
 
 impl Submodule {
-    /// The claim of this name among those under [`PRIVATE_CLAIM`] that the issuer makes; null if there is none.
+    /// The issuer's claim of this name under [`PRIVATE_CLAIM`]; null if there is none.
     #[must_use]
     pub fn claim(&self, name: &str) -> &Value {
         let own = self.ear_verifier_claims.get(PRIVATE_CLAIM);
@@ -89,7 +90,7 @@ impl Submodule {
     }
 }
 
-/// Who issues, for whom, for how long.
+/// Issuer, audience and validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuance {
     /// `iss`.
@@ -116,7 +117,7 @@ impl Default for Issuance {
 /// What a Relying Party expects of a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectations {
-    /// Its own name: `aud` must be this; `None` accepts only results for nobody in particular.
+    /// Its own name: `aud` must be this; `None` accepts only results without an audience.
     pub audience: Option<String>,
     /// The issuer's name.
     pub issuer: Option<String>,
@@ -135,8 +136,8 @@ impl AttestationResult {
         token::sign(&serde_json::to_vec(self).expect("a table of plain values"), key)
     }
 
-    /// Where this result, appraised again, differs from a signed one: paths with both values. Empty if in nothing but
-    /// who issued it when and for whom.
+    /// Where this result of a new appraisal differs from a signed one: paths with both values. Empty if only the issuer, the
+    /// time of issue and the audience differ.
     #[must_use]
     pub fn differences(&self, signed: &AttestationResult) -> Vec<Difference> {
         let strip = |result: &AttestationResult| {
@@ -234,9 +235,9 @@ pub fn verify_result(
 pub struct Difference {
     /// Members from the root, with dots.
     pub path: String,
-    /// What the appraisal gives now.
+    /// The value from the new appraisal.
     pub appraised: Option<Value>,
-    /// What was signed.
+    /// The signed value.
     pub signed: Option<Value>,
 }
 

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
-    /// Nothing can be said: neither a pass nor a ban.
+    /// Nothing can be concluded: neither accepted nor rejected.
     None,
     /// What was asked for is certified.
     Affirming,
-    /// There is doubt.
+    /// There is doubt about it.
     Warning,
-    /// What was asked for does not hold.
+    /// What was asked for is disproved.
     Contraindicated,
 }
 
@@ -39,7 +39,7 @@ impl Tier {
         }
     }
 
-    /// Two tiers as one: what does not hold outweighs what can't be said, and that a doubt.
+    /// Combines two tiers: contraindicated outweighs none, and none outweighs a warning.
     #[must_use]
     pub fn and(self, other: Tier) -> Tier {
         let weight = |tier: Tier| match tier {

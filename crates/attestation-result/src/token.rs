@@ -1,4 +1,4 @@
-//! Signed JSON in compact form (RFC 7515): two algorithms made, three checked, and the key alone says which.
+//! Signed JSON in compact form (RFC 7515): two algorithms for signing, three for checking; the key alone decides which.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use crate::chain::ChainError;
 use crate::key::{JwkSet, SigningKey};
 
-/// Longest token that is looked at, bytes.
+/// Longest token that is accepted, bytes.
 pub const MAX_TOKEN_BYTES: usize = 1 << 20;
 
 /// Why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not three parts of base64url, or not the JSON or CBOR it should be.
+    /// Not three parts of base64url, or not the expected JSON or CBOR.
     #[error("malformed token: {0}")]
     Malformed(String),
     /// Longer than any result.
     #[error("a token of {0} bytes, at most {MAX_TOKEN_BYTES} allowed")]
     TooLong(usize),
-    /// No `kid`, or one that no trusted key has.
+    /// No `kid`, or a `kid` of no trusted key.
     #[error("{}", unknown_key(.0.as_deref()))]
     UnknownKey(Option<String>),
-    /// The token asks for another algorithm than its key's: `none`, HMAC with a public key, and the like.
+    /// The token requests an algorithm other than that of its key: `none`, HMAC with a public key, and the like.
     #[error("the token says alg {actual:?}; its key is for {expected} alone")]
     Algorithm {
         /// The key's.
@@ -29,13 +29,13 @@ pub enum TokenError {
         /// The token's.
         actual: String,
     },
-    /// The token demands extensions that are not understood.
+    /// The token requires extensions that are not supported.
     #[error("the token demands extensions that are not understood (crit)")]
     Critical,
-    /// The signature is not the key's.
+    /// The signature was not made by the key.
     #[error("the signature is not that of key {0}")]
     Signature(String),
-    /// No given root vouches for the key.
+    /// The key's certificates lead to no given root.
     #[error("key {kid}: {problem}")]
     Chain {
         /// The key's.
@@ -43,23 +43,23 @@ pub enum TokenError {
         /// What is wrong.
         problem: ChainError,
     },
-    /// Not a result of this profile.
+    /// A claim differs from the expected one.
     #[error("{claim} is {actual:?}; expected {expected:?}")]
     Claim {
         /// The claim.
         claim: &'static str,
         /// What was expected.
         expected: String,
-        /// What the token says.
+        /// The value in the token.
         actual: String,
     },
-    /// Made for an audience, and whoever asks names none.
+    /// The result is for an audience, and the Relying Party names none.
     #[error("the result is for {audience:?}; name it with --audience if that is who you are")]
     NotNamed {
         /// The result's.
         audience: String,
     },
-    /// Valid no longer.
+    /// No longer valid.
     #[error("expired at {expired_s}, now is {now_s} (seconds since the Unix epoch)")]
     Expired {
         /// `exp`.
@@ -67,7 +67,7 @@ pub enum TokenError {
         /// Now.
         now_s: u64,
     },
-    /// Older than the Relying Party allows.
+    /// The result is older than the Relying Party allows.
     #[error("issued {age_s} s ago, at most {limit_s} s allowed")]
     TooOld {
         /// Seconds since `iat`.
@@ -75,7 +75,7 @@ pub enum TokenError {
         /// The most.
         limit_s: u64,
     },
-    /// Issued later than now: one of the clocks is wrong.
+    /// The result was issued later than now: one of the clocks is wrong.
     #[error("issued at {issued_s}, now is {now_s}: a clock is wrong (seconds since the Unix epoch)")]
     FromTheFuture {
         /// `iat`.
@@ -139,7 +139,7 @@ pub(crate) fn verify_by(token: &str, keys: &JwkSet) -> Result<(Vec<u8>, String),
     };
     let fields: Header =
         serde_json::from_slice(&decode(header, "header")?).map_err(|e| malformed(&format!("header: {e}")))?;
-    // The key is chosen by name among the trusted; what else a header brings along (jwk, jku, x5c) is never used.
+    // The key is chosen by name among the trusted keys; other keys in a header (jwk, jku, x5c) are never used.
     let Some((kid, key)) = fields.kid.as_deref().and_then(|kid| Some((kid, keys.key(kid)?))) else {
         return Err(TokenError::UnknownKey(fields.kid));
     };

@@ -1,4 +1,4 @@
-//! What goes on inside, on standard error, for whoever asks for it by `GPU_ATTESTOR_LOG`: `debug`, or targets as in
+//! Logs internal events on standard error if `GPU_ATTESTOR_LOG` requests it: `debug`, or targets as in
 //! `verifier=debug,attester=trace`.
 
 use std::io;
@@ -18,7 +18,7 @@ pub const LOG_VARIABLE: &str = "GPU_ATTESTOR_LOG";
 ///
 /// # Errors
 ///
-/// If it is no list of targets and levels.
+/// If it is not a list of targets and levels.
 pub fn start_log() -> anyhow::Result<()> {
     let Some(wanted) = std::env::var_os(LOG_VARIABLE).filter(|wanted| !wanted.is_empty()) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `gpu-validator attest`: a session with what a command serves.
+//! `gpu-validator attest`: a session with the Attester that a command serves.
 
 mod descendants;
 mod host_lines;
@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let progress = Interruptible::new(session.json, interrupt);
     let attestation = verifier::attest(from, to, &settings, &progress);
     drop(progress);
-    // Before anything is printed of what it came to: from here on the terminal is the Verifier's alone.
+    // Before any result is printed: from here on only the Verifier writes to the terminal.
     let ended = command.end();
     let attestation = attestation?;
 

@@ -1,4 +1,4 @@
-//! What recomputes: this host's CPU, and its GPUs where they are asked for.
+//! The engines that recompute: this host's CPU, and its GPUs if they are requested.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use verifier::reexecute::check_memory;
 
 use crate::telling::Telling;
 
-/// The engines that this build has: all, or the CPU alone, whatever other commands are built beside it.
+/// The engines in this build: all, or the CPU alone, whatever other commands are built with it.
 #[cfg(feature = "cuda")]
 use engines::ENGINES;
 #[cfg(not(feature = "cuda"))]
@@ -26,8 +26,8 @@ const ENGINES: &[&dyn Backend] = &[
     &engines::Cpu,
 ];
 
-/// Most memory that the CPU takes beside GPUs: a larger dataset than this a GPU has done before a CPU has only taken the
-/// memory, which cannot be called off.
+/// Most memory that the CPU uses beside GPUs: for a larger dataset a GPU is finished before the CPU has even allocated the
+/// memory, and the allocation cannot be cancelled.
 const BESIDE_GPUS_BYTES: u64 = 8 << 30;
 
 /// Which engines recompute.
@@ -41,12 +41,12 @@ pub(crate) struct EngineOptions {
 /// The engine that was taken, and its devices; the CPU always works beside them.
 pub(crate) struct Engines {
     backend: &'static dyn Backend,
-    /// None where the CPU is alone.
+    /// Empty if the CPU is alone.
     devices: Vec<HostDevice>,
 }
 
 impl EngineOptions {
-    /// Finds them, and says which they are unless they are the default.
+    /// Finds the engines, and prints which they are unless they are the default.
     pub(crate) fn find(&self) -> anyhow::Result<Engines> {
         let engines = match self.engine {
             EngineChoice::Only(backend) if backend.is_emulated() => return Ok(Engines::new(backend, Vec::new())),
@@ -56,7 +56,7 @@ impl EngineOptions {
                 Engines::new(backend, devices.with_context(asked)?)
             }
             EngineChoice::Auto => {
-                // A driver that fails, or shows nothing, is not absent: whoever has GPUs is told that they are not used.
+                // A driver that fails, or reports no device, is not absent: the user is informed that the GPUs are not used.
                 let taken = engines::auto(ENGINES, |backend| backend.host_devices())
                     .context("the GPUs cannot be used; --engine cpu does without")?;
                 let engines = Engines::new(taken.backend, taken.found);
@@ -85,7 +85,7 @@ impl Engines {
         self.each(|index| self.backend.open_tile_engine(index))
     }
 
-    /// Engines that fill and sweep, the CPU last; an error where the CPU is alone and cannot hold what they are to do.
+    /// Engines that fill and sweep, the CPU last; an error if the CPU is alone and has too little memory for the work.
     pub(crate) fn all(&self, session: &VerifierSession, recompute: &Recompute) -> anyhow::Result<Vec<Box<dyn Engine>>> {
         let names = self.devices.iter().map(|device| device.name.clone());
         let opened = self.each(|index| self.backend.open_engine(index))?;
@@ -103,13 +103,13 @@ impl Engines {
         Ok(engines.into_iter().map(telling).collect())
     }
 
-    /// Something on each device. One that does not start is told and not left out.
+    /// Starts something on each device. A device that does not start is reported, not silently left out.
     fn each<T: Send>(&self, open: impl Fn(u32) -> Result<T, EngineError> + Sync) -> anyhow::Result<Vec<T>> {
         open_each(&self.devices, open).map_err(|(name, error)| anyhow::Error::new(error).context(name))
     }
 }
 
-/// The CPU at the whole work, with the threads that recompute samples.
+/// The CPU engine for the whole work, with the threads that recompute samples.
 fn cpu_config(recompute: &Recompute, is_alone: bool) -> CpuEngineConfig {
     CpuEngineConfig {
         path: recompute.path,

@@ -1,4 +1,4 @@
-//! Evidence files that somebody sent: read and opened within a budget, or refused.
+//! Evidence files from others: read and opened within a budget, or refused.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -42,7 +42,7 @@ impl FromStr for Cost {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = text.strip_suffix("Tmac").unwrap_or(text).trim_end();
         let tmac = number.parse::<f64>().ok();
-        // Up to what a plan can ask for at all.
+        // Up to the largest work that a plan can ask for.
         tmac.filter(|tmac| (0.0..=1e12).contains(tmac))
             .map(|tmac| Cost((tmac * TMAC as f64).ceil() as u128))
             .ok_or_else(|| "expected 10^12 multiply-adds like 500 or 0.5".to_owned())
@@ -57,7 +57,7 @@ impl BudgetOptions {
         }
     }
 
-    /// What is recomputed with, within this budget.
+    /// The engines for recomputation, within this budget.
     pub(crate) fn recompute(&self, options: &RecomputeOptions) -> Recompute {
         Recompute {
             budget: self.budget(),
@@ -67,7 +67,7 @@ impl BudgetOptions {
 }
 
 impl MemoryOptions {
-    /// The evidence in a file to be shown, no tile of it recomputed; within, why it is refused.
+    /// The evidence in a file for display, without recomputing a tile; the inner error says why it is refused.
     pub(crate) fn open(&self, path: &Path) -> anyhow::Result<Result<Opened, Refusal>> {
         let budget = Budget {
             multiply_adds: u128::MAX,
@@ -83,9 +83,10 @@ impl MemoryOptions {
     }
 }
 
-/// The evidence in a file, all of it checked but the tiles, with its sealed bytes; within, why it is refused.
+/// The evidence in a file, completely checked except for the tiles, with its sealed bytes; the inner error says why it is
+/// refused.
 ///
-/// An error is what kept the file from being read.
+/// The outer error is why the file cannot be read.
 pub(crate) fn open(path: &Path, budget: &Budget) -> anyhow::Result<Result<(Opened, Vec<u8>), Refusal>> {
     let sealed = match read(path, budget) {
         Ok(sealed) => sealed,

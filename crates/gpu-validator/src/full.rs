@@ -28,15 +28,15 @@ pub(crate) struct FullOptions {
     resume: Option<PathBuf>,
 }
 
-/// What full re-execution came to, of jobs that are one device's work in one iteration each.
+/// The result of full re-execution, in jobs; a job is the work of one device in one iteration.
 pub(crate) struct Full {
     pub(crate) ended: Ended,
     resume: Option<PathBuf>,
-    /// Of the session.
+    /// Jobs of the session.
     jobs: usize,
-    /// Taken from the file.
+    /// Jobs taken from the file.
     jobs_taken: usize,
-    /// Done now, and in agreement.
+    /// Jobs done now that agree.
     jobs_done: usize,
     /// Filled and swept now.
     tiles: u64,
@@ -47,16 +47,16 @@ pub(crate) struct Full {
 pub(crate) enum Ended {
     /// Every root agrees.
     Agrees,
-    /// One does not.
+    /// One root does not agree.
     Differs(RootMismatch),
     /// It was asked to stop.
     Stopped,
-    /// Something on this side failed: no word about the evidence.
+    /// Something on this side failed: this says nothing about the evidence.
     Failed(anyhow::Error),
 }
 
 impl Ended {
-    /// Nothing but a request to stop calls off an engine whose job no other has done.
+    /// Only a request to stop cancels an engine whose job no other engine has done.
     fn of(error: anyhow::Error) -> Self {
         match error.downcast_ref() {
             Some(ReexecuteError::Engine {

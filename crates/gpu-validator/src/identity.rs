@@ -1,4 +1,4 @@
-//! `gpu-validator identity`: who evidence and challenges of this host are from.
+//! `gpu-validator identity`: the Verifier's key in evidence and challenges of this host.
 
 use std::path::PathBuf;
 

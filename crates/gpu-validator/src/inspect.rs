@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// The transcript for people: what was said when, without the bulk of openings.
+/// The transcript for people: each message with its time, without the data of openings.
 fn text(value: &Value) -> String {
     let mut out = String::new();
     for key in ["mode", "sealer", "checksum", "nonce"] {

@@ -22,10 +22,10 @@ use crate::evidence;
 use crate::judge::VouchOptions;
 use crate::refusal::{Form, Refusal};
 
-/// Longest sealed record: its sessions have 44 bytes each at most.
+/// Longest sealed record: each of its sessions has at most 44 bytes.
 const MAX_RECORD_BYTES: u64 = 4 << 20;
 
-/// What checking takes.
+/// What the check needs.
 pub(crate) struct Check<'a> {
     pub(crate) vouch: &'a VouchOptions,
     pub(crate) policy: &'a Policy,
@@ -35,7 +35,7 @@ pub(crate) struct Check<'a> {
     pub(crate) form: Form,
 }
 
-/// Evidence that was checked by itself.
+/// Evidence that was checked on its own.
 struct Member {
     path: PathBuf,
     hash: EvidenceHash,
@@ -57,7 +57,7 @@ pub(crate) fn run(path: &Path, evidence: &[PathBuf], check: &Check<'_>) -> anyho
             Err(refusal) => return refusal.tell(path, check.form),
         }
     }
-    // A session that has no verdict, or one against it, decides before anything is added up.
+    // A session without a verdict, or with one against it, decides before anything is added up.
     if let Some(member) = members.iter().find(|member| !counts(&member.outcome)) {
         let (code, message) = (member.outcome.code(), member.outcome.message());
         let message = format!("{}: {message}", member.path.display());
@@ -105,7 +105,7 @@ fn read(path: &Path) -> anyhow::Result<Result<JointRecord, Refusal>> {
     if metadata.is_dir() {
         return Ok(Err(Refusal::folder()));
     }
-    // A pipe or a device says no length.
+    // A pipe or a device does not report a length.
     let mut sealed = Vec::new();
     let file = fs::File::open(path).with_context(context)?;
     file.take(MAX_RECORD_BYTES + 1)
@@ -148,7 +148,7 @@ impl Check<'_> {
     }
 }
 
-/// What is told of sessions that belong together.
+/// The output about sessions that belong together.
 struct Shown<'a> {
     record: &'a JointRecord,
     members: &'a [Member],

@@ -1,4 +1,4 @@
-//! Who judges evidence and by what: the Verifiers that count, the policy, the classes. One rule for every command (spec §10.2).
+//! The judge of evidence: the trusted Verifiers, the policy, the classes. The same rule holds for every command (spec §10.2).
 
 use std::path::PathBuf;
 
@@ -30,10 +30,10 @@ pub(crate) fn parse_identity(text: &str) -> Result<Identity, String> {
 }
 
 impl VouchOptions {
-    /// The judge of this evidence under `policy`; `others` are Verifiers that were named in another way.
+    /// The judge of this evidence under `policy`; `others` are Verifiers that were named by other options.
     pub(crate) fn judge(&self, policy: &Policy, others: &[Identity], evidence: &Evidence) -> anyhow::Result<Judge> {
         let named: Vec<Identity> = self.verifier.iter().chain(others).copied().collect();
-        // A key that cannot be read matters only where it decides.
+        // A key that cannot be read is an error only if it decides.
         let own = match named.is_empty() && policy.session.verifiers.is_empty() {
             true => known_verifier()?,
             false => None,

@@ -1,4 +1,4 @@
-//! Evidence that gets no verdict of its own: which code, which exit code, and how each command says so.
+//! Evidence that gets no verdict of its own: its code, its exit code, and the output of each command.
 
 use std::path::Path;
 
@@ -15,32 +15,32 @@ pub(crate) struct Refusal {
     why: String,
 }
 
-/// What a refusal says of who made the evidence.
+/// What a refusal shows about the maker of the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Nothing: it was damaged, or is no evidence.
     Damaged,
     /// Nothing: another release wrote it.
     OtherVersion,
-    /// Nothing: it was not looked at.
+    /// Nothing: it was not examined.
     TooCostly,
     /// It was sealed as it is, and contradicts itself or is not what was asked for.
     Refused,
 }
 
-/// How a command says it, beside standard error.
+/// How a command reports it, in addition to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A line like that of a verdict.
     Text,
     /// An object like that of a verdict.
     Json,
-    /// Nothing: what the command prints is a report or a result, of which there is none.
+    /// No output: the command prints a report or a result, and there is none.
     Nothing,
 }
 
 impl Refusal {
-    /// Why evidence cannot be opened; what speaks of this host alone stays an error.
+    /// Why evidence cannot be opened; a problem of this host stays an error.
     pub(crate) fn of(error: VerifyError) -> anyhow::Result<Self> {
         let error = match error {
             VerifyError::Evidence(error) => error,
@@ -60,7 +60,7 @@ impl Refusal {
         })
     }
 
-    /// A folder in place of a file.
+    /// A folder instead of a file.
     pub(crate) fn folder() -> Self {
         Refusal::damaged("it is a folder".to_owned())
     }
@@ -71,7 +71,7 @@ impl Refusal {
         Refusal { kind, why }
     }
 
-    /// Cut or damaged on its way, or something else.
+    /// Truncated or damaged in transfer, or not evidence.
     pub(crate) fn damaged(why: String) -> Self {
         Refusal {
             kind: Kind::Damaged,
@@ -81,7 +81,7 @@ impl Refusal {
         }
     }
 
-    /// A word for programs.
+    /// A keyword for programs.
     pub(crate) fn code(&self) -> &'static str {
         match self.kind {
             Kind::Damaged => "damaged-evidence",
@@ -91,7 +91,7 @@ impl Refusal {
         }
     }
 
-    /// 1 accuses: only what was sealed as it is does.
+    /// Exit code 1 accuses: it is used only for evidence that was sealed in its present form.
     pub(crate) fn exit(&self) -> Exit {
         match self.kind {
             Kind::Damaged | Kind::OtherVersion | Kind::TooCostly => Exit::NoVerdict,
@@ -116,7 +116,7 @@ impl Refusal {
             Form::Json => print_json(&json!({ "verdict": verdict, "reason": code, "message": why }))?,
             Form::Nothing => {}
         }
-        // Standard error says why wherever there is no verdict.
+        // If there is no verdict, standard error says why.
         if form == Form::Nothing || self.exit() == Exit::NoVerdict {
             cli::tell(format_args!("refused: evidence {}: {why} ({code})", path.display()));
         }

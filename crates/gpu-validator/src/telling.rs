@@ -1,19 +1,19 @@
-//! Engines that say what they fail with: others take their work over, and the outcome alone would not show it.
+//! Engines that report their failures: other engines take over their work, and the outcome alone would not show a failure.
 
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
 
-/// An engine by its name.
+/// An engine and its name.
 pub(crate) struct Telling<F> {
     pub(crate) name: String,
     pub(crate) engine: Box<dyn Engine>,
-    /// Hears of each failure.
+    /// Is notified of each failure.
     pub(crate) tell: F,
 }
 
 impl<F: Fn(String)> Telling<F> {
-    /// Too little memory for one device's work leaves smaller ones, and being stopped is no failure.
+    /// An engine with too little memory for one device's work can still do smaller work, and being stopped is not a failure.
     fn told<T>(&self, done: Result<T, EngineError>) -> Result<T, EngineError> {
         if let Err(error) = &done
             && !matches!(error, EngineError::OutOfMemory { .. } | EngineError::Cancelled)
@@ -77,7 +77,7 @@ mod tests {
         let too_large = engine.prepare(&assignment(4096));
         assert!(matches!(too_large, Err(EngineError::OutOfMemory { .. })));
         assert!(heard.try_recv().is_err());
-        // A sweep of nothing.
+        // An empty sweep.
         engine.prepare(&assignment(256)).expect("the memory is there");
         let error = engine
             .sweep(&Salt([0; 32]), &Unobserved)

@@ -83,8 +83,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
     let observer = Interruptible::new(options.json, interrupt.clone());
     let since = Instant::now();
-    // Cheap checks first: evidence that is not wanted, or that nobody vouches for, costs no tile (the test
-    // `evidence_of_a_verifier_that_nobody_named_costs_no_tile`).
+    // Cheap checks first: for evidence that does not meet the requirements, or whose Verifier is not trusted, no tile is
+    // recomputed (the test `evidence_of_a_verifier_that_nobody_named_costs_no_tile`).
     let (opened, sealed) = match evidence::open(path, &recompute.budget)? {
         Ok(opened) => opened,
         Err(refusal) => return refuse(refusal),
@@ -112,7 +112,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let mut tile_engines = engines.tiles()?;
     let verified = opened.recompute(&recompute, &mut tile_engines, &judge, &observer);
     let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
-    // Full re-execution wants their memory.
+    // Full re-execution needs their memory.
     drop((observer, tile_engines));
     let verified = match verified {
         Ok(verified) => verified,
@@ -168,7 +168,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let exit = end(&outcome);
     Ok(match full.map(|full| full.ended) {
-        // What the samples found against it stands; what they found for it is not what was asked.
+        // A failure that the samples found is final; agreement of the samples is not what was asked for.
         Some(ended @ (Ended::Stopped | Ended::Failed(_))) => {
             if let Ended::Failed(error) = ended {
                 cli::tell(format_args!("error: {error:#}"));
@@ -202,7 +202,7 @@ fn run_joint(
     joint::run(record, &options.evidence, &check)
 }
 
-/// The exit code; standard error says why wherever there is no verdict.
+/// The exit code; if there is no verdict, standard error says why.
 fn end(outcome: &Outcome) -> Exit {
     let exit = Exit::from(outcome);
     if exit == Exit::NoVerdict {

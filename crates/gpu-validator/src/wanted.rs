@@ -1,5 +1,5 @@
-//! What evidence must be beyond well-formed: whose, for which challenge, and received in time. All of it is known before a tile
-//! is recomputed.
+//! Requirements on evidence beyond being well-formed: its maker, its challenge, and the time of receipt. All of them are
+//! checked before a tile is recomputed.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use verifier::{Opened, challenge_file};
 
 use crate::judge::parse_identity;
 
-/// The clock of the challenge's issuer and the one that says when evidence was received may differ by this much.
+/// The clock of the challenge's issuer and the clock of the time of receipt may differ by this much.
 const CLOCK_LEEWAY_MS: u64 = 60_000;
 
 /// Options that say whose evidence is wanted.
@@ -33,7 +33,7 @@ pub(crate) struct WantedOptions {
     received: Option<SystemTime>,
 }
 
-/// What is wanted, with the files read and the time taken.
+/// The requirements, with the files read and the current time taken.
 pub(crate) struct Wanted {
     attester: Option<Identity>,
     challenge: Option<Challenge>,
@@ -41,11 +41,11 @@ pub(crate) struct Wanted {
     received_unix_ms: u64,
 }
 
-/// Evidence that is not what is wanted, and why.
+/// Why evidence does not meet the requirements.
 pub(crate) struct Refused(pub(crate) String);
 
 impl WantedOptions {
-    /// Reads what the options name. Evidence counts as received now, whatever recomputing it takes.
+    /// Reads the files that the options name. Evidence counts as received now, however long its recomputation takes.
     pub(crate) fn wanted(&self) -> anyhow::Result<Wanted> {
         let received = self.received.unwrap_or_else(SystemTime::now);
         let challenge = match &self.challenge {
@@ -64,14 +64,14 @@ impl WantedOptions {
 }
 
 impl Wanted {
-    /// The Verifier that is named by naming its challenge.
+    /// The Verifier that is named implicitly by the challenge.
     pub(crate) fn challenger(&self) -> Option<Identity> {
         self.challenge
             .as_ref()
             .map(|challenge| challenge.plan.fields().verifier)
     }
 
-    /// What is to be told of whose evidence it is, in lines; or why it is refused.
+    /// Lines about the maker of the evidence; or why the evidence is refused.
     pub(crate) fn check(&self, opened: &Opened, judge: &Judge) -> anyhow::Result<Result<String, Refused>> {
         let (evidence, session) = (&opened.evidence, &opened.session);
         let refused = |why: String| Ok(Err(Refused(why)));
@@ -133,7 +133,7 @@ impl Wanted {
     }
 }
 
-/// A time of the Verifier's, RFC 3339 where that has a form for it.
+/// A time on the Verifier's clock, in RFC 3339 if that can represent it.
 pub(crate) fn time(unix_ms: u64) -> String {
     UNIX_EPOCH
         .checked_add(Duration::from_millis(unix_ms))

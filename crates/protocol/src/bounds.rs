@@ -9,7 +9,7 @@ pub struct Assumptions {
     pub best_rate_ops_per_s: u64,
     /// GPUs that may regenerate bytes for one device, including itself, each at `best_rate_ops_per_s`.
     pub helper_gpus: u64,
-    /// W_in: fastest inward link of each device of the plan, from everything that is not a GPU behind the session,
+    /// W_in: fastest inward link of each device of the plan, from everything except GPUs behind the session,
     /// bytes/s.
     pub link_in_bytes_per_s: u64,
     /// W_out: the same outwards, bytes/s.
@@ -115,8 +115,8 @@ impl Measured {
 
     /// V: bytes that the system behind the session held when some sweep began; `None` where there is no bound.
     ///
-    /// Of each sweep all but f were right, and what was not held came from elsewhere meanwhile (rationale 2.2; the test
-    /// `helpers_without_copies_stay_below_the_bounds`).
+    /// In each sweep all leaves except f were right, and tiles that were not held came from elsewhere during it (rationale
+    /// 2.2; the test `helpers_without_copies_stay_below_the_bounds`).
     #[must_use]
     pub fn memory_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
         if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || self.sweep_ns() == 0 || self.sweeps() == 0 {
@@ -127,10 +127,11 @@ impl Measured {
         positive(right.checked_sub(supplied.div_ceil(self.sweeps().into()))?)
     }
 
-    /// V where this device's sweeps and those that it is added to do not go in step: sessions of a joint record (spec §6.5).
+    /// V if the sweeps of this device and of those that it is added to are not synchronous: sessions of a joint record
+    /// (spec §6.5).
     ///
-    /// What is made or comes in at any time within a sweep window may answer all sweeps that are still to come (the test
-    /// `sessions_in_turn_within_a_window_stay_below_the_truth`).
+    /// Bytes that are generated or received at any time within a sweep window may answer all sweeps that are still to come
+    /// (the test `sessions_in_turn_within_a_window_stay_below_the_truth`).
     #[must_use]
     pub fn joint_memory_bytes(&self, assumptions: &Assumptions) -> Option<u64> {
         if self.inner_dim < MIN_INNER_DIM_FOR_MEMORY || self.sweep_ns() == 0 || self.sweeps() == 0 {
@@ -177,8 +178,9 @@ impl Measured {
     /// T_local: operations/s done by the session's devices, over the fill and sweep windows; `None` where there is no bound or
     /// nothing is left.
     ///
-    /// Of each iteration some sweep is no worse than their mean. What it needed and was not computed here came in since the fill
-    /// began, or was answered elsewhere in that sweep (rationale 2.5; the test `t_local_stays_below_what_was_computed_here`).
+    /// In each iteration some sweep is no worse than the mean. Bytes that it needed and that were not computed here were
+    /// received since the fill began, or that part of the sweep was answered elsewhere (rationale 2.5; the test
+    /// `t_local_stays_below_what_was_computed_here`).
     #[must_use]
     pub fn local_tensor_ops_per_s(&self, assumptions: &Assumptions) -> Option<u64> {
         let is_empty = |i: &MeasuredIteration| i.sweeps == 0 || i.sweep_ns == 0;
@@ -197,8 +199,8 @@ impl Measured {
         positive(operations.checked_mul(NS_PER_S)?.checked_div(window_ns.into())?)
     }
 
-    /// Bytes of all fills that stand in right leaves. Wrong leaves may all lie in the iteration with the fewest sweeps, where
-    /// they weigh most (the test `a_skipped_iteration_is_not_paid_for`).
+    /// Bytes of all fills that are covered by right leaves. All wrong leaves may be in the iteration with the fewest
+    /// sweeps, where they weigh most (the test `a_skipped_iteration_is_not_paid_for`).
     fn right_fills(&self, assumptions: &Assumptions) -> Option<u128> {
         let filled = u128::from(self.dataset_bytes) * self.iterations.len() as u128;
         let fewest = self.iterations.iter().map(|i| i.sweeps).min()?;
@@ -251,7 +253,7 @@ mod tests {
         error_bits: 20,
     };
 
-    /// The same with a helper that holds copies, and two that make bytes anew.
+    /// The same with a helper that holds copies, and two that regenerate bytes.
     const HELPED: Assumptions = Assumptions {
         helper_gpus: 3,
         helper_bytes_per_s: 90_000_000_000,
@@ -301,7 +303,7 @@ mod tests {
     fn bounds_are_the_references_rounded_down() {
         // The reference gives the bare formula; a bound of zero or less is none.
         let close = |ours: Option<u64>, theirs: Option<f64>, dataset_bytes: u64| {
-            // Of a small dataset a byte is much.
+            // In a small dataset one byte is a large share.
             let error = 1e-7 + 100.0 / dataset_bytes as f64;
             match (ours, theirs.filter(|&bound| bound > 0.0)) {
                 (Some(ours), Some(theirs)) => {
@@ -319,7 +321,7 @@ mod tests {
             (2048, 1024, &[4, 4]),
             (2048, 1024, &[100, 1]),
         ] {
-            // An odd number of tiles too.
+            // Also with an odd number of tiles.
             for dataset_bytes in [139 << 30, (139 << 30) + 65_536, 3 << 16] {
                 let measured = Measured {
                     dataset_bytes,
@@ -383,7 +385,7 @@ mod tests {
         assert_eq!(has_bounds(one(1, fill_ns, sweep_ns)), [true, true, true, true]);
         assert_eq!(has_bounds(one(1, fill_ns, 0)), [false, false, true, false]);
         assert_eq!(has_bounds(one(1, 0, sweep_ns)), [true, true, false, false]);
-        // One window of several that is empty: T_local alone needs each.
+        // One of several windows is empty: only T_local needs each window.
         let mut two = one(1, fill_ns, sweep_ns);
         two.iterations.push(MeasuredIteration {
             sweep_ns: 0,
@@ -412,7 +414,8 @@ mod tests {
         for sweeps in [&[100, 1][..], &[8, 8, 2], &[4, 4], &[1, 4096]] {
             let honest = session(16_384, 1024, sweeps);
             let fewest = sweeps.iter().min().expect("sweeps");
-            // All of its leaves are wrong. If that is more than f*, samples find it but for the soundness error.
+            // All of its leaves are wrong. If they are more than f*, samples detect it except with the probability of the
+            // soundness error.
             let wrong_share = f64::from(*fewest) / f64::from(sweeps.iter().sum::<u32>());
             let found_share = f64::from(H200.error_bits) * std::f64::consts::LN_2 / 1024.0;
             if wrong_share < found_share {

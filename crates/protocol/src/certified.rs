@@ -1,5 +1,5 @@
 //! What an affirmed session certifies: bounds of the system behind it, and each device's share of them (spec §6).
-//! [`VerifierSession::certified`] alone makes a [`Certified`].
+//! Only [`VerifierSession::certified`] makes a [`Certified`].
 
 use crate::bounds::{Assumptions, Measured, MeasuredIteration};
 use crate::bytes::DeviceOrdinal;
@@ -17,7 +17,7 @@ pub struct Bound<T = u64> {
     pub inner_dim: u32,
 }
 
-/// The four bounds, or one thing of each; `None` where there is none.
+/// The four bounds, or one value for each; `None` if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds<T = u64> {
     /// V: memory held, bytes.
@@ -30,17 +30,17 @@ pub struct Bounds<T = u64> {
     pub local_tensor_ops_per_s: Option<Bound<T>>,
 }
 
-/// Sums over all devices, each of one group: what the system behind the session had at the same time.
+/// Sums over all devices, each sum within one group: what the system behind the session had at the same time.
 pub type HostBounds = Bounds<u128>;
 
-/// One device's bounds, and what they come from.
+/// One device's bounds, and the figures that they are derived from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceCertified {
     /// The device.
     pub device: DeviceOrdinal,
-    /// What the Verifier's clock gave, group by group.
+    /// What the Verifier's clock measured, group by group.
     pub groups: Vec<Measured>,
-    /// Its share of the host's bounds: in which GPU of the system it was is not said.
+    /// Its share of the host's bounds; which GPU of the system provided it is not stated.
     pub share: Bounds,
 }
 
@@ -48,7 +48,7 @@ pub struct DeviceCertified {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Certified {
-    /// What is taken for granted.
+    /// What the bounds assume.
     pub assumptions: Assumptions,
     /// Each device's bounds, in plan order.
     pub devices: Vec<DeviceCertified>,
@@ -62,13 +62,13 @@ pub enum NothingCertified {
     /// There is no affirmative verdict.
     #[error("the session is not affirmed")]
     NotAffirmed,
-    /// No clock of a Verifier ran.
+    /// The session ran without a Verifier's clock.
     #[error("no clock of a Verifier ran")]
     Offline,
 }
 
 impl VerifierSession {
-    /// What the session certifies under these assumptions: the one place that says so (spec §6).
+    /// What the session certifies under these assumptions; no other code decides this (spec §6).
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ impl VerifierSession {
         }
     }
 
-    /// What it certifies while tiles are recomputed, if of each device and k only so many samples had been drawn, all of which
-    /// agree: `agreeing` says how many. It is no verdict.
+    /// What the session would certify, while tiles are recomputed, if per device and k only the samples in `agreeing` had been
+    /// drawn, all of which agree. It is not a verdict.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl<T> Bounds<T> {
         none && self.tensor_ops_per_s.is_none() && self.local_tensor_ops_per_s.is_none()
     }
 
-    /// Whether memory is certified that is faster than links and regeneration: a GPU's, and no CPU's.
+    /// Whether the certified memory is faster than links and regeneration: a GPU has such memory, a CPU does not.
     #[must_use]
     pub fn shows_gpu_memory(&self) -> bool {
         self.memory_bytes.is_some() && self.bandwidth_bytes_per_s.is_some()
@@ -153,13 +153,13 @@ impl<T> Bounds<T> {
 
 /// What the system behind these devices had, and each device's share of it; each device has the same groups in the same order.
 ///
-/// Arithmetic on figures from anywhere: what it gives is certified only by an affirmed session.
+/// This is only arithmetic on the given figures: the result is certified only if they come from an affirmed session.
 #[must_use]
 pub fn system_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (HostBounds, Vec<Bounds>) {
     bounds_with(devices, assumptions, Measured::memory_bytes)
 }
 
-/// The same of devices of several sessions, measured by their common windows: they do not sweep in step (spec §6.5).
+/// The same for devices of several sessions, measured by their common windows: their sweeps are not synchronous (spec §6.5).
 #[must_use]
 pub fn joint_bounds(devices: &[Vec<Measured>], assumptions: &Assumptions) -> (HostBounds, Vec<Bounds>) {
     bounds_with(devices, assumptions, Measured::joint_memory_bytes)
@@ -196,8 +196,8 @@ fn bounds_with(
     (host, shares)
 }
 
-/// The sum of a bound over all devices in the group where it is largest, and each device's part. Groups are not mixed: sums
-/// are of one time (spec §6.4; the test `bounds_of_different_groups_are_not_added`).
+/// The sum of a bound over all devices in the group with the largest sum, and each device's part. Groups are not mixed: a sum
+/// holds at one time (spec §6.4; the test `bounds_of_different_groups_are_not_added`).
 fn summed(
     devices: &[Vec<Measured>],
     bound: impl Fn(&Measured) -> Option<u64>,
@@ -218,7 +218,7 @@ fn summed(
     Some(best)
 }
 
-/// Device by device and group by group what the Verifier's clock gave; of more samples than were drawn those count.
+/// What the Verifier's clock measured, per device and group; the number of samples is at most the number drawn.
 #[must_use]
 pub fn measured(plan: &Plan, windows: &[Windows], samples: impl Fn(DeviceOrdinal, u32) -> u32) -> Vec<Vec<Measured>> {
     let group = |device: &DevicePlan, inner_dim: u32| {
@@ -382,7 +382,7 @@ mod tests {
                 assert_eq!(of_share(share).map(|share| share.value), bound(&groups[best]));
             }
         }
-        // One device's best group is the other, and gains the sum nothing.
+        // The best group of one device is the other group, which does not increase the sum.
         let mut uneven = devices.clone();
         uneven[1][1].samples = 256;
         uneven[1][0].iterations.iter_mut().for_each(|i| i.sweep_ns /= 2);

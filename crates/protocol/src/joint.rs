@@ -1,4 +1,4 @@
-//! Several sessions at once: which evidence belongs together, on one clock, and what all of it certifies (spec §6.5, §10.5).
+//! Several sessions at once: which evidence belongs together on one clock, and what it certifies in total (spec §6.5, §10.5).
 
 use std::collections::HashSet;
 
@@ -13,13 +13,13 @@ use crate::limits::{MAX_JOINT_SESSIONS, MIN_SAMPLES_FOR_BOUND};
 use crate::verdict::Verdict;
 use crate::verifier::{Mode, SIGNATURE_BYTES, VerifierSession, Windows};
 
-/// What the record begins with, inside the CBOR.
+/// The marker at the beginning of the record, inside the CBOR.
 const MAGIC: &str = "gpu-attestor joint";
 
 /// Version of the record's format.
 const JOINT_VERSION: u64 = 1;
 
-/// Hash of sealed evidence: which of a joint record's sessions it is.
+/// Hash of sealed evidence, which identifies a session of a joint record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EvidenceHash(pub [u8; 32]);
 
@@ -42,40 +42,40 @@ impl std::fmt::Display for EvidenceHash {
 pub struct JointMember {
     /// Its evidence.
     pub evidence: EvidenceHash,
-    /// When its clock was at 0, ns on the joint clock.
+    /// Time on the joint clock at which its own clock was at 0, ns.
     pub began_ns: u64,
 }
 
-/// The sessions that ran at once: those that remained to the end, by the one clock of their Verifier.
+/// The sessions that ran at once and remained to the end, on the common clock of their Verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JointRecord {
-    /// Whose clock it is: the Verifier of every session, which seals the record.
+    /// The owner of the clock: the Verifier of every session, which seals the record.
     verifier: Identity,
-    /// Sessions that were sent SAMPLE, also those that do not remain: each had a chance to pass unseen.
+    /// Sessions to which SAMPLE was sent, including those that did not remain: each had a chance to cheat undetected.
     sampled: u32,
-    /// In ascending order of evidence.
+    /// The sessions, in ascending order of the evidence hash.
     members: Vec<JointMember>,
 }
 
 /// Why sessions do not make a joint record, or certify nothing together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JointError {
-    /// Not a joint record, or not whole.
+    /// Not a joint record, or an incomplete one.
     #[error("malformed joint record: {0}")]
     Malformed(#[from] Malformed),
     /// Too short to hold a seal.
     #[error("a joint record of {0} bytes is too short to hold a seal: it was cut short, or is none")]
     TooShort(usize),
-    /// The seal is not the Verifier's over these bytes.
+    /// The seal is not a signature of the Verifier over these bytes.
     #[error("the joint record was changed or damaged, or was not sealed by {0}")]
     Seal(Identity),
     /// The evidence of a session is missing.
     #[error("the joint record has evidence {0}, which is not given")]
     Missing(EvidenceHash),
-    /// Evidence is given that the record does not have, or twice.
+    /// Some evidence is not named in the record, or is given twice.
     #[error("evidence {0} is not in the joint record, or is given twice")]
     Foreign(EvidenceHash),
-    /// A session is of another Verifier than the record.
+    /// A session has another Verifier than the record.
     #[error("evidence {evidence} is of another Verifier than the joint record, which is of {expected}")]
     Verifier {
         /// The evidence.
@@ -88,25 +88,25 @@ pub enum JointError {
     NotAffirmed {
         /// The evidence.
         evidence: EvidenceHash,
-        /// Its verdict's code, or that it was offline.
+        /// The code of its verdict, or the fact that it was offline.
         why: String,
     },
-    /// The same session is in it twice, sealed twice.
+    /// The record has the same session twice, with two seals.
     #[error("evidence {0} is of a session that another evidence is of")]
     Twice(EvidenceHash),
-    /// Sessions have other iterations than the first.
+    /// A session has other iterations than the first session.
     #[error("evidence {0} has other iterations than the first: their phases do not belong together")]
     Iterations(EvidenceHash),
-    /// Times that no clock has.
+    /// Times beyond the range of the joint clock.
     #[error("the times of evidence {0} are beyond the joint clock")]
     Clock(EvidenceHash),
 }
 
-/// What sessions at once certify together.
+/// What sessions that ran at once certify together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JointCertified {
-    /// What is taken for granted.
+    /// What the bounds assume.
     pub assumptions: Assumptions,
     /// For the system behind all sessions.
     pub system: HostBounds,
@@ -120,11 +120,11 @@ pub struct JointCertified {
 }
 
 impl JointRecord {
-    /// The record of these sessions of `verifier`, whatever their order; `sampled` sessions were sent SAMPLE, they among them.
+    /// The record of these sessions of `verifier`, whatever their order; SAMPLE was sent to `sampled` sessions, these included.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] for no session, too many, one twice, or more than were sampled.
+    /// [`Malformed`] for no session, too many sessions, one session twice, or more sessions than were sampled.
     pub fn new(verifier: Identity, sampled: u32, mut members: Vec<JointMember>) -> Result<Self, Malformed> {
         members.sort_unstable();
         if members.is_empty() || members.len() > MAX_JOINT_SESSIONS {
@@ -151,19 +151,19 @@ impl JointRecord {
         })
     }
 
-    /// Whose clock it is.
+    /// The Verifier whose clock it is.
     #[must_use]
     pub fn verifier(&self) -> Identity {
         self.verifier
     }
 
-    /// Sessions that were sent SAMPLE, its own among them.
+    /// Number of sessions to which SAMPLE was sent, including those of the record.
     #[must_use]
     pub fn sampled(&self) -> u32 {
         self.sampled
     }
 
-    /// Its sessions, in ascending order of their evidence.
+    /// Its sessions, in ascending order of their evidence hashes.
     #[must_use]
     pub fn members(&self) -> &[JointMember] {
         &self.members
@@ -187,7 +187,7 @@ impl JointRecord {
     ///
     /// # Errors
     ///
-    /// [`JointError`] for anything but a sealed record.
+    /// [`JointError`] for anything except a sealed record.
     pub fn open(bytes: &[u8]) -> Result<Self, JointError> {
         let (body, signature) = bytes
             .split_last_chunk::<SIGNATURE_BYTES>()
@@ -204,7 +204,8 @@ impl JointRecord {
     ///
     /// # Errors
     ///
-    /// [`JointError`] unless they are just these, online, of this Verifier, and of the same iterations.
+    /// [`JointError`] unless they are exactly the sessions of the record, online, of this Verifier, and with the same
+    /// iterations.
     pub fn certified(
         &self,
         sessions: &[(EvidenceHash, &VerifierSession)],
@@ -245,7 +246,7 @@ impl JointRecord {
         })
     }
 
-    /// The sessions in the record's order, once it is certain that they belong to it.
+    /// The sessions in the record's order, after the check that they belong to it.
     fn in_order<'a>(
         &self,
         sessions: &[(EvidenceHash, &'a VerifierSession)],
@@ -283,7 +284,8 @@ impl JointRecord {
                     expected: self.verifier,
                 });
             }
-            // The first chain derives from the nonce, which nobody draws twice: two seals of one session are one session.
+            // The first chain derives from the nonce, which is never drawn twice: evidence with the same chain is one
+            // session, even if sealed twice.
             let chain = session.trace().map(|trace| trace.iterations()[0].chain);
             if !nonces.insert(chain) {
                 return Err(JointError::Twice(*evidence));
@@ -326,7 +328,7 @@ impl JointRecord {
     }
 }
 
-/// Bounds added up; `None` where no device has one.
+/// The sum of bounds; `None` if no device has one.
 fn sum(devices: &[Bounds]) -> HostBounds {
     let add = |of: fn(&Bounds) -> Option<crate::certified::Bound>| {
         let bounds = devices.iter().filter_map(of);

@@ -1,8 +1,8 @@
 //! The gpu-attestor protocol as data and state machines.
 //!
 //! `spec/protocol.md` is normative; each item names the section it implements. Nothing here reads a clock, draws a
-//! random byte or touches a file or socket: times, messages and random bytes are arguments. The order of the modules
-//! below is the order in which a session meets them.
+//! random byte or touches a file or socket: times, messages and random bytes are arguments. The modules
+//! below are in the order in which a session uses them.
 
 #![forbid(unsafe_code)]
 

@@ -12,7 +12,7 @@ pub const TILE_SIDE: usize = 256;
 /// Bytes of a tile: 256 x 256 elements of one byte.
 pub const TILE_BYTES: usize = TILE_SIDE * TILE_SIDE;
 
-/// Bytes that a sweep leaf stands for: two tiles, also where an odd last tile has it alone.
+/// Bytes that a sweep leaf stands for: two tiles, even if the leaf has only an odd last tile.
 pub const LEAF_BYTES: u64 = 2 * TILE_BYTES as u64;
 
 /// 32-bit words of a tile.
@@ -54,16 +54,16 @@ pub const MAX_SWEEPS_PER_ITERATION: u32 = 4_096;
 /// Most sweeps of a whole plan.
 pub const MAX_SWEEPS: u32 = 65_536;
 
-/// Most samples a device and distinct `k`.
+/// Most samples per device and distinct `k`.
 pub const MAX_SAMPLES: u32 = 65_536;
 
-/// GPUs that may be assumed to make bytes anew for one device.
+/// Most GPUs that may be assumed to regenerate bytes for one device.
 pub const HELPER_GPUS_RANGE: std::ops::RangeInclusive<u64> = 1..=65_536;
 
 /// Fewest effective samples for a bound (spec §6).
 pub const MIN_SAMPLES_FOR_BOUND: u32 = 256;
 
-/// Smallest `k` from which there is a bound of memory or bandwidth (spec §3, §6).
+/// Smallest `k` for which there is a bound of memory or bandwidth (spec §3, §6).
 pub const MIN_INNER_DIM_FOR_MEMORY: u32 = 4_096;
 
 /// Leaves in one opened BLAKE3 chunk: 1,024 bytes of u64s.
@@ -87,10 +87,10 @@ pub const MAX_PLAN_BYTES: u64 = 1 << 20;
 /// Longest payload of the fixed-size messages NONCE, READY, FILLED, SALT, SAMPLE, ABORT, RESULT and PROGRESS (bytes).
 pub const MAX_SMALL_BYTES: u64 = 64 << 10;
 
-/// Most PROGRESS frames of one session: twelve days of four a second.
+/// Most PROGRESS frames of one session: four per second for twelve days.
 pub const MAX_PROGRESS_FRAMES: u64 = 1 << 22;
 
-/// Most records of a session: FILLED and SWEPT of all devices and two SALTs an iteration, HELLO, PLAN, READY, NONCE, SAMPLE,
+/// Most records of a session: FILLED and SWEPT of all devices and two SALTs per iteration, HELLO, PLAN, READY, NONCE, SAMPLE,
 /// OPENINGS, and an end.
 pub const MAX_RECORDS: usize = MAX_SWEEPS as usize * (2 * MAX_DEVICES + 2) + 7;
 

@@ -31,7 +31,7 @@ impl Matching {
         tiles.div_ceil(2)
     }
 
-    /// Where position `x` (< tiles) goes.
+    /// The image of position `x` (< tiles) under the permutation.
     #[inline]
     #[must_use]
     pub fn permute(&self, x: u32) -> u32 {

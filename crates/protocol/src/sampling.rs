@@ -75,7 +75,7 @@ struct Draws {
 impl Draws {
     /// `count` distinct indices below `total`, in the order drawn: rejection keeps them uniform, repeats are skipped.
     fn distinct(&mut self, total: u64, count: u32) -> Vec<u64> {
-        // The 2^64 mod total largest draws would favour small indices.
+        // The largest (2^64 mod total) draws would favour small indices.
         let rejected = (u64::MAX % total + 1) % total;
         let mut seen = HashSet::new();
         let mut indices = Vec::new();
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    /// The u64s that are drawn from, read in one piece.
+    /// The u64s of the stream, read at once.
     fn stream(count: usize) -> Vec<u64> {
         let mut bytes = vec![0; 8 * count];
         keystream(&[0x5A; 32], &[0; 12], 0, &mut bytes);

@@ -1,4 +1,4 @@
-//! Adversaries by name: Attesters of which one thing is not as it should be (spec §5, rationale).
+//! Adversaries by name: Attesters that deviate from the protocol in one way (spec §5, rationale).
 
 mod openings;
 mod work;
@@ -19,13 +19,13 @@ pub struct Adversary {
     pub name: &'static str,
     /// What it does, in one line.
     pub summary: &'static str,
-    /// What it must end in where all leaves are sampled and it leaves out a part of the work.
+    /// The required result of its session if all leaves are sampled and it leaves out a part of the work.
     pub ends: End,
     make: fn(Box<dyn Engine>, f64) -> Box<dyn Engine>,
     offer: fn(&mut DeviceOffer),
 }
 
-/// What a session with an [`Adversary`] ends in.
+/// The result of a session with an [`Adversary`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It is contraindicated.
@@ -59,13 +59,13 @@ impl Adversary {
         Adversary { offer, ..self }
     }
 
-    /// The adversary over an honest engine; `fraction` is how much of the work it leaves out, where that can be chosen.
+    /// The adversary over an honest engine; `fraction` is how much of the work it leaves out, if that can be chosen.
     #[must_use]
     pub fn engine(&self, inner: Box<dyn Engine>, fraction: f64) -> Box<dyn Engine> {
         (self.make)(inner, fraction)
     }
 
-    /// Makes what an honest device says of itself what this adversary says.
+    /// Replaces the statements of an honest device by those of this adversary.
     pub fn boast(&self, offer: &mut DeviceOffer) {
         (self.offer)(offer);
     }
@@ -254,7 +254,7 @@ fn boast(offer: &mut DeviceOffer) {
 ///
 /// # Panics
 ///
-/// The engine maker, on a name that no adversary has.
+/// The returned engine maker panics if no adversary has the name.
 pub fn engines(
     adversaries: HashMap<u32, (&'static str, f64)>,
     honest: fn() -> Box<dyn Engine>,

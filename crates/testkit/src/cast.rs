@@ -62,7 +62,7 @@ pub fn hello(matrices: &[u64]) -> Hello {
     }
 }
 
-/// What the Verifier wants: matrices of 256 x 256, all that is offered, iterations of `(k, sweeps)`, a second a phase.
+/// What the Verifier requests: matrices of 256 x 256, all that is offered, iterations of `(k, sweeps)`, one second per phase.
 #[must_use]
 pub fn request(iterations: &[(u32, u32)], samples: u32) -> PlanRequest {
     PlanRequest {
@@ -111,7 +111,7 @@ pub fn recompute() -> Recompute {
     }
 }
 
-/// Who judges here: whoever trusts the cast's Verifier, and what bounds take for granted.
+/// The judge in tests: it trusts the cast's Verifier, and uses the assumptions of the bounds.
 #[must_use]
 pub fn judge() -> Judge {
     Judge {
@@ -121,7 +121,7 @@ pub fn judge() -> Judge {
     }
 }
 
-/// What bounds take for granted: an H200's rate, PCIe 5.0 x16, nobody who helps.
+/// What the bounds assume: an H200's rate, PCIe 5.0 x16, no helper.
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {

@@ -1,4 +1,4 @@
-//! A modelled GPU and what is assumed of it: sessions that are real but for their times.
+//! A modelled GPU and the assumptions about it: sessions that are real except for their times.
 
 use protocol::bounds::Assumptions;
 use protocol::certified::{Certified, HostBounds, measured, system_bounds};
@@ -10,9 +10,9 @@ use crate::cast;
 use crate::peer::{Action, Peer, Tampered, Turn};
 use crate::rehearsal::{Rehearsal, Rehearsed};
 
-/// Tiles that it holds.
+/// Tiles that the GPU holds.
 pub const TILES: u64 = 64;
-/// Their bytes.
+/// Size of the tiles, bytes.
 pub const DATASET_BYTES: u64 = TILES << 16;
 /// k of the one iteration.
 pub const INNER_DIM: u32 = 4_096;
@@ -29,7 +29,7 @@ pub const FILL_NS: u64 = 2_000_000_000;
 /// A link each way is 40 times slower than memory.
 pub const LINK_BYTES_PER_S: u64 = READ_BYTES_PER_S / 40;
 
-/// What bounds on it take for granted: its links, and that making bytes anew is 100 times slower than memory.
+/// What the bounds assume about it: its links, and that regeneration of bytes is 100 times slower than memory.
 #[must_use]
 pub fn assumptions() -> Assumptions {
     Assumptions {
@@ -49,7 +49,7 @@ pub fn operations(inner_dim: u32) -> u128 {
     2 * u128::from(inner_dim) * u128::from(DATASET_BYTES)
 }
 
-/// A session of one iteration at this k, with deadlines that no slowness here meets.
+/// A session of one iteration at this k, with deadlines that no delay here reaches.
 #[must_use]
 pub fn rehearsal(inner_dim: u32) -> Rehearsal {
     let mut request = cast::request(&[(inner_dim, SWEEPS)], SAMPLES);

@@ -1,4 +1,4 @@
-//! Chance: reproducible draws, the odds of being caught, and how far counts may stray from them.
+//! Probability: reproducible draws, the odds of being caught, and how far counts may deviate from them.
 
 use std::collections::HashSet;
 
@@ -57,19 +57,19 @@ impl Draws {
     }
 }
 
-/// Whether a session with `plan` whose samples come from `seed` looks at a leaf that `is_wrong`.
+/// Whether a session with `plan` whose samples come from `seed` samples a leaf that `is_wrong`.
 pub fn is_caught(plan: &Plan, seed: &Fresh, is_wrong: impl FnMut(Sample) -> bool) -> bool {
     samples(plan, seed).into_iter().any(is_wrong)
 }
 
 /// 1 - (1 - fraction)^samples: the odds of being caught with that fraction of leaves wrong, drawn with replacement;
-/// distinct samples do no worse.
+/// distinct samples give odds that are at least as high.
 #[must_use]
 pub fn caught_odds(fraction: f64, samples: u32) -> f64 {
     -(f64::from(samples) * (-fraction).ln_1p()).exp_m1()
 }
 
-/// The odds of being caught with `wrong` of `leaves` leaves wrong and `samples` distinct ones looked at.
+/// The odds of being caught with `wrong` of `leaves` leaves wrong and `samples` distinct ones sampled.
 #[must_use]
 pub fn caught_odds_distinct(wrong: u64, leaves: u64, samples: u32) -> f64 {
     let missed: f64 = (0..u64::from(samples))
@@ -78,8 +78,8 @@ pub fn caught_odds_distinct(wrong: u64, leaves: u64, samples: u32) -> f64 {
     1.0 - missed
 }
 
-/// Whether `hits` of `trials` is what these odds give: within three standard deviations and one more hit. Seeds are fixed, so
-/// what a count leaves now and then by chance it leaves always or never.
+/// Whether `hits` of `trials` agrees with these odds: within three standard deviations and one more hit. Seeds are fixed, so
+/// a count that could be outside these limits by chance is outside them in every run or in none.
 #[must_use]
 pub fn is_binomial(hits: u64, trials: u64, odds: f64) -> bool {
     let trials = trials as f64;

@@ -1,4 +1,4 @@
-//! The Attester's end of a connection as something that answers: honest, or with its answers changed on the way.
+//! The Attester's end of a connection, which answers messages: honestly, or with changed answers.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use protocol::trace::Site;
 
 use crate::cast;
 
-/// Something an Attester does on its connection.
+/// An action of an Attester on its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Sends a whole message.
     Frame(Frame),
-    /// Sends these bytes, whatever they are.
+    /// Sends these bytes, which need not be a message.
     Bytes(Vec<u8>),
     /// Lets this many nanoseconds pass.
     Wait(u64),
     /// Closes its end.
     Close,
-    /// Does nothing any more, its end open.
+    /// Does nothing more, and keeps its end open.
     Hang,
 }
 
-/// Whoever is at the Attester's end.
+/// The party at the Attester's end.
 pub trait Peer {
-    /// What it does before it has heard anything.
+    /// What it does before it receives anything.
     fn greet(&mut self) -> Vec<Action>;
 
     /// What it does when the Verifier has sent `frame`.
@@ -42,7 +42,7 @@ pub trait Peer {
 /// Changes what is opened before it is signed.
 pub type OpeningsHook = Box<dyn FnMut(&mut Vec<[Opening; 3]>) + Send>;
 
-/// The Attester as it should be, on one thread: its engines work while it answers.
+/// The honest Attester, on one thread: its engines work while it answers.
 pub struct HonestPeer {
     session: AttesterSession,
     greeting: Frame,
@@ -206,7 +206,7 @@ impl Turn<'_> {
     }
 }
 
-/// A peer whose turns are changed on the way.
+/// A peer whose turns are changed before they take effect.
 pub struct Tampered<P, F> {
     inner: P,
     tamper: F,
@@ -238,7 +238,7 @@ impl<P: Peer, F: FnMut(&mut Turn<'_>)> Peer for Tampered<P, F> {
     }
 }
 
-/// A peer that hears other messages than were sent.
+/// A peer that receives messages other than those that were sent.
 pub struct Misled<P, F> {
     inner: P,
     mislead: F,

@@ -17,12 +17,12 @@ use crate::cast;
 use crate::peer::Peer;
 use crate::together::{Party, run_to_check};
 
-/// The Verifier's side of a session to come.
+/// The Verifier's side of a planned session.
 #[derive(Clone, Debug)]
 pub struct Rehearsal {
-    /// Where PLAN comes from.
+    /// The source of PLAN.
     pub opener: Opener,
-    /// What the fresh bytes are made of.
+    /// The seed of the fresh bytes.
     pub seed: u64,
     /// The connection's TLS exporter value.
     pub tls_exporter: Option<[u8; 32]>,
@@ -34,7 +34,7 @@ pub struct Rehearsal {
     pub recompute: Recompute,
 }
 
-/// A session that is over.
+/// A completed session.
 #[derive(Clone)]
 pub struct Rehearsed {
     /// The session, with its verdict.
@@ -50,7 +50,7 @@ impl Rehearsal {
         Rehearsal::opened(Opener::Request(request))
     }
 
-    /// A session that opens so.
+    /// A session with this opening.
     #[must_use]
     pub fn opened(opener: Opener) -> Self {
         Rehearsal {
@@ -73,7 +73,7 @@ impl Rehearsal {
     ///
     /// # Panics
     ///
-    /// If the state machine contradicts itself, which is what tests are to find.
+    /// If the state machine contradicts itself, which tests must detect.
     #[must_use]
     pub fn run(&self, peer: &mut dyn Peer) -> Rehearsed {
         let mut rehearsed = self.run_to_check(peer);
@@ -144,18 +144,18 @@ impl Rehearsed {
         }
     }
 
-    /// The evidence, sealed by who records it.
+    /// The evidence, sealed by its recorder.
     #[must_use]
     pub fn sealed(&self) -> Vec<u8> {
         seal(&self.evidence)
     }
 }
 
-/// `evidence` sealed with whichever key of the [`cast`] its sealer has.
+/// `evidence` sealed with the key that its sealer has in the [`cast`].
 ///
 /// # Panics
 ///
-/// If the sealer is none of the cast.
+/// If the sealer is not in the cast.
 #[must_use]
 pub fn seal(evidence: &Evidence) -> Vec<u8> {
     let key = [cast::verifier_key(), cast::attester_key(), cast::strangers_key()]

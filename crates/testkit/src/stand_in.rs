@@ -1,11 +1,11 @@
-//! A device that commits to made-up leaves: sessions take microseconds, and everything but the tiles is as it should be.
+//! A device that commits to made-up leaves: sessions take microseconds, and everything except the tiles is correct.
 
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::{Commitment, Opening};
 use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
 use protocol::matching::Matching;
 
-/// Most tiles it stands in for.
+/// Highest number of tiles that it simulates.
 const MAX_TILES: u32 = 4096;
 
 /// Most sweeps of an iteration.

@@ -17,7 +17,7 @@ pub const TRAVEL_NS: u64 = 1_000_000;
 /// How long the Verifier takes to send a message (ns).
 const SENDING_NS: u64 = 1_000;
 
-/// A session to be: the Verifier's side, the Attester's, and when it begins.
+/// A planned session: the Verifier's side, the Attester's side, and when it begins.
 pub struct Party<'a> {
     /// The Verifier's side.
     pub rehearsal: &'a Rehearsal,
@@ -31,7 +31,7 @@ pub struct Party<'a> {
 pub struct Together {
     /// Each with its verdict, in the order of the parties.
     pub sessions: Vec<Rehearsed>,
-    /// The record of those that are affirmed; none if none is.
+    /// The record of the affirmed sessions; `None` if no session is affirmed.
     pub record: Option<JointRecord>,
 }
 
@@ -39,7 +39,7 @@ pub struct Together {
 ///
 /// # Panics
 ///
-/// If the protocol's code contradicts itself, which is what tests are to find.
+/// If the protocol's code contradicts itself, which tests must detect.
 #[must_use]
 pub fn run(parties: &mut [Party<'_>]) -> Together {
     let sessions = run_to_check(parties);
@@ -102,9 +102,9 @@ struct End<'a, 'p> {
     party: &'a mut Party<'p>,
     driver: VerifierDriver,
     drawn: u64,
-    /// When the peer does what it does next (ns).
+    /// When the peer does its next action (ns).
     peer_ns: u64,
-    /// Whether the peer has hung: it does nothing any more.
+    /// Whether the peer has hung: it does nothing more.
     has_hung: bool,
     /// Bytes and when they arrive (ns); `None` for the end of the connection.
     arriving: VecDeque<(u64, Option<Vec<u8>>)>,
@@ -131,12 +131,12 @@ impl<'a, 'p> End<'a, 'p> {
         end
     }
 
-    /// A time of the common clock on the session's.
+    /// Converts a time of the common clock to that of the session.
     fn local(&self, at_ns: u64) -> u64 {
         at_ns - self.party.began_ns
     }
 
-    /// Sends what is due, or stops the session instead if that is what is rehearsed.
+    /// Sends what is due, or stops the session instead if the rehearsal requires it.
     fn release(&mut self, outgoing: Outgoing, now_ns: &mut u64) {
         if self.party.rehearsal.stop_before == Some(outgoing) {
             self.driver.stop(self.local(*now_ns));
@@ -152,8 +152,8 @@ impl<'a, 'p> End<'a, 'p> {
         }
     }
 
-    /// When something happens next: bytes arrive or, if none are on their way, a deadline passes (ns). A message that waits for the
-    /// others has none.
+    /// When something happens next: bytes arrive or, if none are on their way, a deadline passes (ns). A message that waits for
+    /// the other sessions has no such time.
     fn next_ns(&self) -> u64 {
         match (self.arriving.front(), self.driver.need()) {
             (Some((at_ns, _)), _) => *at_ns,
@@ -171,7 +171,7 @@ impl<'a, 'p> End<'a, 'p> {
         }
     }
 
-    /// Puts on its way what the peer does.
+    /// Schedules the actions of the peer.
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             if self.has_hung {

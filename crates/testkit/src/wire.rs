@@ -15,7 +15,7 @@ use crate::peer::{Action, Peer};
 ///
 /// # Panics
 ///
-/// If no pipes or randomness can be had, or the peer panics.
+/// If the system provides no pipes or randomness, or the peer panics.
 pub fn attest_peer(peer: impl Peer + Send + 'static, settings: &Settings, observer: &dyn Observer) -> Attestation {
     let (from_verifier, to_attester) = io::pipe().expect("a pipe");
     let (from_attester, to_verifier) = io::pipe().expect("a pipe");
@@ -48,7 +48,7 @@ pub fn play(mut peer: impl Peer, mut from: impl Read, mut to: impl Write) {
                 }
                 Action::Close => return,
                 Action::Hang => {
-                    // Until the Verifier gives up; how its end closes does not matter.
+                    // Waits until the Verifier gives up; how its end closes does not matter.
                     let _ = io::copy(&mut from, &mut io::sink());
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Reads and writes that another thread, or a signal, can end: nothing asks again and again, and no thread is left behind in a
+//! Reads and writes that another thread, or a signal, can end: there is no polling, and no thread is left blocked in a
 //! stream whose other end does nothing.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -12,24 +12,24 @@ use rustix::io::Errno;
 /// Most bytes that are written at once: a pipe or socket that is ready takes as many without blocking (POSIX: `PIPE_BUF`).
 const WRITE_BYTES: usize = 4096;
 
-/// A request to stop, seen by those who ask and by those who wait. It cannot be taken back.
+/// A request to stop, visible to code that checks it and to code that waits. It cannot be withdrawn.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     is_asked: Arc<AtomicBool>,
-    /// Has something to read once the stop is asked.
+    /// Becomes readable once the stop is requested.
     readable: PipeReader,
     writer: PipeWriter,
 }
 
 impl Stop {
-    /// A stop that nobody has asked for yet.
+    /// A stop that is not requested yet.
     ///
     /// # Errors
     ///
-    /// If the system gives no pipe.
+    /// If the system provides no pipe.
     pub fn new() -> io::Result<Self> {
         let (readable, writer) = io::pipe()?;
         Ok(Stop(Arc::new(Inner {
@@ -39,7 +39,7 @@ impl Stop {
         })))
     }
 
-    /// Asks for the stop.
+    /// Requests the stop.
     pub fn ask(&self) {
         // The first byte is enough, and more might block.
         if !self.0.is_asked.swap(true, Ordering::AcqRel) {
@@ -48,40 +48,41 @@ impl Stop {
         }
     }
 
-    /// Whether it is asked for.
+    /// Whether the stop is requested.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.0.is_asked.load(Ordering::Acquire)
     }
 
-    /// What a signal handler sets, then writes a byte to: both are allowed in one, [`Self::ask`] is not.
+    /// The flag that a signal handler sets, and the descriptor that it then writes a byte to: a handler may do both, but
+    /// may not call [`Self::ask`].
     ///
     /// # Errors
     ///
-    /// If the system gives no more file descriptors.
+    /// If the system provides no more file descriptors.
     pub fn for_signals(&self) -> io::Result<(Arc<AtomicBool>, OwnedFd)> {
         let writer = self.0.writer.try_clone()?;
         Ok((Arc::clone(&self.0.is_asked), writer.into()))
     }
 }
 
-/// What a stream is waited for.
+/// What a thread waits for on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
     Reading,
     Writing,
 }
 
-/// What came first.
+/// The event that came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
     /// The stream: there are bytes, or it has ended.
     Ready,
-    /// The stop at this place is asked for.
+    /// The stop at this index is requested.
     Stopped(usize),
 }
 
-/// Waits until `stream` can be read, or one of `stops` is asked for, which comes first where both are.
+/// Waits until `stream` can be read, or one of `stops` is requested; a stop takes precedence if both are the case.
 ///
 /// # Errors
 ///
@@ -105,7 +106,7 @@ fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop]) -> io::Result<Wok
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
-        // Ends and errors too: the read or write that follows tells of them.
+        // This includes ends and errors: the following read or write reports them.
         match waits.iter().position(|wait| !wait.revents().is_empty()) {
             Some(place) if place < stops.len() => return Ok(Woken::Stopped(place)),
             Some(_) => return Ok(Woken::Ready),
@@ -114,7 +115,7 @@ fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop]) -> io::Result<Wok
     }
 }
 
-/// A stream whose reads and writes end with [`io::ErrorKind::ConnectionAborted`] once a stop is asked for.
+/// A stream whose reads and writes end with [`io::ErrorKind::ConnectionAborted`] once a stop is requested.
 #[derive(Debug)]
 pub struct Until<S> {
     stream: S,
@@ -122,7 +123,7 @@ pub struct Until<S> {
 }
 
 impl<S: AsFd> Until<S> {
-    /// This stream, until `stop` is asked for.
+    /// This stream, until `stop` is requested.
     pub fn new(stream: S, stop: Stop) -> Self {
         Until { stream, stop }
     }

@@ -1,5 +1,5 @@
-//! The connection of one session: a thread that reads and stamps, and one that writes, so that a peer which does neither hangs
-//! nobody. No thread polls, and both are joined before the session is over.
+//! The connection of one session: one thread reads and timestamps, another one writes, so that a peer which does neither cannot
+//! block the session. No thread polls, and both are joined before the session is over.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -18,18 +18,18 @@ const READ_BYTES: usize = 64 << 10;
 /// Reads that may wait for the session.
 const READS_AHEAD: usize = 16;
 
-/// How much later than it passes a deadline is told: what came before it may still be on its way from the reader. What comes meanwhile
-/// is late by its own stamp.
+/// Delay between a deadline and its report: bytes that arrived before it may still be in the queue of the reader. Bytes
+/// that arrive meanwhile are late according to their own timestamp.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long RESULT may take to leave before the connection is dropped.
+/// How long the sending of RESULT may take before the connection is dropped.
 const RESULT_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a session waited for.
 pub(crate) enum Incoming {
-    /// Bytes, stamped when the last of them had been read.
+    /// Bytes, with the time at which the last of them had been read.
     Bytes(u64, Vec<u8>),
-    /// The end of the connection, and what the transport said of it.
+    /// The end of the connection, and what the transport reported about it.
     Closed(u64, Option<String>),
     /// The session is no longer wanted.
     Stopped,
@@ -45,7 +45,7 @@ pub(crate) struct Link<'a> {
     stop: Option<&'a Stop>,
 }
 
-/// A frame, and whoever waits until it is written.
+/// A frame, and the channel that is notified when it is written.
 type Outgoing = (Frame, Option<Sender<()>>);
 
 /// Ends both threads, however their session ends.
@@ -61,7 +61,7 @@ impl Drop for End<'_> {
 ///
 /// # Errors
 ///
-/// If the system gives no pipe or no thread.
+/// If the system provides no pipe or no thread.
 pub(crate) fn over<T>(
     from: impl Read + AsFd + Send,
     to: impl Write + AsFd + Send,
@@ -73,7 +73,7 @@ pub(crate) fn over<T>(
     let to = Until::new(to, is_over.clone());
     thread::scope(|scope| {
         let _end = End(&is_over);
-        // Bounded: an Attester that floods waits, and its own times suffer.
+        // Bounded: an Attester that floods has to wait, which only makes its own times longer.
         let (received, incoming) = sync_channel(READS_AHEAD);
         let (outgoing, to_send) = channel();
         let is_over = &is_over;
@@ -100,7 +100,7 @@ fn read(
     loop {
         let event = match wait_to_read(&from, &stops) {
             Ok(Woken::Stopped(0)) => return,
-            // Said once: the session may have ended by itself, and is read until it is over.
+            // The stop is reported once: the session may have ended by itself, and is read until it is over.
             Ok(Woken::Stopped(_)) => {
                 stops.truncate(1);
                 Incoming::Stopped
@@ -127,7 +127,7 @@ fn write(mut to: impl Write, to_send: Receiver<Outgoing>) {
             return;
         }
         if let Some(written) = written {
-            // Nobody may wait any more.
+            // The waiting side may be gone.
             let _ = written.send(());
         }
     }
@@ -139,26 +139,26 @@ impl Link<'_> {
     }
 
     pub(crate) fn send(&self, frame: Frame) {
-        // A writer that is gone has left a closed stream, which the reader tells.
+        // A writer that has ended leaves a closed stream, which the reader reports.
         let _ = self.outgoing.send((frame, None));
     }
 
-    /// Sends the last frame and gives it a moment to leave.
+    /// Sends the last frame and gives it a moment to be transmitted.
     pub(crate) fn finish(&self, frame: Frame) {
         let (written, wait) = channel();
         if self.outgoing.send((frame, Some(written))).is_ok() {
-            // Whether it left in time changes nothing here.
+            // Whether it was transmitted in time makes no difference here.
             let _ = wait.recv_timeout(RESULT_WITHIN);
         }
     }
 
     /// What comes next, if anything does before the deadline.
     pub(crate) fn receive(&self, until_ns: Option<u64>) -> Incoming {
-        // Asked first: a peer that never pauses could not be left otherwise.
+        // The stop is checked first: otherwise a session with a peer that never pauses could not be stopped.
         if self.is_stopped() {
             return Incoming::Stopped;
         }
-        // What has come is taken before any deadline is looked at: its own stamp counts.
+        // Received bytes are taken before any deadline is checked: their own timestamp counts.
         let now_ns = self.now_ns();
         let incoming = match (self.incoming.try_recv(), until_ns) {
             (Ok(incoming), _) => Ok(incoming),
@@ -170,7 +170,7 @@ impl Link<'_> {
             }
         };
         match incoming {
-            // Ctrl-C at a terminal ends the command of an Attester too: that it is gone is no fault of its own.
+            // Ctrl-C at a terminal also ends the command of an Attester: the Attester is not to blame for its end.
             Ok(Incoming::Closed(..)) if self.is_stopped() => Incoming::Stopped,
             Ok(incoming) => incoming,
             Err(RecvTimeoutError::Timeout) => Incoming::Nothing(until_ns.unwrap_or(now_ns)),

@@ -1,4 +1,4 @@
-//! Whoever watches a session or a check, and may stop it.
+//! Observers, which watch a session or a check and may stop it.
 
 use protocol::bounds::Assumptions;
 use protocol::certified::Certified;
@@ -8,14 +8,14 @@ use transport::Stop;
 
 use crate::recompute::{SoFar, Watch};
 
-/// Is told how a session or a check goes, and may stop it.
+/// Is notified of the progress of a session or a check, and may stop it.
 pub trait Observer: Sync {
-    /// The session has moved on; [`VerifierSession::step`] says where it stands.
+    /// The session has made progress; [`VerifierSession::step`] returns its state.
     fn moved(&self, session: &VerifierSession) {
         let _ = session;
     }
 
-    /// What the Attester says of its progress, which may be untrue.
+    /// The progress that the Attester reports, which may be untrue.
     fn progressed(&self, progress: &ProgressMessage) {
         let _ = progress;
     }
@@ -25,18 +25,18 @@ pub trait Observer: Sync {
         let _ = (done, total);
     }
 
-    /// One more sample agrees; `certified` works out what those so far certify, which takes time.
+    /// One more sample agrees; `certified` computes what the samples so far certify, which takes time.
     fn certified_so_far(&self, certified: &dyn Fn() -> Option<Certified>) {
         let _ = certified;
     }
 
-    /// What ends the session or the check early, if anything can.
+    /// The request that ends the session or the check early, if there can be one.
     fn stop(&self) -> Option<&Stop> {
         None
     }
 }
 
-/// An [`Observer`] that lets everything pass.
+/// An [`Observer`] that ignores everything.
 pub struct Unobserved;
 
 impl Observer for Unobserved {}
@@ -48,10 +48,10 @@ impl Observer for Stop {
     }
 }
 
-/// Tells an observer of what is recomputed.
+/// Notifies an observer of recomputed samples.
 pub(crate) struct Observed<'a> {
     pub(crate) session: &'a VerifierSession,
-    /// What bounds so far assume; `None` where they are for nobody.
+    /// What the bounds so far assume; `None` if no bounds are computed.
     pub(crate) assumptions: Option<&'a Assumptions>,
     pub(crate) observer: &'a dyn Observer,
 }

@@ -1,6 +1,7 @@
-//! Verdicts later: recorded evidence of many sessions waits in one queue, and is recomputed in order on one bounded set of threads.
+//! Deferred verdicts: recorded evidence of many sessions waits in one queue, and is recomputed in order on one bounded set
+//! of threads.
 //!
-//! What waits is a path and a judge. One piece of evidence is in memory at a time, within the budget of [`Recompute`].
+//! A queue entry is a path and a judge. One piece of evidence is in memory at a time, within the budget of [`Recompute`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,9 @@ use crate::outcome::Judge;
 use crate::recompute::Recompute;
 use crate::verify::{Verified, VerifyError, open_within};
 
-/// Recomputes evidence; dropped, it stops what it does and forgets what waits.
+/// Recomputes evidence; when dropped, it stops the current recomputation and discards the waiting entries.
 pub struct Queue {
-    /// `None` once no more may come.
+    /// `None` once no more entries are accepted.
     jobs: Option<SyncSender<Job>>,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
@@ -37,7 +38,7 @@ type Done = Box<dyn FnOnce(Result<Checked, JobError>) + Send>;
 pub struct Checked {
     /// Its hash, by which a joint record names it.
     pub evidence: EvidenceHash,
-    /// What it came to.
+    /// Its result.
     pub verified: Verified,
 }
 
@@ -47,12 +48,12 @@ pub enum JobError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// It is none, or could not be recomputed.
+    /// It is not evidence, or could not be recomputed.
     #[error(transparent)]
     Verify(#[from] VerifyError),
 }
 
-/// As much waits as may: hand it in again later.
+/// The queue is full: submit the evidence again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("as much evidence waits to be recomputed as may")]
 pub struct Full;
@@ -62,7 +63,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// If the system gives no thread or pipe.
+    /// If the system provides no thread or pipe.
     pub fn start(recompute: Recompute, engines: Vec<Box<dyn TileEngine>>, waiting: usize) -> io::Result<Self> {
         let stop = Stop::new()?;
         let (jobs, incoming) = sync_channel(waiting);
@@ -79,8 +80,8 @@ impl Queue {
         })
     }
 
-    /// Hands in the evidence in a file; never waits. `done` is called with what it comes to, on the queue's thread, or dropped
-    /// where the queue is stopped first.
+    /// Submits the evidence in a file; never waits. `done` is called with the result, on the queue's thread, or dropped
+    /// if the queue is stopped first.
     ///
     /// # Errors
     ///
@@ -98,17 +99,17 @@ impl Queue {
         };
         match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
             Some(Err(TrySendError::Full(_))) => Err(Full),
-            // A queue whose thread is gone drops `done`, as one that is stopped does.
+            // A queue whose thread has ended drops `done`, like a stopped queue.
             Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => Ok(()),
         }
     }
 
-    /// Stops what is under way and forgets what waits, without waiting for it.
+    /// Stops the current recomputation and discards the waiting entries, without waiting for the thread.
     pub fn stop(&self) {
         self.stop.ask();
     }
 
-    /// Waits until all that was handed in is done.
+    /// Waits until all submitted evidence is processed.
     pub fn finish(mut self) {
         self.join();
     }
@@ -124,7 +125,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // Nothing is left to stop once it has been waited for.
+        // After the wait nothing is left to stop.
         self.stop();
         self.join();
     }

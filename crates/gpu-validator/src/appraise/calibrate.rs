@@ -1,4 +1,4 @@
-//! `gpu-validator calibrate`: a class's expected figures from sessions with devices that somebody vouches for.
+//! `gpu-validator calibrate`: derives a class's expected figures from sessions with trusted devices.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
         );
     };
     if let Some(path) = &options.output {
-        // A profile in a file of another name could not be read back.
+        // A profile could not be read again from a file of another name.
         let expected = format!("{}.toml", base.name);
         ensure!(
             path.file_name().is_some_and(|name| name == expected.as_str()),
@@ -108,11 +108,11 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     }
     let profile = calibrate(base, &list, options.content, options.confidence)?;
     let text = profile.to_toml();
-    // What is handed out can be read back.
+    // Checks that the written profile can be read again.
     Profile::parse(&format!("{}.toml", profile.name), &text).context("the calibrated profile contradicts itself")?;
     match output {
         Some(file) => file.write(text.as_bytes())?,
-        // A profile is read back: byte for byte.
+        // A profile is read again, byte for byte.
         None => print_bytes(text.as_bytes())?,
     }
     if let (Some(measured), Some(note)) = (&profile.measured, &profile.source.note) {
@@ -124,10 +124,10 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// The nonce of a session and what its devices of the class did; within, why nothing is learnt from it.
+/// The nonce of a session and the observations of its devices of the class; the inner error says why the session is not used.
 type Observed = Result<([u8; 32], Vec<Observation>), Unfit>;
 
-/// A session that nothing is learnt from.
+/// A session that is not used.
 enum Unfit {
     /// Its evidence is refused.
     Refused(Refusal),

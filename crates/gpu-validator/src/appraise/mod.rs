@@ -1,4 +1,4 @@
-//! What evidence comes to under a policy, for people and Relying Parties: the commands that judge.
+//! The result of evidence under a policy, for people and Relying Parties: the commands that judge.
 
 pub(crate) mod calibrate;
 pub(crate) mod policy;
@@ -118,7 +118,8 @@ impl RuleOptions {
         })
     }
 
-    /// The exit code of a verdict: a warning is no ban unless it was asked for, and what cannot be said is no pass.
+    /// The exit code of a verdict: a warning is not a failure unless this was asked for, and an undecided verdict is not a
+    /// success.
     fn exit(&self, verdict: Tier) -> Exit {
         match verdict {
             Tier::Warning if self.strict => Exit::Contraindicated,
@@ -150,7 +151,7 @@ struct JudgeOptions {
 }
 
 impl JudgeOptions {
-    /// Verifies and appraises the evidence, writes what `form` makes of it; the exit code is the host's verdict.
+    /// Verifies and appraises the evidence, and writes the output of `form`; the exit code follows from the host's verdict.
     fn judge(
         &self,
         what: &'static str,
@@ -176,7 +177,7 @@ impl JudgeOptions {
             Some(file) => file.write(&bytes)?,
             None => print_bytes(&bytes)?,
         }
-        // What was seen before is in this appraisal; what is seen now is for the next.
+        // This appraisal uses the earlier entries; the new entries are for the next one.
         if let (Some(file), Some(mut seen)) = (registry, rules.seen) {
             seen.record(&subject, &appraisal);
             file.write(seen.to_json().as_bytes())?;
@@ -194,7 +195,7 @@ impl JudgeOptions {
             }
         }
         for (place, finding) in appraisal.all_findings() {
-            // What acts on the verdict is among the reasons.
+            // Findings that affect the verdict are among the reasons.
             if finding.effect == Effect::Note {
                 cli::tell(format_args!("{place}: {}: {}", finding.kind.name(), finding.detail));
             }
@@ -204,10 +205,10 @@ impl JudgeOptions {
     }
 }
 
-/// Evidence whose tiles were recomputed, its sealed bytes, and who judges it.
+/// Evidence whose tiles were recomputed, its sealed bytes, and its judge.
 type Checked = (Verified, Vec<u8>, Judge);
 
-/// The evidence in a file, its tiles recomputed, with its sealed bytes and its judge; within, why it is refused.
+/// The evidence in a file, its tiles recomputed, with its sealed bytes and its judge; the inner error says why it is refused.
 fn read_verified(
     path: &Path,
     judge: impl FnOnce(&Evidence) -> anyhow::Result<Judge>,
@@ -228,7 +229,7 @@ fn read_verified(
     }
 }
 
-/// The registry in a file; an empty one where there is no file yet.
+/// The registry in a file; an empty one if there is no file yet.
 fn read_seen(file: &Path) -> anyhow::Result<Seen> {
     let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
     if std::fs::symlink_metadata(file).is_err_and(|error| missing(&error)) {
@@ -243,7 +244,7 @@ fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
     JwkSet::parse(&read_text(file)?).with_context(|| format!("keys {}", file.display()))
 }
 
-/// The bytes of a file of at most [`MAX_INPUT_BYTES`]; no more are read, whatever it is.
+/// The bytes of a file of at most [`MAX_INPUT_BYTES`]; no more are read, whatever kind of file it is.
 fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
     read_limited(file, MAX_INPUT_BYTES)
 }

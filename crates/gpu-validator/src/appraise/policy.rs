@@ -1,4 +1,4 @@
-//! `gpu-validator policy`: policies checked, and ones to begin from.
+//! `gpu-validator policy`: checks policies, and prints policies to begin from.
 
 use std::fmt::{self, Write};
 use std::path::PathBuf;
@@ -69,7 +69,7 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<Exit> {
                     print_json(&json!({ "error": {
                         "file": error.file, "line": line, "column": column, "key": error.key, "problem": error.problem,
                     } }))?;
-                    // Standard error says why wherever the exit code is 2.
+                    // If the exit code is 2, standard error says why.
                     cli::tell(format_args!("error: {error}"));
                     return Ok(Exit::NoVerdict);
                 }
@@ -94,7 +94,7 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// A policy for a class, with comments that say what it takes for granted.
+/// A policy for a class, with comments that state its assumptions.
 struct ClassPolicy<'a>(&'a Profile);
 
 impl fmt::Display for ClassPolicy<'_> {

@@ -1,4 +1,4 @@
-//! `gpu-validator report`: evidence under a policy, as a page, a text or a file for programs.
+//! `gpu-validator report`: appraises evidence under a policy, and writes a page, a text or a file for programs.
 
 use clap::{Args, ValueEnum};
 use cli::Exit;

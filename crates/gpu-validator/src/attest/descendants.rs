@@ -1,10 +1,10 @@
-//! All that a command has started, so that it ends with it.
+//! All processes that a command has started, so that they end with it.
 //!
-//! A process group of the command's own would do, but not for `ssh HOST`, which asks for a password at the terminal: the
-//! system stops a group in the background that reads there, before it has asked
-//! (`terminal: a_command_may_ask_at_the_terminal`). So the command stays in the Verifier's group. The Verifier becomes the parent
-//! of whatever its descendants leave behind, and finds them all from itself. What has made a session of its own is left: a
-//! daemon, say the connection that ssh keeps open for others (ControlPersist).
+//! A separate process group for the command would be enough, but not for `ssh HOST`, which asks for a password at the
+//! terminal: the system stops a group in the background that reads there, before it has asked
+//! (`terminal: a_command_may_ask_at_the_terminal`). So the command stays in the Verifier's group. The Verifier becomes the
+//! parent of every process that its descendants leave behind, and finds them all from itself. Processes in a session of
+//! their own are left: a daemon, say the connection that ssh keeps open for others (ControlPersist).
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{adopt, signal};
@@ -14,9 +14,9 @@ pub(super) use none::{adopt, signal};
 /// How a process is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// It may clean up, or refuse.
+    /// The process may clean up, or refuse.
     Terminate,
-    /// It may not.
+    /// The process cannot refuse.
     Kill,
 }
 
@@ -31,12 +31,12 @@ mod linux {
 
     /// Makes this process the parent of what its descendants leave behind.
     pub(crate) fn adopt() {
-        // Linux has it since 3.4; without it only orphans are not found.
+        // Linux has this since 3.4; without it only orphans are not found.
         let _ = set_child_subreaper(Some(getpid()));
     }
 
-    /// Asks every descendant in this session to end, none of `asked` again; how many there are. `child` is waited for by
-    /// another.
+    /// Asks every descendant in this session to end, but none of `asked` again; returns how many there are. `child` is
+    /// waited for by other code.
     pub(crate) fn signal(child: u32, ask: Ask, asked: &mut HashSet<i32>) -> usize {
         let own = getpid().as_raw_nonzero().get();
         let found = descendants(own);
@@ -45,7 +45,7 @@ mod linux {
                 continue;
             };
             if !process.is_dead {
-                // A second request to end is an order to many, this command's own agent among them.
+                // Many programs treat a second request to end as an order to exit at once, including this project's own agent.
                 if !asked.insert(process.pid) {
                     continue;
                 }
@@ -53,10 +53,10 @@ mod linux {
                     Ask::Terminate => Signal::TERM,
                     Ask::Kill => Signal::KILL,
                 };
-                // It may have ended since the look, or be another user's.
+                // It may have ended since it was listed, or belong to another user.
                 let _ = kill_process(pid, signal);
             } else if process.parent == own && u32::try_from(process.pid) != Ok(child) {
-                // Adopted, and waited for by nobody else.
+                // Adopted: no other code waits for it.
                 let _ = waitpid(Some(pid), WaitOptions::NOHANG);
             }
         }
@@ -67,17 +67,17 @@ mod linux {
         pid: i32,
         parent: i32,
         session: i32,
-        /// Ended, and not waited for.
+        /// Ended, but not yet waited for.
         is_dead: bool,
     }
 
-    /// All that descend from `root` and are of its session.
+    /// All descendants of `root` in its session.
     fn descendants(root: i32) -> Vec<Process> {
         let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
         let mut session = None;
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
-            // One that ends meanwhile has no more to be read.
+            // A process that ends meanwhile can no longer be read.
             let Some(process) = pid.and_then(read) else { continue };
             if process.pid == root {
                 session = Some(process.session);
@@ -118,7 +118,7 @@ mod linux {
 mod none {
     use super::Ask;
 
-    /// Other systems tell nobody who descends from whom: there the command alone is ended.
+    /// Other systems have no such list of descendants: there only the command itself is ended.
     pub(crate) fn adopt() {}
 
     pub(crate) fn signal(_child: u32, _ask: Ask, _asked: &mut std::collections::HashSet<i32>) -> usize {

@@ -1,8 +1,8 @@
-//! What the started command says on its standard error, as rows that nobody can take for the Verifier's own.
+//! The started command's standard error, as rows that cannot be mistaken for the Verifier's own.
 //!
-//! The command carries bytes of the host (ssh its banner and its agent's words), and the host is not trusted: it could draw a
-//! report, hide what follows, or never stop (`terminal: a_host_cannot_speak_as_the_verifier`). So each row begins with a
-//! prefix, has printable characters alone, is no wider than the screen, and there are only so many.
+//! The command forwards bytes of the host (ssh: its banner and its agent's output), and the host is not trusted: it could
+//! draw a report, hide what follows, or never stop (`terminal: a_host_cannot_speak_as_the_verifier`). So each row begins
+//! with a prefix, has only printable characters, is no wider than the screen, and the number of rows is limited.
 
 use std::time::{Duration, Instant};
 
@@ -14,22 +14,22 @@ const PREFIX: &str = "host| ";
 /// Longest part of a line that is shown (bytes).
 const MAX_LINE_BYTES: usize = 1_000;
 
-/// How long the counts of a moment run.
+/// The duration of a moment, for which rows are counted.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// Most that is shown of a moment: a login's greeting.
+/// Most that is shown per moment: enough for the greeting of a login.
 const MOST_A_MOMENT: Amount = Amount {
     rows: 50,
     bytes: 8 << 10,
 };
 
-/// Most that is shown of a session.
+/// Most that is shown per session.
 const MOST_IN_ALL: Amount = Amount {
     rows: 1_000,
     bytes: 128 << 10,
 };
 
-/// Fewest columns of text in a row, however narrow the screen says it is.
+/// Fewest columns of text in a row, however narrow the reported screen is.
 const MIN_COLUMNS: usize = 10;
 
 /// Rows shown, or lines left out, and their bytes.
@@ -79,7 +79,7 @@ impl HostLines {
         rows
     }
 
-    /// The rows of what was begun and not ended, and what was left out since it was last said.
+    /// The rows of the incomplete line, and a note of what was left out since the last such note.
     pub(super) fn end(&mut self, now: Instant, columns: Option<usize>) -> Vec<String> {
         let mut rows = Vec::new();
         if !self.begun.is_empty() {
@@ -89,7 +89,7 @@ impl HostLines {
         rows
     }
 
-    /// Whether so much comes that most of it is left out: whoever reads need not hurry.
+    /// Whether so much arrives that most of it is left out: the reader may then read slowly.
     pub(super) fn is_flooded(&self) -> bool {
         self.left_out != Amount::default() || self.beyond > 0
     }
@@ -112,7 +112,7 @@ impl HostLines {
         self.shown.add(folded.len(), line.len());
         rows.extend(self.say_left_out());
         rows.extend(folded);
-        // Its beginning is shown, so it is no line that was left out.
+        // Its beginning is shown, so it does not count as a line that was left out.
         self.left_out.add(0, beyond);
     }
 
@@ -123,7 +123,7 @@ impl HostLines {
     }
 }
 
-/// A line as rows, each with its prefix and no wider than the screen: a terminal would go on in a row without one.
+/// A line as rows, each with its prefix and no wider than the screen: a terminal would wrap it into a row without a prefix.
 fn fold(line: &[u8], columns: Option<usize>) -> Vec<String> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = printable(&String::from_utf8_lossy(line));
@@ -170,7 +170,7 @@ mod tests {
             rows("\u{1B}[2Jx\u{9B}\u{202E}\u{2028}\u{FFFF}\ty\rz\n".as_bytes(), None),
             ["host| \u{FFFD}[2Jx\u{FFFD}\u{FFFD} \u{FFFD} y z"]
         );
-        // No UTF-8: the C1 controls of one byte.
+        // Not UTF-8: the C1 controls of one byte.
         assert_eq!(rows(b"\x9b2J\n", None), ["host| \u{FFFD}2J"]);
         assert_eq!(rows(b"", None), [""; 0]);
     }
@@ -214,7 +214,7 @@ mod tests {
         let rows = lines.take(&flood, now, None);
         assert_eq!(rows.len() as u64, MOST_A_MOMENT.rows);
         assert!(lines.is_flooded());
-        // A moment later there is room again.
+        // In the next moment there is room again.
         let rows = lines.take(b"later\n", now + MOMENT, None);
         assert_eq!(
             rows,
@@ -225,7 +225,7 @@ mod tests {
         );
         assert!(!lines.is_flooded());
         let shown: usize = (2..100).map(|i| lines.take(&flood, now + i * MOMENT, None).len()).sum();
-        // Its own rows are one more a moment.
+        // The Verifier's own rows are one more per moment.
         assert!((900..1_100).contains(&shown), "{shown}");
         assert_eq!(lines.take(b"never\n", now + 200 * MOMENT, None), [""; 0]);
         assert_eq!(lines.end(now + 200 * MOMENT, None).len(), 1);

@@ -1,4 +1,4 @@
-//! The started command's standard error on the Verifier's, until the session's report is due and no longer.
+//! Relays the started command's standard error to the Verifier's, only until the session's report is due.
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::{Receiver, channel};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::host_lines::HostLines;
 
-/// How long the rest of what was said may take to come once the command has ended.
+/// How long the remaining output may take to arrive after the command has ended.
 const REST_WITHIN: Duration = Duration::from_millis(200);
 
-/// A pause between reads of what is left out anyway: a flood costs its own side the time, not this one.
+/// A pause between reads of output that is left out anyway: a flood costs time on the sender's side, not here.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A thread that shows what comes.
+/// A thread that shows the output as it arrives.
 pub(super) struct Relay {
     shared: Arc<Mutex<Shared>>,
     has_ended: Receiver<()>,
@@ -28,26 +28,27 @@ struct Shared {
 }
 
 impl Relay {
-    /// Shows what comes from `from` on.
+    /// Shows the output that arrives on `from`.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread.
+    /// If the system provides no thread.
     pub(super) fn start(from: impl Read + Send + 'static) -> io::Result<Self> {
         let shared = Arc::<Mutex<Shared>>::default();
         let (end, has_ended) = channel();
         let own = Arc::clone(&shared);
         thread::Builder::new().spawn(move || {
             relay(from, &own);
-            // Nobody waits any more for one that was left behind.
+            // No code waits any more for a thread that was left behind.
             let _ = end.send(());
         })?;
         Ok(Relay { shared, has_ended })
     }
 
-    /// Shows what has come and what was left out; after it nothing more is shown, whoever still holds the other end.
+    /// Shows what has arrived and how much was left out; afterwards nothing more is shown, even if a process still holds
+    /// the other end.
     pub(super) fn finish(self) {
-        // Whether it has ended or not: what follows holds either way.
+        // Whether it has ended or not, the following code is correct.
         let _ = self.has_ended.recv_timeout(REST_WITHIN);
         let mut shared = lock(&self.shared);
         let columns = cli::screen_columns();

@@ -1,4 +1,5 @@
-//! The command whose standard input and output are the Attester: started, heard, and ended with all that it has started.
+//! The command whose standard input and output are the Attester: started, read, and ended with all processes that it has
+//! started.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -14,13 +15,13 @@ use super::relay::Relay;
 /// How long the command may take to end by itself once the session is over.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long it may take once it was told to, and again once it was killed.
+/// How long it may take after the request to end, and again after the kill.
 const OBEY_WITHIN: Duration = Duration::from_secs(1);
 
-/// How often it is looked for.
+/// How often it is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A command that runs; it ends at the latest with this value.
+/// A running command; it is ended at the latest when this value is dropped.
 pub(super) struct Started {
     child: Child,
     /// Until it has ended.
@@ -28,11 +29,11 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// Starts the command; what it says goes to standard error, as the host's words.
+    /// Starts the command; its standard error is shown on the Verifier's, marked as the host's.
     ///
     /// # Errors
     ///
-    /// If it cannot be started, or nothing can be read of it.
+    /// If it cannot be started, or its output cannot be read.
     pub(super) fn start(command: &[OsString]) -> anyhow::Result<(Self, ChildStdout, ChildStdin)> {
         let (program, arguments) = command.split_first().context("no command")?;
         adopt();
@@ -43,7 +44,7 @@ impl Started {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        // From here on it ends whatever fails.
+        // From here on the command is ended whatever fails.
         let mut started = Started { child, relay: None };
         let says = started.child.stderr.take().context("no standard error")?;
         started.relay = Some(Relay::start(says).context("no thread to read its standard error")?);
@@ -52,8 +53,8 @@ impl Started {
         Ok((started, from, to))
     }
 
-    /// Waits for the command to end by itself, then ends it and all that it has started; how it ended. Nothing more of what
-    /// it says is shown afterwards.
+    /// Waits for the command to end by itself, then ends it and all that it has started; returns how it ended. Nothing
+    /// more of its output is shown afterwards.
     pub(super) fn end(mut self) -> String {
         self.stop()
     }
@@ -65,7 +66,7 @@ impl Started {
         for ask in [Ask::Terminate, Ask::Kill] {
             let (since, mut asked) = (Instant::now(), HashSet::new());
             loop {
-                // Again and again: what is started meanwhile is found, too.
+                // Repeated, so that processes that are started meanwhile are found, too.
                 left = signal(self.child.id(), ask, &mut asked).max(usize::from(!self.has_ended()));
                 if left == 0 || since.elapsed() >= OBEY_WITHIN {
                     break;
@@ -77,7 +78,7 @@ impl Started {
             }
         }
         if !self.has_ended() {
-            // It may end between the look and the kill; either way it is gone.
+            // It may end between the check and the kill; in both cases it is gone.
             let _ = self.child.kill();
             self.wait(OBEY_WITHIN);
         }
@@ -111,7 +112,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // Where it was ended before, nothing is left to do.
+        // If it was ended before, nothing is left to do.
         if self.relay.is_some() || !self.has_ended() {
             self.stop();
         }

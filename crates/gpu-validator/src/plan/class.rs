@@ -1,4 +1,4 @@
-//! The class that is planned for.
+//! The class that a plan is made for.
 
 use anyhow::Context;
 use appraisal::profile::{Profile, Status};

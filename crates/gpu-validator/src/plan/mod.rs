@@ -25,7 +25,7 @@ use crate::judge::ProfileOptions;
 /// How long a tile's time is measured at each of two k.
 const CALIBRATION: Duration = Duration::from_millis(300);
 
-/// Rate of a fill with k = 2048 against one with a large k, as an H200 has it (docs/performance.md).
+/// Rate of a fill with k = 2048 divided by that with a large k, on an H200 (docs/performance.md).
 const LOCAL_FILL_SHARE: f64 = 0.9;
 
 /// k of the tiles that `--tile-ms` is about.
@@ -122,7 +122,7 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
     // The links of the class's hosts, as its policy narrows them.
     let narrowed = Policy::for_class(class).assumptions;
     let mut assumptions = narrowed.applied_to(&default_assumptions(options.error_bits));
-    // No bound holds that takes the device itself for slower than it is.
+    // A bound that assumes less than the device's own rate is not valid.
     assumptions.best_rate_ops_per_s = assumptions.best_rate_ops_per_s.max(device.fill_ops as u64);
     cli::tell(format_args!(
         "planned with links of {} in and {} out, the class's: judge by --policy {}",
@@ -177,7 +177,7 @@ impl PlanOptions {
         })
     }
 
-    /// What recomputing costs: as said, or as measured here.
+    /// The cost of recomputation: as given, or as measured here.
     fn verifier(&self) -> anyhow::Result<VerifierFigures> {
         let default = Recompute::default();
         let recompute = Recompute {

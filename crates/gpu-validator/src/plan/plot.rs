@@ -1,4 +1,4 @@
-//! Bounds against cost, drawn: shares of what is measured over core-seconds of the Verifier.
+//! Draws bounds against cost: shares of the measured figures over core-seconds of the Verifier.
 
 use std::fmt::Write;
 
@@ -32,7 +32,7 @@ pub(super) fn svg(proposal: &Proposal, title: &str) -> String {
     let y = |share: f64| TOP + (1.0 - share) / (1.0 - FLOOR) * (HEIGHT - TOP - BOTTOM);
     let mut svg = String::new();
     let mut put = |text: std::fmt::Arguments<'_>| {
-        // A String takes whatever is written.
+        // Writing to a String cannot fail.
         let _ = writeln!(svg, "{text}");
     };
     put(format_args!(

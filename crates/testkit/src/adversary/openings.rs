@@ -1,4 +1,4 @@
-//! What is opened is not what was asked for, or not what was committed to (spec §5).
+//! Cheats whose opening is not what was asked for, or not what was committed to (spec §5).
 
 use protocol::commitment::Opening;
 use protocol::engine::{CommitmentId, EngineError};

@@ -1,4 +1,4 @@
-//! What is not done, not held, or done for something else.
+//! Cheats that omit work, do not hold tiles, or do the work for other input.
 
 use std::collections::HashSet;
 use std::thread;
@@ -32,7 +32,7 @@ impl Strategy for JunkSweep {
     }
 }
 
-/// Puts junk into that fraction of the leaves, rounded, wherever the draws say.
+/// Puts junk into this fraction of the leaves, rounded, at drawn positions.
 fn junk(leaves: &mut [u64], fraction: f64, draws: &mut Draws) {
     let count = (leaves.len() as f64 * fraction).round() as u64;
     // In order, so that the same draws give the same junk.
@@ -79,7 +79,7 @@ impl Strategy for MissingMemory {
     }
 }
 
-/// Tiles below the middle are on one GPU, the others on its partner: what is paired across has to pass their link.
+/// Tiles below the middle are on one GPU, the others on its partner: pairs of tiles on different GPUs have to pass their link.
 pub(super) struct JoinedGpus {
     fraction: f64,
     draws: Draws,
@@ -87,7 +87,7 @@ pub(super) struct JoinedGpus {
 }
 
 impl JoinedGpus {
-    /// Two GPUs whose link is too slow for this fraction of the pairs across.
+    /// Two GPUs whose link is too slow for this fraction of the pairs between them.
     pub(super) fn new(fraction: f64) -> Self {
         JoinedGpus {
             fraction,
@@ -110,7 +110,7 @@ impl Strategy for JoinedGpus {
         };
         let across: Vec<u32> = (0..Matching::leaves(self.tiles)).filter(is_across).collect();
         let junk = (across.len() as f64 * self.fraction).round() as usize;
-        // The link brings the first ones; for the others there is no time.
+        // The link transfers the first pairs; for the others there is no time.
         for &leaf in &across[across.len() - junk..] {
             leaves[leaf as usize] ^= self.draws.draw() | 1;
         }
@@ -178,7 +178,7 @@ impl Strategy for OtherNonce {
     }
 }
 
-/// All of it belongs to another session: what that asked for was known before this one's NONCE.
+/// All work belongs to another session, whose input was known before the NONCE of this one.
 pub(super) struct OtherSession;
 
 impl Strategy for OtherSession {

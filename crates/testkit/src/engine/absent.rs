@@ -1,4 +1,4 @@
-//! An engine that does not hold all of its tiles, and gets the others back for every sweep: made anew, or from a file.
+//! An engine that does not hold all of its tiles, and gets the others again for every sweep: regenerated, or from a file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,14 +22,14 @@ use crate::odds::Draws;
 /// Operands that are kept while tiles are made (bytes).
 const OPERAND_BYTES: usize = 16 << 20;
 
-/// Where a tile is that the device does not hold.
+/// Location of a tile that the device does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nowhere: it is made anew whenever it is needed.
+    /// Not stored: it is regenerated whenever it is needed.
     Anew,
     /// In a file, from which it is read whenever it is needed.
     File,
-    /// Nowhere, and nothing is done about it: pairs that need it get junk.
+    /// Not stored and not regenerated: pairs that need it get junk.
     Junk,
 }
 
@@ -41,7 +41,7 @@ pub struct AbsentEngine {
     brought_bytes: Arc<AtomicU64>,
     prepared: Option<Prepared>,
     task: Option<FillTask>,
-    /// Where the missing tiles are; drawn anew in every fill.
+    /// Where the missing tiles are; drawn again in every fill.
     missing: HashMap<u32, Place>,
     held: HashMap<u32, Box<Tile>>,
     made: Commitments,
@@ -70,13 +70,13 @@ impl AbsentEngine {
         }
     }
 
-    /// Bytes that sweeps have brought back so far, from wherever they are.
+    /// Bytes of missing tiles that sweeps have got again so far, from any location.
     #[must_use]
     pub fn brought_bytes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.brought_bytes)
     }
 
-    /// The tile, or none if it is nowhere.
+    /// The tile, or `None` if it cannot be got again.
     fn tile(&mut self, index: u32) -> Result<Option<Box<Tile>>, EngineError> {
         let Some(place) = self.missing.get(&index) else {
             return Ok(self.held.get(&index).cloned());

@@ -4,7 +4,7 @@ use protocol::bytes::Root;
 use protocol::commitment::{Commitment, Opening};
 use protocol::engine::{CommitmentId, EngineError};
 
-/// The commitments of a session, in the order they were made in.
+/// The commitments of a session, in the order in which they were made.
 #[derive(Default)]
 pub struct Commitments {
     fills: Vec<Commitment>,

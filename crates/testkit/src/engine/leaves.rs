@@ -1,4 +1,4 @@
-//! An engine that does its work with another, and commits to something else.
+//! An engine that delegates its work to another engine, and commits to something else.
 
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
@@ -8,7 +8,7 @@ use protocol::matching::Matching;
 
 use super::Commitments;
 
-/// One way to cheat; what is not overridden is honest.
+/// One way to cheat; methods that are not overridden are honest.
 pub trait Strategy: Send {
     /// What is prepared instead of `assignment`.
     fn assignment(&mut self, assignment: Assignment) -> Assignment {
@@ -22,7 +22,7 @@ pub trait Strategy: Send {
         Some(task)
     }
 
-    /// What is swept with instead of `salt` in a sweep (from 1); `None` commits to the sweep before once more.
+    /// What is swept with instead of `salt` in a sweep (from 1); `None` commits to the previous sweep again.
     fn salt(&mut self, iteration: u32, sweep: u32, salt: Salt) -> Option<Salt> {
         let _ = (iteration, sweep);
         Some(salt)
@@ -44,11 +44,11 @@ pub trait Strategy: Send {
         root
     }
 
-    /// What is opened where this leaf is asked for; `made` has all that was committed to.
+    /// What is opened if this leaf is asked for; `made` has everything that was committed to.
     ///
     /// # Errors
     ///
-    /// Whatever the strategy ends the session with; the honest one [`EngineError::NoSuchLeaf`] alone.
+    /// Any error with which the strategy ends the session; the honest strategy returns only [`EngineError::NoSuchLeaf`].
     fn opening(&mut self, commitment: CommitmentId, leaf: u32, made: &Commitments) -> Result<Opening, EngineError> {
         made.open(commitment, leaf)
     }

@@ -1,4 +1,4 @@
-//! An engine of its own, plain and slow, in which single rules of the spec can be broken.
+//! A separate engine, simple and slow, in which single rules of the spec can be broken.
 
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
@@ -16,7 +16,7 @@ use super::Commitments;
 pub struct Shortcut {
     /// The 256 rows of an operand in one block, k bytes each.
     pub operand: fn(&FillTask, Operand, u32) -> Vec<u8>,
-    /// The byte that stands for an exact sum.
+    /// The byte that an exact sum is folded to.
     pub fold: fn(i32) -> u8,
     /// The tiles of a leaf.
     pub pair: fn(&Matching, u32) -> (u32, u32),
@@ -25,7 +25,7 @@ pub struct Shortcut {
 }
 
 impl Default for Shortcut {
-    /// None: every rule as the spec has it.
+    /// No shortcut: every rule as in the spec.
     fn default() -> Self {
         Shortcut {
             operand: keystream_operand,

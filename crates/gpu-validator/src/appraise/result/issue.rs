@@ -1,4 +1,4 @@
-//! `gpu-validator result issue`: what evidence comes to, signed.
+//! `gpu-validator result issue`: the appraisal of evidence, signed.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `gpu-validator result keys`: signing keys made, rotated, dropped, and their public halves printed.
+//! `gpu-validator result keys`: makes, rotates and drops signing keys, and prints their public halves.
 
 use std::path::PathBuf;
 
@@ -52,7 +52,7 @@ pub(super) struct OneKey {
 }
 
 impl OneKey {
-    /// The key that is named, if one is.
+    /// The key that the options name, if any.
     pub(super) fn read(&self) -> Result<Option<KeyRing>, KeyRingError> {
         match (&self.key, &self.key_env) {
             (Some(file), _) => KeyRing::from_file(file).map(Some),

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::wanted::time;
 
-/// Differences that are shown; the rest is counted.
+/// Number of differences that are shown; the others are only counted.
 const MAX_SHOWN: usize = 20;
 
-/// What a result says, for people.
+/// The content of a result, for people.
 pub(super) struct ResultText<'a>(pub(super) &'a AttestationResult);
 
 impl fmt::Display for ResultText<'_> {
@@ -54,7 +54,7 @@ impl fmt::Display for ResultText<'_> {
             }
             for finding in list(submod, "findings") {
                 let of = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
-                // What acts on the verdict is among the reasons.
+                // Findings that affect the verdict are among the reasons.
                 if of("effect") == "note" {
                     line("", &format!("{} (note): {}", of("kind"), of("detail")))?;
                     line("", &format!("  remedy: {}", of("remedy")))?;
@@ -74,7 +74,7 @@ fn list<'a>(submod: &'a Submodule, claim: &str) -> impl Iterator<Item = &'a Valu
     submod.claim(claim).as_array().into_iter().flatten()
 }
 
-/// What an audit found, for people.
+/// The result of an audit, for people.
 pub(super) struct AuditText<'a>(pub(super) &'a Audit);
 
 impl fmt::Display for AuditText<'_> {

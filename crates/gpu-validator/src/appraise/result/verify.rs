@@ -1,4 +1,4 @@
-//! `gpu-validator result verify`: a signed result, for whom it is given to.
+//! `gpu-validator result verify`: checks a signed result for a Relying Party.
 
 use std::path::PathBuf;
 use std::time::Duration;
