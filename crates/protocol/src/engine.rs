@@ -211,11 +211,11 @@ impl Progress for Unobserved {
 ///
 /// - A fill with a k that was not prepared ([`EngineError::Unsupported`]): unchanged.
 /// - Any other fill that returns an error, even one that was cancelled before it started: earlier leaves can be opened,
-/// but there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
+///   but there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
 /// - A sweep that was cancelled: unchanged, and the dataset can be swept again.
 /// - Any call whose error means that the device is lost ([`EngineError::is_lost`]): nothing is left. Every later fill,
-/// sweep and opening ends with such an error, until `prepare` returns `Ok` on a device that is back. No call blocks
-/// forever.
+///   sweep and opening ends with such an error, until `prepare` returns `Ok` on a device that is back. No call blocks
+///   forever.
 pub trait Engine: Send {
     /// Allocates all memory, loads all code and checks it against known answers, so that none of this can fail once the
     /// clock runs.

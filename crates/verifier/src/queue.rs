@@ -97,10 +97,11 @@ impl Queue {
             judge,
             done: Box::new(done),
         };
-        match self.jobs.as_ref().map(|jobs| jobs.try_send(job)) {
-            Some(Err(TrySendError::Full(_))) => Err(Full),
+        let Some(jobs) = &self.jobs else { return Ok(()) };
+        match jobs.try_send(job) {
+            Err(TrySendError::Full(_)) => Err(Full),
             // A queue whose thread has ended drops `done`, like a stopped queue.
-            Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => Ok(()),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
         }
     }
 

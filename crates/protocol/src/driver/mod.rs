@@ -7,7 +7,7 @@
 //!
 //! - it reads while [`VerifierDriver::wants_bytes`], and timestamps what it has read before it does anything else;
 //! - it reports to the driver when the connection has ended, when the session is stopped, and when a time has been
-//! reached;
+//!   reached;
 //! - if a message is ready to be sent, it releases it: at once, or together with those of other sessions.
 //!
 //! A caller on the Attester's side does every [`AttesterDriver::next_action`], reports what its devices have finished
