@@ -4,7 +4,7 @@
 use crate::bytes::Salt;
 use crate::derive::keystream;
 use crate::limits::{TILE_BYTES, TILE_WORDS};
-use crate::matching::Matching;
+use crate::matching::{Matching, fmix32};
 
 /// The expansion of a salt: one u64 per tile word, the matching's round keys and the source of the word shift (spec
 /// §4).
@@ -85,16 +85,4 @@ pub fn matching(salt: &Salt, tiles: u32) -> Matching {
 /// The 16,384 little-endian words of a tile.
 fn tile_words(tile: &[u8; TILE_BYTES]) -> impl Iterator<Item = u32> {
     tile.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w))
-}
-
-/// MurmurHash3's 32-bit finalizer (spec §4).
-#[inline(always)]
-#[must_use]
-pub fn fmix32(x: u32) -> u32 {
-    let mut h = x;
-    h ^= h >> 16;
-    h = h.wrapping_mul(0x85EB_CA6B);
-    h ^= h >> 13;
-    h = h.wrapping_mul(0xC2B2_AE35);
-    h ^ h >> 16
 }

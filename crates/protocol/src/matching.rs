@@ -1,7 +1,5 @@
 //! The random matching of a sweep: which two tiles each leaf pairs (spec §4).
 
-use crate::digest::fmix32;
-
 /// A permutation of `0..tiles` by a four-round Feistel network with cycle walking, read as pairs (spec §4).
 #[derive(Clone, Copy, Debug)]
 pub struct Matching {
@@ -62,6 +60,18 @@ impl Matching {
         };
         (a, b)
     }
+}
+
+/// MurmurHash3's 32-bit finalizer (spec §4).
+#[inline(always)]
+#[must_use]
+pub fn fmix32(x: u32) -> u32 {
+    let mut h = x;
+    h ^= h >> 16;
+    h = h.wrapping_mul(0x85EB_CA6B);
+    h ^= h >> 13;
+    h = h.wrapping_mul(0xC2B2_AE35);
+    h ^ h >> 16
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use protocol::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
 use protocol::derive;
-use protocol::digest::{DigestKey, fmix32, matching};
+use protocol::digest::{DigestKey, matching};
 use protocol::limits::{TILE_BYTES, TILE_SIDE};
-use protocol::matching::Matching;
+use protocol::matching::{Matching, fmix32};
 use protocol::operand::{Operand, operand_rows};
 use protocol::tile::{TileCoordinate, fold};
 
