@@ -1,5 +1,5 @@
-//! What algebra could answer for a digest: `A (B r)` costs O(n k) and gives any bilinear form of the product, the fold's
-//! digest is none.
+//! Digests that algebra could answer: `A (B r)` costs O(n k) and gives any bilinear form of the product, but the digest of
+//! the fold is not a bilinear form.
 
 use protocol::tile::fold;
 use testkit::odds::Draws;
@@ -91,12 +91,12 @@ fn vectors_answer_for_a_linear_digest_and_not_for_the_folds() {
         );
         let folded = keys.digest(sums.iter().map(|&sum| u64::from(fold(sum))));
         assert_ne!(folded, short, "with the fold");
-        // Nor by folding what the vectors give.
+        // Folding the results of the vectors does not help either.
         assert_ne!(folded, u64::from(fold(short as i32)));
     }
 }
 
-/// Attack: sum what slices of k give. Linear digests add up; the fold's parts do not.
+/// Attack: sum the results of slices of k. Linear digests are additive; the fold's parts are not.
 #[test]
 fn digests_of_slices_of_k_do_not_add_up() {
     let mut draws = Draws::new(32);
@@ -120,7 +120,7 @@ fn digests_of_slices_of_k_do_not_add_up() {
         let folded = |sums: &[i32]| keys.digest(sums.iter().map(|&sum| u64::from(fold(sum))));
         assert_ne!(folded(&first).wrapping_add(folded(&second)), folded(&whole));
     }
-    // Element by element the sum of two folds, or their xor, is the fold of the sum as often as chance has it.
+    // Element by element, the sum of two folds, or their xor, equals the fold of the sum only as often as by chance.
     let pairs = || first.iter().zip(&second).zip(&whole);
     let added = pairs()
         .filter(|((a, b), c)| fold(**a).wrapping_add(fold(**b)) == fold(**c))

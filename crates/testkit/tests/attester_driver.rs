@@ -1,4 +1,5 @@
-//! The Attester's driver: bytes in any pieces, devices in any order, limits and the maker's attestation by a clock that is told (spec §5.7).
+//! The Attester's driver: bytes in pieces of any size, devices in any order, limits and the vendor's attestation, on a
+//! clock that the test sets (spec §5.7).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,14 +22,14 @@ use testkit::stand_in::StandIn;
 
 const MS: u64 = 1_000_000;
 
-/// Both drivers, and what is on its way between them.
+/// Both drivers, and the data in transit between them.
 struct Stage {
     verifier: VerifierDriver,
     attester: AttesterDriver,
     engines: BTreeMap<DeviceOrdinal, Box<dyn Engine>>,
     to_verifier: Vec<u8>,
     to_attester: Vec<u8>,
-    /// What devices have done, and is not told yet.
+    /// Work that devices have finished and that has not been reported yet.
     done: Vec<(DeviceOrdinal, Done)>,
     other: Vec<Action>,
     now_ns: u64,
@@ -60,7 +61,7 @@ impl Stage {
         }
     }
 
-    /// Does what the Attester's driver wants; the devices' work is done and not told.
+    /// Does what the Attester's driver requests; the devices' work is done but not reported.
     fn obey(&mut self) {
         while let Some(action) = self.attester.next_action() {
             match action {
@@ -118,7 +119,7 @@ impl Stage {
         self.engines.get_mut(&g).expect("plans name devices of HELLO").as_mut()
     }
 
-    /// Tells what the devices have done, the last first.
+    /// Reports the devices' finished work, the last first.
     fn tell(&mut self) {
         while let Some((g, done)) = self.done.pop() {
             self.now_ns += MS;
@@ -127,7 +128,7 @@ impl Stage {
         }
     }
 
-    /// Lets all that is under way arrive, `size` bytes at a time.
+    /// Delivers everything in transit, `size` bytes at a time.
     fn exchange(&mut self, size: usize) {
         self.now_ns += MS;
         for piece in std::mem::take(&mut self.to_attester).chunks(size) {
@@ -145,7 +146,7 @@ impl Stage {
         self.to_attester.extend(wire(&frame));
     }
 
-    /// Goes on until this message is ready to be sent, and sends it.
+    /// Continues until this message is ready to be sent, and sends it.
     fn go_through(&mut self, outgoing: Outgoing, size: usize) {
         self.obey();
         loop {
@@ -166,7 +167,7 @@ impl Stage {
         outcome.as_ref().expect_err("no RESULT came")
     }
 
-    /// The ABORT that the Verifier is told.
+    /// The ABORT that the Verifier receives.
     fn abort(&mut self) -> Abort {
         self.obey();
         let payload = self.to_verifier.split_off(12);
@@ -223,7 +224,7 @@ fn two_drivers_make_a_session_however_its_bytes_are_cut() {
 fn a_silent_verifier_is_given_up_at_the_limit_and_not_before() {
     let mut stage = Stage::new(limits(), false, stand_in);
     stage.go_through(Outgoing::Nonce, usize::MAX);
-    // The devices work: nothing is due from the Verifier but PROGRESS of theirs.
+    // The devices are working: the Verifier expects nothing but their PROGRESS.
     let until_ns = stage.attester.until_ns(stage.now_ns);
     assert_eq!(until_ns, stage.now_ns + 250 * MS);
     stage.now_ns += 2_000 * MS;
@@ -238,7 +239,7 @@ fn a_silent_verifier_is_given_up_at_the_limit_and_not_before() {
     let since_ns = stage.now_ns;
     let until_ns = stage.attester.until_ns(since_ns);
     assert_eq!(until_ns, since_ns + 500 * MS);
-    // Crumbs of a frame are no frame.
+    // Single bytes of a frame do not count as a frame.
     stage.attester.received(since_ns + 400 * MS, vec![6, 0, 0]);
     stage.attester.time(until_ns - 1);
     assert_eq!(stage.attester.outcome(), None);
@@ -298,7 +299,7 @@ fn openings_wait_for_the_makers_attestation_and_no_longer_than_half_their_time()
                 "{:?}",
                 stage.other
             );
-            // Too late: nothing more is signed.
+            // Too late: nothing is signed any more.
             stage.attester.attested(until_ns + 1, Some(b"the maker's".to_vec()));
             stage.obey();
         }
@@ -310,7 +311,7 @@ fn openings_wait_for_the_makers_attestation_and_no_longer_than_half_their_time()
 
 #[test]
 fn what_ends_a_session_is_told_once() {
-    // A device fails: its UUID finds the card.
+    // A device fails: its UUID identifies the card.
     let mut stage = Stage::new(limits(), false, stand_in);
     stage.go_through(Outgoing::Nonce, usize::MAX);
     let error = EngineError::DeviceLost("Xid 79".to_owned());
@@ -324,11 +325,11 @@ fn what_ends_a_session_is_told_once() {
     );
     assert!(abort.message.ends_with("(GPU-7)"), "{}", abort.message);
     assert_eq!(stage.ended(), &Ended::Aborted(abort));
-    // What a device has done afterwards is of no use.
+    // A device's work afterwards has no effect.
     stage.tell();
     assert!(stage.to_verifier.len() == 12, "nothing more is sent");
 
-    // The Verifier says what is not due.
+    // The Verifier sends a message that is not expected.
     let mut stage = Stage::new(limits(), false, stand_in);
     stage.obey();
     stage.to_verifier.clear();
@@ -341,7 +342,7 @@ fn what_ends_a_session_is_told_once() {
     };
     assert_eq!(stage.ended(), &Ended::Violation(violation));
 
-    // A frame that is too long, and one that is cut.
+    // A frame that is too long, and one that is truncated.
     for (length, bytes, expected) in [
         (
             u64::MAX,

@@ -1,5 +1,5 @@
-//! Attacks on the bounds themselves, by sessions that are real but for their times: what is certified stays below what there
-//! was, or nobody vouches for it (rationale §2, §3).
+//! Attacks on the bounds themselves, by sessions that are real except for their times: the certified figures stay below the
+//! true ones, or no trusted Verifier vouches for them (rationale §2, §3).
 
 use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Root, Salt};
@@ -18,7 +18,7 @@ use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Rehearsal, Rehearsed};
 use verifier::outcome::{Judge, NoVerdict, Outcome};
 
-/// A session of these iterations (k, sweeps) whose answers are right and come after these times (s).
+/// A session of these iterations (k, sweeps) with correct answers that arrive after these times (s).
 fn timed(iterations: &[(u32, u32)], fill_s: f64, sweep_s: f64) -> Rehearsed {
     let mut request = cast::request(iterations, 1024);
     request.deadlines.fill_ms = 1_000_000;
@@ -37,12 +37,13 @@ fn certified(rehearsed: &Rehearsed, assumptions: &Assumptions) -> Certified {
     rehearsed.session.certified(assumptions).expect("an affirmed session")
 }
 
-/// Helpers give the fill digests of the tiles that the device lacks at v: eight bytes a tile, no link to speak of. The device
-/// makes or fetches these tiles in the first sweep, keeps them, and answers the further sweeps from memory.
+/// At v, helpers provide the fill digests of the tiles that the device lacks: eight bytes per tile, a negligible load on a
+/// link. The device regenerates or fetches these tiles in the first sweep, keeps them, and answers the further sweeps from
+/// memory.
 #[test]
 fn t_local_stays_below_what_was_computed_here() {
     const K: u32 = 2_048;
-    // An H200's times, of a dataset of this size: sweep, fill at full rate; links and making anew in its proportion.
+    // An H200's times for a dataset of this size: sweep, fill at full rate; links and regenerating in proportion.
     const SWEEP_S: f64 = 0.029_1;
     const WHOLE_FILL_S: f64 = 0.409;
     let scale = DATASET_BYTES as f64 / (126.4 * f64::from(1 << 30));
@@ -77,7 +78,7 @@ fn t_local_stays_below_what_was_computed_here() {
             let rehearsed = timed(&vec![(K, sweeps); count], fill_s, f64::from(sweeps) * SWEEP_S + late_s);
             let host = certified(&rehearsed, &assumed).host;
             let local = host.local_tensor_ops_per_s.map_or(0, |bound| bound.value) as f64;
-            // All that it computed from the fill's begin on; its rate is no more than it has.
+            // All that it computed since the start of the fill; its true rate is at least that high.
             let computed = made + makes * late_s;
             let window_s = fill_s + f64::from(sweeps) * SWEEP_S + late_s;
             let truth = 2.0 * f64::from(K) * computed / window_s;
@@ -91,8 +92,9 @@ fn t_local_stays_below_what_was_computed_here() {
     assert!(with_bound >= 10, "{with_bound} sessions had a bound to hold");
 }
 
-/// Idle GPUs elsewhere make both tiles of a pair anew, without memory and without a link, beside both links: no sweep is slower
-/// for it. As many as are assumed gain nothing; more do, and the result says how many were assumed.
+/// Idle GPUs elsewhere regenerate both tiles of a pair, without memory and without a link, in parallel with both links:
+/// they slow down no sweep. As many helpers as are assumed gain nothing; more do, and the result states how many were
+/// assumed.
 #[test]
 fn helpers_without_copies_stay_below_the_bounds() {
     let dataset = DATASET_BYTES as f64;
@@ -103,11 +105,11 @@ fn helpers_without_copies_stay_below_the_bounds() {
             ..assumptions()
         };
         let made = assumed(helpers).regeneration_bytes_per_s(INNER_DIM) as f64;
-        // One of them is the device itself, which holds the other tile; the others need two for a pair.
+        // One of them is the device itself, which holds the other tile; each pair takes two of the others.
         let own = made / helpers as f64;
         let repaired = 2.0 * (2.0 * LINK_BYTES_PER_S as f64 + own) + (made - own);
         let missing = 1.0 - (1.0 - repaired * sweep_s / dataset).sqrt();
-        // What is not held is not read: the sweep could be as much faster, and is not.
+        // Tiles that are not held are not read: the sweep could be faster by that much, but is not.
         let rehearsed = timed(&[(INNER_DIM, SWEEPS)], 2.0, sweep_s * f64::from(SWEEPS));
         let certified = |helper_gpus| {
             let host = certified(&rehearsed, &assumed(helper_gpus)).host;
@@ -136,11 +138,11 @@ fn helpers_without_copies_stay_below_the_bounds() {
     }
 }
 
-/// Sweeps as if no other device's roots were needed: with salts that follow from its own alone.
+/// Sweeps as if no other device's roots were needed: with salts that derive from its own roots alone.
 struct InTurn {
     engine: Box<dyn Engine>,
     device: DeviceOrdinal,
-    /// The salt of its next sweep, once it has swept.
+    /// The salt of its next sweep, once it has completed a sweep.
     next: Option<Salt>,
 }
 
@@ -166,9 +168,9 @@ impl Engine for InTurn {
     }
 }
 
-/// One GPU behind two ordinals would do all sweeps of the first dataset, bring in the second meanwhile and after, and do all
-/// sweeps of that: in one window it would hold each, and never both. Salts of later sweeps need all devices' roots, so what it
-/// does ahead are other sweeps.
+/// One GPU behind two ordinals would do all sweeps of the first dataset, load the second one meanwhile and afterwards, and
+/// do all sweeps of that: within one window it would hold each dataset, but never both. Salts of later sweeps require all
+/// devices' roots, so the sweeps that it does ahead are other sweeps.
 #[test]
 fn one_gpu_for_two_datasets_in_turn_within_a_window_is_caught() {
     let play = |devices: usize| {
@@ -186,11 +188,11 @@ fn one_gpu_for_two_datasets_in_turn_within_a_window_is_caught() {
         "{:?}",
         caught.verdict()
     );
-    // With one device there is nothing to wait for.
+    // With one device there are no other roots to wait for.
     assert_eq!(play(1).verdict(), &Verdict::Affirmed);
 }
 
-/// A host runs both sides: a Verifier's key and a clock of its own, and takes for granted what it likes.
+/// A host runs both sides: it has a Verifier's key and its own clock, and assumes what it likes.
 #[test]
 fn evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody() {
     let rehearsed = timed(&[(INNER_DIM, SWEEPS)], 2.0, 3.2);
@@ -222,7 +224,7 @@ fn evidence_by_a_verifier_of_the_hosts_own_is_affirmed_by_nobody() {
         );
         assert_eq!((outcome.code(), outcome.certified()), ("unknown-verifier", None));
     }
-    // Who names that Verifier believes its clock, and the judge's own assumptions count all the same.
+    // A judge that names that Verifier trusts its clock; the judge's own assumptions still apply.
     let outcome = Outcome::new(&evidence, &session, &cast::judge(), None);
     let certified = outcome.certified().expect("certified");
     assert_eq!(certified.assumptions, cast::assumptions());

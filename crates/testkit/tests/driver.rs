@@ -34,7 +34,7 @@ impl Stage {
         }
     }
 
-    /// Lets all that is on its way arrive, `size` bytes a millisecond.
+    /// Delivers everything in transit, `size` bytes per millisecond.
     fn arrive(&mut self, size: usize) {
         for piece in std::mem::take(&mut self.coming).chunks(size) {
             self.now_ns += MS;
@@ -48,7 +48,7 @@ impl Stage {
         self.coming.extend(bytes(self.peer.answer(&frame)));
     }
 
-    /// Goes on until this message is ready to be sent.
+    /// Continues until this message is ready to be sent.
     fn go_to(&mut self, outgoing: Outgoing) {
         loop {
             match self.driver.need() {
@@ -91,7 +91,7 @@ fn abort() -> Frame {
     Frame::new(MessageType::Abort, abort.to_bytes())
 }
 
-/// The commitments do not depend on how the stream was cut; nor does anything that is recorded but times.
+/// The commitments do not depend on how the stream was split; nor does any other recorded value, except for times.
 #[test]
 fn a_session_does_not_depend_on_how_its_bytes_are_cut() {
     let recorded = |size: usize| {
@@ -160,13 +160,13 @@ fn a_connection_that_ends_before_a_release_ends_the_session_at_once() {
     );
 }
 
-/// What comes before its question is kept with its time, and is premature when it is taken.
+/// A message that arrives before its request is kept with its time, and is premature when it is taken.
 #[test]
 fn a_message_before_its_release_waits_and_is_premature() {
     let mut stage = Stage::new();
     stage.go_to(Outgoing::Nonce);
     stage.say(&Frame::new(MessageType::Filled, vec![0x80]));
-    // Behind it, even ABORT and the end of the connection wait: frames are taken in order.
+    // Even ABORT and the end of the connection wait behind it: frames are taken in order.
     stage.say(&abort());
     stage.driver.closed(stage.now_ns, None);
     assert_eq!(stage.driver.need(), Need::Release(Outgoing::Nonce));
@@ -178,7 +178,8 @@ fn a_message_before_its_release_waits_and_is_premature() {
     );
 }
 
-/// A shell may give bytes later than they came: what came before its question stays premature, though it was sent meanwhile.
+/// A shell may deliver bytes later than they arrived: what arrived before its request stays premature, even if the request
+/// was sent in the meantime.
 #[test]
 fn bytes_count_as_of_when_they_came() {
     let mut stage = Stage::new();
@@ -193,7 +194,7 @@ fn bytes_count_as_of_when_they_came() {
         &Verdict::Contraindicated(Failure::Premature { phase: Phase::Fill })
     );
 
-    // Giving up before the samples were asked for is no refusal to open them.
+    // Giving up before the samples were requested does not count as a refusal to open them.
     let mut stage = Stage::new();
     stage.go_to(Outgoing::Sample);
     let before_ns = stage.now_ns + MS;
@@ -207,7 +208,7 @@ fn bytes_count_as_of_when_they_came() {
     );
 }
 
-/// While a message waits for its release, a peer that sends is not read for ever.
+/// While a message waits for its release, a peer that keeps sending is not read forever.
 #[test]
 fn bytes_before_a_release_are_bounded() {
     let mut stage = Stage::new();
@@ -237,7 +238,7 @@ fn an_oversized_frame_ends_a_session_whose_message_waits_for_its_release() {
     ));
 }
 
-/// A deadline passes at its own nanosecond; a session that is not asked to wait has none.
+/// A deadline expires at its exact nanosecond; a session without a request to wait has none.
 #[test]
 fn deadlines_pass_when_the_time_is_told() {
     let mut stage = Stage::new();
@@ -264,7 +265,7 @@ fn deadlines_pass_when_the_time_is_told() {
     assert_eq!(held.driver.need(), Need::Release(Outgoing::Nonce));
 }
 
-/// A shell whose clock goes back, or that goes on after the end, changes nothing.
+/// A shell whose clock runs backwards, or that continues after the end, changes nothing.
 #[test]
 fn times_that_go_back_and_events_after_the_end_change_nothing() {
     let mut stage = Stage::new();

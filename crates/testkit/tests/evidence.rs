@@ -1,4 +1,4 @@
-//! Evidence that was changed, cut, put together anew, or is another's.
+//! Evidence that was changed, truncated, reassembled, or belongs to another party.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ use testkit::rehearsal::{Opener, Rehearsal, seal};
 use verifier::outcome::Judge;
 use verifier::{Unobserved, VerifyError, verify};
 
-/// An affirmed session of one device and one tile: every byte of its evidence can be tried.
+/// An affirmed session of one device and one tile: small enough to test every byte of its evidence.
 static SMALL: LazyLock<Evidence> = LazyLock::new(|| {
     let mut peer = HonestPeer::new(cast::hello(&[1]), |_| cast::engine());
     Rehearsal::new(cast::request(&[(64, 1)], 1)).run(&mut peer).evidence
@@ -44,7 +44,7 @@ fn challenge() -> Challenge {
     )
 }
 
-/// The same, offline.
+/// The same, as an offline session.
 static OFFLINE: LazyLock<Evidence> = LazyLock::new(|| {
     let mut peer = HonestPeer::new(cast::hello(&[3, 2]), |_| cast::engine());
     Rehearsal::opened(Opener::Challenge(challenge()))
@@ -52,7 +52,7 @@ static OFFLINE: LazyLock<Evidence> = LazyLock::new(|| {
         .evidence
 });
 
-/// What comes of sealed bytes: a verdict's code, "affirmed", or an error.
+/// The result of sealed bytes: a verdict's code, "affirmed", or an error.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Verdict(Verdict),
@@ -67,7 +67,7 @@ fn outcome(sealed: &[u8]) -> Outcome {
     }
 }
 
-/// What comes of evidence sealed anew by its sealer after a change.
+/// The result of evidence that its sealer seals again after a change.
 fn resealed(evidence: &Evidence, change: impl FnOnce(&mut Evidence)) -> Outcome {
     let mut evidence = evidence.clone();
     change(&mut evidence);
@@ -168,7 +168,7 @@ fn trailing_bytes_are_refused() {
 #[test]
 fn sealed_by_another_key_is_refused() {
     let stranger = cast::identity(&cast::strangers_key());
-    // As itself: the session says who records it.
+    // As itself: the session states who records it.
     for (evidence, expected) in [(&*LARGER, cast::verifier_key()), (&*OFFLINE, cast::attester_key())] {
         let expected = EvidenceError::Sealer {
             expected: cast::identity(&expected),
@@ -176,7 +176,7 @@ fn sealed_by_another_key_is_refused() {
         };
         assert_eq!(resealed(evidence, |e| e.sealer = stranger), Outcome::Refused(expected));
     }
-    // As somebody else: the seal is not theirs.
+    // As another party: the seal is not that party's.
     let mut pretender = LARGER.clone();
     pretender.sealer = stranger;
     let mut sealed = seal(&pretender);
@@ -217,7 +217,7 @@ fn records_in_another_order_are_noticed() {
                     e.records.swap(a, b);
                     [e.records[a].at_ns, e.records[b].at_ns] = times;
                 });
-                // Which of an iteration's devices was first is the recorder's clock, and changes nothing that derives.
+                // Which of an iteration's devices was first depends on the recorder's clock, and changes no derived value.
                 let kind = |at: usize| frame_of(&evidence.records[at]).expect("a message").message_type();
                 let is_same_turn = b + 1 == a
                     && kind(a) == kind(b)
@@ -256,7 +256,7 @@ fn records_twice_are_noticed() {
 
 #[test]
 fn payloads_changed_by_the_sealer_are_noticed() {
-    // A Verifier that lies is believed about its clock, not about what the Attester said, nor the other way round.
+    // A Verifier that lies can falsify its clock, but not what the Attester said; the converse holds too.
     for evidence in [&*LARGER, &*OFFLINE] {
         let mut draws = Draws::new(41);
         for at in 0..evidence.records.len() {
@@ -308,7 +308,7 @@ fn clocks_that_run_backwards_are_noticed() {
                 ),
                 "record {at}: {outcome:?}"
             ),
-            // What came before it was asked for, or a clock that ran backwards between two arrivals.
+            // An answer that arrived before it was requested, or a clock that ran backwards between two arrivals.
             _ => assert!(
                 matches!(
                     outcome,
@@ -384,7 +384,7 @@ fn the_plan_of_another_verifier_is_refused() {
     });
     assert!(!is_affirmed(&outcome), "{outcome:?}");
 
-    // A whole session made for another Verifier, sealed by ours.
+    // A complete session that was made for another Verifier, sealed by ours.
     let mut request = cast::request(&[(64, 1)], 1);
     request.verifier = stranger;
     let mut peer = HonestPeer::new(cast::hello(&[1]), |_| cast::engine());
@@ -421,7 +421,7 @@ fn an_exporter_value_put_in_later_fails_the_signature() {
 
 #[test]
 fn online_relabelled_offline_is_refused() {
-    // As it is, with a challenge made to fit, and sealed by the Attester as offline evidence is.
+    // Unchanged, with a challenge made to match, and sealed by the Attester like offline evidence.
     let relabelled = |change: &dyn Fn(&mut Evidence)| {
         resealed(&LARGER, |e| {
             e.config.mode = Mode::Offline;
@@ -466,7 +466,7 @@ fn offline_relabelled_online_is_refused() {
         actual: cast::identity(&cast::attester_key()),
     };
     let outcome = relabelled(&|_| ());
-    // Everything happens at 0 offline, which is in time.
+    // Offline, everything happens at time 0, which is in time.
     assert_eq!(outcome, Outcome::Refused(by_attester.clone()));
     let outcome = relabelled(&|e| e.challenge = None);
     assert_eq!(outcome, Outcome::Refused(by_attester));
@@ -547,7 +547,7 @@ fn offline_fresh_bytes_are_derived_not_chosen() {
             "{message_type} of iteration {iteration}: {outcome:?}"
         );
     }
-    // A nonce of one's own: what follows does not derive from it.
+    // A self-chosen nonce: the values after it do not derive from it.
     let outcome = resealed(&OFFLINE, |e| {
         *payload(e, MessageType::Nonce) = NonceMessage(Nonce([1; 32])).to_bytes()
     });

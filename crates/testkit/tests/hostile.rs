@@ -1,4 +1,5 @@
-//! Input that nobody sane sends: whatever comes, nothing panics, and what a session says stays true to its records.
+//! Input that no honest party sends: whatever arrives, nothing panics, and what a session reports stays consistent with its
+//! records.
 
 use std::sync::LazyLock;
 
@@ -28,7 +29,7 @@ static HONEST: LazyLock<Evidence> = LazyLock::new(|| {
         .evidence
 });
 
-/// A session of which the first `count` records have happened.
+/// A session in which the first `count` records have happened.
 fn after(count: usize) -> VerifierSession {
     let mut session = VerifierSession::new(HONEST.config);
     for Record { at_ns, event } in &HONEST.records[..count] {
@@ -110,7 +111,7 @@ fn mutate(bytes: &mut Vec<u8>, mutations: &[Mutation]) {
     }
 }
 
-/// A frame: of the honest session and then changed, or of nothing but noise.
+/// A frame: from the honest session and then changed, or consisting only of noise.
 fn frame() -> impl Strategy<Value = Frame> {
     let type_number = prop_oneof![
         4 => (0usize..12).prop_map(|i| MessageType::ALL[i] as u32),
@@ -146,10 +147,10 @@ fn cause() -> impl Strategy<Value = EndCause> {
     ]
 }
 
-/// Something that may happen: as it should next, or anything.
+/// An event that may happen: the expected next one, or any other.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// The next honest record, this much later than it was.
+    /// The next honest record, this much later than it originally was.
     Honest(u64),
     Any(u64, Event),
 }
@@ -167,7 +168,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// What can be asked of a session at any time.
+/// The queries that a session accepts at any time.
 fn ask(session: &VerifierSession) -> (Step, Option<Verdict>, usize) {
     for type_number in (0..14).chain([0x80, u32::MAX]) {
         assert!(session.max_payload_bytes(type_number) <= 1 << 22, "type {type_number}");
@@ -180,7 +181,7 @@ fn ask(session: &VerifierSession) -> (Step, Option<Verdict>, usize) {
     (session.step(), session.verdict().cloned(), session.records().len())
 }
 
-/// The session of these records, its tiles taken for right.
+/// The session of these records, with its tiles assumed correct.
 fn replayed(evidence: &Evidence) -> Option<VerifierSession> {
     let mut session = evidence.replay().ok()?;
     if session.step() == Step::Check {
@@ -213,7 +214,7 @@ proptest! {
             }
             ask(&session);
         }
-        // Before NONCE nothing can be held against anybody.
+        // Before NONCE no violation can be attributed to anyone.
         prop_assert!(session.verdict().is_none_or(|verdict| verdict.status() == 2));
     }
 
@@ -230,7 +231,7 @@ proptest! {
                 Err(_) => prop_assert_eq!(now, before),
             }
         }
-        // The frame that was due may have come by chance; then the session goes on as the honest one does.
+        // The expected frame may have arrived by chance; then the session continues like the honest one.
         let is_honest = session.records().iter().zip(&HONEST.records).all(|(one, honest)| one.event == honest.event);
         let end = match session.step() {
             Step::Done => Ok(()),
@@ -303,7 +304,7 @@ proptest! {
     fn attester_sessions_survive_frames_after_a_violation(frames in vec(frame(), 1..8)) {
         let (mut session, _) = AttesterSession::new(cast::hello(&[3, 2]));
         for frame in &frames {
-            // Whether it is a violation is the other test's matter.
+            // Whether it is a violation is checked by the other test.
             let _ = session.received(frame);
         }
     }
@@ -318,7 +319,7 @@ proptest! {
 
     #[test]
     fn evidence_changed_under_the_seal_is_refused_or_reported(mutations in vec(mutation(), 1..3), moment: Index) {
-        // The sealer changes what it likes: some record's payload, or the body itself where it stays canonical.
+        // The sealer changes anything: some record's payload, or the body itself where it stays canonical.
         let mut body = HONEST.to_bytes();
         mutate(&mut body, &mutations);
         let mut changed: Vec<Evidence> = Evidence::from_bytes(&body).into_iter().collect();
@@ -359,7 +360,8 @@ proptest! {
     }
 }
 
-/// The longest session a clock can hold: windows as long as deadlines allow and pauses of centuries between them.
+/// The longest session that a clock can represent: windows as long as deadlines allow, and pauses of centuries between
+/// them.
 #[test]
 fn the_longest_windows_can_be_reported() {
     let mut request = cast::request(&[(4_096, 2), (4_096, 1)], 1_000);

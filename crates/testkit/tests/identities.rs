@@ -1,5 +1,5 @@
-//! One GPU, or none, under names that do not tell: second identities and relays. What is not excluded (spec §7) passes
-//! here, and the result says so.
+//! One GPU, or none, under identities that do not reveal it: second identities and relays. What is not excluded (spec §7)
+//! passes here, and the result states so.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ use testkit::peer::HonestPeer;
 use testkit::rehearsal::Rehearsed;
 use verifier::{Settings, Unobserved, attest};
 
-/// What the GPU holds for each of its users, and in how many bytes.
+/// What the GPU holds for each of its users, and its size in bytes.
 type Contexts = HashMap<usize, (u64, Box<dyn Engine>)>;
 
 /// One GPU, which holds [`TILES`] tiles and works for one of its users at a time.
@@ -37,7 +37,7 @@ impl Gpu {
     }
 }
 
-/// The GPU as one of its users has it.
+/// The GPU as seen by one of its users.
 struct Context(Arc<Gpu>, usize);
 
 impl Context {
@@ -79,7 +79,7 @@ impl Engine for Context {
     }
 }
 
-/// Where two sessions wait for each other at the end of every phase.
+/// Where two sessions wait for each other at the end of each phase.
 #[derive(Default)]
 struct Meeting {
     arrived: Mutex<usize>,
@@ -100,8 +100,8 @@ impl Meeting {
     }
 }
 
-/// A session of the GPU under one of two identities, with a dataset of `tiles`; FILLED and SWEPT come after these times (ns).
-/// It meets the other session at the end of each phase, if it is to.
+/// A session of the GPU under one of two identities, with a dataset of `tiles`; FILLED and SWEPT arrive after these times
+/// (ns). It waits for the other session at the end of each phase, if requested.
 fn session(gpu: &Arc<Gpu>, user: usize, tiles: u64, times_ns: [u64; 2], meeting: Option<&Meeting>) -> Rehearsed {
     let key = [cast::attester_key(), cast::strangers_key()][user].clone();
     let mut hello = cast::hello(&[tiles]);
@@ -119,8 +119,8 @@ fn session(gpu: &Arc<Gpu>, user: usize, tiles: u64, times_ns: [u64; 2], meeting:
     rehearsal.run(&mut peer)
 }
 
-/// V, B, T and T_local of both sessions together; a link could bring in what half of this GPU computes, so T_local may be
-/// nothing.
+/// The sums of V, B, T and T_local of both sessions; a link could transfer half of what this GPU computes, so T_local may
+/// be zero.
 fn sums(shown: &[Rehearsed; 2]) -> [u128; 4] {
     let identities = shown.each_ref().map(|one| one.session.hello().expect("HELLO").identity);
     assert_ne!(identities[0], identities[1]);
@@ -138,13 +138,13 @@ fn sums(shown: &[Rehearsed; 2]) -> [u128; 4] {
     std::array::from_fn(|i| figures[0][i] + figures[1][i])
 }
 
-/// What the GPU has: bytes, bytes/s, operations/s and the same again.
+/// The true figures of the GPU: bytes, bytes/s, operations/s and again operations/s.
 fn truth() -> [u128; 4] {
     let rate = operations(INNER_DIM) * 1_000_000_000 / u128::from(FILL_NS);
     [DATASET_BYTES.into(), READ_BYTES_PER_S.into(), rate, rate]
 }
 
-/// Two sessions in turn, each with the whole GPU; the second one's FILLED comes after this time (ns).
+/// Two sessions one after the other, each with the whole GPU; the second one's FILLED arrives after this time (ns).
 fn in_turn(second_fill_ns: u64) -> [Rehearsed; 2] {
     let gpu = Arc::default();
     let first = session(&gpu, 0, TILES, [FILL_NS, SWEEPS_NS], None);
@@ -164,7 +164,7 @@ fn at_once(times_ns: [[u64; 2]; 2]) -> [Rehearsed; 2] {
     })
 }
 
-/// Not excluded: one session after the other, each identity has the whole GPU.
+/// Not excluded: one session after the other, so each identity has the whole GPU.
 #[test]
 fn a_gpu_shown_under_two_identities_in_turn_passes_and_the_result_says_so() {
     let shown = in_turn(FILL_NS);
@@ -179,32 +179,36 @@ fn a_gpu_shown_under_two_identities_in_turn_passes_and_the_result_says_so() {
     }
 }
 
-/// NONCE at once is not enough: the second session's fill begins when the first session is over, and V is that of two GPUs.
+/// Sending NONCE simultaneously is not enough: the second session's fill begins after the first session ends, and V is that
+/// of two GPUs.
 #[test]
 fn nonces_released_at_once_do_not_keep_a_gpu_from_serving_in_turn() {
     let [memory, ..] = sums(&in_turn(FILL_NS + SWEEPS_NS + FILL_NS));
     assert!(memory > u128::from(DATASET_BYTES), "{memory}");
 }
 
-/// All challenged at once, the salts of a phase held back until the last has answered, and every window taken to its end.
+/// All are challenged at once, the salts of a phase are held back until the last has answered, and every window extends to
+/// the end of the phase.
 #[test]
 fn a_gpu_shown_under_two_identities_at_once_is_certified_once() {
     let sums = sums(&at_once([[FILL_NS, SWEEPS_NS]; 2]));
     for (sum, truth) in sums.into_iter().zip(truth()) {
         assert!(sum <= truth, "{sum} of {truth}");
     }
-    // Half of the GPU is what each of them can have then.
+    // Then each of them can show only half of the GPU.
     let gpu = Arc::default();
     session(&gpu, 0, TILES / 2, [FILL_NS, SWEEPS_NS], None);
     let whole = session(&gpu, 1, TILES, [FILL_NS, SWEEPS_NS], None);
     assert_eq!(whole.verdict().code(), "out-of-memory");
 }
 
-/// With windows that end with their own session's answer, phases that wait still hold V to the truth; B and T they do not.
+/// With windows that end with each session's own answer, phases that wait still keep V below the true figure, but not B and
+/// T.
 #[test]
 fn windows_cut_to_their_own_session_certify_more_than_one_gpu() {
     let (whole, half) = ([FILL_NS, SWEEPS_NS], [FILL_NS / 2, SWEEPS_NS / 2]);
-    // Queued: the first is served in the first half of the time. Each by itself: what a clock of its own slices would say.
+    // Queued: the first one is served in the first half of the time. Separately: as a clock that counts only its own slices
+    // would show.
     for times_ns in [[half, whole], [half, half]] {
         let [memory, bandwidth, rate, _] = sums(&at_once(times_ns));
         let truth = truth();
@@ -214,7 +218,7 @@ fn windows_cut_to_their_own_session_certify_more_than_one_gpu() {
     }
 }
 
-/// Not excluded: a host without a device passes every byte on to one that has it.
+/// Not excluded: a host without a device forwards every byte to one that has it.
 #[test]
 fn a_relay_to_another_host_passes_and_the_result_says_so() {
     let (mut from_verifier, to_relay) = io::pipe().expect("a pipe");
@@ -238,7 +242,7 @@ fn a_relay_to_another_host_passes_and_the_result_says_so() {
         key: cast::attester_key(),
     };
     let served = thread::spawn(move || serve(far, from_near, to_near));
-    // The relay: two pumps and no device. Either ends with its stream, which is how a session ends.
+    // The relay: two pumps and no device. Each pump ends with its stream, which is how a session ends.
     thread::spawn(move || io::copy(&mut from_verifier, &mut to_far));
     thread::spawn(move || io::copy(&mut from_far, &mut to_verifier));
     let settings = Settings {

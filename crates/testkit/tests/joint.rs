@@ -1,4 +1,4 @@
-//! Sessions at once: one GPU under several identities is certified once, and a joint record is of just its sessions
+//! Concurrent sessions: one GPU under several identities is certified once, and a joint record covers exactly its sessions
 //! (spec §6.5, §10.5).
 
 use std::cell::RefCell;
@@ -15,13 +15,13 @@ use testkit::peer::{HonestPeer, Peer};
 use testkit::rehearsal::{Rehearsal, Rehearsed};
 use testkit::together::{Party, Together, run};
 
-/// How long one sweep of all that the GPU holds takes it (ns).
+/// The duration of one sweep over everything that the GPU holds (ns).
 const SWEEP_NS: u64 = 100_000_000;
 
-/// When FILLED and SWEPT of a member come after their salt (ns).
+/// How long after their salt a member's FILLED and SWEPT arrive (ns).
 type Times = [u64; 2];
 
-/// A rehearsal of one iteration with so many sweeps, and fresh bytes of its own.
+/// A rehearsal of one iteration with this many sweeps and its own fresh bytes.
 fn rehearsal(seed: u64, sweeps: u32) -> Rehearsal {
     let mut rehearsal = testkit::model::rehearsal(INNER_DIM);
     if let Opener::Request(request) = &mut rehearsal.opener {
@@ -31,7 +31,7 @@ fn rehearsal(seed: u64, sweeps: u32) -> Rehearsal {
     rehearsal
 }
 
-/// An Attester with an identity of its own and this many tiles.
+/// An Attester with its own identity and this many tiles.
 fn attester(index: u8, tiles: u64, [filled_ns, swept_ns]: Times) -> Box<dyn Peer> {
     let key = ed25519_dalek::SigningKey::from_bytes(&[0xA0 + index; 32]);
     let mut hello = cast::hello(&[tiles]);
@@ -44,7 +44,7 @@ fn attester(index: u8, tiles: u64, [filled_ns, swept_ns]: Times) -> Box<dyn Peer
     }))
 }
 
-/// Members that ran at once, the i-th from 5 i ms on.
+/// Members that ran concurrently, the i-th starting at 5 i ms.
 fn at_once(sweeps: u32, tiles: u64, times: &[Times]) -> Together {
     let rehearsals: Vec<Rehearsal> = (0..times.len() as u64).map(|seed| rehearsal(seed, sweeps)).collect();
     let mut peers: Vec<Box<dyn Peer>> = (0..).zip(times).map(|(i, times)| attester(i, tiles, *times)).collect();
@@ -85,7 +85,7 @@ fn figures(bounds: &HostBounds) -> [u128; 4] {
     .map(value)
 }
 
-/// What one GPU of the model has: bytes, bytes/s, operations/s and the same again.
+/// The true figures of one GPU of the model: bytes, bytes/s, operations/s and again operations/s.
 fn truth() -> [u128; 4] {
     let rate = operations(INNER_DIM) * 1_000_000_000 / u128::from(FILL_NS);
     [DATASET_BYTES.into(), READ_BYTES_PER_S.into(), rate, rate]
@@ -97,7 +97,7 @@ fn assert_within_one_gpu(bounds: &HostBounds, what: &str) {
     }
 }
 
-/// The GPU holds a part for each of them and works for all at the same time.
+/// The GPU holds a part for each identity and works for all of them at the same time.
 #[test]
 fn a_gpu_shared_by_several_identities_at_once_is_certified_once() {
     for identities in [2, 4, 8] {
@@ -111,7 +111,8 @@ fn a_gpu_shared_by_several_identities_at_once_is_certified_once() {
     }
 }
 
-/// The GPU serves one after the other within a window, each with all of its memory: the next one's tiles are made in between.
+/// The GPU serves the identities one after the other within a window, each with all of its memory: the next one's tiles are
+/// generated in between.
 #[test]
 fn sessions_in_turn_within_a_window_stay_below_the_truth() {
     for identities in [2u64, 4, 8] {
@@ -123,7 +124,7 @@ fn sessions_in_turn_within_a_window_stay_below_the_truth() {
         let certified = certified(&together);
         assert_within_one_gpu(&certified.system, &format!("{identities} identities"));
 
-        // As if they swept in step, as the devices of one session do, V would be that of more than one GPU.
+        // If they swept in lockstep, as the devices of one session do, V would exceed that of one GPU.
         let devices = together.sessions.iter().flat_map(|one| {
             let plan = one.session.plan().expect("PLAN");
             measured(plan, &certified.windows, |_, _| u32::MAX)
@@ -135,7 +136,8 @@ fn sessions_in_turn_within_a_window_stay_below_the_truth() {
     }
 }
 
-/// Queued, or each by a clock of its own slices: by their own windows both certify too much, by the common ones not.
+/// Queued, or each by a clock that counts only its own slices: their own windows certify too much, the common windows do
+/// not.
 #[test]
 fn common_windows_hold_what_own_windows_do_not() {
     let (whole, half) = ([FILL_NS, 64 * SWEEP_NS], [FILL_NS / 2, 32 * SWEEP_NS]);
@@ -151,7 +153,7 @@ fn common_windows_hold_what_own_windows_do_not() {
     assert_within_one_gpu(&certified(&together).system, "common windows");
 }
 
-/// As many GPUs as identities: one sweep a window costs little.
+/// As many GPUs as identities: a single sweep per window lowers the figures only slightly.
 #[test]
 fn several_gpus_at_once_are_certified_together() {
     let iterations = 32;
@@ -183,7 +185,7 @@ fn several_gpus_at_once_are_certified_together() {
     assert_eq!(certified.sampled_groups, 3);
 }
 
-/// The windows are from the first sending to the last answer, by the one clock.
+/// The windows extend from the first sending to the last answer, on the one clock.
 #[test]
 fn windows_of_several_sessions_are_from_the_first_sending_to_the_last_answer() {
     let together = at_once(32, TILES, &[[3, 400], [50_000_000, 7], [1, 1]]);
@@ -205,14 +207,15 @@ fn windows_of_several_sessions_are_from_the_first_sending_to_the_last_answer() {
     assert_eq!(Some(windows[0].fill_start_ns), first_fill);
     assert_eq!(Some(windows[0].fill_start_ns + windows[0].fill_ns), last_v);
     assert_eq!(first_v.map(|v| v + windows[0].sweep_ns), last_swept);
-    // v is held back until the slowest has filled.
+    // v is held back until the slowest member has filled.
     assert!(
         windows[0].fill_ns > 50_000_000 && times.iter().all(|t| t.1 - t.0 > 50_000_000),
         "{times:?}"
     );
 }
 
-/// A member that misses its limit leaves and holds nobody up for longer; the others go on, and it counts as sampled only if it was.
+/// A member that misses its limit leaves and delays the others no longer; the others continue, and it counts as sampled
+/// only if it was sampled.
 #[test]
 fn a_member_that_is_late_leaves_and_the_others_go_on() {
     let late_ns = 2_000_000_000_000;
@@ -236,7 +239,7 @@ fn a_member_that_is_late_leaves_and_the_others_go_on() {
     let remaining = [hashed[0], hashed[2]];
     let certified = record.certified(&remaining, &assumptions()).expect("those that remain");
     assert_eq!(certified.sampled_groups, 2);
-    // One that left cannot be brought back.
+    // A member that left cannot be brought back.
     assert_eq!(
         record.certified(&hashed, &assumptions()),
         Err(JointError::Foreign(hashed[1].0))
@@ -247,7 +250,7 @@ thread_local! {
     static TWO: RefCell<Option<std::rc::Rc<Together>>> = const { RefCell::new(None) };
 }
 
-/// Two small sessions at once; the same for every test of a thread.
+/// Two small concurrent sessions; the same for every test of a thread.
 fn two() -> std::rc::Rc<Together> {
     TWO.with_borrow_mut(|two| {
         std::rc::Rc::clone(two.get_or_insert_with(|| std::rc::Rc::new(at_once(32, 16, &[[1, 1], [1, 1]]))))
@@ -286,7 +289,7 @@ fn a_joint_record_is_of_just_its_sessions() {
     );
 }
 
-/// One session sealed twice is one session.
+/// A session that is sealed twice counts as one session.
 #[test]
 fn a_session_counts_once_however_often_it_is_sealed() {
     let together = two();
@@ -345,7 +348,7 @@ fn a_record_is_read_with_its_seal() {
     for end in 0..sealed.len() {
         assert!(JointRecord::open(&sealed[..end]).is_err(), "{end} bytes");
     }
-    // No evidence is a joint record, nor the other way round.
+    // No evidence is accepted as a joint record, and no joint record as evidence.
     assert!(Evidence::open(&sealed).is_err());
     assert!(JointRecord::open(&together.sessions[0].sealed()).is_err());
 }

@@ -1,5 +1,5 @@
-//! What memory elsewhere, results over links, shared GPUs and tries offline are worth, on a clock of the test's own: the
-//! bounds stay below what there is, and where an attack is not excluded (spec §7) it passes here and the result says so.
+//! The effect of memory elsewhere, results over links, shared GPUs and offline retries, on a clock that the test sets: the
+//! bounds stay below the true figures; where an attack is not excluded (spec §7), it passes here and the result states so.
 
 use std::sync::atomic::Ordering;
 
@@ -25,8 +25,8 @@ use testkit::odds::{caught_odds, is_binomial};
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal, Rehearsed};
 
-/// A session at k with devices of so many tiles, whose answers are right and come after these times (ns), device by
-/// device.
+/// A session at k with devices that have these numbers of tiles, whose correct answers arrive after these times (ns),
+/// device by device.
 fn timed(inner_dim: u32, tiles: &[u64], fills_ns: &[u64], sweeps_ns: &[u64]) -> Rehearsed {
     let peer = HonestPeer::new(cast::hello(tiles), |_| cast::engine());
     let mut peer = delayed(peer, |message_type, device| match message_type {
@@ -51,7 +51,8 @@ fn swept_in(sweep_s: f64) -> Certified {
     ))
 }
 
-/// Holds the bounds of one device that holds `1 - missing` of its dataset and sweeps in `sweep_s` to the truth.
+/// Checks the bounds of one device that holds `1 - missing` of its dataset and sweeps in `sweep_s` against its true
+/// figures.
 fn hold_to_the_truth(attack: &str, missing: f64, sweep_s: f64, certified: &Certified) {
     let held = (1.0 - missing) * DATASET_BYTES as f64;
     let value = |bound: Option<Bound<u128>>| bound.map_or(0, |bound| bound.value) as f64;
@@ -75,14 +76,14 @@ fn hold_to_the_truth(attack: &str, missing: f64, sweep_s: f64, certified: &Certi
     }
 }
 
-/// What is not held comes from elsewhere at `rate`, beside the reading of the rest: no sweep can be faster.
+/// Tiles that are not held arrive from elsewhere at `rate`, in parallel with reading the rest: no sweep can be faster.
 fn from_elsewhere(attack: &str, rate: f64) {
     let memory_s = |missing: f64| (1.0 - missing) / 10.0;
     for missing in [0.0, 0.01, 0.03, 0.1, 0.25] {
         let sweep_s = f64::max(memory_s(missing), missing * DATASET_BYTES as f64 / rate);
         hold_to_the_truth(attack, missing, sweep_s, &swept_in(sweep_s));
     }
-    // The most that can be missing without the sweep taking longer.
+    // The largest share that can be missing without slowing down the sweep.
     let free = rate / (rate + READ_BYTES_PER_S as f64);
     hold_to_the_truth(attack, free, memory_s(free), &swept_in(memory_s(free)));
 }
@@ -100,7 +101,8 @@ fn bytes_made_anew_stay_below_the_bounds() {
     from_elsewhere("all of these", anew + 2.0 * LINK_BYTES_PER_S as f64);
 }
 
-/// An engine that in truth lacks its tiles and brings them back for every sweep, on a clock that counts what it brings.
+/// An engine that actually lacks its tiles and transfers or regenerates them for every sweep, on a clock that counts the
+/// bytes.
 fn brought_back(attack: &str, places: &'static [Place], rate: f64) {
     for missing in [0.0, 2.0, 6.0, 16.0].map(|tiles| tiles / TILES as f64) {
         let engine = AbsentEngine::new(missing, places);
@@ -135,23 +137,23 @@ fn tiles_read_back_from_a_file_stay_below_the_bounds() {
 #[test]
 fn tiles_made_anew_or_read_back_in_turn_stay_below_the_bounds() {
     let anew = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
-    // Half of them each: the slower way is the one that is waited for.
+    // Half of them each way: the slower way determines the time.
     let rate = 2.0 * f64::min(anew, LINK_BYTES_PER_S as f64);
     brought_back("anew and from a file", &[Place::Anew, Place::File], rate);
 }
 
-/// T_local: a part of the results at k = 2048 comes in over a link at W_in, beside the computing of the rest.
+/// T_local: a part of the results at k = 2048 arrives over a link at W_in, in parallel with computing the rest.
 #[test]
 fn results_brought_in_over_a_link_are_not_counted_as_local() {
     const INNER_DIM: u32 = 2_048;
-    // What is computed here takes half of the time that it does at twice the k.
+    // Computing here takes half of the time that it takes at twice the k.
     let whole_s = FILL_NS as f64 / 2e9;
     let brought_most = LINK_BYTES_PER_S as f64 * whole_s / DATASET_BYTES as f64;
-    // The most that costs no time is the third.
+    // A third is the largest part that costs no time.
     for brought in [0.0, 0.05, brought_most / (1.0 + brought_most), 0.3, 0.5, 0.9] {
         let link_s = brought * DATASET_BYTES as f64 / LINK_BYTES_PER_S as f64;
         let fill_s = f64::max(whole_s * (1.0 - brought), link_s);
-        // Iterations of one sweep each: what comes in while sweeps last is taken off.
+        // Iterations of one sweep each: what arrives during sweeps is subtracted.
         let mut request = cast::request(&[(INNER_DIM, 1); 32], 1_000);
         request.deadlines.fill_ms = 1_000_000;
         request.deadlines.sweep_ms = 1_000_000;
@@ -174,17 +176,17 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
         );
         assert!(local <= computed, "{brought}: T_local {local} above {computed}");
         assert!(all <= system, "{brought}: T {all} above {system}");
-        // T is the system's, and says so: it counts what was brought in.
+        // T is a figure of the whole system, and is labelled as such: it includes what was transferred in.
         assert!(all > 0.9 * system, "{brought}: T {all} of {system}");
         if brought == 0.0 {
-            // A tenth of the time goes to sweeps, and links could have brought in a quarter.
+            // Sweeps take a tenth of the time, and links could have transferred a quarter.
             assert!(local > 0.55 * computed, "T_local {local} of {computed}");
         }
     }
 }
 
-/// Two GPUs, half of the tiles each, whose link has this share of the rate at which no sweep takes longer: a quarter of the
-/// dataset passes it in every sweep, half of that each way.
+/// Two GPUs, each with half of the tiles, whose link has this share of the rate that slows down no sweep: a quarter of the
+/// dataset crosses it in every sweep, half of that in each direction.
 fn joined(share: f64, waits: bool) -> Rehearsed {
     let adversary = Adversary::named("joined-gpus").expect("an adversary");
     let junk = if waits { 0.0 } else { 1.0 - share };
@@ -201,7 +203,7 @@ fn joined(share: f64, waits: bool) -> Rehearsed {
     rehearsal(INNER_DIM).run(&mut peer)
 }
 
-/// Not excluded: over a link that is fast enough they pass as one GPU with the memory of both.
+/// Not excluded: over a fast enough link they pass as one GPU with the memory of both.
 #[test]
 fn two_gpus_joined_by_a_fast_link_pass_as_one_and_the_result_says_so() {
     let rehearsed = joined(1.0, false);
@@ -222,12 +224,12 @@ fn two_gpus_joined_by_a_fast_link_pass_as_one_and_the_result_says_so() {
     assert!(text.contains(limit), "{text}");
 }
 
-/// Over a slower link they answer junk for the pairs that it does not bring, and are caught; or they wait for it, and V and B
-/// fall. V is of both: pairs that lie on one of them need no link at all, and at the rate of the links that are assumed it is
+/// Over a slower link they answer junk for the pairs that the link does not transfer, and are caught; or they wait for it,
+/// and V and B drop. V covers both: pairs that lie on one of them need no link, and at the assumed rate of the links V is
 /// still more than one of them holds.
 #[test]
 fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less() {
-    // A direction needs an eighth of the dataset a sweep.
+    // Each direction transfers an eighth of the dataset per sweep.
     let assumed = LINK_BYTES_PER_S as f64 / (READ_BYTES_PER_S as f64 / 8.0);
     let mut last = [u128::MAX; 2];
     let mut shown = Vec::new();
@@ -265,7 +267,7 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
     );
 }
 
-/// The session's windows if each device's own slice were its window: `halves` of the whole.
+/// The session's windows if each device's window were only its own slice: `halves` of the whole.
 fn cut(rehearsed: &Rehearsed, halves: [u64; 2]) -> HostBounds {
     let window = Windows {
         fill_ns: FILL_NS / 2 * halves[0],
@@ -275,7 +277,8 @@ fn cut(rehearsed: &Rehearsed, halves: [u64; 2]) -> HostBounds {
     bounds_with(rehearsed, &[window])
 }
 
-/// Two ordinals, half the dataset each, one GPU in slices: whatever the slices, all of the work takes as long as it does.
+/// Two ordinals with half of the dataset each, one GPU in slices: whatever the slices are, the total work takes the same
+/// time.
 #[test]
 fn a_gpu_in_time_slices_is_certified_once() {
     let rate = operations(INNER_DIM) * 1_000_000_000 / u128::from(FILL_NS);
@@ -304,13 +307,14 @@ fn a_gpu_in_time_slices_is_certified_once() {
             let half = device.share.bandwidth_bytes_per_s.expect("B of a half").value;
             assert!(half <= READ_BYTES_PER_S / 2, "{name}: device {}, {half}", device.device);
         }
-        // It is the one window that does it: by slices of their own the two would have read and computed twice as much.
+        // The single common window ensures this: by their own slices, the two would appear to have read and computed twice
+        // as much.
         let own = figures(&cut(&rehearsed, [1, 1]));
         assert!(own[1] > truth[1] && own[2] > truth[2], "{name}: {own:?}");
     }
 }
 
-/// V, B, T and T_local of the host; a link could bring in what half of this GPU computes, so T_local may be nothing.
+/// V, B, T and T_local of the host; a link could transfer half of what this GPU computes, so T_local may be zero.
 fn figures(host: &HostBounds) -> [u128; 4] {
     let [memory, bandwidth, rate] = [host.memory_bytes, host.bandwidth_bytes_per_s, host.tensor_ops_per_s]
         .map(|bound| bound.expect("a bound").value);
@@ -322,7 +326,7 @@ fn figures(host: &HostBounds) -> [u128; 4] {
     ]
 }
 
-/// A proof with a quarter of its sweep leaves junk, tried anew under another label.
+/// A proof with a quarter of its sweep leaves junk, retried under another label.
 fn ground(attempt: u32, samples: u32) -> bool {
     const TILES: u64 = 32;
     let plan = cast::request(&[(64, 2)], samples)
@@ -337,8 +341,8 @@ fn ground(attempt: u32, samples: u32) -> bool {
     rehearsed.verdict() == &Verdict::Affirmed
 }
 
-/// Offline the samples derive from the transcript, which the cheat may change and try again: it passes as often as samples
-/// miss, and only their number keeps that below 2^-80 a try.
+/// Offline, the samples derive from the transcript, which a cheat may change and retry: it passes as often as the samples
+/// miss, and only their number keeps that probability below 2^-80 per try.
 #[test]
 fn tries_ground_offline_pass_as_often_as_samples_miss() {
     const TRIES: u32 = 200;
@@ -355,7 +359,7 @@ fn tries_ground_offline_pass_as_often_as_samples_miss() {
         );
         assert!(passed > 0, "grinding works with so few samples");
     }
-    // The share that an offline result leaves open, at its 1024 samples.
+    // The share that an offline result leaves undetected, with its 1024 samples.
     let open = f64::from(OFFLINE_ERROR_BITS) * std::f64::consts::LN_2 / 1024.0;
     let missed = (1024.0 * (-open).ln_1p()).exp();
     assert!(missed <= (-f64::from(OFFLINE_ERROR_BITS)).exp2(), "{missed}");

@@ -1,4 +1,4 @@
-//! What a session takes while it is open, beside its OPENINGS: stated here, and counted by the allocator.
+//! The memory that an open session uses in addition to its OPENINGS: stated here, and measured by the allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +16,11 @@ struct Counting;
 
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps to the contract of `alloc`, which is this one's.
+        // SAFETY: the caller fulfils the contract of `alloc`, which is the same here.
         unsafe { System.alloc(layout) }
     }
 
@@ -34,10 +34,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Most that a session may take until it is asked for its OPENINGS.
+/// The most that a session may use until OPENINGS are requested.
 const MOST_BYTES: usize = 256 << 10;
 
-/// A session of eight devices and as many sweeps as the standard preset has, up to where SAMPLE is due.
+/// A session of eight devices with the standard preset's number of sweeps, up to where SAMPLE is due.
 fn before_sample(seed: u64) -> VerifierDriver {
     let mut peer = HonestPeer::new(cast::hello(&[128; 8]), |_| Box::new(StandIn::default()));
     let request = cast::request(&[(20_480, 32), (2_048, 2), (2_048, 2)], 1280);
@@ -64,7 +64,7 @@ fn before_sample(seed: u64) -> VerifierDriver {
 
 #[test]
 fn an_open_session_takes_little_beside_its_openings() {
-    // What is made once, say tables, is made before.
+    // Values that are created once, such as tables, are created beforehand.
     drop(before_sample(0));
     let before = LIVE_BYTES.load(Ordering::Relaxed);
     let sessions: Vec<VerifierDriver> = (1..=16).map(before_sample).collect();

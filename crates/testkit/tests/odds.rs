@@ -1,7 +1,7 @@
 //! How often cheats are caught, counted and predicted: `cargo test -p testkit` prints the tables.
 //!
-//! Most trials play the sampling alone against a set of wrong leaves: the Verifier recomputes what it samples, so it
-//! finds a wrong leaf if and only if it looks at it. Whole sessions confirm that.
+//! Most trials simulate only the sampling of a set of wrong leaves: the Verifier recomputes what it samples, so it finds a
+//! wrong leaf if and only if it samples it. Whole sessions confirm that.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -33,13 +33,13 @@ fn plan(samples: u32) -> Plan {
     request.plan(&cast::hello(&[TILES.into()])).expect("a plan")
 }
 
-/// Prints a line past the capture of a test's output: the tables are a part of what the tests say.
+/// Prints a line despite the capture of a test's output: the tables are part of the tests' results.
 fn tell(line: fmt::Arguments<'_>) {
-    // Nobody who reads standard error: nothing is left to tell.
+    // Standard error has no reader: there is nobody left to notify.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Holds back other tests until a table is whole.
+/// Holds back other tests until a table is complete.
 fn begin_table() -> MutexGuard<'static, ()> {
     static TABLE: Mutex<()> = Mutex::new(());
     let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,7 @@ fn begin_adversaries() -> MutexGuard<'static, ()> {
     table
 }
 
-/// Prints a row of the table and holds it to the odds.
+/// Prints a row of the table and compares it with the odds.
 fn row(adversary: &str, fraction: f64, samples: u32, trials: u64, caught: u64, predicted: f64) {
     tell(format_args!(
         "{adversary:<28} {:>7.1} % {samples:>8} {trials:>7} {caught:>7} {:>9.2} % {:>9.2} %",
@@ -85,7 +85,7 @@ fn junk_sweep_leaves_are_caught_as_predicted() {
         for fraction in FRACTIONS {
             let wrong = (LEAVES as f64 * fraction).round() as u64;
             let fraction = wrong as f64 / LEAVES as f64;
-            // Where the wrong leaves lie makes no difference to uniform samples; a new place each time all the same.
+            // The position of the wrong leaves makes no difference to uniform samples; it is new each time nevertheless.
             let caught = (0..TRIALS)
                 .filter(|_| {
                     let first = draws.below(LEAVES);
@@ -127,7 +127,7 @@ fn missing_tiles_and_junk_fill_leaves_are_caught_as_predicted() {
     let mut draws = Draws::new(12);
     for samples in [64, 256] {
         let plan = plan(samples);
-        // A 512th is the least that can be missing.
+        // A 512th is the smallest share that can be missing.
         for fraction in &FRACTIONS[1..] {
             let count = (f64::from(TILES) * fraction).round().max(1.0) as u64;
             let fraction = count as f64 / f64::from(TILES);
@@ -137,7 +137,7 @@ fn missing_tiles_and_junk_fill_leaves_are_caught_as_predicted() {
                     is_found(&plan, &missing, &mut draws)
                 })
                 .count() as u64;
-            // A pair is spoiled by either of its tiles.
+            // A pair is wrong if either of its tiles is.
             let wrong = (LEAVES as f64 * spoiled(count)).round() as u64;
             let predicted = caught_odds_distinct(wrong, LEAVES, samples);
             assert!(predicted >= caught_odds(fraction, samples), "pairs double the odds");
@@ -193,7 +193,7 @@ fn whole_sessions_are_caught_as_predicted() {
     }
 }
 
-/// What the clock gives an Attester that no link and no product could help: fills and sweeps in next to no time.
+/// The times of an Attester that needs no link and no product: fills and sweeps take almost no time.
 fn measured(samples: u32) -> Measured {
     Measured {
         inner_dim: 4_096,
@@ -210,8 +210,8 @@ fn measured(samples: u32) -> Measured {
 
 const BOUNDS: [&str; 4] = ["V", "B", "T", "T_local"];
 
-/// Of the trials, those that were not caught and whose V, B, T and T_local are above the truth: the tiles that are missing
-/// were neither computed nor held nor read.
+/// The number of trials that were not caught and whose V, B, T and T_local exceed the true figures: the missing tiles were
+/// neither computed nor held nor read.
 fn false_bounds(assumptions: &Assumptions, samples: u32, missing: u64, trials: u64, draws: &mut Draws) -> [u64; 4] {
     let (plan, measured) = (plan(samples), measured(samples));
     let [iteration] = measured.iterations[..] else {
@@ -285,7 +285,7 @@ fn certified_bounds_stay_below_the_truth() {
             }
         }
     }
-    // At an error of an eighth some are: the count can count.
+    // With an error of an eighth, some trials are: the counter works.
     for (bound, counted) in BOUNDS.into_iter().zip(counted) {
         assert!(counted > 0, "{bound} was never above the truth");
     }

@@ -1,4 +1,4 @@
-//! The real Attester before a Verifier that breaks the rules, and the offline form over real streams.
+//! The real Attester with a Verifier that breaks the rules, and the offline form over real streams.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -55,7 +55,7 @@ fn plan() -> Plan {
     request.plan(&cast::hello(&[3, 2])).expect("a plan")
 }
 
-/// Plays a Verifier that sends these bytes as soon as it may, reads all that comes, and closes after them.
+/// Plays a Verifier that sends these bytes as soon as it may, reads everything that arrives, and then closes.
 fn play(script: Vec<Vec<u8>>) -> (Result<ResultMessage, ServeError>, Vec<Frame>) {
     let (from_verifier, mut to_attester) = io::pipe().expect("a pipe");
     let (mut from_attester, to_verifier) = io::pipe().expect("a pipe");
@@ -78,7 +78,7 @@ fn play(script: Vec<Vec<u8>>) -> (Result<ResultMessage, ServeError>, Vec<Frame>)
     )
 }
 
-/// A Verifier that does what these frames say, each sent once the Attester has sent `count` frames but PROGRESS.
+/// A Verifier that sends these frames, each after the Attester has sent `count` frames other than PROGRESS.
 fn converse(script: Vec<(usize, Frame)>) -> (Result<ResultMessage, ServeError>, Vec<Frame>) {
     let (from_verifier, mut to_attester) = io::pipe().expect("a pipe");
     let (mut from_attester, to_verifier) = io::pipe().expect("a pipe");
@@ -221,7 +221,7 @@ fn a_plan_for_a_device_that_was_not_offered_is_refused() {
 #[test]
 fn a_plan_that_asks_for_more_than_there_is_is_could_not_run() {
     let mut fields: PlanFields = plan().fields().clone();
-    // 2 TiB, whose leaves, 0.4 GB, the host can keep.
+    // 2 TiB, whose leaves (0.4 GB) the host can hold.
     fields.devices[1].num_matrices = 1 << 25;
     let plan = Plan::new(fields).expect("a plan");
     let (outcome, heard) = converse(vec![(1, plan_frame(&plan))]);
@@ -271,7 +271,7 @@ fn a_verifier_that_goes_away_is_noticed_at_every_byte() {
         let (outcome, _) = play(vec![script[..end].to_vec()]);
         match outcome {
             Err(ServeError::Connection(FrameError::Closed | FrameError::Truncated { .. })) => {}
-            // NONCE before READY where both came at once.
+            // NONCE before READY if both arrived at the same time.
             Err(ServeError::Violation(_)) => assert_eq!(end, script.len()),
             other => panic!("cut at {end}: {other:?}"),
         }
@@ -317,7 +317,7 @@ fn prove_offline(challenge: &Challenge, attester: Attester) -> Recorded {
         &Unobserved,
     );
     let proof = proof.expect("a session");
-    // What the Attester makes of it is in the evidence.
+    // The Attester's conclusion is in the evidence.
     let _ = served.join().expect("serving does not panic");
     proof
 }
@@ -349,7 +349,7 @@ fn a_proof_is_affirmed_without_a_bound() {
     assert!(report.host.is_none() && report.windows.is_empty());
 }
 
-/// Hears what is certified while samples are recomputed.
+/// Receives what is certified while samples are recomputed.
 #[derive(Default)]
 struct SoFar(Mutex<Vec<bool>>);
 

@@ -1,4 +1,4 @@
-//! Recorded evidence that is recomputed later, in a queue.
+//! Recorded evidence that is recomputed later by a queue.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -14,7 +14,7 @@ use verifier::evidence_file::ReadError;
 use verifier::queue::{Full, JobError, Queue};
 use verifier::recompute::Recompute;
 
-/// Evidence of a session with an honest Attester or one whose leaves are made up, in a file.
+/// Evidence, in a file, of a session with an honest Attester or one whose leaves are made up.
 fn evidence(folder: &tempfile::TempDir, name: &str, is_honest: bool) -> PathBuf {
     let mut peer = HonestPeer::new(cast::hello(&[3]), move |_| {
         if is_honest {
@@ -84,7 +84,7 @@ fn what_costs_too_much_is_not_recomputed() {
     );
 }
 
-/// The queue holds what it may, says when it is full, and forgets the rest when it is dropped.
+/// The queue holds up to its capacity, reports when it is full, and discards the rest when it is dropped.
 #[test]
 fn a_queue_is_bounded_and_stops() {
     let folder = tempfile::tempdir().expect("a folder");

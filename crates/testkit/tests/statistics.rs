@@ -1,4 +1,4 @@
-//! Matching, word shift, digests and folded products: nothing in them to exploit.
+//! Matching, word shift, digests and folded products have no exploitable structure.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ fn crossings(matching: &Matching, tiles: u32, side: &dyn Fn(u32) -> bool) -> u64
         .count() as u64
 }
 
-/// Standard deviations by which the crossings of `salts` matchings differ from those of a uniform one, in all and at most
-/// in a single one.
+/// Standard deviations by which the number of crossings in `salts` matchings differs from that of a uniform matching, in
+/// total and at most in a single one.
 fn crossing_deviations(tiles: u32, salts: u64, side: &dyn Fn(u32) -> bool, draws: &mut Draws) -> (f64, f64) {
     let left = (0..tiles).filter(|&tile| side(tile)).count() as f64;
     let n = f64::from(tiles);
@@ -70,8 +70,9 @@ fn every_half_and_half_split_crosses_in_half_of_the_pairs() {
             let (mean, largest) = crossing_deviations(tiles, salts, side.as_ref(), &mut draws);
             println!("{tiles:>5} tiles, {name:<18}: mean {mean:>6.2} deviations, largest of {salts} {largest:>5.2}");
             assert!(mean.abs() < 5.0, "{tiles} tiles, {name}: mean {mean} deviations off");
-            // Halves of four or five bits have round functions that are seldom balanced: single matchings of few tiles stray
-            // further than uniform ones (6.25 deviations were seen at 1,000 tiles with other salts), their mean does not.
+            // Halves of four or five bits have round functions that are seldom balanced: single matchings of few tiles
+            // deviate further than uniform ones (6.25 deviations were seen at 1,000 tiles with other salts), but their mean
+            // does not.
             assert!(
                 largest < if tiles < 4_096 { 6.0 } else { 5.0 },
                 "{tiles} tiles, {name}: one matching {largest} deviations off"
@@ -80,7 +81,8 @@ fn every_half_and_half_split_crosses_in_half_of_the_pairs() {
     }
 }
 
-/// One matching at the tile count of a GPU with 139 GiB: every tile once, no split by a bit of the index favoured.
+/// One matching at the tile count of a GPU with 139 GiB: every tile occurs once, and no split by a bit of the index is
+/// favoured.
 #[test]
 fn the_matching_of_a_whole_gpu_has_no_structure() {
     const TILES: u32 = 139 << 14;
@@ -106,7 +108,7 @@ fn the_matching_of_a_whole_gpu_has_no_structure() {
             pairs.len()
         );
     }
-    // Neighbours meet at about twice the odds of any two tiles, which is one pair of a million.
+    // Neighbours are paired about twice as often as any two tiles, which is one pair in a million.
     let neighbours = pairs.iter().filter(|&&(a, b)| a ^ b == 1).count();
     assert!(neighbours < 10, "{neighbours} pairs of neighbours");
 }
@@ -124,8 +126,8 @@ fn differences(tiles: u32, salts: u32, draws: &mut Draws) -> Vec<f64> {
     counts.iter().map(|&count| count as f64 / uniform).collect()
 }
 
-/// Four Feistel rounds leave one trace of positions 2j and 2j + 1: tiles 2i and 2i + 1 are paired about twice as often as
-/// any other two. Whoever keeps such tiles together saves one pair in `tiles`, which is nothing at the sizes of devices.
+/// Four Feistel rounds leave one regularity at positions 2j and 2j + 1: tiles 2i and 2i + 1 are paired about twice as often
+/// as any other two. Keeping such tiles together saves one pair in `tiles`, which is negligible at the sizes of devices.
 #[test]
 fn no_tiles_but_neighbours_meet_more_often_than_others() {
     let mut draws = Draws::new(22);
@@ -157,7 +159,7 @@ fn no_tiles_but_neighbours_meet_more_often_than_others() {
 
 #[test]
 fn leaves_follow_no_order_of_tiles() {
-    // Where a tile lands says nothing about where its neighbour does.
+    // A tile's position reveals nothing about its neighbour's position.
     let mut draws = Draws::new(23);
     let tiles = 4_096u32;
     let mut distances = [0u64; 64];
@@ -191,7 +193,7 @@ fn word_shifts_spread() {
             "shifts of a sweep's leaves are {deviation} deviations off uniform"
         );
     }
-    // Over the sweeps of one leaf, each bit by itself.
+    // Over the sweeps of one leaf, each bit separately.
     let keys: Vec<DigestKey> = (0..500).map(|_| DigestKey::expand(&Salt(draws.bytes()))).collect();
     for leaf in [0, 1, 77, u32::MAX - 1] {
         for bit in 0..14 {
@@ -217,8 +219,8 @@ fn tile(k: u32, matrix: u64) -> Box<Tile> {
     tile
 }
 
-/// The fold is one fixed function of sums that take a few hundred thousand values, so its bytes are close to uniform but not
-/// uniform: what that lets anyone save is counted here. Nothing is certified by folds of k below 2,048.
+/// The fold is one fixed function of sums that take a few hundred thousand values, so its bytes are nearly but not exactly
+/// uniform: the saving that this permits is counted here. Nothing is certified by folds of k below 2,048.
 #[test]
 fn folded_products_leave_nothing_to_compress() {
     for (k, tiles, savable) in [(64, 16, 3e-4), (2_048, 32, 1e-4), (4_096, 32, 5e-5), (16_384, 16, 5e-5)] {
@@ -233,7 +235,7 @@ fn folded_products_leave_nothing_to_compress() {
         }
         let total = counts.iter().sum::<u64>() as f64;
         let entropy: f64 = counts.iter().map(|&n| n as f64 / total).map(|p| -p * p.log2()).sum();
-        // A counted entropy falls short of the true one by (256 - 1) / (2 ln 2 n) bits on average.
+        // A measured entropy is below the true one by (256 - 1) / (2 ln 2 n) bits on average.
         let saved = (8.0 - entropy - 255.0 / (2.0 * std::f64::consts::LN_2 * total)) / 8.0;
         let most = *counts.iter().max().expect("256 counts") as f64 * 256.0 / total;
         let (single, double) = (uniformity(&counts), uniformity(&neighbours));
@@ -267,7 +269,7 @@ fn any_changed_bit_changes_the_digests() {
         high_bits[(new_pair.wrapping_sub(pair) >> 58) as usize] += 1;
         changed.0[at] ^= 1 << bit;
     }
-    // Without the key nobody can say by how much.
+    // Without the key the amount cannot be predicted.
     let deviation = uniformity(&high_bits);
     assert!(
         deviation < 5.0,
@@ -292,8 +294,8 @@ fn digests_of_one_pair_are_uniform_over_keys() {
     }
 }
 
-/// A tile that differs in one word by 2^v has the same fill digest under 2^v of 2^64 keys, at worst 2^31: counted whole, with
-/// words of 4 bits and digests of 8.
+/// A tile that differs in one word by 2^v has the same fill digest under 2^v of 2^64 keys, at most 2^31: counted
+/// exhaustively, with words of 4 bits and digests of 8.
 #[test]
 fn a_changed_word_keeps_its_fill_digest_as_often_as_the_formula_says() {
     for difference in 1u32..16 {
@@ -302,8 +304,9 @@ fn a_changed_word_keeps_its_fill_digest_as_often_as_the_formula_says() {
     }
 }
 
-/// In a pair's digest the other tile's word is a factor too: 2^v goes unnoticed with odds 2^-32 for a word of 0 and
-/// 2^(v-60) for all others, which is 2^-29 and 2^-32 at worst, 2^-32 and 2^-56 for a difference that is drawn.
+/// In a pair's digest the other tile's word is a factor too: a difference of 2^v goes unnoticed with probability 2^-32 for
+/// a word of 0 and 2^(v-60) for all others. That is at worst 2^-32 and 2^-29; for a random difference it is 2^-32 and
+/// 2^-56.
 #[test]
 fn a_changed_word_keeps_its_pair_digest_as_often_as_the_formula_says() {
     let mut drawn = 0;
@@ -321,7 +324,7 @@ fn a_changed_word_keeps_its_pair_digest_as_often_as_the_formula_says() {
     assert_eq!(drawn, 15 * 256 + 32 * (8 + 4 * 2 + 2 * 4 + 8));
 }
 
-/// At full size: a difference of 2^31 in a word moves the digest's upper 33 bits alone, and moves them evenly.
+/// At full size: a difference of 2^31 in a word changes only the digest's upper 33 bits, and changes them uniformly.
 #[test]
 fn the_worst_difference_moves_the_upper_33_bits_evenly() {
     let mut draws = Draws::new(28);
@@ -347,7 +350,7 @@ fn the_worst_difference_moves_the_upper_33_bits_evenly() {
     }
 }
 
-/// Whoever lacks a byte of a tile has to guess it: each of its values gives another digest.
+/// A device that lacks a byte of a tile has to guess it: each of its values gives another digest.
 #[test]
 fn an_unknown_byte_leaves_as_many_digests_as_it_has_values() {
     let mut draws = Draws::new(29);

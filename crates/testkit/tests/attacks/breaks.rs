@@ -1,4 +1,4 @@
-//! Attesters that give up, go away, flood, or send what is no frame, in each phase.
+//! Attesters that give up, disconnect, flood, or send something that is not a frame, in each phase.
 
 use protocol::cbor::Canonical;
 use protocol::frame::{Frame, MessageType, header};
@@ -13,7 +13,7 @@ use crate::stage::{bytes, honest, instead, judge, rehearsal};
 
 use Verdict::{Contraindicated, CouldNotRun};
 
-/// ABORT with the code of this number.
+/// ABORT with this code.
 pub(crate) fn abort_action(number: usize) -> Action {
     let abort = Abort {
         code: AbortCode::ALL[number - 1],
@@ -31,7 +31,7 @@ fn close(phase: Phase) -> Verdict {
     instead(phase, vec![Action::Close])
 }
 
-/// A whole header and one byte too few behind it, then the end.
+/// A whole header, followed by one byte too few, then the end.
 fn cut(phase: Phase) -> Verdict {
     let mut bytes = bytes(&Frame::new(MessageType::Filled, vec![0; 100]));
     bytes.pop();
@@ -42,7 +42,7 @@ fn cut_header(phase: Phase) -> Verdict {
     instead(phase, vec![Action::Bytes(vec![5, 0, 0]), Action::Close])
 }
 
-/// Announces a payload of `length` bytes; none of them need come.
+/// Announces a payload of `length` bytes; none of them have to arrive.
 fn announce(phase: Phase, type_number: u32, length: u64) -> Verdict {
     instead(
         phase,
@@ -52,7 +52,7 @@ fn announce(phase: Phase, type_number: u32, length: u64) -> Verdict {
 
 fn flood(phase: Phase) -> Verdict {
     let progress = bytes(&Frame::new(MessageType::Progress, vec![0x81, 0x80]));
-    // All at once: what comes past the deadline would be late.
+    // All at once: frames that arrive past the deadline would be late.
     instead(
         phase,
         vec![Action::Bytes(progress.repeat(MAX_PROGRESS_FRAMES as usize + 1))],
@@ -123,7 +123,7 @@ attacks! {
         => announce(Phase::Fill, 5, u64::MAX);
     fn an_oversized_unknown_type(): "oversized-message", Contraindicated(Failure::OversizedMessage { type_number: 77, .. })
         => announce(Phase::Fill, 77, MAX_SMALL_BYTES + 1);
-    // Two roots an iteration at most: 32 + 34 * 2 bytes.
+    // At most two roots per iteration: 32 + 34 * 2 bytes.
     fn an_oversized_swept(): "oversized-message",
         Contraindicated(Failure::OversizedMessage { type_number: 7, length_bytes: 101, limit_bytes: 100 })
         => announce(Phase::Sweep, 7, 101);

@@ -1,4 +1,4 @@
-//! Attesters whose engines cheat: all leaves are sampled, so that chance plays no part.
+//! Attesters whose engines cheat: all leaves are sampled, so the outcomes do not depend on chance.
 
 use std::collections::HashMap;
 use std::io;
@@ -76,11 +76,11 @@ attacks! {
 fn every_adversary_ends_as_it_must_on_either_device() {
     for cheat in ADVERSARIES {
         for g in 0..2 {
-            // Device 0 holds the matrices from 0 on anyway.
+            // Device 0 holds the matrices from 0 on in any case.
             let status = match cheat.ends {
                 End::Caught if (cheat.name, g) != ("twin", 0) => 1,
                 End::Caught | End::Affirmed => 0,
-                // It waits for what a made-up clock does not tell it: see below.
+                // It waits for an event that a simulated clock does not report: see below.
                 End::Late => continue,
             };
             let verdict = adversary(g, cheat.name, 0.5);
@@ -95,7 +95,7 @@ fn every_adversary_ends_as_it_must_on_either_device() {
     }
 }
 
-/// On real streams and clocks: the Verifier gives up at the deadline, and the Attester is told.
+/// On real streams and clocks: the Verifier gives up at the deadline, and the Attester is notified.
 #[test]
 fn a_fill_that_does_not_come_is_late() {
     let late = Adversary::named("late").expect("an adversary");

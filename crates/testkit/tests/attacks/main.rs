@@ -1,6 +1,6 @@
-//! Every way to cheat or break a session that we know, and the verdict that each must end in.
+//! All known ways to cheat or break a session, and the verdict that each must result in.
 //!
-//! Each row of a module's table is a test of its own; together they meet every reason that the protocol knows.
+//! Each row of a module's table is a test of its own; together they cover every reason that the protocol defines.
 
 mod stage;
 
@@ -21,7 +21,7 @@ pub(crate) struct Attack {
     pub(crate) play: fn() -> Verdict,
 }
 
-/// Rows of `fn name(): code, pattern of the verdict => play`: a test each, and a table of all.
+/// Rows of `fn name(): code, pattern of the verdict => play`: one test for each, and a table of all.
 macro_rules! attacks {
     ($($(#[$doc:meta])* fn $name:ident(): $code:literal, $pattern:pat $(if $guard:expr)? => $play:expr;)*) => {
         pub(crate) const ATTACKS: &[$crate::Attack] = &[$($crate::Attack {
@@ -47,7 +47,7 @@ macro_rules! attacks {
 }
 pub(crate) use attacks;
 
-/// The tables of attacks on a made-up clock, which give the same evidence every time.
+/// The tables of attacks on a simulated clock, which give the same evidence every time.
 pub(crate) const REHEARSED: [&[Attack]; 5] = [
     breaks::ATTACKS,
     engines::ATTACKS,

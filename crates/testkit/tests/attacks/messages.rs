@@ -1,4 +1,4 @@
-//! Messages that are malformed, out of order, for somebody else, or from another session.
+//! Messages that are malformed, out of order, intended for another recipient, or from another session.
 
 use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::cbor::{Canonical, Label};
@@ -50,7 +50,7 @@ fn twice(message_type: MessageType) -> Verdict {
     })
 }
 
-/// The verdict on an honest Attester that offers these matrices, whatever it has.
+/// The verdict on an honest Attester that offers these matrices, whether or not it has them.
 fn offering(matrices: &[u64], device_bytes: Option<u64>) -> Verdict {
     let mut request = cast::request(&[(64, 1)], 3);
     request.device_bytes = device_bytes;
@@ -64,7 +64,7 @@ fn offering(matrices: &[u64], device_bytes: Option<u64>) -> Verdict {
     )
 }
 
-/// The verdict on an Attester that says it has all the memory there can be.
+/// The verdict on an Attester that states the maximum amount of memory.
 fn boasting(device_bytes: Option<u64>) -> Verdict {
     let mut request = cast::request(&[(64, 1)], 3);
     request.device_bytes = device_bytes;
@@ -78,7 +78,7 @@ fn boasting(device_bytes: Option<u64>) -> Verdict {
     )
 }
 
-/// The verdict on an Attester to which somebody passes other messages than the Verifier sends.
+/// The verdict on an Attester that receives other messages than those that the Verifier sends.
 fn misled(message_type: MessageType, mut mislead: impl FnMut(&mut Vec<u8>)) -> Verdict {
     play(Misled::new(honest(), |frame: &mut Frame| {
         if frame.message_type() == Some(message_type) {
@@ -87,7 +87,7 @@ fn misled(message_type: MessageType, mut mislead: impl FnMut(&mut Vec<u8>)) -> V
     }))
 }
 
-/// The verdict on an Attester that says in a new session what it said in another, message for message.
+/// The verdict on an Attester that repeats in a new session every message that it sent in another one.
 fn replayed(message_types: &'static [MessageType]) -> Verdict {
     let mut turns = Vec::new();
     let mut recorded = Tampered::new(honest(), |turn: &mut testkit::peer::Turn<'_>| {
@@ -140,7 +140,7 @@ attacks! {
         => say_hello(|h| h.labels = vec![Label { name: "a".to_owned(), value: "\u{1b}[2J".to_owned() }]);
     fn hello_with_a_long_text(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => say_hello(|h| h.software = "a".repeat(257));
     fn hello_not_canonical(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |frame| {
-        // The array of six items, its length in a byte of its own.
+        // The array of six items, with its length in a separate byte.
         frame.payload.splice(0..1, [0x98, 6]);
     });
     fn hello_with_a_byte_behind(): "not-this-protocol", v if is_malformed(v, MessageType::Hello) => change(MessageType::Hello, |f| f.payload.push(0));

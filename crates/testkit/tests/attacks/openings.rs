@@ -1,4 +1,4 @@
-//! OPENINGS that are not those of the samples, or not signed over this transcript by who said HELLO.
+//! OPENINGS that are not those of the samples, or that the sender of HELLO did not sign over this transcript.
 
 use protocol::commitment::{Opening, OpeningError};
 use protocol::frame::MessageType;
@@ -24,7 +24,7 @@ fn tall(hook: impl FnMut(&mut Vec<[Opening; 3]>) + Send + 'static) -> Verdict {
     judge(&Rehearsal::new(cast::request(&[(64, 2)], 8)), &mut peer)
 }
 
-/// Swaps the first two openings that differ, of those that `pick` names.
+/// Swaps the first two differing openings among those that `pick` names.
 fn swap_first_unequal(openings: &mut [[Opening; 3]], pick: impl Fn(usize) -> [(usize, usize); 2]) {
     let [(i, a), (j, b)] = (0..openings.len() - 1)
         .map(pick)
@@ -41,7 +41,7 @@ fn signed_with(peer: impl FnOnce(&mut HonestPeer)) -> Verdict {
     play(honest)
 }
 
-/// The verdict of a Verifier whose connection has this exporter value on an Attester that signed that one.
+/// The verdict of a Verifier whose connection has this exporter value on an Attester that signed that exporter value.
 fn exported(verifiers: Option<[u8; 32]>, attesters: Option<[u8; 32]>) -> Verdict {
     let mut rehearsal = rehearsal();
     rehearsal.tls_exporter = verifiers;
@@ -50,7 +50,7 @@ fn exported(verifiers: Option<[u8; 32]>, attesters: Option<[u8; 32]>) -> Verdict
     judge(&rehearsal, &mut peer)
 }
 
-/// The verdict on an Attester whose identity is the neutral point, for which anyone can sign anything.
+/// The verdict on an Attester whose identity is the neutral point, for which anyone can create a signature for any message.
 fn weak_identity() -> Verdict {
     let mut neutral = [0; 32];
     neutral[0] = 1;

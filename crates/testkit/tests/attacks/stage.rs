@@ -1,4 +1,4 @@
-//! What the tables play on: small sessions, and ways to change one thing in them.
+//! The setting of the tables: small sessions, and ways to change one thing in them.
 
 use std::cell::RefCell;
 
@@ -25,7 +25,7 @@ pub(crate) fn hello() -> Hello {
     cast::hello(&[3, 2])
 }
 
-/// Three iterations, two distinct k, three samples a device and k.
+/// Three iterations, two distinct k, three samples per device and k.
 pub(crate) fn rehearsal() -> Rehearsal {
     Rehearsal::new(cast::request(&[(64, 2), (128, 2), (64, 1)], 3))
 }
@@ -35,12 +35,12 @@ pub(crate) fn honest() -> HonestPeer {
     HonestPeer::new(hello(), |_| cast::engine())
 }
 
-/// The verdict on `peer`; its evidence must say the same.
+/// The verdict on `peer`; its evidence must give the same verdict.
 pub(crate) fn play(mut peer: impl Peer) -> Verdict {
     judge(&rehearsal(), &mut peer)
 }
 
-/// The verdict of `rehearsal` on `peer`; the evidence must say the same.
+/// The verdict of `rehearsal` on `peer`; the evidence must give the same verdict.
 pub(crate) fn judge(rehearsal: &Rehearsal, peer: &mut dyn Peer) -> Verdict {
     let rehearsed = rehearsal.run(peer);
     let sealed = rehearsed.sealed();
@@ -55,7 +55,7 @@ pub(crate) fn judge(rehearsal: &Rehearsal, peer: &mut dyn Peer) -> Verdict {
     rehearsed.verdict().clone()
 }
 
-/// The verdict on the honest Attester whose turns pass through `tamper`.
+/// The verdict on the honest Attester whose turns `tamper` changes.
 pub(crate) fn tamper(tamper: impl FnMut(&mut Turn<'_>)) -> Verdict {
     play(Tampered::new(honest(), tamper))
 }
@@ -127,7 +127,7 @@ pub(crate) fn change_openings(change: impl FnMut(&mut Vec<[Opening; 3]>) + Send 
     play(peer)
 }
 
-/// Takes the last element away.
+/// Removes the last element.
 pub(crate) fn cut<T>(list: &mut Vec<T>) {
     list.truncate(list.len() - 1);
 }
@@ -189,7 +189,7 @@ fn an_end_that_is_not_due_is_refused() {
     let before = session.clone();
     let refused = session.ended(1, EndCause::NoPlan("why".to_owned()));
     assert_eq!(refused, Err(Inconsistent::Event("no plan", before.step())));
-    // Nor is there a deadline before its time.
+    // A deadline does not fire early either.
     let refused = session.ended(999_999_999, EndCause::Deadline);
     assert_eq!(refused, Err(Inconsistent::Event("a deadline", before.step())));
     assert_eq!(session.records(), before.records());

@@ -1,4 +1,4 @@
-//! The same over real byte streams and the real clock, at the Verifier that the commands run.
+//! The same attacks over real byte streams and the real clock, on the Verifier that the commands run.
 
 use std::io::{self, Read, Write};
 use std::thread;
@@ -22,7 +22,7 @@ use crate::stage::{bytes, hello, honest, opens};
 
 use Verdict::{Contraindicated, CouldNotRun};
 
-/// What the Verifier wants; every phase may take this long.
+/// The Verifier's request; every phase may take this long.
 fn settings(limit_ms: u64) -> Settings {
     let mut request = cast::request(&[(64, 2), (128, 2), (64, 1)], 1_000);
     request.deadlines = protocol::plan::Deadlines {
@@ -41,7 +41,7 @@ fn settings(limit_ms: u64) -> Settings {
     }
 }
 
-/// The real Verifier's verdict; the evidence must say the same.
+/// The real Verifier's verdict; the evidence must give the same verdict.
 fn attest(peer: impl Peer + Send + 'static, limit_ms: u64) -> Verdict {
     let attestation = attest_peer(peer, &settings(limit_ms), &Unobserved);
     let verified = verify(
@@ -84,7 +84,7 @@ fn announce(phase: Phase, type_number: u32) -> Verdict {
     )
 }
 
-/// Stops the session before anything has come.
+/// Stops the session before any data has arrived.
 struct Stops(Stop);
 
 impl Stops {
@@ -105,10 +105,10 @@ impl Observer for Stops {
     }
 }
 
-/// Takes its time over every PROGRESS.
+/// Delays every PROGRESS.
 #[derive(Default)]
 struct SlowToHear {
-    /// Asked for with the first.
+    /// Requested with the first one.
     stop: Option<Stop>,
 }
 
@@ -217,11 +217,12 @@ fn a_silent_peer_holds_nobody_past_the_deadline() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
-/// An Attester whose ends stay open and who reads nothing after HELLO keeps neither thread: they own the streams, and these are closed.
+/// An Attester whose ends stay open and that reads nothing after HELLO keeps neither thread running: the threads own the
+/// streams, which are closed.
 #[test]
 fn nobody_is_left_in_a_stream_whose_other_end_does_nothing() {
     let mut settings = settings(300);
-    // PLAN is longer than a pipe holds.
+    // PLAN is longer than a pipe's capacity.
     settings.request.iterations = vec![settings.request.iterations[0]; 32_768];
     let (mut from_verifier, to_attester) = io::pipe().expect("a pipe");
     let (from_attester, mut to_verifier) = io::pipe().expect("a pipe");

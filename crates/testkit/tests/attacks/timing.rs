@@ -1,4 +1,4 @@
-//! Answers that come too late, too early, or never; and what one clock for all devices is worth.
+//! Answers that arrive too late, too early, or never; and the effect of one common clock for all devices.
 
 use protocol::bounds::Assumptions;
 use protocol::cbor::Label;
@@ -21,7 +21,7 @@ use Verdict::{Contraindicated, CouldNotRun};
 /// A second, the deadline of every phase (ns).
 const SECOND: u64 = 1_000_000_000;
 
-/// The verdict on an Attester that lets `wait_ns` pass before it answers in `phase`, on the way included.
+/// The verdict on an Attester that waits for `wait_ns`, transit included, before it answers in `phase`.
 fn slow(phase: Phase, wait_ns: u64) -> Verdict {
     tamper(|turn| {
         if opens(turn, phase) {
@@ -30,9 +30,9 @@ fn slow(phase: Phase, wait_ns: u64) -> Verdict {
     })
 }
 
-/// The verdict on an Attester that has the answer of `phase` on the wire with that of the phase before.
+/// The verdict on an Attester that sends the answer of `phase` together with that of the previous phase.
 fn early(trigger: MessageType, nth: usize, answer: impl Fn(&Frame) -> bool) -> Verdict {
-    // The fresh bytes are fixed, so a first session tells what the second one will be asked.
+    // The fresh bytes are fixed, so a first session shows what the second one will be asked for.
     let first = rehearsal().run(&mut honest());
     let answer = first
         .evidence
@@ -121,7 +121,7 @@ fn an_answer_on_the_deadline_is_in_time() {
     for phase in [Phase::Hello, Phase::Prepare, Phase::Open] {
         assert_eq!(slow(phase, SECOND), Verdict::Affirmed, "{phase:?}");
     }
-    // The second device's answer travels after the first one's.
+    // The second device's answer is sent after the first one's.
     for phase in [Phase::Fill, Phase::Sweep] {
         assert_eq!(slow(phase, SECOND - TRAVEL_NS), Verdict::Affirmed, "{phase:?}");
     }
@@ -150,13 +150,13 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
         let bound = share.tensor_ops_per_s.expect("enough samples").value;
         assert!(bound <= operations * 5, "{bound} op/s");
     }
-    // Both together did what one GPU did in 200 ms.
+    // Together they did in 200 ms what one GPU did.
     let host = host.tensor_ops_per_s.expect("enough samples").value;
     assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
 }
 
-/// One GPU that takes 50 ms of a fill and of all sweeps for every tile, behind as many ordinals as it likes: what it is
-/// certified for when it says of itself what `lie` makes of the truth.
+/// The figures certified for one GPU, behind any number of ordinals, that takes 50 ms per tile of a fill and of all sweeps,
+/// if `lie` changes its true statements about itself.
 fn certified(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -> Certified {
     let mut request = cast::request(&[(4_096, 256)], 1_000);
     request.device_bytes = device_bytes;
@@ -165,7 +165,7 @@ fn certified(matrices: &[u64], device_bytes: Option<u64>, lie: fn(&mut Hello)) -
     let peer = HonestPeer::new(hello, |_| cast::engine());
     let mut peer = delayed(peer, |_, device| 50_000_000 * matrices[device]);
     let rehearsed = Rehearsal::new(request).run(&mut peer);
-    // Links and making anew are slow beside what this GPU does in its time, so that there are all four bounds.
+    // Links and regenerating are slow compared with the work of this GPU, so that all four bounds exist.
     let assumptions = Assumptions {
         best_rate_ops_per_s: 700_000_000,
         link_in_bytes_per_s: 100_000,
@@ -210,7 +210,7 @@ fn lies_about_itself_change_no_bound() {
             .iter_mut()
             .for_each(|offer| offer.labels = vec![uuid.clone(); 3]);
     });
-    // How many it is: the same GPU as four, each with a UUID of its own.
+    // Their number: the same GPU as four, each with a separate UUID.
     let four = certified(&[2; 4], None, |hello| {
         for offer in &mut hello.devices {
             offer.model = "NVIDIA B300".to_owned();

@@ -19,7 +19,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/verdicts")
 }
 
-/// The first attack that ends in each reason, and its evidence.
+/// The first attack that results in each reason, and its evidence.
 fn made() -> BTreeMap<String, Value> {
     let attacks = REHEARSED.iter().copied().flatten();
     testkit::reasons::codes()
@@ -44,14 +44,14 @@ fn made() -> BTreeMap<String, Value> {
         .collect()
 }
 
-/// The checksum of the session in `sealed`, if it came so far.
+/// The checksum of the session in `sealed`, if the session reached it.
 fn checksum(sealed: &[u8]) -> Option<String> {
     let evidence = Evidence::open(sealed).expect("evidence");
     let session = evidence.replay().expect("a session");
     session.checksum().map(|checksum| checksum.to_string())
 }
 
-/// The files as they are.
+/// The existing files.
 fn there() -> BTreeMap<String, Value> {
     fs::read_dir(folder())
         .expect("spec/vectors/verdicts is there")
