@@ -14,7 +14,7 @@ use integration_tests::{attester, cpu, run, settings};
 use report::{html, junit, markdown};
 use verifier::Unobserved;
 
-/// A CPU is not affirmed by default: whoever wants one asks for it, and for some figure.
+/// A CPU is not affirmed by default: a policy has to ask for one, and for some figure.
 const CPU: &str = "name = \"cpu\"\n[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let subject = Subject::from(&attestation);
     let profiles = Profiles::embedded();
     let policy = Policy::parse("cpu.toml", CPU, &profiles)?;
-    // Who ran the session judges it.
+    // The Verifier that ran the session judges it.
     let own = attestation.evidence.sealer;
     let judge = policy.judge(&[], Some(own), &attestation.evidence.assumptions);
     let appraisal = appraise(&subject, &policy, &profiles, &judge, now_unix_ms);

@@ -1,4 +1,5 @@
-//! Certified figures of every class, and of those that pose as one: right ones in, wrong ones out.
+//! Certified figures of devices of every class, and of devices that pose as one: correct figures are accepted, wrong ones
+//! are rejected.
 
 use appraisal::assumptions::own_links;
 use appraisal::classify::{ClassFit, Classification, Shares, stand_ins};
@@ -19,7 +20,8 @@ const G: u64 = 1_000_000_000;
 const T: u64 = 1_000 * G;
 const GIB: u64 = 1 << 30;
 
-/// What the bounds make of a standard session with these true figures: 1280 samples, 32 sweeps at k = 20480, twice 2 at 2048.
+/// The certified figures of a standard session with these true figures: 1280 samples, 32 sweeps at k = 20480, twice 2 at
+/// 2048.
 fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64, tensor: u64) -> CertifiedFigures {
     let group = |inner_dim: u32, sweeps: u32, iterations: usize, tensor: f64| {
         let operations = 2.0 * f64::from(inner_dim) * memory_bytes as f64;
@@ -35,7 +37,7 @@ fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64,
             iterations: vec![iteration; iterations],
         }
     };
-    // Short products fill a little slower: 1197 to 1231 Tops of 1308 to 1383 on three H200 (docs/performance.md).
+    // Short products fill slightly slower: 1197 to 1231 Tops of 1308 to 1383 on three H200 (docs/performance.md).
     let (long, short) = (
         group(20_480, 32, 1, tensor as f64),
         group(2_048, 2, 2, tensor as f64 * 0.88),
@@ -50,8 +52,8 @@ fn certified_under(assumptions: &Assumptions, memory_bytes: u64, bandwidth: u64,
     }
 }
 
-/// What a policy for an H200 assumes, or for any class of PCIe 5.0 x16: by default, which grants a host NVLink-C2C, no such
-/// class can show its memory.
+/// The assumptions of a policy for an H200, or for any class on PCIe 5.0 x16: under the default, which grants a host
+/// NVLink-C2C, no such class can show its memory.
 fn pcie() -> Assumptions {
     own(Profiles::embedded().named("h200").expect("a class"))
 }
@@ -60,8 +62,8 @@ fn certified(memory_bytes: u64, bandwidth: u64, tensor: u64) -> CertifiedFigures
     certified_under(&pcie(), memory_bytes, bandwidth, tensor)
 }
 
-/// What a device of the class truly has of memory, bandwidth and rate: what was measured, else 99 % of its memory, 94 % of its
-/// bandwidth, 66 % of its int8 peak, as the slowest of three H200 had of theirs.
+/// The true memory, bandwidth and rate of a device of the class: the measured values, otherwise 99 % of its memory, 94 % of
+/// its bandwidth and 66 % of its int8 peak, the shares of the slowest of three H200.
 fn truth(profile: &Profile) -> Option<(u64, u64, u64)> {
     let capacity = profile.capacity.as_ref()?;
     let share = |figure: u64, share: f64| (figure as f64 * share) as u64;
@@ -115,18 +117,18 @@ fn judged(stated: &str, certified: &CertifiedFigures, held_bytes: u64) -> Reason
     reason
 }
 
-/// Classes with figures, in the profiles' order.
+/// Classes with figures, in the order of the profiles.
 fn classes() -> Vec<Profile> {
     let with_figures = |profile: &&Profile| profile.capacity.is_some();
     Profiles::embedded().iter().filter(with_figures).cloned().collect()
 }
 
-/// The default assumptions with the class's own links in their place, as a policy for the class has it.
+/// The default assumptions with the class's own links substituted, as in a policy for the class.
 fn own(profile: &Profile) -> Assumptions {
     own_links(profile).applied_to(&default_assumptions(20))
 }
 
-/// The same, and the class's own int8 peak: only where nothing faster is near.
+/// The same, with the class's own int8 peak: valid only where nothing faster is nearby.
 fn no_faster_helper(profile: &Profile) -> Assumptions {
     let peak = profile.capacity.as_ref().and_then(|capacity| capacity.int8_ops_per_s);
     Assumptions {
@@ -135,7 +137,7 @@ fn no_faster_helper(profile: &Profile) -> Assumptions {
     }
 }
 
-/// A healthy device's reason, and whether the assumptions are below its class.
+/// The reason for a healthy device, and whether the assumptions are below its class.
 fn honest(profile: &Profile, assumptions: &Assumptions) -> (Reason, bool) {
     let figures = healthy(profile, assumptions).expect("a class with figures");
     let (memory, ..) = truth(profile).expect("a class with figures");
@@ -143,7 +145,7 @@ fn honest(profile: &Profile, assumptions: &Assumptions) -> (Reason, bool) {
     (reason, !broken_by(profile, assumptions).is_empty())
 }
 
-/// The most that W_in and W_out can be together for a healthy device to fit, GB/s, at this rate of the fastest helper.
+/// The maximum sum of W_in and W_out, in GB/s, at which a healthy device fits, at this rate of the fastest helper.
 fn most_link(profile: &Profile, best_rate_ops_per_s: u64) -> Option<u64> {
     let fits = |gb_per_s: u64| {
         let assumptions = Assumptions {
@@ -157,7 +159,7 @@ fn most_link(profile: &Profile, best_rate_ops_per_s: u64) -> Option<u64> {
     (0..2_000).take_while(|gb_per_s| fits(*gb_per_s)).last()
 }
 
-/// The figures here are those of the preset.
+/// The figures here match those of the preset.
 #[test]
 fn a_standard_session_is_what_the_preset_asks_for() {
     let request = Preset::Standard.request(Identity([0; 32]));
@@ -166,7 +168,7 @@ fn a_standard_session_is_what_the_preset_asks_for() {
     assert_eq!(request.samples, 1_280);
 }
 
-/// The table that bounds rest on by default is the worst of the classes, figure by figure, and no worse than that.
+/// The table that bounds are based on by default is the worst of the classes, figure by figure, and no worse than that.
 #[test]
 fn no_class_exceeds_the_table_of_hardware_on_sale_and_each_figure_is_some_class_s() {
     let profiles = Profiles::embedded();
@@ -187,13 +189,13 @@ fn no_class_exceeds_the_table_of_hardware_on_sale_and_each_figure_is_some_class_
         ON_SALE.peer_link_bytes_per_s.value
     );
     assert_eq!(capacity(|c| c.on_chip_bytes), ON_SALE.on_chip_bytes.value);
-    // So no class breaks what is assumed by default.
+    // So no class exceeds the default assumptions.
     for profile in profiles.iter() {
         assert_eq!(broken_by(profile, &default_assumptions(20)), [], "{}", profile.name);
     }
 }
 
-/// The table of the guide: what an honest device of each class comes to.
+/// The table of the guide: the result for an honest device of each class.
 #[test]
 fn honest_devices_come_to_what_the_guide_says() {
     let default = default_assumptions(20);
@@ -249,8 +251,9 @@ fn honest_devices_come_to_what_the_guide_says() {
     );
 }
 
-/// The classes that can show a fifth of their T as local: of others less says nothing (`rate-may-be-remote`). Over NVLink-C2C
-/// more results come in than any class makes at k = 2048, so by default none can.
+/// The classes that can show a fifth of their T as local; for the others a smaller T_local shows nothing
+/// (`rate-may-be-remote`). Over NVLink-C2C more results can arrive than any class computes at k = 2048, so by default no
+/// class can.
 #[test]
 fn few_classes_can_show_that_their_rate_is_local() {
     let shown = |assumptions: &dyn Fn(&Profile) -> Assumptions| {
@@ -280,7 +283,7 @@ fn few_classes_can_show_that_their_rate_is_local() {
     assert_eq!(shown(&own), ["h200", "h100-sxm", "h100-nvl", "b200"]);
 }
 
-/// What the library expects of a class is what the bounds make of the same figures here.
+/// The library's expectation for a class equals what the bounds give for the same figures here.
 #[test]
 fn expected_figures_are_those_of_the_bounds() {
     for profile in classes() {
@@ -310,7 +313,7 @@ fn expected_figures_are_those_of_the_bounds() {
     }
 }
 
-/// One letter a reason: tiers are those of the reasons.
+/// One letter per reason: its tier is that of the reason.
 fn letter(reason: &Reason) -> (char, Tier) {
     match reason {
         Reason::StatedFits { .. } => ('F', Tier::Affirming),
@@ -323,8 +326,8 @@ fn letter(reason: &Reason) -> (char, Tier) {
     }
 }
 
-/// Every class as every other, under the stated class's own assumptions, where most can be shown: a row a true class, a
-/// column a stated one, both in the profiles' order.
+/// Every class posing as every other, under the stated class's own assumptions, where the most can be shown: one row per
+/// true class, one column per stated class, both in the order of the profiles.
 #[test]
 fn every_class_that_poses_as_another_is_told() {
     let (classes, expected) = (classes(), PAIRS.trim().lines().map(str::trim));
@@ -339,7 +342,8 @@ fn every_class_that_poses_as_another_is_told() {
             let (letter, tier) = letter(&reason);
             assert_eq!(reason.tier(), tier, "{reason}");
             row.push(letter);
-            // A third more of memory or bandwidth, or twice the rate, is enough to tell: what is not known is held against none.
+            // A third more memory or bandwidth, or twice the rate, is enough to tell: unknown figures count against no
+            // class.
             let (a, b) = (&stated.capacity, &stated.measured);
             let (a, needs) = (a.as_ref().expect("figures"), b.as_ref());
             let is_more = a.memory_bytes as f64 > 1.34 * memory as f64
@@ -397,7 +401,7 @@ fn those_that_pose_as_another_are_told() {
     // Two A100 over NVLink of 300 GB/s a direction, disjoint halves: the memory fits, the rates do not.
     let two = certified(158 * GIB - 18 * GIB, 2_400 * G, 1_120 * T);
     assert!(matches!(judged("h200", &two, 140 * GIB), Reason::StatedShort { .. }));
-    // The same pair with rates that the table of spec §7 argues for H200s.
+    // The same pair with the rates that the table of spec §7 argues for H200s.
     let two = certified(140 * GIB, 3_000 * G, 1_120 * T);
     assert!(matches!(judged("h200", &two, 140 * GIB), Reason::StatedShort { .. }));
 
@@ -430,7 +434,8 @@ fn a_b200_as_two_h100_is_accepted_and_said_to_be_indistinguishable() {
 fn slices_as_several_smaller_gpus_are_accepted_and_said_to_be_indistinguishable() {
     let profiles = Profiles::embedded();
     let a100 = profiles.named("a100-40").expect("a class");
-    // With a B200's rate assumed no A100 can show its memory. Whoever assumes that nothing faster than an A100 helps believes it.
+    // With a B200's rate assumed no A100 can show its memory. A policy that assumes that nothing faster than an A100 helps
+    // accepts it.
     let trusting = no_faster_helper(a100);
     let slice = certified_under(&trusting, 43 * G, 1_600 * G, 1_308 * T * 3 / 7);
     let reason = judged_under("a100-40", &slice, 43 * G, &trusting);
@@ -444,16 +449,16 @@ fn slices_as_several_smaller_gpus_are_accepted_and_said_to_be_indistinguishable(
     assert_eq!((reason.code(), reason.tier()), ("not-tested", Tier::None), "{reason}");
     let both = stand_ins(&[slice, slice], &profiles);
     assert!(both.contains(&"h200".to_owned()), "{both:?}");
-    // Four of them are more than one H200 has.
+    // Four of them have more than one H200.
     let four = stand_ins(&[slice; 4], &profiles);
     assert!(!four.contains(&"h200".to_owned()), "{four:?}");
-    // At full pace they are more than what they say they are.
+    // At full speed they exceed the class that they state.
     let fast = certified_under(&trusting, 43 * G, 2_300 * G, 1_308 * T * 3 / 7);
     let reason = judged_under("a100-40", &fast, 43 * G, &trusting);
     assert!(matches!(reason, Reason::StatedExceeded { .. }), "{reason}");
 }
 
-/// Half the memory of its class, and all else: perhaps something else holds the rest, perhaps it is the lesser card.
+/// Half the memory of its class, and all other figures: something else may hold the rest, or it may be the lesser card.
 #[test]
 fn withheld_memory_names_the_lesser_classes_that_have_as_much() {
     let profiles = Profiles::embedded();
@@ -467,10 +472,10 @@ fn withheld_memory_names_the_lesser_classes_that_have_as_much() {
         Reason::MemoryWithheld { looks_like, .. } => assert_eq!(looks_like, ["rtx-4090"]),
         other => panic!("{other}"),
     }
-    // Over faster links neither class can show its bandwidth beside a B200 that makes bytes anew: nobody is accused.
+    // Over faster links neither class can show its bandwidth if a B200 helps by regenerating bytes: no device is accused.
     let reason = under(&pcie());
     assert_eq!((reason.code(), reason.tier()), ("not-tested", Tier::None), "{reason}");
-    // And 60 GiB with such bandwidth are nothing else.
+    // No other class has 60 GiB with such a bandwidth.
     let figures = certified(60 * GIB, 4_620 * G, 1_340 * T);
     match judged("h200", &figures, 60 * GIB) {
         Reason::MemoryWithheld { looks_like, .. } => assert!(looks_like.is_empty(), "{looks_like:?}"),
@@ -486,7 +491,7 @@ fn withheld_memory_names_the_lesser_classes_that_have_as_much() {
 #[test]
 fn an_honest_bad_day_is_no_lie() {
     let fit = |c: &CertifiedFigures, held: u64| judged("h200", c, held);
-    // The measured card, fresh and after 12 s at its power limit.
+    // The measured card, cool and after 12 s at its power limit.
     for rate in [1_359, 1_255] {
         assert!(matches!(
             fit(&certified(139 * GIB, 4_620 * G, rate * T), 139 * GIB),
@@ -527,7 +532,8 @@ fn what_was_not_asked_for_was_not_tested() {
     assert_eq!(reason(unsampled).tier(), Tier::None);
 }
 
-/// Links of 64 GB/s each way explain more than a card of 300 GB/s reads: nothing is certified, and nothing follows.
+/// Links of 64 GB/s each way account for more than a card of 300 GB/s reads: nothing is certified, and nothing follows from
+/// that.
 #[test]
 fn a_class_that_the_assumptions_cannot_show_is_not_blamed() {
     let rate_alone = |tensor: u64| CertifiedFigures {
@@ -537,13 +543,13 @@ fn a_class_that_the_assumptions_cannot_show_is_not_blamed() {
     let reason = judged("l4", &rate_alone(150 * T), 22 * GIB);
     assert_eq!((reason.code(), reason.tier()), ("not-tested", Tier::None));
     assert!(reason.to_string().contains("memory V and bandwidth B"), "{reason}");
-    // Its rate is no matter of links.
+    // Its rate does not depend on links.
     let slow = judged("l4", &rate_alone(60 * T), 22 * GIB);
     assert_eq!(slow.tier(), Tier::Contraindicated, "{slow}");
-    // Nor is a class spared whose devices can be certified.
+    // A class whose devices can be certified is not exempted either.
     let h100 = judged("h100-sxm", &rate_alone(1_300 * T), 79 * GIB);
     assert_eq!(h100.tier(), Tier::Contraindicated, "{h100}");
-    // With the links that such a host has, it must show what it has.
+    // With the links that such a host really has, it must show its figures.
     let (profiles, shares) = (Profiles::embedded(), Shares::default());
     let figures = rate_alone(150 * T);
     let classification = Classification::new(&figures, &profiles, &shares);
@@ -577,7 +583,7 @@ proptest::proptest! {
         };
         let half = CertifiedFigures { bandwidth_bytes_per_s: Some(bandwidth / 2), ..full };
         let relation = |c: &CertifiedFigures| ClassFit::new(c, profile, &shares).expect("figures").relation;
-        // Whoever is certified for less never fits a class that more was too little for.
+        // A device that is certified for less never fits a class that a device certified for more falls short of.
         if relation(&full) == report::figure::Relation::Short {
             proptest::prop_assert_ne!(relation(&half), report::figure::Relation::Fits);
         }

@@ -1,4 +1,4 @@
-//! A CPU's session: whatever is asked, it passes for a CPU alone.
+//! A CPU's session: whatever the policy asks for, it is accepted only as a CPU.
 
 mod common;
 
@@ -11,7 +11,7 @@ use integration_tests::{attester, cpu, run, settings};
 use protocol::verdict::Verdict;
 use verifier::{Attestation, Unobserved};
 
-/// An affirmed session of one CPU that says that it is this.
+/// An affirmed session of one CPU whose labels state this.
 fn session(engine: &str, model: &str) -> Attestation {
     let mut devices = cpu(1);
     devices[0].offer.engine = engine.to_owned();
@@ -32,7 +32,7 @@ fn codes(appraisal: &Appraisal) -> Vec<&'static str> {
     appraisal.devices[0].reasons.iter().map(Reason::code).collect()
 }
 
-/// T counts exact multiply-adds on whatever unit: V and B alone tell a GPU, and a CPU shows neither.
+/// T counts exact multiply-adds on any unit: only V and B indicate a GPU, and a CPU shows neither.
 #[test]
 fn a_cpu_is_never_affirmed_as_a_gpu() {
     let honest = common::session(1);
@@ -40,7 +40,8 @@ fn a_cpu_is_never_affirmed_as_a_gpu() {
     let half_liar = session("cpu", "NVIDIA H200");
     let nobody = session("cuda", "NVIDIA X9000");
     let least = "[device]\nstated_class_must_fit = false\nmin_tensor_ops_per_s = 1\n";
-    // Asked for a class without figures or for a GPU's, by minima, by the default; under the class's own links too.
+    // If the policy asks for a class without figures, for a GPU's class, by minimum figures, or by default; under the
+    // class's own links too.
     let h200 = Policy::for_class(Profiles::embedded().named("h200").expect("a class")).to_toml();
     let narrow = "[assumptions]\nlink_in_bytes_per_s = 4_000_000_000\nlink_out_bytes_per_s = 4_000_000_000\n";
     let narrow = format!("{least}{narrow}");
@@ -81,7 +82,7 @@ fn a_cpu_is_never_affirmed_as_a_gpu() {
     }
     assert_eq!(codes(&under(honest, "")), ["class-without-figures", "no-gpu-shown"]);
     assert_eq!(codes(&under(honest, least)), ["minima-met", "no-gpu-shown"]);
-    // Who is content with a rate of whatever unit has to say so.
+    // A policy that accepts a rate from any unit has to state so.
     let appraisal = under(honest, &format!("{least}gpu_must_show = false\n"));
     assert_eq!(
         (appraisal.verdict, codes(&appraisal)),
@@ -103,12 +104,12 @@ fn a_cpu_that_is_asked_for_is_affirmed_as_one() {
         "{}",
         appraisal.report.shown
     );
-    // More than it has is not.
+    // More than it has is not affirmed.
     let more = "[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1_000_000_000_000_000_000\n";
     let appraisal = under(honest, more);
     assert_eq!(appraisal.verdict, Tier::Contraindicated);
     assert!(codes(&appraisal).contains(&"below-minimum"), "{:?}", codes(&appraisal));
-    // Nor is a CPU that says it is something else, or a GPU that is none.
+    // Neither is a CPU that states that it is something else, or a GPU that is not one.
     for (engine, model) in [("cuda", "NVIDIA H200"), ("cpu", "NVIDIA H200"), ("cuda", "Xeon")] {
         let appraisal = under(&session(engine, model), common::CPU);
         assert_eq!(appraisal.verdict, Tier::Contraindicated, "{engine}, {model}");

@@ -1,4 +1,4 @@
-//! The guide knows every reason, finding and key there is.
+//! The guide covers every existing reason, finding and key.
 
 use appraisal::finding::FindingKind;
 use appraisal::policy::Policy;

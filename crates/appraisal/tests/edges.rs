@@ -1,4 +1,4 @@
-//! Where one verdict of a class ends and the next begins: figures a byte apart, on made-up classes with round numbers.
+//! Where one verdict on a class ends and the next begins: figures a byte apart, on made-up classes with round numbers.
 
 mod common;
 
@@ -28,12 +28,13 @@ fn class(name: &str, memory_bytes: u64, bandwidth_bytes_per_s: u64, int8_ops_per
     common::class(name, &[], memory_bytes, bandwidth_bytes_per_s, int8_ops_per_s)
 }
 
-/// Needs 75 GB, 2000 GB/s and 400 Tops; 150 GB, 6000 GB/s and 2400 Tops are the most.
+/// It needs 75 GB, 2000 GB/s and 400 Tops; the maximum is 150 GB, 6000 GB/s and 2400 Tops.
 fn full() -> Profile {
     class("full", 100 * G, 4_000 * G, Some(1_600 * T))
 }
 
-/// What sessions gave: the lowest fill and sweep, and by which share of it a certified B may fall short; T by a quarter.
+/// Figures that sessions gave: the lowest fill and sweep, and the share by which a certified B may fall short; T by a
+/// quarter.
 fn measured_figures(fill_low_ops_per_s: u64, sweep_low_bytes_per_s: u64, sweep_tolerance: f64) -> MeasuredFigures {
     MeasuredFigures {
         date: "2026-11-28".to_owned(),
@@ -60,7 +61,7 @@ fn figures(memory: u64, bandwidth: u64, tensor: u64) -> CertifiedFigures {
     }
 }
 
-/// Links of PCIe 5.0 x16, as a policy for such hosts assumes: a `full` can be certified for what it needs then.
+/// Links of PCIe 5.0 x16, as a policy for such hosts assumes: under them a `full` can be certified for what it needs.
 fn pcie() -> Assumptions {
     Assumptions {
         link_in_bytes_per_s: 64 * G,
@@ -69,7 +70,7 @@ fn pcie() -> Assumptions {
     }
 }
 
-/// What a device that is exactly what a `full` needs was asked.
+/// The test of a device that has exactly what a `full` needs.
 fn asked() -> Tested {
     Tested {
         dataset_bytes: 75 * G,
@@ -162,7 +163,7 @@ fn measured_classes_need_their_lows_less_the_tolerance() {
     );
     let unknown_peak = class("unknown", 100 * G, 4_000 * G, None);
     assert_eq!(needed(&unknown_peak, &SHARES, Figure::Tensor), None);
-    // No part of a byte is enough.
+    // A fraction of a byte is not enough.
     let odd = class("odd", 3, 3, Some(3));
     assert_eq!(
         Figure::ALL.map(|figure| needed(&odd, &SHARES, figure)),
@@ -244,7 +245,7 @@ fn exactly_what_is_needed_is_enough_and_a_byte_less_is_a_doubt() {
         figures(75 * G - 1, 2_000 * G, 400 * T),
         figures(75 * G, 2_000 * G - 1, 400 * T),
         figures(75 * G, 2_000 * G, 400 * T - 1),
-        // A quarter less is the end of doubt.
+        // Up to a quarter less is doubtful.
         figures(75 * G, 1_500 * G, 300 * T),
     ] {
         let reason = judged(&full(), &[], &less, &asked());
@@ -257,7 +258,7 @@ fn exactly_what_is_needed_is_enough_and_a_byte_less_is_a_doubt() {
         let reason = judged(&full(), &[], &less, &asked());
         assert!(matches!(reason, Reason::StatedShort { .. }), "{less:?}: {reason}");
     }
-    // More than one device has is said whatever was sampled.
+    // More than one device has is reported regardless of what was sampled.
     let more = figures(151 * G, 2_000 * G, 400 * T);
     assert!(matches!(
         judged(&full(), &[], &more, &unsampled),
@@ -276,7 +277,7 @@ fn memory_that_was_not_asked_for_was_not_tested_and_what_was_not_offered_is_with
         };
         judged(&full(), &[], certified, &tested)
     };
-    // Offered, not asked for.
+    // Offered, but not requested.
     match of(75 * G - 1, 75 * G, &short) {
         Reason::NotTested {
             cause: Untested::Memory {
@@ -286,7 +287,7 @@ fn memory_that_was_not_asked_for_was_not_tested_and_what_was_not_offered_is_with
         } => assert_eq!((asked_bytes, needed_bytes), (75 * G - 1, 75 * G)),
         other => panic!("{other}"),
     }
-    // Neither.
+    // Neither offered nor requested.
     match of(75 * G - 1, 75 * G - 1, &short) {
         Reason::MemoryWithheld {
             offered_bytes,
@@ -295,9 +296,9 @@ fn memory_that_was_not_asked_for_was_not_tested_and_what_was_not_offered_is_with
         } => assert_eq!((offered_bytes, needed_bytes, looks_like), (75 * G - 1, 75 * G, vec![])),
         other => panic!("{other}"),
     }
-    // Both: it was tested.
+    // Both offered and requested: it was tested.
     assert!(matches!(of(75 * G, 75 * G, &short), Reason::StatedDoubtful { .. }));
-    // Memory is not all that is missing.
+    // Memory is not the only figure that falls short.
     let slow = figures(70 * G, 100 * G, 400 * T);
     assert!(matches!(of(70 * G, 70 * G, &slow), Reason::StatedShort { .. }));
 }
@@ -336,7 +337,7 @@ fn a_shortfall_that_a_lesser_class_explains_is_no_doubt() {
     let lesser = class("lesser", 100 * G, 3_000 * G, Some(1_600 * T));
     let small = class("small", 40 * G, 3_000 * G, Some(1_600 * T));
     let fast = class("fast", 100 * G, 3_000 * G, Some(6_400 * T));
-    // As much of everything, and less is asked of it: not a lesser class.
+    // It has as much of everything, and less is required of it: not a lesser class.
     let lenient = Profile {
         status: Status::Measured,
         measured: Some(measured_figures(500 * T, 2_000 * G, 0.25)),
@@ -371,13 +372,13 @@ fn a_class_without_figures_says_what_is_missing() {
         tensor_ops_per_s: Some(1),
         ..CertifiedFigures::default()
     };
-    // And what is there is held against nothing: it affirms nothing (a policy's least figures may).
+    // The certified figure is not compared with anything, so it affirms nothing (a policy's minimum figures may).
     let reason = judged(&cpu, &[], &one, &asked());
     assert!(matches!(reason, Reason::ClassWithoutFigures { .. }), "{reason}");
     assert_eq!(reason.tier(), Tier::None);
 }
 
-/// What no device of the class could show under the assumptions is not held against this one.
+/// A figure that no device of the class could show under the assumptions does not count against this one.
 #[test]
 fn only_what_could_be_shown_is_missed() {
     let fast_links = Assumptions {

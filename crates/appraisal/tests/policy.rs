@@ -1,4 +1,4 @@
-//! Policies that are wrong are refused with the line and the key that say where.
+//! Wrong policies are refused with the line and the key of the error.
 
 use appraisal::assumptions::AssumptionsPolicy;
 use appraisal::expected::broken_by;
@@ -121,7 +121,7 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
             "shares.ceiling",
             18,
         ),
-        // Of joined GPUs the spec says what they need: no policy has a table of it any more.
+        // The spec states what joined GPUs need: policies no longer have a table for them.
         ("[findings]", "[limits]\njoined = []\n[findings]", "limits", 17),
         ("error_bits = 30", "helper_gpus = 0", "assumptions.helper_gpus", 15),
         ("error_bits = 30", "helper_gpus = 65_537", "assumptions.helper_gpus", 15),
@@ -157,7 +157,7 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
     }
 }
 
-/// Any least figure makes a class without figures a question that has an answer.
+/// With any minimum figure, a policy that asks for a class without figures can be answered.
 #[test]
 fn a_cpu_is_asked_for_with_any_least_figure() {
     for key in [
@@ -178,8 +178,8 @@ fn a_cpu_is_asked_for_with_any_least_figure() {
         .expect("met");
 }
 
-/// A class's policy narrows the links to its class's, and nothing else: what a host puts in place of the class makes bytes anew
-/// as fast as anything on sale.
+/// A policy for a class narrows the links to those of the class, and nothing else: what a host uses in place of the class
+/// may regenerate bytes as fast as anything on sale.
 #[test]
 fn a_policy_for_a_class_narrows_its_links_alone() {
     let default = default_assumptions(20);
@@ -203,13 +203,13 @@ fn a_policy_for_a_class_narrows_its_links_alone() {
         let text = policy.to_toml();
         match capacity {
             Some(_) => assert_eq!(parse(&text).expect("its own text"), policy),
-            // Least figures are the asker's to add.
+            // Minimum figures are left to the policy's author.
             None => assert_eq!(parse(&text).expect_err("no figures").key, "device.class"),
         }
     }
 }
 
-/// Evidence can raise what is assumed and never lower it; the policy's own word is the last.
+/// Evidence can raise the assumptions but never lower them; the policy's own figures take precedence.
 #[test]
 fn the_worst_of_default_and_record_is_assumed_where_the_policy_is_silent() {
     let default = default_assumptions(20);
@@ -255,7 +255,7 @@ fn the_worst_of_default_and_record_is_assumed_where_the_policy_is_silent() {
     assert_eq!([explicit.applied_to(&weak), explicit.applied_to(&strong)], [said, said]);
 }
 
-/// Whoever is named counts, by the caller as by the policy; this host's own only where nobody is.
+/// A named Verifier counts, whether the caller or the policy names it; this host's own counts only if none is named.
 #[test]
 fn evidence_counts_of_those_who_are_named() {
     let [own, named] = [1, 2].map(|byte| Identity([byte; 32]));
@@ -270,7 +270,7 @@ fn evidence_counts_of_those_who_are_named() {
     assert_eq!(trusted(&silent, &[named], Some(own)), [named]);
     assert_eq!(trusted(&listing, &[], Some(own)), [listed]);
     assert_eq!(trusted(&listing, &[named], Some(own)), [named, listed]);
-    // A policy is said to narrow the table only where it does.
+    // A policy is reported to narrow the table only if it does.
     assert_eq!(silent.judge(&[], None, &recorded).narrowed_by, None);
     let h200 = Policy::for_class(Profiles::embedded().named("h200").expect("a class"));
     assert_eq!(h200.judge(&[], None, &recorded).narrowed_by.as_deref(), Some("h200"));

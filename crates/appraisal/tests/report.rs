@@ -1,4 +1,4 @@
-//! Reports: whole, self-contained, and deaf to what a hostile peer writes into them.
+//! Reports are complete and self-contained, and escape what a hostile peer writes into them.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn appraised(subject: &Subject<'_>) -> Appraisal {
     common::appraise(subject, &Policy::default(), &Profiles::embedded(), now)
 }
 
-/// The CPU's session under a policy that asks for a CPU: it is affirming.
+/// The CPU's session under a policy that asks for a CPU: its verdict is affirming.
 fn cpu_as_asked_for() -> Appraisal {
     let subject = Subject::from(common::session(2));
     let policy = Policy::parse("policy.toml", common::CPU, &Profiles::embedded()).expect("a policy");
@@ -55,13 +55,13 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
     for outside in ["http://", "https://", "<script", "url(", "@import", "src=", "href="] {
         assert!(!page.contains(outside), "{outside}");
     }
-    // Under the default it is no GPU, and what to do about it is said.
+    // Under the default policy it is not a GPU, and the remedy is stated.
     assert!(html(&appraised(&Subject::from(common::session(2))).document()).contains("Remedy"));
     let parsed: serde_json::Value = serde_json::from_str(&appraisal.to_json()).expect("JSON");
     assert_eq!(parsed["verdict"], "affirming");
     assert!(markdown(&appraisal.document()).contains("# GPU attestation: affirming"));
     assert!(junit(&appraisal.document()).contains("failures=\"0\""));
-    // For whoever wants to look at them.
+    // For manual inspection of the pages.
     if let Some(folder) = std::env::var_os("APPRAISAL_REPORTS") {
         let folder = std::path::PathBuf::from(folder);
         std::fs::write(folder.join("cpu.html"), &page).expect("a write");
@@ -74,7 +74,7 @@ fn reports_hold_what_a_reader_needs_and_load_nothing() {
 fn a_gpu_is_drawn_against_the_class_it_states() {
     let mut appraisal = appraised(&Subject::from(common::session(2)));
     let (profiles, shares) = (Profiles::embedded(), Shares::default());
-    // Figures as of an H200, and of an H100 that says it is one; the session itself was a CPU's.
+    // Figures like those of an H200, and of an H100 that states that it is an H200; the session itself was a CPU's.
     for (device, figures) in appraisal.devices.iter_mut().zip([
         (141_000_000_000, 4_320_000_000_000, 1_320_000_000_000_000),
         (75_000_000_000, 2_950_000_000_000, 1_260_000_000_000_000),
@@ -161,7 +161,7 @@ fn what_a_hostile_peer_says_stays_text() {
     }
 }
 
-/// What an affirming page says was done is what is certified, and no more.
+/// An affirming page reports only certified work as done.
 #[test]
 fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
     let appraisal = cpu_as_asked_for();
@@ -180,7 +180,7 @@ fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
     }
     let page = html(&appraisal.document());
     assert!(page.contains("no bound: "), "the reason is given: {page}");
-    // Without a class there is nothing that a bar could be measured by.
+    // Without a class there is no scale for a bar.
     assert!(!page.contains("class=\"bar\""), "{page}");
     let page = html(&appraised(&Subject::from(common::session(2))).document());
     assert!(
@@ -205,7 +205,7 @@ fn what_a_policy_asks_for_is_on_the_page_with_units() {
     }
 }
 
-/// A session that ended within a fill is drawn to its end, and one without a clock not at all.
+/// A session that ended within a fill is drawn up to its end, and one without a clock is not drawn.
 #[test]
 fn a_timeline_goes_as_far_as_the_session_did() {
     let mut honest = HonestPeer::new(cast::hello(&[4, 4]), |_| cast::engine());
@@ -233,7 +233,7 @@ fn a_timeline_goes_as_far_as_the_session_did() {
         spans.iter().all(|span| !span.is_whole && span.sweep_end_ns == ended),
         "{spans:?}"
     );
-    // One of them had filled, the other was at it until the end.
+    // One of them had filled, the other was filling until the end.
     let filled: Vec<bool> = spans.iter().map(|span| span.filled_ns < ended).collect();
     assert_eq!(filled, [true, false], "{spans:?}");
     let page = html(&appraisal.document());

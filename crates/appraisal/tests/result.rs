@@ -8,7 +8,7 @@ use appraisal::{Appraisal, Subject};
 use attestation_result::key::{Algorithm, JwkSet, SigningKey};
 use attestation_result::{Expectations, Issuance, Tier, verify_cwt, verify_result};
 
-/// A CPU's session under a policy that asks for a CPU, and for this beside it.
+/// A CPU's session under a policy that asks for a CPU, and for this in addition.
 fn appraised(more: &str) -> Appraisal {
     let attestation = common::session(2);
     let policy =

@@ -1,4 +1,4 @@
-//! A CPU session, appraised: the same verdict from the live session and from its evidence.
+//! A CPU session, appraised: the live session and its evidence result in the same verdict.
 
 mod common;
 
@@ -66,7 +66,7 @@ fn policies_decide() {
     let profiles = Profiles::embedded();
     let started = attestation.evidence.started_unix_ms;
     let under = |text: &str, now: u64| {
-        // What each asks for beside the device decides alone: the device is what is asked for.
+        // Only the criteria other than the device decide: the device itself is what the policy asks for.
         let device = if text.contains("[device]") { "" } else { common::CPU };
         let policy = Policy::parse("policy.toml", &format!("{device}{text}"), &profiles).expect("a policy");
         appraise(&Subject::from(attestation), &policy, &profiles, now)
@@ -131,7 +131,7 @@ fn policies_decide() {
     }
 }
 
-/// One CPU device that says that it is something else, under `policy` and the embedded profiles with `more`.
+/// One CPU device that states that it is something else, under `policy` and the embedded profiles with `more`.
 fn states_it_is(engine: &str, model: &str, policy: &str, more: &[Profile]) -> Appraisal {
     let mut devices = cpu(1);
     devices[0].offer.engine = engine.to_owned();
@@ -152,7 +152,8 @@ fn codes(device: &DeviceAppraisal) -> Vec<&'static str> {
     device.reasons.iter().map(Reason::code).collect()
 }
 
-/// Who states no class, or none in particular, is not what is asked for, and its figures are looked at all the same.
+/// A device that states no class, or no particular one, is not what the policy asks for; its figures are examined
+/// nevertheless.
 #[test]
 fn no_model_is_taken_for_the_class_that_is_asked_for() {
     let again = Profiles::embedded().named("h200").cloned().map(|h200| Profile {
@@ -179,10 +180,11 @@ fn no_model_is_taken_for_the_class_that_is_asked_for() {
         assert_eq!(codes(device)[..3], [expected, "wrong-class", "stated-short"], "{model}");
         assert_eq!(device.verdict, Tier::Contraindicated);
         assert!(device.reasons[1].to_string().contains(says), "{}", device.reasons[1]);
-        // A CPU has not the figures of an H200.
+        // A CPU does not have the figures of an H200.
         assert_eq!(device.held_against.as_ref().map(|held| &held.class[..]), Some("h200"));
         assert_eq!(device.stated_class, None);
-        // Without a class asked for it is a doubt, and no pass; without V and B it may be a CPU, and nothing can be said.
+        // If no class is requested, this is a doubt and not a pass; without V and B it may be a CPU, and nothing can be
+        // concluded.
         for (policy, tier, all) in [
             ("", Tier::None, vec![expected, "no-gpu-shown"]),
             ("[device]\ngpu_must_show = false", Tier::Warning, vec![expected]),
@@ -197,7 +199,7 @@ fn no_model_is_taken_for_the_class_that_is_asked_for() {
     }
 }
 
-/// The engine is the Attester's word: who names a GPU is held against it.
+/// The engine is only the Attester's statement: a device that names a GPU's model is judged as that GPU.
 #[test]
 fn a_gpu_on_the_cpu_engine_is_not_taken_for_a_cpu() {
     let appraisal = states_it_is("cpu", "NVIDIA H200", "", &[]);
@@ -212,7 +214,7 @@ fn a_gpu_on_the_cpu_engine_is_not_taken_for_a_cpu() {
     assert_ne!(appraisal.verdict, Tier::Affirming);
 }
 
-/// A session whose samples are too few for any bound affirms nothing, whatever it was asked for.
+/// A session with too few samples for any bound affirms nothing, whatever the policy asks for.
 #[test]
 fn nothing_certified_is_nothing_affirmed() {
     let mut few = settings();
@@ -223,7 +225,7 @@ fn nothing_certified_is_nothing_affirmed() {
     unasked.device.stated_class_must_fit = false;
     let mut least = unasked.clone();
     least.device.min_tensor_ops_per_s = Some(1);
-    // Nor would a policy that asks for a CPU: T is not certified either.
+    // Neither would a policy that asks for a CPU: T is not certified either.
     let cpu_asked_for = Policy::parse("policy.toml", common::CPU, &profiles).expect("a policy");
     let under = |attestation: &Attestation, policy: &Policy| {
         let now = attestation.evidence.started_unix_ms;
@@ -233,7 +235,7 @@ fn nothing_certified_is_nothing_affirmed() {
     };
     for policy in [&least, &Policy::default(), &unasked, &cpu_asked_for] {
         let appraisal = under(&attestation, policy);
-        // It is the session that says why, once, whatever is asked of its devices.
+        // The session states the cause, once, whatever the policy asks of its devices.
         match &appraisal.reasons[..] {
             [reason @ Reason::NothingCertified { message }] => {
                 assert!(message.contains("fewer than 256 samples"), "{message}");
@@ -244,7 +246,7 @@ fn nothing_certified_is_nothing_affirmed() {
         assert_eq!(codes(&appraisal.devices[0]), ["no-figures"]);
         assert_eq!(appraisal.report.verdict, "none");
     }
-    // Nor does a session affirm that could certify, if nothing is asked of it; of a CPU it shows no GPU beside.
+    // A session that could certify does not affirm either if the policy asks for nothing; with a CPU it also shows no GPU.
     let appraisal = under(common::session(2), &unasked);
     assert_eq!(codes(&appraisal.devices[0]), ["not-tested", "no-gpu-shown"]);
     unasked.device.gpu_must_show = false;
@@ -292,7 +294,7 @@ fn a_failed_session_is_contraindicated_and_one_that_could_not_run_is_none() {
     }
 }
 
-/// Devices of a session in memory, appraised: tier and codes of each.
+/// Devices of a session in memory, appraised: the tier and codes of each.
 fn devices_of(rehearsed: &Rehearsed) -> (Tier, Vec<(Tier, Vec<&'static str>)>) {
     let sealed = rehearsed.sealed();
     let subject = Subject {
@@ -306,7 +308,7 @@ fn devices_of(rehearsed: &Rehearsed) -> (Tier, Vec<(Tier, Vec<&'static str>)>) {
     (appraisal.verdict, appraisal.devices.iter().map(device).collect())
 }
 
-/// Three devices; what the Attester does is changed by `tamper`.
+/// Three devices; `tamper` changes what the Attester does.
 fn rehearse(tamper: impl FnMut(&mut Turn<'_>)) -> Rehearsed {
     let honest = HonestPeer::new(cast::hello(&[4, 4, 4]), |_| cast::engine());
     Rehearsal::new(cast::request(&[(256, 2)], 8)).run(&mut Tampered::new(honest, tamper))
@@ -324,7 +326,8 @@ fn of_device_1(turn: &mut Turn<'_>, message_type: MessageType, change: impl FnOn
     }
 }
 
-/// The failure names a device, or one was waited for: it is blamed, and the others are neither passed nor blamed.
+/// The failure names a device, or a device's answer did not arrive: it is blamed, and the others neither pass nor are
+/// blamed.
 #[test]
 fn a_failure_is_blamed_on_its_device_alone() {
     let late_fill =
@@ -372,7 +375,7 @@ fn a_failure_is_blamed_on_its_device_alone() {
     }
 }
 
-/// What is the Attester's as a whole blames no device and clears none.
+/// A failure of the Attester as a whole blames no device and clears none.
 #[test]
 fn a_failure_without_a_device_blames_none() {
     let mut honest = HonestPeer::new(cast::hello(&[4, 4]), |_| cast::engine());
@@ -396,7 +399,7 @@ fn a_failure_without_a_device_blames_none() {
     );
 }
 
-/// An ABORT that names a device says which could not run.
+/// An ABORT that names a device reports which one could not run.
 #[test]
 fn the_device_that_gave_up_is_named() {
     let lost = rehearse(|turn| {
@@ -434,7 +437,7 @@ fn one_device_listed_twice_is_told_and_a_label_contraindicates_nobody() {
         &Profiles::embedded(),
         now,
     );
-    // A CPU is no GPU; beside that the label is a doubt and no more.
+    // A CPU is not a GPU; beyond that the label is only a doubt.
     assert_eq!(appraisal.verdict, Tier::None);
     assert_eq!(appraisal.findings[0].effect.name(), "warn");
     assert_eq!(appraisal.findings[0].kind.name(), "duplicate-device");
@@ -464,7 +467,8 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
     ])));
     let (attestation, _) = run(attester(devices), &settings(), &Unobserved);
     let now = attestation.evidence.started_unix_ms;
-    // By default no class has faster links than are assumed (`no_class_exceeds_the_table…`); under a policy of PCIe this has.
+    // By default no class has faster links than assumed (`no_class_exceeds_the_table…`); under a policy for PCIe this one
+    // has.
     let profiles = Profiles::embedded();
     let pcie = Policy {
         assumptions: own_links(profiles.named("h200").expect("a class")),
@@ -490,7 +494,7 @@ fn labels_of_a_gpu_raise_findings_and_never_help() {
     ] {
         assert!(kinds.contains(&expected), "{expected}: {kinds:?}");
     }
-    // It is the fastest of its fills that is held against the power.
+    // The fastest of its fills is compared with the power.
     let measured = appraisal.report.devices[0].measured.iter();
     let fastest = measured.map(|m| m.fill_ops_per_s).max().expect("fills");
     let findings = &appraisal.devices[0].findings;

@@ -1,5 +1,5 @@
-//! Slices of a card, and other honest devices whose labels look odd: labels accuse nobody, and what NVML does not have is no
-//! figure.
+//! Slices of a card, and other honest devices with unusual labels: labels accuse no device, and a value that NVML does not
+//! have is not a figure.
 
 mod common;
 
@@ -15,7 +15,7 @@ use protocol::cbor::Label;
 use report::telemetry::StatedTelemetry;
 use verifier::Unobserved;
 
-/// Two devices of 10 GiB of a card of 80 GiB, with these labels more.
+/// Two devices of 10 GiB, from a card of 80 GiB, with these additional labels.
 fn two_slices(model: &str, labels: [&[(&str, &str)]; 2]) -> Appraisal {
     let mut devices = cpu(2);
     for (device, labels) in devices.iter_mut().zip(labels) {
@@ -69,7 +69,7 @@ fn two_slices_of_a_card_are_two_devices() {
         ] {
             assert!(!kinds.contains(&odd), "{model}: {odd}");
         }
-        // Named as a slice it is of no class that it could fall short of.
+        // With the name of a slice it belongs to no class that it could fall short of.
         if model.contains("MIG") {
             let devices = appraisal.devices.iter().flat_map(|device| &device.reasons);
             let contraindicates = |reason: &Reason| reason.tier() == Tier::Contraindicated;
@@ -97,7 +97,7 @@ fn one_slice_twice_and_one_card_twice_are_told() {
     assert!(!found.contains(&"slice"));
 }
 
-/// A policy may still ask for it; no finding does so by itself.
+/// A policy may still require it; no finding does so by itself.
 #[test]
 fn no_finding_contraindicates_by_default() {
     for kind in FindingKind::ALL {

@@ -283,7 +283,7 @@ fn fill_up(pipe: &mut PipeWriter) {
     assert_eq!(filled, Err(io::ErrorKind::ConnectionAborted));
 }
 
-/// A write that blocks: the pipe stays open, and whoever has its other end does not read.
+/// A write that blocks: the pipe stays open, and its reader does not read.
 #[test]
 fn a_verifier_that_does_not_read_holds_no_device() {
     let (attester, events) = attester(idle(), false);
@@ -292,7 +292,7 @@ fn a_verifier_that_does_not_read_holds_no_device() {
     to.write_all(&frame.header()).expect("a pipe takes it");
     to.write_all(&frame.payload).expect("a pipe takes it");
     let (_unread, mut full) = io::pipe().expect("a pipe");
-    // Whatever a pipe holds: from here on every write blocks.
+    // The capacity of a pipe: from here on every write blocks.
     let filled = full.try_clone().expect("a pipe");
     fill_up(&mut full);
     let (sender, served) = channel();
@@ -308,7 +308,7 @@ fn a_verifier_that_does_not_read_holds_no_device() {
 }
 
 #[cfg(target_os = "linux")]
-/// A full disk where HELLO goes, and no Verifier: whichever is seen first, the disk is told.
+/// HELLO goes to a full disk, and there is no Verifier: whichever is detected first, the error about the disk is reported.
 #[test]
 fn a_write_that_fails_is_told_though_nothing_can_be_read() {
     let nothing = File::open("/dev/null").expect("Linux has it");
@@ -341,7 +341,7 @@ fn a_session_without_end_is_given_up() {
 
 #[test]
 fn a_plan_of_too_much_work_is_refused_before_memory_is_taken() {
-    // Two operations a multiplication and 256 a byte swept.
+    // Two operations per multiplication and 256 per byte swept.
     let asked = 2 * 65_536 * (2 * 64 + 256);
     for limit in [asked, asked - 1] {
         let limits = Limits { work: limit, ..idle() };

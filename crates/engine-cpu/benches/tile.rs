@@ -1,6 +1,6 @@
 //! A tile at k = 16384 on every path: whole, with B cached, and its parts; and the register-only ceiling of its products,
-//! so that a product's share of it is a ratio within one run. The same product by `rten-gemm`, both operands prepacked,
-//! stands beside them if `RAYON_NUM_THREADS=1` holds it to one thread; so does the keystream of the `chacha20` crate, which
+//! so that a product's share of it is a ratio within one run. For comparison, the same product by `rten-gemm` with both
+//! operands prepacked, if `RAYON_NUM_THREADS=1` limits it to one thread, and the keystream of the `chacha20` crate, which
 //! the protocol's definition calls.
 
 use std::sync::Arc;
@@ -108,7 +108,7 @@ fn rten_gemm(c: &mut Criterion) {
     group.finish();
 }
 
-/// As many bytes as an operand's 256 rows, from one stream: neither distributed to rows nor packed nor summed.
+/// As many bytes as an operand's 256 rows, from one stream: not distributed to rows, not packed and not summed.
 fn chacha20(c: &mut Criterion) {
     let mut out = vec![0; 256 * K as usize];
     let mut group = c.benchmark_group("chacha20");

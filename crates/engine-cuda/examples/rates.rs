@@ -1,4 +1,4 @@
-//! Fill and sweep rates of one device through the `Engine` trait, everything in:
+//! Fill and sweep rates of one device through the `Engine` trait, including all overhead:
 //! `rates [--device G] [--fill sm90a|mma|dp4a] [--sweep bulk|load] [--portable] ROW...`
 //!
 //! A row is `n,k,matrices,fills,sweeps` (matrices 0: all that fit) and runs in a separate engine.

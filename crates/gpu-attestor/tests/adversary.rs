@@ -60,7 +60,7 @@ fn the_list_names_every_adversary() {
 fn a_verifier_ends_every_adversary_as_it_must() {
     for adversary in ADVERSARIES {
         let ends = match adversary.ends {
-            // The first device has the matrices from 0 on anyway.
+            // The first device has the matrices from 0 on in any case.
             End::Caught if adversary.name == "twin" => End::Affirmed,
             // A preset's deadlines are minutes: testkit tests it with a shorter one.
             End::Late => continue,

@@ -1,4 +1,4 @@
-//! `report` and `policy` as a user runs them.
+//! `report` and `policy`, run like a user runs them.
 
 mod common;
 
@@ -15,7 +15,7 @@ use attestation_result::Tier;
 use common::{CPU_POLICY, Place, SMALL, code, json, text};
 use verifier::preset::default_assumptions;
 
-/// Evidence of one CPU session, `e.cbor`; no test changes what is in this folder.
+/// Evidence of one CPU session, `e.cbor`; no test changes this folder.
 fn prepared() -> &'static Place {
     static PREPARED: OnceLock<Place> = OnceLock::new();
     PREPARED.get_or_init(|| {
@@ -57,7 +57,7 @@ fn each_format_goes_to_standard_output_or_a_file() {
         assert_eq!((code(&written), &written.stdout[..]), (0, &b""[..]), "{format}");
         assert!(place.text("report").starts_with(begins), "{format}");
     }
-    // A page is what is meant unless another format is.
+    // The default format is a page.
     assert!(text(&place.validator(&["report", "e.cbor"]).stdout).starts_with("<!doctype html>"));
 }
 
@@ -83,7 +83,7 @@ fn the_exit_code_is_the_verdict() {
             "none: the evidence was made for \"\", not for \"others\"",
         ),
     ] {
-        // Beside what is asked: a CPU is what is wanted.
+        // In addition to this policy: a CPU is what it asks for.
         let device = if policy.contains("[device]") { "" } else { CPU_POLICY };
         place.put("policy.toml", format!("{device}{policy}"));
         let reported = place.validator(&["report", "e.cbor", "--policy", "policy.toml", "--format", "md"]);
@@ -93,7 +93,7 @@ fn the_exit_code_is_the_verdict() {
     }
 }
 
-/// Where only a device's reasons speak against it, the host's part says so in each format.
+/// If only a device's reasons count against it, the host's part states so in each format.
 #[test]
 fn a_host_without_reasons_of_its_own_says_whose_they_are() {
     let place = place();
@@ -108,7 +108,7 @@ fn a_host_without_reasons_of_its_own_says_whose_they_are() {
     }
 }
 
-/// A session too small to certify anything is no pass, not even for a class without figures.
+/// A session too small to certify anything does not pass, not even for a class without figures.
 #[test]
 fn a_session_that_certifies_nothing_is_none() {
     let place = Place::new();
@@ -124,15 +124,15 @@ fn a_session_that_certifies_nothing_is_none() {
     );
 }
 
-/// A warning is said, and is no failure.
+/// A warning is reported, but is not a failure.
 #[test]
 fn a_warning_exits_0() {
     let place = place();
     fs::create_dir(place.path("profiles")).expect("a folder");
-    // Another class of CPUs makes what it states ambiguous.
+    // Another class of CPUs makes what the device states ambiguous.
     let other = "name = \"cpu-too\"\ntitle = \"another\"\nkind = \"cpu\"\nstatus = \"datasheet\"\n[source]\nnote = \"made up\"\n";
     place.put("profiles/cpu-too.toml", other);
-    // T alone is bought, of whatever unit.
+    // Only T is required, from any unit.
     place.put("t.toml", "[device]\ngpu_must_show = false\n");
     let bought = ["report", "e.cbor", "--profiles", "profiles", "--policy", "t.toml"];
     let reported = place.validator(&[&bought[..], &["--format", "json"]].concat());
@@ -141,7 +141,7 @@ fn a_warning_exits_0() {
         (0, Some("warning"))
     );
     assert!(text(&reported.stderr).contains("device 0: warning: "));
-    // Unless it is to be one.
+    // Unless a warning is to count as a failure.
     let strict = place.validator(&[&bought[..], &["--strict"]].concat());
     assert_eq!(code(&strict), 1);
     let affirmed = ["report", "e.cbor", "--policy", "cpu.toml", "--strict"];
@@ -324,7 +324,7 @@ fn policies_are_checked_with_line_and_key() {
     }
 }
 
-/// A class's policy is sound, states its links, and says whether an honest device can be affirmed under it.
+/// A class's policy is valid, states the class's links, and reports whether an honest device can be affirmed under it.
 #[test]
 fn a_class_has_a_policy_to_begin_from() {
     let place = Place::new();
@@ -346,7 +346,7 @@ fn a_class_has_a_policy_to_begin_from() {
             (
                 capacity.link_in_bytes_per_s,
                 capacity.link_out_bytes_per_s,
-                // The worst on sale stays.
+                // The worst figure on sale remains.
                 None
             )
         );
@@ -367,7 +367,7 @@ fn a_class_has_a_policy_to_begin_from() {
             inner_dim: 16_384,
             assumptions,
         };
-        // Where no rate is known there is none to be short of.
+        // If no rate is known, there is none to fall short of.
         let classification = Classification::new(&certified, &profiles, &policy.shares);
         let reason = judge(profile, &certified, &tested, &classification, &profiles, &policy.shares);
         let is_affirmed = reason.tier() == Tier::Affirming;
@@ -399,7 +399,7 @@ fn a_class_has_a_policy_to_begin_from() {
     }
 }
 
-/// A policy may ask for a class that only the user's profiles have.
+/// A policy may ask for a class that exists only in the user's profiles.
 #[test]
 fn policies_know_the_users_classes() {
     let place = Place::new();

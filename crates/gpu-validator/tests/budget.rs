@@ -1,4 +1,4 @@
-//! Whoever judges an upload states what it may cost: what costs more is refused before any of it is done.
+//! A judge of uploads states the maximum cost: evidence that costs more is refused before any work on it starts.
 
 mod common;
 
@@ -25,10 +25,10 @@ fn session() -> Vec<u8> {
     Rehearsal::new(cast::request(&[(4096, 2)], 8)).run(&mut peer).sealed()
 }
 
-/// What that costs exactly.
+/// The exact cost of that evidence.
 const MULTIPLY_ADDS: u128 = 16 * 65_536 * 4_096;
 
-/// The same evidence with another plan in it: as much as a plan can ask for, in a few kilobytes, under a valid seal.
+/// The same evidence with another plan in it: the most that a plan can ask for, in a few kilobytes, under a valid seal.
 fn greedy() -> Vec<u8> {
     let mut evidence = Evidence::open(&session()).expect("evidence");
     for record in &mut evidence.records {
@@ -104,7 +104,7 @@ fn evidence_past_the_budget_costs_nothing() {
             assert!(since.elapsed() < Duration::from_secs(20), "{command:?}");
         }
     }
-    // What it says it costs is enough.
+    // The stated cost is enough.
     let said = json(&place.validator(&["verify", "e.cbor", "--max-cost", "0.004", "--json"]));
     assert_eq!(
         (&said["verdict"], &said["reason"]),
@@ -122,7 +122,7 @@ fn evidence_past_the_budget_costs_nothing() {
     );
     assert!(!text(&verified.stdout).contains("too-costly"));
 
-    // What recomputes nothing has no such limit, but one of memory.
+    // Commands that recompute nothing have no such limit, only one on memory.
     let inspected = place.validator(&["inspect", "e.cbor"]);
     assert_eq!(code(&inspected), 0);
     let inspected = place.validator(&["inspect", "e.cbor", "--max-memory", "20KiB", "--json"]);
@@ -135,7 +135,7 @@ fn evidence_past_the_budget_costs_nothing() {
     }
 }
 
-/// Users of the library have it too, also where they open evidence by themselves.
+/// Users of the library have the limit too, including when they open evidence themselves.
 #[test]
 fn a_library_user_is_told_before_any_tile() {
     let sealed = session();

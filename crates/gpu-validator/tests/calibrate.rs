@@ -1,4 +1,4 @@
-//! `calibrate` as a user runs it, on sessions in memory whose times are made up.
+//! `calibrate`, run like a user runs it, on sessions in memory whose times are made up.
 
 mod common;
 
@@ -13,7 +13,7 @@ use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::{Opener, Rehearsal};
 
-/// A folder with `profiles/x1.toml` and sessions `s0.cbor` to `s5.cbor` of as many cards.
+/// A folder with `profiles/x1.toml` and sessions `s0.cbor` to `s5.cbor`, one for each of six cards.
 fn place() -> Place {
     let place = Place::new();
     put_sessions(&place);
@@ -40,7 +40,7 @@ fn six_cards_make_a_profile_that_judges() {
         (Status::Measured, 6, 6)
     );
     assert_eq!((measured.content, measured.confidence), (Some(0.95), Some(0.95)));
-    // 16 matrices of 256 x 256 at k = 4096 within 10 to 10.2 ms, 1 ms of it on the way; 32 sweeps within 41 to 41.8 ms.
+    // 16 matrices of 256 x 256 at k = 4096 within 10 to 10.2 ms, including 1 ms of transit; 32 sweeps within 41 to 41.8 ms.
     let (slow, fast) = (
         16.0 * 65_536.0 * 8_192.0 / 10.201e-3,
         16.0 * 65_536.0 * 8_192.0 / 10.0e-3,
@@ -50,7 +50,7 @@ fn six_cards_make_a_profile_that_judges() {
     let (slow, fast) = (32.0 * 1_048_576.0 / 41.801e-3, 32.0 * 1_048_576.0 / 41.0e-3);
     assert!((measured.sweep_low_bytes_per_s as f64) < slow && (measured.sweep_high_bytes_per_s as f64) > fast);
 
-    // More of the class is to lie within: wider.
+    // More of the class has to be within the limits: they are wider.
     let wide = place.validator(&[&CALIBRATE[..], &SIX, &["--content", "0.99", "--confidence", "0.99"]].concat());
     let wide = Profile::parse("x1.toml", &text(&wide.stdout)).expect("a profile");
     assert!(
@@ -59,7 +59,7 @@ fn six_cards_make_a_profile_that_judges() {
             .is_some_and(|wide| wide.fill_low_ops_per_s < measured.fill_low_ops_per_s)
     );
 
-    // In place, and in use.
+    // Written in place, and used.
     let written = place.validator(&[&CALIBRATE[..], &SIX, &["-o", "profiles/x1.toml"]].concat());
     assert_eq!(
         (code(&written), &written.stdout[..]),
@@ -88,7 +88,7 @@ fn few_cards_say_that_they_are_few() {
     assert_eq!(code(&printed), 0, "{}", text(&printed.stderr));
     let few = "over sessions of one card: of these alone, not of the class (few-cards)";
     assert!(text(&printed.stdout).contains(few) && text(&printed.stderr).contains(few));
-    // And every verdict by such a profile says so.
+    // Every verdict by such a profile states so.
     place.put("profiles/x1.toml", &printed.stdout);
     let report = json(&place.validator(&["report", "one0.cbor", "--profiles", "profiles", "--format", "json"]));
     let device = &report["devices"][0];
@@ -190,7 +190,7 @@ fn what_no_profile_can_be_made_of_is_said_and_nothing_is_written() {
     }
 }
 
-/// Without a clock there is nothing to calibrate by.
+/// Without a clock there is nothing to calibrate with.
 #[test]
 fn offline_evidence_says_nothing_of_rates() {
     let place = place();

@@ -1,4 +1,4 @@
-//! Clocks that jump: every command that reads times says so and trusts none of them.
+//! Clocks that jump: every command that reads times reports this and trusts none of them.
 
 mod common;
 
@@ -17,7 +17,7 @@ fn evidence(change: impl FnOnce(&mut Evidence)) -> Vec<u8> {
     seal(&rehearsed.evidence)
 }
 
-/// Sealed by its Verifier, and yet impossible: a monotonic clock does not go back.
+/// Sealed by its Verifier, but impossible: a monotonic clock does not run backwards.
 #[test]
 fn evidence_whose_clock_goes_back_is_refused() {
     let place = Place::new();
@@ -41,7 +41,7 @@ fn evidence_whose_clock_goes_back_is_refused() {
     }
 }
 
-/// Evidence of tomorrow is neither affirmed nor contraindicated: one of two clocks is wrong, and it is not known which.
+/// Evidence from the future is neither affirmed nor contraindicated: one of two clocks is wrong, and it is not known which.
 #[test]
 fn evidence_from_the_future_is_none() {
     let place = Place::new();

@@ -1,8 +1,8 @@
-//! What checking the evidence of a session costs, by part: one opening, all but the tiles, the tiles, everything. And what
-//! a commitment costs the Attester.
+//! The cost of checking the evidence of a session, by part: one opening, everything except the tiles, the tiles,
+//! everything. Also the cost of a commitment for the Attester.
 //!
-//! The session is the CPU engine's with 32 MiB, two distinct k and 1024 samples each: tiles as in a GPU's, though B's column
-//! blocks are fewer and paths shorter.
+//! The session is one of the CPU engine with 32 MiB, two distinct k and 1024 samples each: its tiles are like those of a
+//! GPU, but B has fewer column blocks and the paths are shorter.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use verifier::{Unobserved, verify};
 /// Leaves of a fill of 128 GiB.
 const LEAVES: u64 = 1 << 21;
 
-/// What an Attester's host does beside every sweep of 128 GiB.
+/// The work of an Attester's host in parallel with every sweep of 128 GiB.
 fn commitment(c: &mut Criterion) {
     let leaves: Vec<u64> = (0..LEAVES / 2).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
     c.bench_function("root of 2^20 leaves", |b| {

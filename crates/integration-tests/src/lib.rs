@@ -30,11 +30,12 @@ pub fn cpu(count: usize) -> Vec<Device> {
     cpu_devices(count, 0, DEVICE_BYTES, CpuEngineConfig::default()).expect("the best path runs here")
 }
 
-/// `count` devices: GPUs where there are any, taken again where there are fewer, else emulated on the CPU, visibly.
+/// `count` devices: GPUs if there are any, reused if there are fewer than `count`, otherwise emulated on the CPU, with a
+/// message.
 ///
 /// # Panics
 ///
-/// If `count` is 0, if a GPU is there and fails, or if `GPU_ATTESTOR_REQUIRE_CUDA=1` asks for one and there is none.
+/// If `count` is 0, if a GPU is present and fails, or if `GPU_ATTESTOR_REQUIRE_CUDA=1` requires one and there is none.
 #[must_use]
 pub fn devices(count: usize) -> Vec<Device> {
     let gpu = |index: u32| {
@@ -46,7 +47,7 @@ pub fn devices(count: usize) -> Vec<Device> {
     let gpus = match cuda_devices(&Wanted::default()) {
         Ok(gpus) => gpus.len() as u32,
         Err(CudaError::NoCuda(why)) if std::env::var_os("GPU_ATTESTOR_REQUIRE_CUDA").is_none_or(|v| v != "1") => {
-            // Past the capture of a test's output: what did not run on a GPU is not to look as if it had.
+            // Not captured with the test's output: it must be visible that this did not run on a GPU.
             let _ = writeln!(io::stderr(), "on the CPU engine: {why}");
             return cpu(count);
         }
@@ -75,7 +76,7 @@ pub fn attester(devices: Vec<Device>) -> Attester {
     }
 }
 
-/// What a Verifier with a fixed key wants: a small session that takes about a second.
+/// The request of a Verifier with a fixed key: a small session that takes about a second.
 #[must_use]
 pub fn settings() -> Settings {
     let key = SigningKey::from_bytes(&[0x5E; 32]);
@@ -110,7 +111,7 @@ pub fn settings() -> Settings {
 ///
 /// # Panics
 ///
-/// If no pipes or randomness can be had.
+/// If pipes or random bytes are unavailable.
 pub fn run(
     attester: Attester,
     settings: &Settings,

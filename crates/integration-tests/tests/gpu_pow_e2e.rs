@@ -1,4 +1,4 @@
-//! The original system's end-to-end test, on today's protocol: seeds, ranges and nonces, on GPUs where there are any.
+//! The original system's end-to-end test, on the current protocol: seeds, ranges and nonces, on GPUs if there are any.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -23,7 +23,7 @@ use verifier::{Recorded, Unobserved, VerifyError, prove, verify};
 const VERIFIER: [u8; 32] = [0x5E; 32];
 const ATTESTER: [u8; 32] = [0xA7; 32];
 
-/// Devices whose part of HELLO does not depend on what this host has free at the moment: the checksum binds HELLO.
+/// Devices whose part of HELLO does not depend on this host's currently free resources: the checksum binds HELLO.
 fn fixed(mut devices: Vec<Device>) -> Vec<Device> {
     for device in &mut devices {
         let offer = &mut device.offer;
@@ -36,7 +36,7 @@ fn fixed(mut devices: Vec<Device>) -> Vec<Device> {
     devices
 }
 
-/// As many devices as plain Rust emulates.
+/// This many devices, emulated in plain Rust.
 fn plain(count: usize) -> Vec<Device> {
     let config = CpuEngineConfig {
         path: Path::Portable,
@@ -74,7 +74,7 @@ fn plan(count: usize) -> Plan {
     ];
     request.samples = 8;
     let whole = request.plan(&hello).expect("a plan");
-    // What does not divide goes to the first (spec §3.3).
+    // The remainder goes to the first devices (spec §3.3).
     let shares = (0..count).map(|device| 13 / count + usize::from(device < 13 % count));
     let mut fields = whole.fields().clone();
     let mut matrix_offset = 0;
@@ -95,7 +95,7 @@ fn challenge(plan: Plan, nonce: u8) -> Challenge {
     )
 }
 
-/// The whole work under `challenge`, whose bytes decide every value.
+/// All work under `challenge`, whose bytes determine every value.
 fn answer(challenge: &Challenge, devices: Vec<Device>) -> Recorded {
     let (from_verifier, to_attester) = io::pipe().expect("a pipe");
     let (from_attester, to_verifier) = io::pipe().expect("a pipe");
@@ -117,7 +117,7 @@ fn checksum(recorded: &Recorded) -> Chain {
 #[test]
 fn gpu_pow_end_to_end_flow() {
     for count in [1, 3] {
-        // One device or three: contiguous ranges from 0, the remainder to the first.
+        // One device or three: contiguous ranges from 0, with the remainder on the first.
         let plan = plan(count);
         let ranges: Vec<(u64, u32)> = plan
             .devices()
@@ -129,7 +129,7 @@ fn gpu_pow_end_to_end_flow() {
             _ => assert_eq!(ranges, [(0, 5), (5, 4), (9, 4)]),
         }
 
-        // The same seed gives the same checksum, another seed another.
+        // The same seed gives the same checksum, another seed gives another.
         let challenged = challenge(plan.clone(), 1);
         let first = answer(&challenged, devices(count));
         assert_eq!(checksum(&first), checksum(&answer(&challenged, devices(count))));
@@ -138,10 +138,11 @@ fn gpu_pow_end_to_end_flow() {
             checksum(&answer(&challenge(plan.clone(), 2), devices(count)))
         );
 
-        // It is that of plain Rust on the CPU, whatever did the work: GPUs where there are any, else the CPU's fastest path.
+        // It equals that of plain Rust on the CPU, whatever did the work: GPUs if there are any, otherwise the CPU's
+        // fastest path.
         assert_eq!(checksum(&first), checksum(&answer(&challenged, plain(count))));
 
-        // What was answered is what a CPU recomputes.
+        // A CPU recomputes the same values that were answered.
         let verified =
             verify(&first.sealed, &Recompute::default(), &Judge::of_nobody(), &Unobserved).expect("evidence");
         assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed));

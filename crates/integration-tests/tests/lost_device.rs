@@ -1,5 +1,5 @@
-//! One of several devices is lost in the middle of its work: the session says which by ordinal and UUID, the others end, and the
-//! host attests again. On GPUs where there are any.
+//! One of several devices is lost during its work: the session identifies it by ordinal and UUID, the others end, and the
+//! host attests again. On GPUs if there are any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ enum Moment {
     SecondSweep,
 }
 
-/// A device that is lost at a moment, or none; counted when it is dropped.
+/// A device that is lost at some point, or never; counted when it is dropped.
 struct Watched {
     engine: Box<dyn Engine>,
     lost_at: Option<Moment>,
@@ -106,7 +106,7 @@ fn a_lost_device_is_named_and_the_others_end() {
             "{moment:?}: every engine has ended"
         );
     }
-    // The same host again, all of it there.
+    // The same host again, with all devices present.
     let dropped = Arc::default();
     let (attestation, _) = run(attester(watched(None, &dropped)), &settings(), &Unobserved);
     assert_eq!(attestation.session.verdict(), Some(&Verdict::Affirmed));

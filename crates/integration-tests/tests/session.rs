@@ -1,4 +1,4 @@
-//! Sessions that are affirmed, and what their evidence says when it is checked again.
+//! Affirmed sessions, and the result of checking their evidence again.
 
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
@@ -49,7 +49,7 @@ fn a_session_is_affirmed_and_its_evidence_too() {
     }
 }
 
-/// What would fail on the Verifier's side at the end fails before the Attester is asked for anything.
+/// A problem on the Verifier's side that would surface at the end is reported before the Attester is asked for anything.
 #[test]
 fn a_verifier_that_cannot_recompute_asks_for_no_work() {
     let lacking = Path::ALL.into_iter().find(|path| !path.is_available());
@@ -74,7 +74,7 @@ fn a_verifier_that_cannot_recompute_asks_for_no_work() {
     assert!(sent.is_empty());
 }
 
-/// Stops the check once so many samples agree, and keeps what they certify.
+/// Stops the check once this many samples agree, and keeps what they certify.
 struct StopsAfter {
     samples: usize,
     stop: Stop,
@@ -100,7 +100,7 @@ impl Observer for StopsAfter {
 #[test]
 fn a_check_that_is_stopped_certifies_what_it_came_to() {
     let (attestation, _) = run(attester(cpu(2)), &settings(), &Unobserved);
-    // Little room for tiles: many short batches, so that what is checked follows the order of drawing closely.
+    // A small tile budget: many short batches, so that the checks closely follow the order of drawing.
     let recompute = Recompute {
         threads: NonZeroUsize::MIN,
         tile_budget_bytes: 32 * 65_536,
@@ -129,7 +129,7 @@ fn a_check_that_is_stopped_certifies_what_it_came_to() {
             "{group:?}"
         );
     }
-    // 256 samples a group are needed for a bound: of the 336 leaves with k = 4096 half are not enough.
+    // A bound requires 256 samples per group: half of the 336 leaves with k = 4096 are not enough.
     let certified = observer.certified.into_inner().expect("no panic");
     assert_eq!(certified.len(), so_far.done);
     assert!(

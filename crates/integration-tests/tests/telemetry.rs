@@ -1,4 +1,4 @@
-//! What a GPU's engine says of power, clocks and temperature is what appraisal reads.
+//! The power, clocks and temperature that a GPU's engine reports are those that appraisal reads.
 
 use engine_cuda::{Series, TelemetrySummary};
 use protocol::cbor::Label;

@@ -1,4 +1,4 @@
-//! Samples recomputed by engines beside the CPU: by one that can be trusted, and by some that cannot; and on GPUs.
+//! Samples recomputed by engines in addition to the CPU: by a correct one, and by faulty ones; and on GPUs.
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -27,13 +27,13 @@ enum Fault {
     WrongBit,
     /// The last tile of every call.
     Missing,
-    /// Every tile, and one that nobody asked for.
+    /// Every tile, and one that was not requested.
     Twice,
     /// The whole call.
     Fails,
 }
 
-/// An engine of one CPU thread that counts the tiles that it was asked for.
+/// An engine of one CPU thread that counts the requested tiles.
 struct OnCpu {
     computer: TileComputer,
     fault: Fault,
@@ -95,7 +95,7 @@ fn sealed() -> Vec<u8> {
     attestation.sealed
 }
 
-/// Checked with these engines and one thread of the CPU.
+/// Checked with these engines and one CPU thread.
 fn with(sealed: &[u8], engines: &mut [Box<dyn TileEngine>]) -> Result<Verified, VerifyError> {
     open(sealed)?.recompute(&one_thread(), engines, &Judge::of_nobody(), &Unobserved)
 }
@@ -107,7 +107,7 @@ fn engines_and_the_cpu_share_the_samples() {
         let (mut engines, asked): (Vec<_>, Vec<_>) = (0..3).map(|_| on_cpu(fault)).unzip();
         let verified = with(&sealed, &mut engines).expect("evidence");
         assert_eq!(verified.session.verdict(), Some(&Verdict::Affirmed), "{fault:?}");
-        // The first tiles are theirs.
+        // The engines get the first tiles.
         for asked in asked {
             assert!(asked.load(Ordering::Relaxed) > 0, "{fault:?}");
         }
@@ -179,8 +179,8 @@ fn the_first_wrong_sample_is_the_same_with_engines() {
     assert_eq!(shared.session.verdict(), alone.session.verdict());
 }
 
-/// Indices of the GPUs of this host. `None`, said visibly, where there are none; a failure where `GPU_ATTESTOR_REQUIRE_CUDA=1`
-/// asks for them.
+/// Indices of the GPUs of this host. If there are none: `None`, with a visible message, or a failure if
+/// `GPU_ATTESTOR_REQUIRE_CUDA=1` requires them.
 fn gpus(test: &str) -> Option<Vec<u32>> {
     match engine_cuda::devices() {
         Ok(devices) => Some(devices.iter().map(|device| device.index).collect()),
@@ -188,14 +188,14 @@ fn gpus(test: &str) -> Option<Vec<u32>> {
             panic!("{test}: GPU_ATTESTOR_REQUIRE_CUDA=1, but {error}")
         }
         Err(error) => {
-            // Past the capture of a test's output: a skipped test is no passed test.
+            // Not captured with the test's output: a skipped test must be visible.
             let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {error}");
             None
         }
     }
 }
 
-/// An engine whose tiles are counted.
+/// An engine that counts its tiles.
 struct Counted(CudaTiles, Arc<AtomicUsize>);
 
 impl TileEngine for Counted {
@@ -252,7 +252,7 @@ impl Progress for Tiles {
     }
 }
 
-/// With 1, 2 and 4 engines; where there are fewer GPUs, some share one.
+/// With 1, 2 and 4 engines; if there are fewer GPUs, some engines share one.
 #[test]
 fn everything_is_done_again_on_gpus_with_the_cpu_beside_them() {
     let Some(gpus) = gpus("everything_is_done_again_on_gpus_with_the_cpu_beside_them") else {

@@ -1,4 +1,4 @@
-//! The Attester's session as its driver sees it: what it does, what it refuses, what it has at each point.
+//! The Attester's session as seen by its driver: its actions, its refusals, and its values at each point.
 
 use ed25519_dalek::{Signature, SigningKey};
 use protocol::attester::{AttesterSession, Task, Violation};
@@ -83,7 +83,7 @@ fn salt(stage: Stage, fresh: Fresh) -> Frame {
     Frame::new(MessageType::Salt, salt.to_bytes())
 }
 
-/// A session up to where openings are due, its HELLO, and its transcript as a Verifier would keep it.
+/// A session up to where openings are due, its HELLO, and its transcript as a Verifier would record it.
 fn sampled() -> (AttesterSession, Frame, Transcript) {
     let (mut session, hello) = AttesterSession::new(hello());
     let mut transcript = Transcript::default();
@@ -134,14 +134,14 @@ fn a_device_that_was_not_offered_is_unsupported_and_all_else_a_violation() {
     let refused = session.received(&plan_frame(1)).expect_err("device 1 was not offered");
     assert_eq!(refused, Violation::UnknownDevice(DeviceOrdinal(1)));
     assert_eq!(refused.to_abort().code, AbortCode::Unsupported);
-    // Nothing was taken: another plan is due still.
+    // Nothing was accepted: a plan is still due.
     assert_eq!(session.plan(), None);
     let early = session.received(&salt(Stage::V, V)).expect_err("PLAN is due");
     assert_eq!(early.to_abort().code, AbortCode::ProtocolViolation);
     assert!(matches!(session.received(&plan_frame(0)), Ok(Task::Prepare(_))));
 }
 
-/// The body of OPENINGS of a session that was handed this, its signature checked.
+/// The body of OPENINGS of a session that was given these values, with its signature checked.
 fn opened(attestation: Option<Vec<u8>>, tls_exporter: Option<[u8; 32]>) -> OpeningsBody {
     let (mut session, _, mut transcript) = sampled();
     if let Some(attestation) = attestation {

@@ -1,5 +1,5 @@
-//! Bounds over all that they depend on: never above what was measured, and never raised by a worse measurement or a more
-//! generous assumption (spec §6).
+//! Bounds as functions of all their inputs: never above what was measured, and never raised by a worse measurement or a
+//! more generous assumption (spec §6).
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ fn measured() -> impl Strategy<Value = Measured> {
         })
 }
 
-/// A device whose figures leave bounds to be had, as drawn ones seldom do.
+/// A device whose figures result in bounds, as those of random devices seldom do.
 fn fast() -> impl Strategy<Value = Measured> {
     let iteration =
         (1u32..=128, 1u64..4_000_000_000, 5_000_000u64..60_000_000).prop_map(|(sweeps, fill_ns, sweep_ns)| {
@@ -101,7 +101,7 @@ fn fast() -> impl Strategy<Value = Measured> {
     })
 }
 
-/// Everything that lowers a bound, one at a time.
+/// Every change that lowers a bound, one at a time.
 fn worse(measured: &Measured, assumptions: &Assumptions, by: u64) -> Vec<(&'static str, Measured, Assumptions)> {
     let assume = |name, change: &dyn Fn(&mut Assumptions)| {
         let mut assumptions = *assumptions;
@@ -134,7 +134,7 @@ fn worse(measured: &Measured, assumptions: &Assumptions, by: u64) -> Vec<(&'stat
 }
 
 fn hold(measured: &Measured, assumptions: &Assumptions, by: u64) -> Result<(), TestCaseError> {
-    // A rate too large for 64 bits has no bound, so a slower one could have a larger.
+    // A rate too large for 64 bits has no bound, so a slower one could have a larger bound.
     prop_assume!(raw_ops(measured) <= u64::MAX.into() && swept_bytes_per_s(measured) <= u64::MAX.into());
     let certified = bounds(measured, assumptions);
     let [memory, bandwidth, rate, local] = certified.map(|bound| bound.map_or(0, u128::from));
@@ -179,7 +179,7 @@ proptest! {
     }
 }
 
-/// The drawn devices do have bounds, each of the four in a good part of the cases.
+/// The random devices do have bounds: each of the four in a good part of the cases.
 #[test]
 fn what_is_drawn_has_bounds() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

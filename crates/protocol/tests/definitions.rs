@@ -1,4 +1,4 @@
-//! The definitions of spec §3 and §4, one by one, against the one-file reference.
+//! The definitions of spec §3 and §4, one by one, compared with the one-file reference.
 
 use proptest::prelude::*;
 use protocol::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
@@ -15,7 +15,7 @@ fn operand(key: [u8; 32], operand: Operand, inner_dim: u32, first_row: u32, rows
     bytes.into_iter().map(|byte| byte as i8).collect()
 }
 
-/// Bytes of a tile that no two seeds share.
+/// Bytes of a tile that differ for every seed.
 fn tile(seed: u8) -> Box<[u8; TILE_BYTES]> {
     let bytes = reference::keystream(&[seed; 32], &[7; 12], 0, TILE_BYTES);
     bytes.try_into().expect("a tile's bytes")
@@ -48,7 +48,7 @@ fn the_largest_matrix_is_cut_as_the_reference_cuts_it() {
 fn the_matching_of_every_size_of_half_is_the_references() {
     let salt = [0x2c; 32];
     let key = reference::key(&salt);
-    // Both sides of every 4^h, where the network grows by a bit a half.
+    // Both sides of every 4^h, where each half of the network grows by one bit.
     let edges = (1..16).flat_map(|h| [(1 << (2 * h)) - 1, 1 << (2 * h), (1 << (2 * h)) + 1]);
     for tiles in (1..18).chain(edges).chain([u32::MAX]) {
         let ours = matching(&Salt(salt), tiles);

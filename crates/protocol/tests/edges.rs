@@ -1,4 +1,4 @@
-//! Edges that only a change of the code by one would move: caps, sizes, the end of a trace, fields of evidence.
+//! Edge cases that change if the code is off by one: caps, sizes, the end of a trace, fields of evidence.
 
 use ed25519_dalek::SigningKey;
 use protocol::bounds::Assumptions;
@@ -48,7 +48,7 @@ fn caps_follow_from_the_plan() {
     let plan = plan();
     assert_eq!(plan.matrix_dim(), 256);
     assert_eq!(max_payload_bytes(&plan, MessageType::Ready), 65_536);
-    // Three roots at most.
+    // At most three roots.
     assert_eq!(max_payload_bytes(&plan, MessageType::Swept), 32 + 34 * 3);
     // 1000 leaves are 8 chunks, whose binary form has 4 digits: 2 samples in each of 2 groups. One leaf is one chunk:
     // 2 samples of 5 leaves, 1 of 1.
@@ -135,7 +135,7 @@ fn sizes_of_openings_follow_from_the_leaf_count() {
     assert_eq!(Commitment::new(vec![7, 8, 9]).leaves(), [7, 8, 9]);
 }
 
-/// A trace takes what belongs to the iteration under way, and nothing once all are done.
+/// A trace accepts what belongs to the current iteration, and nothing once all are done.
 #[test]
 fn a_trace_ends_with_its_plan() {
     let plan = plan();
@@ -235,7 +235,7 @@ fn fields_of_evidence_have_their_bounds() {
     assert!(!with(|a| a.error_bits = 0));
 }
 
-/// An Attester sends as many samples as its cap lets through, each of ten bytes: they are counted and held to their form, and
+/// An Attester sends as many samples as its cap permits, each of ten bytes: they are counted and their form is checked, and
 /// no more of them are kept than were drawn.
 #[test]
 fn samples_past_those_drawn_are_read_and_not_kept() {
@@ -256,7 +256,7 @@ fn samples_past_those_drawn_are_read_and_not_kept() {
     );
     assert_eq!(OpeningsBody::first_samples(&body(3).to_bytes(), 7), Ok((body(3), 3)));
 
-    // The last sample's last list of siblings, then the empty labels: each in a longer encoding, or of another kind.
+    // The last sample's last list of siblings, then the empty labels: each in a longer encoding, or of another type.
     let with_end = |end: &[u8]| [&bytes[..bytes.len() - 2], end].concat();
     assert_eq!(with_end(&[0x80, 0x80]), bytes);
     for end in [
@@ -271,7 +271,7 @@ fn samples_past_those_drawn_are_read_and_not_kept() {
     }
 }
 
-/// Evidence is read before its seal can be checked: a list of records that no session is as long as is not begun.
+/// Evidence is read before its seal can be checked: a list with more records than any session has is not read at all.
 #[test]
 fn evidence_has_no_more_records_than_a_session() {
     let evidence = Evidence {

@@ -1,4 +1,4 @@
-//! Evidence of a few kilobytes must not cost whoever checks it gigabytes, whatever plan it states.
+//! Checking evidence of a few kilobytes must not cost gigabytes, whatever plan it states.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use protocol::record::EndCause;
 use protocol::verdict::{Failure, Verdict};
 use protocol::verifier::{Mode, Outgoing, SIGNATURE_BYTES, Step, VerifierConfig, VerifierSession};
 
-/// One device with the largest dataset, as many groups as there are k, as many samples as there may be: 67,108,864 in
-/// all, 20 GiB of sites if they were drawn.
+/// One device with the largest dataset, as many groups as there are k, the maximum number of samples: 67,108,864 in all, 20
+/// GiB of sites if they were drawn.
 fn plan() -> Plan {
     let deadlines = Deadlines {
         ready_ms: 1,

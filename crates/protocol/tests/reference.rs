@@ -1,4 +1,4 @@
-//! Plans and samples of this crate against the one-file reference, and the plan's canonical bytes.
+//! Plans and samples of this crate compared with the one-file reference, and the plan's canonical bytes.
 
 use protocol::bytes::{DeviceOrdinal, Fresh, Identity};
 use protocol::cbor::Canonical;

@@ -1,4 +1,4 @@
-//! What a device offers, and the plan that a request makes of it (spec §3), worked out by hand.
+//! A device's offer, and the plan that a request makes of it (spec §3), calculated by hand.
 
 use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::cbor::Malformed;
@@ -7,7 +7,7 @@ use protocol::message::{DeviceOffer, Hello};
 use protocol::plan::{Deadlines, Iteration, Plan};
 use protocol::request::{NoPlan, PlanRequest};
 
-/// Room for so many bytes of dataset beside a reserve of 1000 bytes and operands of (2 n + 3) k bytes.
+/// Memory for this many bytes of dataset, plus a reserve of 1000 bytes and operands of (2 n + 3) k bytes.
 fn offer(ordinal: u32, available_bytes: u64) -> DeviceOffer {
     DeviceOffer {
         ordinal: DeviceOrdinal(ordinal),
@@ -22,7 +22,7 @@ fn offer(ordinal: u32, available_bytes: u64) -> DeviceOffer {
     }
 }
 
-/// An offer of `matrices` of `n` x `n` for a largest k of 128, and of `more` bytes.
+/// An offer of `matrices` of `n` x `n` for a largest k of 128, plus `more` bytes.
 fn offer_of(ordinal: u32, n: u32, matrices: u64, more: i64) -> DeviceOffer {
     let n = u64::from(n);
     let whole = 1000 + (2 * n + 3) * 128 + matrices * n * n;
@@ -97,7 +97,7 @@ fn both_version_and_suite_must_be_spoken() {
 fn an_offer_is_what_reserve_and_operands_leave() {
     // (2 * 256 + 3) * 128.
     assert_eq!(offer(0, 0).operand_bytes(256, 128), 65_920);
-    // 65,536 bytes a matrix.
+    // 65,536 bytes per matrix.
     let matrices = |available| offer(0, available).matrices(256, 128);
     assert_eq!(matrices(1000 + 65_920 + 3 * 65_536), 3);
     assert_eq!(matrices(1000 + 65_920 + 3 * 65_536 - 1), 2);
@@ -177,7 +177,7 @@ fn a_cap_counts_whole_matrices() {
     assert_eq!(capped(3 * matrix), Ok(vec![(0, 0, 3), (1, 3, 2)]));
     assert_eq!(capped(3 * matrix - 1), Ok(vec![(0, 0, 2), (1, 2, 2)]));
     assert_eq!(capped(matrix), Ok(vec![(0, 0, 1), (1, 1, 1)]));
-    // Less than a matrix was asked for: that is what is too small, not the device.
+    // Less than a matrix was requested: the request is too small, not the device.
     let too_small = |available_bytes| NoPlan::TooSmall {
         device: DeviceOrdinal(0),
         available_bytes,
@@ -206,7 +206,7 @@ fn n_is_the_largest_of_which_every_device_holds_1024() {
         let both = vec![offer_of(0, n, 5000, 0), offer_of(1, n, 1024, -1)];
         assert_eq!(dim(both), next, "the smaller device counts");
     }
-    // Fewer of the smallest are a plan too.
+    // Fewer matrices of the smallest size are also a plan.
     let plan = request().plan(&hello(vec![offer_of(0, 256, 1, 0)])).expect("a plan");
     assert_eq!((plan.matrix_dim(), shares(&plan)), (256, vec![(0, 0, 1)]));
 }
@@ -225,7 +225,7 @@ fn a_device_without_room_for_a_matrix_is_named_with_what_it_takes() {
             inner_dim: 128,
         })
     );
-    // A cap that leaves room for a matrix is not what stands in the way.
+    // A cap that leaves room for a matrix is not the obstacle.
     let capped = PlanRequest {
         device_bytes: Some(512 * 512),
         ..with_dim(512)

@@ -1,4 +1,4 @@
-//! What `spec/` says of this crate is true of it: reason codes and their messages, limits, the worked examples, and the
+//! What `spec/` states about this crate is true: reason codes and their messages, limits, the worked examples, and the
 //! tests that the rationale names.
 
 use std::fs;
@@ -137,7 +137,7 @@ fn every_reason_is_in_the_spec_with_its_message() {
     let missing: Vec<String> = (verdicts().iter())
         .filter(|verdict| !verdict.code().is_empty())
         .map(|verdict| {
-            // Roots are shortened in the table.
+            // Roots are abbreviated in the table.
             let message = ["0", "1"].iter().fold(verdict.message(), |message, digit| {
                 let root = format!("0{digit}").repeat(32);
                 message.replace(&root, &format!("{}…", &root[..4]))
@@ -261,7 +261,7 @@ fn worked_examples_are_the_vectors() {
     assert_eq!(examples.len(), 3);
     for example in examples {
         let (file, rest) = example.split_once(')').expect("a link");
-        // Of each indented line the hexadecimal words before the explanation.
+        // The hexadecimal words of each indented line, before the explanation.
         let written: String = (rest.lines().filter_map(|line| line.strip_prefix("    ")))
             .flat_map(|line| line.split_whitespace().take_while(|word| is_hex(word)))
             .collect();

@@ -1,4 +1,4 @@
-//! Checks the reference against every known answer of `spec/vectors/v1.json`, and what the vectors leave out against
+//! Checks the reference against every known answer of `spec/vectors/v1.json`, and what the vectors omit against
 //! hand-computed values.
 
 use reference::*;
@@ -218,7 +218,7 @@ fn check_run(index: usize) {
     );
 }
 
-/// The vectors list the first four leaves a device.
+/// The vectors list the first four leaves of each device.
 fn check_leaves(actual: &[u64], count: u64, first_four: &Value, at: &str) {
     assert_eq!(actual.len() as u64, count, "{at}: leaves");
     let expected: Vec<u64> = list(first_four).iter().map(digest).collect();
@@ -356,7 +356,7 @@ fn check_verification(leaves: &[u64], leaf: u64, opening: &Opening, at: &str) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What the vectors leave out: plan, session, bounds
+// Not in the vectors: plan, session, bounds
 
 #[test]
 fn shares_and_devices() {
@@ -403,7 +403,7 @@ fn samples_are_distinct_and_one_stream() {
         .map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")))
         .collect();
     assert_eq!(samples[0], [0]);
-    // The first word went to the first total; what follows is drawn from the second on.
+    // The first word was used for the first total; the following samples are drawn from the second word on.
     assert_eq!(samples[1][0], stream[1] % 5);
     for (drawn, (total, count)) in samples.iter().zip(totals.into_iter().zip(counts)) {
         let mut sorted = drawn.clone();
@@ -534,7 +534,7 @@ fn bounds_of_an_h200() {
         iterations: vec![iteration(16384.0, 1.0)],
         ..long.clone()
     };
-    // A bound of nothing or less is no bound.
+    // A bound of zero or less is not a bound.
     assert!(bound_v(&slow, &assumptions).is_some_and(|v| v < 0.0));
     assert!(bound_t_local(&slow, &assumptions).is_some_and(|local| local < 0.0));
     let tiny = Measured {
@@ -543,7 +543,7 @@ fn bounds_of_an_h200() {
         ..long.clone()
     };
     assert_eq!(bound_b(&tiny, &assumptions), None);
-    // An odd last tile has a leaf of its own: one wrong leaf can stand for two tiles of any sweep.
+    // An odd last tile has a leaf of its own: one wrong leaf can represent two tiles of any sweep.
     let odd = Measured {
         dataset: 3.0 * 65_536.0,
         ..long.clone()
@@ -559,7 +559,7 @@ fn bounds_of_an_h200() {
     let close = |a: Option<f64>, b: f64| a.is_some_and(|a| (a / b - 1.0).abs() < 1e-9);
     assert!(close(bound_v(&odd, &none), odd.dataset - wrong));
     assert!(close(bound_t(&odd), (1.0 - wrong / odd.dataset) * odd.raw_rate()));
-    // Eight helpers make eight times as many bytes anew.
+    // Eight helpers regenerate eight times as many bytes.
     let helped = Assumptions {
         helper_gpus: 8.0,
         ..assumptions

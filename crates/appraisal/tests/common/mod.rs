@@ -12,7 +12,7 @@ use protocol::verdict::Verdict;
 use verifier::outcome::verifier_of;
 use verifier::{Attestation, Unobserved};
 
-/// A class of a datasheet with these figures, bytes, bytes/s and operations/s, and nothing else known.
+/// A class of a datasheet with these figures, bytes, bytes/s and operations/s, and no other data.
 #[allow(dead_code, reason = "not every test binary makes one up")]
 pub(crate) fn class(
     name: &str,
@@ -45,11 +45,11 @@ pub(crate) fn class(
     }
 }
 
-/// What a policy asks that wants a CPU and is content with any rate: all that a session of [`session`] can show.
+/// A policy that asks for a CPU and accepts any rate: all that a session of [`session`] can show.
 #[allow(dead_code, reason = "not every test binary asks for one")]
 pub(crate) const CPU: &str = "[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
 
-/// The appraisal by the host whose Verifier ran the session, unless the policy lists others.
+/// The appraisal by the host whose Verifier ran the session, unless the policy names others.
 #[allow(dead_code, reason = "not every test binary appraises sessions")]
 pub(crate) fn appraise(subject: &Subject<'_>, policy: &Policy, profiles: &Profiles, now_unix_ms: u64) -> Appraisal {
     let own = verifier_of(subject.evidence, subject.session);
@@ -68,7 +68,7 @@ pub(crate) fn session(devices: usize) -> &'static Attestation {
     })
 }
 
-/// A device's view of itself, made up: names and values.
+/// A device's statements about itself, invented: names and values.
 #[allow(dead_code, reason = "not every test binary makes one up")]
 pub(crate) struct Says(pub(crate) &'static [(&'static str, &'static str)]);
 

@@ -1,4 +1,4 @@
-//! What is said of the host as a whole: devices that were left out, and totals that fit its classes.
+//! Findings about the host as a whole: devices that were left out, and totals that fit its classes.
 
 use appraisal::Appraisal;
 use appraisal::profiles::Profiles;
@@ -23,7 +23,7 @@ fn one_of_two() -> Rehearsed {
     rehearsed
 }
 
-/// The devices that are left out may have helped those that are not.
+/// The devices that are left out may have helped those that are included.
 #[test]
 fn a_session_over_part_of_the_host_says_so() {
     let part = one_of_two();
@@ -34,11 +34,11 @@ fn a_session_over_part_of_the_host_says_so() {
     assert_eq!(found(&appraisal, "partial-host"), [(None, detail.to_owned())]);
     assert_eq!(appraisal.verdict, Tier::Warning, "{:?}", appraisal.reasons);
     assert!(appraisal.reasons.iter().any(|reason| reason.code() == "partial-host"));
-    // All of them leave nobody out.
+    // A session over all devices leaves none out.
     assert_eq!(found(&appraised(two(), &policy(), &known), "partial-host"), []);
 }
 
-/// Two devices of classes that need and have this, the sum of which is held against the host's.
+/// Two devices of classes that need and have these figures, the sum of which is compared with the host's.
 fn of_classes(memory_bytes: u64, bandwidth_bytes_per_s: u64) -> (Appraisal, Profiles) {
     let known = profiles(&[class("mine", &["MINE"], memory_bytes, bandwidth_bytes_per_s)]);
     (appraised(two(), &policy(), &known), known)
@@ -58,7 +58,7 @@ fn host_fits(appraisal: &Appraisal) -> Option<(String, Vec<Margin>)> {
 fn totals_that_fit_the_classes_of_all_devices_are_said_to() {
     let [a, b] = [figures(two(), 0), figures(two(), 1)];
     let (memory, bandwidth) = (a[0] + b[0], a[1] + b[1]);
-    // A class needs 0.9 of its memory, and of an unmeasured bandwidth 0.75.
+    // A class needs 0.9 of its memory and 0.75 of an unmeasured bandwidth.
     let (appraisal, _) = of_classes(memory / 2, bandwidth / 2);
     let (classes, margins) = host_fits(&appraisal).expect("a host that fits");
     assert_eq!(classes, "2 x mine");
@@ -79,7 +79,7 @@ fn totals_that_fit_the_classes_of_all_devices_are_said_to() {
     );
     let said = appraisal.reasons.iter().find(|reason| reason.code() == "host-fits");
     assert_eq!(said.expect("seen above").tier(), Tier::Affirming);
-    // Totals that just suffice, and those that are a little short: of the host's figures so much is asked.
+    // Totals that just suffice, and totals that are slightly short: the host's figures need this much.
     let fits =
         |memory_bytes, bandwidth_bytes_per_s| host_fits(&of_classes(memory_bytes, bandwidth_bytes_per_s).0).is_some();
     let most = |total: u64, share: f64| {
@@ -96,12 +96,12 @@ fn totals_that_fit_the_classes_of_all_devices_are_said_to() {
     assert!(!fits(most_memory, most_bandwidth + 1));
 }
 
-/// A device whose class is not known, or has no figures, leaves nothing to hold the total against.
+/// With a device whose class is unknown, or has no figures, there is nothing to compare the total with.
 #[test]
 fn totals_are_held_against_known_classes_alone() {
     let other = profiles(&[class("other", &["OTHER"], 1, 1)]);
     assert_eq!(host_fits(&appraised(two(), &policy(), &other)), None);
-    // Nor is there a total where nothing is certified.
+    // There is no total either if nothing is certified.
     let mut slow = policy();
     slow.assumptions.error_bits = Some(256);
     let [memory, bandwidth, ..] = figures(two(), 0);
@@ -112,7 +112,7 @@ fn totals_are_held_against_known_classes_alone() {
     assert_eq!(host_fits(&appraised(two(), &slow, &known)), None);
 }
 
-/// A profile's figures are whatever its author wrote, up to TOML's largest integer.
+/// A profile's figures are arbitrary values of its author, up to TOML's largest integer.
 #[test]
 fn totals_of_absurd_classes_are_sums_all_the_same() {
     let three = certifying(None, &[CERTIFYING; 3]);

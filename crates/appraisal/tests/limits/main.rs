@@ -1,4 +1,4 @@
-//! Sessions with an exact clock, appraised: where each limit of a policy lies, and what each device comes to.
+//! Sessions with an exact clock, appraised: where each limit of a policy lies, and the result for each device.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -29,10 +29,10 @@ use verifier::units::bytes_per_s;
 
 /// One tile, and so one matrix here.
 const TILE: u64 = 65_536;
-/// Matrices of which a sweep of two leaves enough samples for a bound.
+/// A number of matrices for which a sweep of two leaves enough samples for a bound.
 const CERTIFYING: u64 = 260;
 
-/// A minute a phase.
+/// One minute per phase.
 fn request(iterations: &[(u32, u32)], samples: u32) -> PlanRequest {
     let mut request = cast::request(iterations, samples);
     request.deadlines.fill_ms = 60_000;
@@ -44,7 +44,7 @@ fn peer(hello: Hello) -> HonestPeer {
     HonestPeer::new(hello, |_| cast::engine())
 }
 
-/// HELLO of GPUs of the class `mine`, with one operand beside so many matrices.
+/// HELLO of GPUs of the class `mine`, with one operand in addition to this many matrices.
 fn hello(matrices: &[u64]) -> Hello {
     let mut hello = cast::hello(matrices);
     for offer in &mut hello.devices {
@@ -78,7 +78,7 @@ fn two() -> &'static Rehearsed {
     TWO.get_or_init(|| certifying(None, &[CERTIFYING, CERTIFYING]))
 }
 
-/// A policy under whose assumptions even megabytes are certified: no links, no chips, nothing made anew.
+/// A policy under whose assumptions even megabytes are certified: no links, no on-chip memory, nothing regenerated.
 fn policy() -> Policy {
     Policy {
         assumptions: AssumptionsPolicy {
@@ -94,7 +94,7 @@ fn policy() -> Policy {
     }
 }
 
-/// The same, and what a device says it is does not matter.
+/// The same, but a device's statements about itself do not matter.
 fn of_figures() -> Policy {
     let mut policy = policy();
     policy.device.stated_class_must_fit = false;
@@ -128,7 +128,7 @@ fn under(rehearsed: &Rehearsed, policy: &Policy) -> Appraisal {
     appraised(rehearsed, policy, &Profiles::embedded())
 }
 
-/// What was certified of one device, every figure of it.
+/// The certified figures of one device.
 fn figures(rehearsed: &Rehearsed, device: usize) -> [u64; 4] {
     let certified = under(rehearsed, &of_figures()).devices[device].certified;
     [
@@ -187,7 +187,7 @@ fn each_least_figure_is_met_to_the_unit() {
             }]
         );
     }
-    // With 256 samples, what is not certified was tested and falls short; without B no GPU is shown either.
+    // With 256 samples, a figure that is not certified was tested and falls short; without B no GPU is shown either.
     let mut policy = of_figures();
     policy.assumptions.on_chip_bytes = Some(1 << 40);
     policy.device.min_bandwidth_bytes_per_s = Some(1);
@@ -277,7 +277,7 @@ fn who_asked_for_whom_and_how_often_are_held_to_the_policy() {
     );
 }
 
-/// Devices with findings of this kind, and what is said.
+/// Devices with findings of this kind, and the text of each.
 fn found(appraisal: &Appraisal, kind: &str) -> Vec<(Option<u32>, String)> {
     let all = appraisal.all_findings();
     all.filter(|(_, finding)| finding.kind.name() == kind)
@@ -309,7 +309,7 @@ fn larger_classes_and_joined_devices_that_could_do_the_same_are_told() {
         found(&of(&profiles(std::slice::from_ref(&mine))), "indistinguishable"),
         []
     );
-    // One device is no several.
+    // A single device is not several.
     assert!(appraisal.host_indistinguishable_from.is_empty());
     // A class without figures has no neighbours.
     let unknown = Profile {
@@ -351,14 +351,14 @@ fn two_joined_gpus_suffice_and_it_is_said_how_much_each_holds() {
         );
         assert_eq!(joined(Some(link)), expected);
     }
-    // Of a class whose links are not known the fastest on sale are taken: 900 GB/s.
+    // For a class with unknown links, the fastest on sale are assumed: 900 GB/s.
     let fastest = bytes_per_s(ON_SALE.peer_link_bytes_per_s.value.into());
     assert!(joined(None).contains(&format!(
         "links of {fastest} each way, each holding 50 % of the dataset"
     )));
-    // Of an H200 with NVLink 4 each holds 0.55 N (spec §7): sqrt(2 * 450 / 4512) = 0.45.
+    // With an H200's NVLink 4 each holds 0.55 N (spec §7): sqrt(2 * 450 / 4512) = 0.45.
     assert_eq!((2.0_f64 * 450.0 / 4_512.0).sqrt().mul_add(-100.0, 100.0).round(), 55.0);
-    // Without B nothing is said to be reached.
+    // Without B no bandwidth is reported as reached.
     let mut nothing_read = policy();
     nothing_read.assumptions.on_chip_bytes = Some(1 << 40);
     let mine = profiles(&[class("mine", &["MINE"], memory, bandwidth)]);
@@ -394,7 +394,7 @@ fn a_class_that_could_stand_for_all_devices_is_told_of_the_host() {
 #[test]
 fn what_a_device_was_asked_for_is_what_the_plan_gave_it() {
     let [_, bandwidth, ..] = figures(one(), 0);
-    // Needs a share of 0.9: more than 260 matrices, which were asked for, and no more than 300, which were offered.
+    // It needs a share of 0.9: more than 260 matrices, the number requested, and at most 300, the number offered.
     let reason = |memory_bytes: u64| {
         let known = profiles(&[class("mine", &["MINE"], memory_bytes, bandwidth)]);
         appraised(one(), &policy(), &known).devices[0].reasons[0].clone()
@@ -435,7 +435,7 @@ fn evidence_without_a_clock_certifies_nothing() {
         appraisal.reasons
     };
     assert_eq!(offline(CERTIFYING, &[(64, 2)], 256), [Reason::Offline]);
-    // With few samples not even that the work was done.
+    // With few samples, not even the work itself is confirmed.
     match &offline(4, &[(64, 1)], 4)[..] {
         [Reason::NothingCertified { .. }, Reason::Offline] => {}
         other => panic!("{other:?}"),

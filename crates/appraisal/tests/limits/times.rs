@@ -34,7 +34,7 @@ fn age_counts_in_whole_seconds_and_clocks_may_differ_by_a_minute() {
     assert_eq!(at(-61_000, Some(10)), [Reason::FromTheFuture { ahead_s: 61 }]);
 }
 
-/// Lets this long pass before the first FILLED, then before the second; the same of SWEPT.
+/// Delays the first FILLED by the first duration and the second FILLED by the second; the same for SWEPT.
 fn paced(matrices: &[u64], fill: [u64; 2], sweep: [u64; 2]) -> Rehearsed {
     let honest = peer(cast::hello(matrices));
     let slow = |turn: &mut Turn<'_>| {
@@ -52,7 +52,7 @@ fn paced(matrices: &[u64], fill: [u64; 2], sweep: [u64; 2]) -> Rehearsed {
 
 #[test]
 fn windows_count_in_milliseconds_begun() {
-    // From the sending to the next: a microsecond more than the message takes.
+    // From the sending to the next message: a microsecond more than the message takes.
     let rehearsed = paced(&[2, 2], [0, 0], [4 * MS, 0]);
     let windows = rehearsed.session.windows();
     let (fill_ns, sweep_ns) = (2 * TRAVEL_NS + 1_000, 6 * MS);
@@ -60,7 +60,7 @@ fn windows_count_in_milliseconds_begun() {
         windows.iter().all(|w| (w.fill_ns, w.sweep_ns) == (fill_ns, sweep_ns)),
         "{windows:?}"
     );
-    // Four samples certify nothing, which is said first.
+    // Four samples certify nothing, which is reported first.
     let reasons = |fill_ms, sweep_ms| {
         let mut policy = of_figures();
         (policy.session.max_fill_ms, policy.session.max_sweep_ms) = (fill_ms, sweep_ms);
@@ -89,19 +89,19 @@ fn a_device_is_uneven_from_half_as_long_again_and_half_a_second() {
             |iteration| format!("{phase} of iteration {iteration}: {times} times as long a matrix as the fastest");
         vec![(Some(1), detail(0)), (Some(1), detail(1))]
     };
-    // Half as long again, and more.
+    // Half as long again, and longer.
     assert_eq!(uneven(&[2, 2], at(400 * MS, 600 * MS), quick), []);
     assert_eq!(uneven(&[2, 2], at(400 * MS, 600 * MS + 1), quick), said("fill", "1.5"));
     assert_eq!(uneven(&[2, 2], quick, at(200 * MS, 800 * MS)), said("sweep", "4.0"));
-    // Too short to tell.
+    // Too short for a conclusion.
     assert_eq!(uneven(&[2, 2], at(100 * MS, 500 * MS - 1), quick), []);
     assert_eq!(uneven(&[2, 2], at(100 * MS, 500 * MS), quick), said("fill", "5.0"));
-    // A matrix takes as long as a matrix, however many there are.
+    // The time per matrix is constant, however many there are.
     assert_eq!(uneven(&[1, 3], at(200 * MS, 600 * MS), quick), []);
     assert_eq!(uneven(&[1, 2], at(200 * MS, 800 * MS), quick), said("fill", "2.0"));
 }
 
-/// When the first message of this type came or went for which `is_it` holds.
+/// When the first message of this type for which `is_it` holds was received or sent.
 fn time_of(rehearsed: &Rehearsed, message_type: MessageType, is_it: impl Fn(&[u8]) -> bool) -> u64 {
     let record = rehearsed.session.records().iter().find(|record| match &record.event {
         Event::Sent(frame) | Event::Received(frame) => {
@@ -215,7 +215,7 @@ fn phases_that_did_not_end_last_until_the_session_did() {
         [of(start + TRAVEL_NS, salt + TRAVEL_NS), of(start + 2 * TRAVEL_NS, end)]
     );
     assert!(spans.iter().all(|span| !span.is_whole && span.fill_start_ns == start));
-    // What ended it is said of every device, and whose it was.
+    // The reason for the end is reported for every device, with the device that caused it.
     let reasons: Vec<Reason> = under(&late, &of_figures())
         .devices
         .into_iter()
@@ -255,7 +255,7 @@ fn several_devices_that_did_not_answer_are_all_named() {
             assert!(matches!(&device.reasons[..], [Reason::DeviceFailed { failure, .. }] if failure == "late"));
         }
     }
-    // OPENINGS are the Attester's as a whole.
+    // OPENINGS concern the Attester as a whole.
     let mut silent = Tampered::new(peer(cast::hello(&[2, 2])), |turn: &mut Turn<'_>| {
         if turn.answers(MessageType::Sample) {
             turn.actions = vec![Action::Hang];

@@ -1,4 +1,4 @@
-//! Whose evidence counts, and that evidence cannot weaken what its judge takes for granted.
+//! Whose evidence counts, and that evidence cannot weaken its judge's assumptions.
 
 use appraisal::finding::Effect;
 use appraisal::finding::FindingKind;
@@ -21,7 +21,7 @@ use verifier::preset::default_assumptions;
 
 use crate::{CERTIFYING, TILE, certifying, hello, of_figures, one, peer, policy, request, under};
 
-/// Judged for the Verifiers that are named, by a host whose own is another.
+/// Judged for the named Verifiers, by a host that has a different Verifier itself.
 fn judged(rehearsed: &Rehearsed, policy: &Policy, named: &[Identity]) -> Appraisal {
     let own = cast::identity(&cast::attester_key());
     let judge = policy.judge(named, Some(own), &rehearsed.evidence.assumptions);
@@ -47,7 +47,7 @@ fn content() -> Policy {
     policy
 }
 
-/// Nothing is said, for or against anybody, but that nobody vouches.
+/// Nothing is reported, for or against any party, except that no trusted Verifier vouches.
 fn assert_unvouched(appraisal: &Appraisal, what: &str) {
     assert_eq!(appraisal.verdict, Tier::None, "{what}");
     match &appraisal.reasons[..] {
@@ -75,21 +75,21 @@ fn assert_unvouched(appraisal: &Appraisal, what: &str) {
     assert!(appraisal.report.host.is_none(), "{what}");
 }
 
-/// Whoever ran the session had the clock and chose the challenges: its word is worth as much as its key.
+/// The Verifier that ran the session controlled the clock and chose the challenges: its word is worth as much as its key.
 #[test]
 fn evidence_of_a_verifier_that_nobody_named_says_nothing() {
     assert_unvouched(&judged(one(), &content(), &[]), "affirmed");
-    // Nor does anything else that the policy asks of the session, its age among it, count against anybody.
+    // Nothing else that the policy asks of the session, such as its age, counts against any party either.
     let mut asking = content();
     asking.session.audience = Some("others".to_owned());
     asking.session.max_fill_ms = Some(1);
     asking.device.min_tensor_ops_per_s = Some(u64::MAX >> 2);
     assert_unvouched(&judged(one(), &asking, &[]), "asking");
-    // A Verifier that is named stands beside nobody else: this host's own is not trusted then.
+    // Naming a Verifier excludes all others: this host's own is not trusted then.
     let stranger = cast::identity(&cast::strangers_key());
     assert_unvouched(&judged(one(), &content(), &[stranger]), "a stranger named");
 
-    // A host could make up a failed session of a competitor as well.
+    // A host could also invent a failed session of a competitor.
     let late = |turn: &mut Turn<'_>| {
         if let Some(first) = turn.position(MessageType::Filled) {
             turn.actions.truncate(first);
@@ -107,7 +107,8 @@ fn evidence_of_a_verifier_that_nobody_named_says_nothing() {
     assert_eq!(judged(&failed, &content(), &[verifier]).verdict, Tier::Contraindicated);
 }
 
-/// Counts and labels are no better than the rest of what nobody vouches for: a host could make up a competitor's.
+/// Counts and labels of evidence that no trusted Verifier vouches for are no better than the rest: a host could invent a
+/// competitor's.
 #[test]
 fn counts_and_labels_of_unvouched_evidence_accuse_nobody() {
     let mut hello = hello(&[CERTIFYING, CERTIFYING]);
@@ -154,7 +155,7 @@ fn recorded_with(assumptions: Assumptions) -> Rehearsed {
     }
 }
 
-/// Who records may be the one who gains by weak assumptions.
+/// The recorder may be the party that benefits from weak assumptions.
 #[test]
 fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
     let default = default_assumptions(20);
@@ -186,7 +187,7 @@ fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
             a.on_chip_bytes,
         )
     };
-    // Under what it was recorded with a CPU would hold memory as fast as a GPU's; by default none is certified.
+    // Under the recorded assumptions a CPU would hold memory as fast as a GPU's; by default none is certified.
     let honest = recorded_with(default);
     let [by_default, by_record] = [&honest, &weak].map(|rehearsed| under(rehearsed, &Policy::default()));
     for appraisal in [&by_default, &by_record] {
@@ -199,21 +200,21 @@ fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
         .certified(&weak.evidence.assumptions)
         .expect("an affirmed session");
     assert!(certified.host.shows_gpu_memory());
-    // The same as the session itself makes of the default's.
+    // The same as the session itself gives under the default's assumptions.
     let certified = weak.session.certified(&default).expect("an affirmed session");
     assert_eq!(
         by_record.devices[0].certified,
         CertifiedFigures::from(&certified.devices[0].share)
     );
 
-    // What it was recorded with counts where it is worse: more that helped is what its Verifier knew.
+    // The recorded assumptions count where they are worse: its Verifier may know of more helpers.
     let strong = recorded_with(Assumptions {
         helper_gpus: 8,
         ..default
     });
     let appraisal = under(&strong, &Policy::default());
     assert_eq!(assumed(&appraisal), of(&strong.evidence.assumptions));
-    // And of all of it the policy's own figures, which are its author's to answer for.
+    // The policy's own figures override all of them; its author is responsible for them.
     let mut one_helper = policy();
     for rehearsed in [&weak, &strong] {
         let appraisal = under(rehearsed, &one_helper);
@@ -221,7 +222,7 @@ fn evidence_cannot_weaken_what_its_judge_takes_for_granted() {
         assert!(appraisal.devices[0].certified.shows_gpu_memory());
         assert_eq!(appraisal.report.assumptions.narrowed_by.as_deref(), Some("default"));
     }
-    // Of what it does not say the worse of both stays.
+    // For figures that the policy does not state, the worse of the two applies.
     one_helper.assumptions.helper_gpus = None;
     assert_eq!(assumed(&under(&strong, &one_helper)), (1, 8, 0, 0, 0));
     assert_eq!(assumed(&under(&weak, &one_helper)), (1, 1, 0, 0, 0));

@@ -126,7 +126,7 @@ fn bring_back() {
 /// test binary's own: which tests to run.
 #[cfg(target_os = "linux")]
 pub(crate) fn again_on_a_fake_gpu(compute_capability: &str, arguments: &[&str]) {
-    // On a host with a GPU its own tests are what is wanted.
+    // On a host with a GPU, its own tests are run instead.
     if std::env::var("GPU_ATTESTOR_REQUIRE_CUDA").is_ok_and(|value| value == "1") {
         let _ = writeln!(std::io::stderr(), "SKIPPED on a fake GPU: a real one is required");
         return;

@@ -1,4 +1,4 @@
-//! Engines that count, fail, err or stand still.
+//! Engines that count, fail, compute wrong results or hang.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ pub(crate) fn engine() -> CpuEngine {
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
     None,
-    /// The fill after so many fails.
+    /// The fill after this many fails.
     FailsAfter(u32),
-    /// The fill after so many panics.
+    /// The fill after this many panics.
     PanicsAfter(u32),
 }
 
@@ -71,12 +71,12 @@ impl Engine for Counted {
     }
 }
 
-/// How an engine errs in the roots of its fills.
+/// When an engine computes wrong roots of its fills.
 #[derive(Clone, Copy)]
 pub(crate) enum Error {
-    /// In its first fill alone.
+    /// Only in its first fill.
     Once,
-    /// In every fill, always in this way.
+    /// In every fill, always the same error.
     Always(u8),
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Erring {
     pub(crate) engine: CpuEngine,
     pub(crate) error: Error,
     pub(crate) fills: u32,
-    /// It has no memory for more bytes of dataset.
+    /// Its memory is limited to this many bytes of dataset.
     pub(crate) room_bytes: u64,
     pub(crate) prepared: Arc<AtomicU32>,
 }
@@ -131,11 +131,11 @@ impl Engine for Erring {
     }
 }
 
-/// An engine that never comes to an end by itself: a CPU at a GPU's work.
+/// An engine that never finishes by itself: like a CPU doing the work of a GPU.
 pub(crate) struct Stuck {
     pub(crate) calls: Arc<AtomicU32>,
     pub(crate) called_off: Arc<AtomicU32>,
-    /// Tiles that it tells of before it stands still.
+    /// Tiles that it reports before it hangs.
     pub(crate) tiles: u64,
 }
 

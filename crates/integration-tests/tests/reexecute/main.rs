@@ -1,4 +1,4 @@
-//! Full re-execution: what it confirms, what it finds that samples miss, and how engines share its jobs.
+//! Full re-execution: what it confirms, which errors it finds that samples miss, and how engines share its jobs.
 
 mod engines;
 
@@ -120,7 +120,7 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
     };
     let mut settings = settings();
     settings.request.samples = 2;
-    // The leaf is one of 336 in its group: two samples miss it, but for 1 session in 168.
+    // The leaf is one of 336 in its group: two samples miss it in all but 1 of 168 sessions.
     let missed = (0..4).find_map(|_| {
         let mut devices = cpu(2);
         devices[1].engine = Box::new(OneWrongLeaf {
@@ -155,12 +155,12 @@ fn one_wrong_leaf_that_no_sample_meets_is_found() {
     assert_eq!((mismatch.device, mismatch.commitment), (DeviceOrdinal(1), sweep));
     assert_ne!(mismatch.expected, mismatch.actual);
 
-    // What the samples affirmed is affirmed no more.
+    // What the samples affirmed is no longer affirmed.
     let judge = Judge {
         trusted: vec![verified.evidence.sealer],
         ..Judge::of_nobody()
     };
-    // Two samples certify nothing; the session's own verdict is an affirmation.
+    // Two samples certify nothing; the session's own verdict is affirmed.
     let missed = Report::new(&verified.evidence, session, &sealed, &judge);
     assert_eq!((missed.verdict, missed.reason), ("none", "nothing-certified"));
     let outcome = Outcome::new(&verified.evidence, session, &judge, Some(&mismatch));
@@ -189,7 +189,7 @@ fn an_engine_that_fails_hands_its_job_to_another() {
             &Tiles::default(),
         );
         assert_eq!(outcome.expect("the other engine does it"), Ok(()));
-        // One more where the other engine took over a job that the failing one was slow at.
+        // One more if the other engine took over a job that the failing one was slow at.
         let fills = failed_after.load(Ordering::Relaxed) + done.load(Ordering::Relaxed);
         assert!((6..=7).contains(&fills), "{fills}");
 
@@ -216,9 +216,9 @@ fn an_engine_that_fails_hands_its_job_to_another() {
 fn an_engine_that_errs_accuses_nobody() {
     let session = session(2);
     let outcome = |engines| reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &Tiles::default());
-    // Alone and once: done again it agrees.
+    // Alone, with one error: the second run agrees.
     assert_eq!(outcome(vec![erring(Error::Once)]).expect("the work is done"), Ok(()));
-    // Always, beside one that is right: that one has the second look.
+    // Always, beside a correct engine: that engine checks the result again.
     for first in [true, false] {
         let mut engines = vec![erring(Error::Always(1)), counted(Fault::None).0];
         if !first {
@@ -226,7 +226,7 @@ fn an_engine_that_errs_accuses_nobody() {
         }
         assert_eq!(outcome(engines).expect("the work is done"), Ok(()), "first: {first}");
     }
-    // Two that err differently: no word about the evidence.
+    // Two engines with different errors: no conclusion about the evidence.
     let disagreeing = outcome(vec![erring(Error::Always(1)), erring(Error::Always(2))]);
     assert!(
         matches!(disagreeing, Err(ReexecuteError::Disagreement(_))),
@@ -234,7 +234,7 @@ fn an_engine_that_errs_accuses_nobody() {
     );
 }
 
-/// GPUs of unequal memory: the smaller one is not lost because the first job was too large for it.
+/// GPUs of unequal memory: the smaller one stays in use although the first job was too large for it.
 #[test]
 fn an_engine_with_little_memory_does_what_fits() {
     let mut settings = settings();
@@ -264,7 +264,7 @@ fn an_engine_with_little_memory_does_what_fits() {
     };
     let (able, _) = counted(Fault::None);
     let outcome = |engines| reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &Tiles::default());
-    // First, so that the largest job is offered to it first.
+    // The smaller one is first, so that the largest job is offered to it first.
     let both = outcome(vec![with_room(bytes(small)), able]);
     assert_eq!(both.expect("the other has the room"), Ok(()));
     assert!(prepared.load(Ordering::Relaxed) > 0, "it did what fits");
@@ -297,15 +297,15 @@ fn a_job_that_would_end_too_late_is_done_by_an_engine_that_is_free() {
         let outcome =
             reexecute(&session, engines, &mut Checkpoint::none(EVIDENCE), &told).expect("the first does it all");
         assert_eq!(outcome, Ok(()));
-        // The stuck one had one job, was called off when the other had done it, and found none left.
+        // The stuck engine had one job, was cancelled when the other engine had done that job, and found none left.
         let count = |of: &AtomicU32| of.load(Ordering::Relaxed);
         assert_eq!((count(&calls), count(&called_off), count(&done)), (1, 1, 6));
-        // No tile is told of twice.
+        // No tile is reported twice.
         assert_eq!(told.0.into_inner(), tiles_left(&session, &Checkpoint::none(EVIDENCE)));
     }
 }
 
-/// A file of its own, removed at the end.
+/// A separate file, removed at the end.
 struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
@@ -316,7 +316,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // It may never have been made.
+        // It may never have been created.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -391,7 +391,7 @@ fn a_device_that_the_host_cannot_hold_is_told_of_before_any_work() {
     }
 }
 
-/// A run that is asked to stop, and one whose last save fails: what is done stays known, and no error is lost.
+/// A run that is asked to stop, and one whose last save fails: the finished jobs stay known, and no error is lost.
 #[test]
 fn a_stopped_run_and_an_unsaved_one_say_so() {
     let session = session(1);
@@ -430,7 +430,7 @@ fn a_stopped_run_and_an_unsaved_one_say_so() {
     );
     assert_eq!(checkpoint.done(), [first]);
 
-    // The file's folder goes while the last job is done.
+    // The file's folder is removed while the last job is done.
     let folder = env::temp_dir().join(format!("gpu-attestor-{}-unsaved", process::id()));
     fs::create_dir(&folder).expect("a folder");
     let mut checkpoint = Checkpoint::resume(&folder.join("done"), EVIDENCE).expect("a new file");

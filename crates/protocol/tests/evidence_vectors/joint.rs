@@ -18,7 +18,7 @@ pub(crate) struct JointVector {
     about: &'static str,
     record: Vec<u8>,
     evidence: Vec<Vec<u8>>,
-    /// The common windows, [fill, sweep] in ns; or how this crate's error begins.
+    /// The common windows, [fill, sweep] in ns; or the beginning of this crate's error.
     expected: Result<Vec<[u64; 2]>, &'static str>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn vectors() -> Vec<JointVector> {
     let (first, second) = (online(NONCE), online([0x4F; 32]));
     let two = vec![seal(&first), seal(&second)];
     let sealed = record(2, &two).seal(&verifier_key());
-    // NONCE is sent at 4 ms, v at 7, the last SWEPT comes at 9; w at 10, v at 13, SWEPT at 15.
+    // NONCE is sent at 4 ms, v at 7, the last SWEPT arrives at 9; w at 10, v at 13, SWEPT at 15.
     let windows = vec![[8_000_000, 7_000_000]; 2];
     let vector = |name, about, record, evidence, expected| JointVector {
         name,
@@ -96,7 +96,7 @@ pub(crate) fn vectors() -> Vec<JointVector> {
     let mut changed = sealed.clone();
     changed[60] ^= 1;
     let item = record(2, &two).to_bytes();
-    // The sessions, which end the item, exchanged: one has a time of 0, the other of four bytes.
+    // The sessions, which are at the end of the item, in swapped order: one has a time of 0, the other one of four bytes.
     let mut unsorted = item.clone();
     let sessions = item.len() - (35 + 1) - (35 + 5);
     unsorted[sessions..].rotate_left(first_member_bytes(&item[sessions..]));
@@ -209,7 +209,7 @@ pub(crate) fn vectors() -> Vec<JointVector> {
     ]
 }
 
-/// Bytes of the first session in these: an array of two, 32 bytes, a time.
+/// The number of bytes of the first session in these: an array of two, 32 bytes, a time.
 fn first_member_bytes(members: &[u8]) -> usize {
     let time_bytes = match members[35] & 0x1F {
         0..24 => 1,

@@ -1,5 +1,5 @@
-//! Whole sessions as evidence: `spec/vectors/evidence` and `spec/vectors/joint`, made here from fixed keys, times and random bytes, with the
-//! one-file reference as the device. `UPDATE_VECTORS=1` rewrites the files.
+//! Whole sessions as evidence: `spec/vectors/evidence` and `spec/vectors/joint`, generated here from fixed keys, times and
+//! random bytes, with the one-file reference as the device. `UPDATE_VECTORS=1` rewrites the files.
 
 mod joint;
 mod session;
@@ -36,7 +36,7 @@ fn file(vector: &Vector) -> Value {
     file
 }
 
-/// Compares `spec/vectors/FOLDER` with what is made here, or writes it.
+/// Compares `spec/vectors/FOLDER` with what is generated here, or writes it.
 fn compare(folder: &str, files: impl IntoIterator<Item = (&'static str, Value)>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../spec/vectors")

@@ -160,7 +160,7 @@ impl Devices {
                     self.commitments.insert((device.ordinal, self.iteration, 0), commitment);
                     self.tiles.push(tiles);
                 }
-                // The last device is first: the order changes nothing that derives from the transcript.
+                // The last device answers first: the order changes nothing that derives from the transcript.
                 frames.reverse();
                 frames
             }
@@ -209,12 +209,12 @@ impl Devices {
     }
 }
 
-/// A session from HELLO to where tiles are recomputed: every message takes a millisecond. Random bytes count up.
+/// A session from HELLO to the point where tiles are recomputed: every message takes a millisecond. Random bytes count up.
 pub(crate) fn session(mode: Mode, invents: bool) -> VerifierSession {
     session_with(mode, invents, NONCE)
 }
 
-/// The same with a nonce of its own.
+/// The same with this nonce.
 pub(crate) fn session_with(mode: Mode, invents: bool, nonce: [u8; 32]) -> VerifierSession {
     let mut verifier = VerifierSession::new(config(mode));
     let (mut attester, hello) = AttesterSession::new(hello());

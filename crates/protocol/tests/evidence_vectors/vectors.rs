@@ -1,4 +1,4 @@
-//! The vectors: evidence, and what it comes to.
+//! The vectors: evidence, and the result of each.
 
 use ed25519_dalek::SigningKey;
 
@@ -16,7 +16,7 @@ use crate::session::{MS, NONCE, attester_key, evidence, hello, plan, seal, sessi
 pub(crate) enum Expected {
     /// The verdict's code; empty when affirmed.
     Verdict(&'static str),
-    /// How this crate's error begins.
+    /// The beginning of this crate's error.
     Refused(&'static str),
 }
 

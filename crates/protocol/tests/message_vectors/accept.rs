@@ -1,4 +1,4 @@
-//! What is accepted.
+//! Accepted messages.
 
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ pub(crate) fn accepts() -> Vec<Accept> {
     limits[4] = text("");
     limits[5] = text(&longest);
     limits[6] = uint(32_768);
-    // 16,384 tiles a matrix: 2^32 - 16,384 tiles.
+    // 16,384 tiles per matrix: 2^32 - 16,384 tiles.
     limits[7] = array(&[device_plan(u32::MAX.into(), 0, 262_143)]);
     limits[8] = array(&vec![iteration(65_536, 4096); 16]);
     limits[9] = uint(65_536);

@@ -1,9 +1,9 @@
-//! An encoder of RFC 8949 that shares nothing with the crate's, and messages as lists of items, so that one item can be
-//! swapped for a wrong one.
+//! An encoder of RFC 8949 that shares no code with the crate's, and messages as lists of items, so that one item can be
+//! replaced with a wrong one.
 
 use protocol::verifier::SIGNATURE_BYTES;
 
-/// A CBOR item's bytes; not always a canonical one, nor always a whole one.
+/// A CBOR item's bytes; not always canonical, nor always complete.
 pub(crate) type Item = Vec<u8>;
 
 pub(crate) fn head(major: u8, value: u64) -> Item {
@@ -117,7 +117,7 @@ pub(crate) fn openings(samples: &[Item], labels: &[Item]) -> Item {
     signed(array(&[array(samples), array(labels)]))
 }
 
-/// The same with what the hardware's maker attests.
+/// The same with the attestation of the hardware's vendor.
 pub(crate) fn openings_with(attestation: Item) -> Item {
     signed(array(&[array(&[sample()]), array(&[]), attestation]))
 }
@@ -134,7 +134,7 @@ pub(crate) fn frame(type_number: u32, length: u64, payload: &[u8]) -> Item {
     [&type_number.to_le_bytes()[..], &length.to_le_bytes(), payload].concat()
 }
 
-/// `items` as an array with the item at `at` swapped for `item`.
+/// `items` as an array with the item at `at` replaced with `item`.
 pub(crate) fn with(mut items: Vec<Item>, at: usize, item: Item) -> Item {
     items[at] = item;
     array(&items)

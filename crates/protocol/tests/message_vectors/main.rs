@@ -1,5 +1,5 @@
-//! The message vectors of `spec/vectors/accept` and `spec/vectors/reject`: made here by a CBOR encoder of their own, held
-//! to the files byte for byte, and given to this crate's decoders. `UPDATE_VECTORS=1` rewrites the files.
+//! The message vectors of `spec/vectors/accept` and `spec/vectors/reject`: generated here by a separate CBOR encoder,
+//! compared with the files byte for byte, and given to this crate's decoders. `UPDATE_VECTORS=1` rewrites the files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ mod reject;
 use accept::accepts;
 use reject::rejects;
 
-/// What `bytes` decode to, if the value's canonical bytes are `bytes` again.
+/// The decoded value of `bytes`, if the value's canonical bytes are `bytes` again.
 fn decode(kind: &str, bytes: &[u8]) -> Result<Value, String> {
     match kind {
         "HELLO" => read(bytes, hello_json),
@@ -137,7 +137,7 @@ fn openings_json(body: OpeningsBody) -> Value {
     value
 }
 
-/// A whole frame under the caps that hold before PLAN: the Attester's for what a Verifier sends, and the other way round.
+/// A whole frame under the caps that apply before PLAN: the Attester's for a Verifier's messages, and the other way round.
 fn decode_frame(bytes: &[u8]) -> Result<Value, String> {
     let Some((header, payload)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(format!("header of {} bytes", bytes.len()));

@@ -1,4 +1,4 @@
-//! What is refused, and for what: the rule of the spec, and how this crate's error begins.
+//! Refused messages, and why: the violated rule of the spec, and the beginning of this crate's error.
 
 use protocol::bytes::hex;
 
@@ -7,11 +7,11 @@ use crate::encoding::*;
 /// A message that is refused.
 pub(crate) struct Reject {
     pub(crate) name: String,
-    /// The rule of the spec that it breaks.
+    /// The rule of the spec that it violates.
     pub(crate) rule: String,
     pub(crate) kind: &'static str,
     pub(crate) bytes: Vec<u8>,
-    /// How this crate's error begins.
+    /// The beginning of this crate's error.
     pub(crate) error: &'static str,
 }
 
@@ -287,7 +287,7 @@ fn plans(all: &mut Rejects) {
     add("three-deadlines", three, "§8.4.2: there are 4 deadlines", "deadlines: expected 4..=4 items, got 3");
 }
 
-/// What an Attester sends after HELLO.
+/// Messages that an Attester sends after HELLO.
 #[rustfmt::skip]
 fn answers(all: &mut Rejects) {
     let above = uint(1 << 32);
@@ -398,7 +398,7 @@ fn answers(all: &mut Rejects) {
     );
 }
 
-/// What a Verifier sends after PLAN.
+/// Messages that a Verifier sends after PLAN.
 #[rustfmt::skip]
 fn verifiers(all: &mut Rejects) {
     let fresh = "§8.4: fresh bytes are 32";
