@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# What only a host with NVIDIA GPUs can show, stage by stage, on however many GPUs there are. Prints a line a check and ends with
-# code 1 if one failed.
+# Checks that require a host with NVIDIA GPUs, stage by stage, on any number of GPUs. Prints one line per check and ends
+# with code 1 if one failed.
 #
 #   contrib/gpu-checks.sh [-b FOLDER OF THE RELEASE BINARIES] [-t FOLDER OF TEST BINARIES] [-l FOLDER FOR LOGS] [STAGE...]
 #
-# Without a stage those that need nothing but gpu-attestor and gpu-validator (built with --features cuda). All of them:
-#   inventory   what is here; ordinals follow CUDA_VISIBLE_DEVICES, UUIDs follow the card
-#   sessions    each GPU alone, then 2, 4 and 8 at once, thrice: median rates against the same GPU alone; verified here; a report
-#   full        everything again on 1, 2, 4 and 8 GPUs
-#   cpu         every root of small sessions on 1, 2, 4 and 8 GPUs by the CPU engine
+# Without a stage, those that require nothing but gpu-attestor and gpu-validator (built with --features cuda). All stages:
+#   inventory   the GPUs of this host; ordinals follow CUDA_VISIBLE_DEVICES, UUIDs follow the card
+#   sessions    each GPU alone, then 2, 4 and 8 concurrently, three times: median rates against the same GPU alone; verified; a report
+#   full        full re-execution on 1, 2, 4 and 8 GPUs
+#   cpu         every root of small sessions on 1, 2, 4 and 8 GPUs, recomputed by the CPU engine
 #   pressure    another process holds 30 % of GPU 0's memory, then nearly all; too little memory
-#   killed      in the middle of a fill: everything comes back
-#   engines     eight engines on one GPU: the host's part of a session of eight
-#   peer        memory of another GPU, both ways, and two GPUs as one (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
+#   killed      killed during a fill: all memory is released
+#   engines     eight engines on one GPU: the host's work in a session of eight
+#   peer        memory of another GPU, in both directions, and two GPUs as one (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
 #   adversary   every attack on GPU 0 (gpu-attestor-adversary)
 #   whole       the same with nine tenths of its memory
 #   tests       the test binaries of gpu-kit.sh, one after the other
-#   vectors     the specification's vectors on every GPU at once (test binaries)
+#   vectors     the specification's vectors on all GPUs concurrently (test binaries)
 #   sanitize    compute-sanitizer's four tools on small plans (`rates` of gpu-kit.sh)
 #
-# Needs nvidia-smi, python3 and idle GPUs.
+# Requires nvidia-smi, python3 and idle GPUs.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=target/release tests='' logs=''
@@ -43,13 +43,13 @@ stages=("$@")
 
 XDG_CONFIG_HOME=$(mktemp -d)
 trap 'rm -rf "$XDG_CONFIG_HOME"' EXIT
-# CUDA's order is nvidia-smi's then.
+# Then CUDA uses the same order as nvidia-smi.
 export XDG_CONFIG_HOME CUDA_DEVICE_ORDER=PCI_BUS_ID GPU_ATTESTOR_REQUIRE_CUDA=1
 export GPU_ATTESTOR_VECTORS=${GPU_ATTESTOR_VECTORS:-$here/../spec/vectors/v1.json}
 count=$(nvidia-smi --query-gpu=index --format=csv,noheader | wc -l)
 failed=0
 
-# check NAME EXPECTED_EXIT_CODES COMMAND...: runs it for five minutes at most, its output in logs of that name.
+# check NAME EXPECTED_EXIT_CODES COMMAND...: runs it for at most five minutes, with its output in logs of that name.
 check() {
     local name=$1 expected=$2 actual=0 begin=${EPOCHREALTIME/./}
     shift 2
@@ -71,7 +71,7 @@ attest() { timeout --signal KILL 300 "$bin/gpu-attestor" attest --engine cuda "$
 used_mib() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits; }
 idle=$(used_mib)
 
-# On every GPU; memory that comes back takes the driver a moment.
+# Checks every GPU; the driver takes a moment to release memory.
 is_idle_again() {
     for _ in $(seq 80); do
         paste <(echo "$idle") <(used_mib) | awk '$2 > $1 + 64 { held = 1 } END { exit held }' && return 0
@@ -81,7 +81,7 @@ is_idle_again() {
     return 1
 }
 
-# Numbers of GPUs to be tried, each with its ordinals.
+# The numbers of GPUs to test, each with its ordinals.
 subsets() {
     local n
     for n in 1 2 4 8; do
@@ -196,7 +196,7 @@ pressure() {
         hold_memory "$share" >"$logs/holder.out" 2>"$logs/holder.err" &
         holder=$!
         check "holder-$share" 0 is_held
-        # With nearly nothing left the answer is a reason with figures, or a session with what is left.
+        # With almost no memory left, the answer is a reason with figures, or a session with the remaining memory.
         expected=0
         [[ $share == 0.3 ]] || expected='0 2'
         check "under-$share" "$expected" attest --preset standard --evidence "$logs/under-$share.cbor"
@@ -204,7 +204,7 @@ pressure() {
         cat "$logs/under-$share.err" "$logs/devices-under-$share.err" | show
         if [[ $share == 0.3 ]]; then
             python3 "$here/gpu-rates.py" "$bin/gpu-validator" "$logs/under-$share.cbor" | show
-            # Unequal GPUs: does every one take part? Its time stands beside full-on-N.
+            # With unequal GPUs: does every one take part? Its time is comparable with full-on-N.
             evidence_of_all
             check full-under-pressure 0 "$bin/gpu-validator" verify --full --engine cuda "$logs/under-$share.cbor"
             grep -h '^full' "$logs/full-under-pressure.out" | show
@@ -250,7 +250,8 @@ AGENT
     grep -H '^real' "$logs/one-engine.err" "$logs/eight-engines.err" "$logs/all-gpus.err" | show
 }
 
-# Over NVLink a bound under links of 64 GB/s is expected to be beaten: gpu-peers.py says by how much, and under which links not.
+# Over NVLink a bound under links of 64 GB/s is expected to be exceeded: gpu-peers.py prints by how much, and under which
+# links it is not.
 peer() {
     local g other
     for ((g = 0; g < (count < 2 ? count : 2); g++)); do
@@ -311,7 +312,7 @@ wait_for() { wait "$1"; }
 
 sanitize() {
     local tools=(memcheck racecheck initcheck synccheck) jobs=() i
-    # A tool a GPU at once, where there are several.
+    # One tool per GPU, concurrently if there are several GPUs.
     for i in "${!tools[@]}"; do
         CUDA_VISIBLE_DEVICES=$((i % count)) timeout 240 compute-sanitizer --tool "${tools[i]}" --error-exitcode 9 \
             "$bin/rates" 256,192,5,1,2 768,320,2,1,2 >"$logs/${tools[i]}.log" 2>&1 &

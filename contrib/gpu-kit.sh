@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds what contrib/gpu-checks.sh runs, on a machine that needs no GPU: one archive to be carried to a host with GPUs.
+# Builds what contrib/gpu-checks.sh runs, on a machine that needs no GPU: one archive to be copied to a host with GPUs.
 #
 #   contrib/gpu-kit.sh [ARCHIVE.tar.xz]
 #
-# There: tar -xJf ARCHIVE.tar.xz && contrib/gpu-checks.sh -b bin -t tests [STAGE...]
+# On that host: tar -xJf ARCHIVE.tar.xz && contrib/gpu-checks.sh -b bin -t tests [STAGE...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 archive=${1:-gpu-kit.tar.xz}
-# Built apart and small: symbols alone are most of a binary. Otherwise as released: without link-time optimisation other code
-# comes out, and other times.
+# Built separately and small: most of a binary consists of symbols. Otherwise built like a release: without link-time
+# optimisation the code and the times would differ.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/gpu-kit}
 export CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_STRIP=symbols
 release=$CARGO_TARGET_DIR/release

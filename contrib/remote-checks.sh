@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Sessions with another host as the guide shows them, through ssh and through srun. The servers are real: an sshd and a Slurm
-# cluster of two nodes, both on the loopback, started here and ended here. Prints a line a check, SKIPPED for what is not
-# installed, and ends with code 1 if a session failed.
+# Sessions with another host as the guide describes them, through ssh and through srun. The servers are real: an sshd and a
+# Slurm cluster of two nodes, both on the loopback, started and stopped here. Prints one line per check, SKIPPED for what is
+# not installed, and ends with code 1 if a session failed.
 #
 #   contrib/remote-checks.sh [FOLDER OF THE RELEASE BINARIES]
 #
-# Needs python3; openssh-server and openssh-client for the one, slurm-wlm for the other (Debian's names).
+# Requires python3; openssh-server and openssh-client for ssh, slurm-wlm for srun (Debian's names).
 set -euo pipefail
 bin=$(cd "${1:-target/release}" && pwd)
 scratch=$(mktemp -d)
@@ -23,7 +23,7 @@ stop() {
 }
 trap stop EXIT
 
-# Ports that are free now.
+# Currently free ports.
 free_ports() {
     python3 - "$1" <<'PY'
 import socket, sys
@@ -32,7 +32,7 @@ print(*(one.getsockname()[1] for one in held))
 PY
 }
 
-# until_true COMMAND...: waits for it, ten seconds at most.
+# until_true COMMAND...: waits for it, at most ten seconds.
 until_true() {
     for _ in $(seq 100); do
         if "$@" 2>/dev/null; then return 0; fi
@@ -49,7 +49,7 @@ has() {
     done
 }
 
-# check NAME COMMAND...: attests what answers through COMMAND, and verifies the evidence of it.
+# check NAME COMMAND...: attests the agent that answers through COMMAND, and verifies its evidence.
 check() {
     local name=$1 log=$scratch/$1.log
     shift
@@ -77,7 +77,7 @@ StrictModes no
 PermitRootLogin prohibit-password
 PidFile $scratch/sshd.pid
 CONF
-    # sshd run by root wants a folder that its package makes at boot.
+    # An sshd that root runs requires a folder that its package creates at boot.
     if ((EUID == 0)); then mkdir -p /run/sshd; fi
     "$(command -v sshd)" -f "$scratch/sshd.conf"
     listens() { : <"/dev/tcp/127.0.0.1/$port"; }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes each target, or those named, for so many seconds: fuzz/run.sh SECONDS [TARGET...]
-# Needs the nightly toolchain named below and cargo-fuzz (cargo install --locked cargo-fuzz@0.13.2). New inputs go to
-# fuzz/work, findings to fuzz/artifacts; fuzz/corpus is what is kept. KEEP=1 minimises what was found and known into
-# fuzz/corpus. FUZZ_SEED=N draws from that seed (CI does, so that a run is judged by its change and not by its luck);
-# without it every run draws anew.
+# Fuzzes each target, or the named ones, for SECONDS seconds each: fuzz/run.sh SECONDS [TARGET...]
+# Requires the nightly toolchain named below and cargo-fuzz (cargo install --locked cargo-fuzz@0.13.2). New inputs go to
+# fuzz/work, findings to fuzz/artifacts; fuzz/corpus contains the kept inputs. KEEP=1 minimises new and kept inputs into
+# fuzz/corpus. FUZZ_SEED=N uses that seed (CI does, so that the result of a run depends on its change and not on chance);
+# without it every run is random.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,10 +27,10 @@ for target in "${targets[@]}"; do
         kept=$(mktemp -d)
         cargo "+$toolchain" fuzz run --release --debug-assertions "$target" -- \
             -merge=1 -max_len=2048 "$kept" "$work" "fuzz/corpus/$target"
-        # Sixty-four of them: CI replays all that are kept, and the vectors besides.
+        # At most sixty-four files: CI replays all kept inputs, and the vectors in addition.
         find "fuzz/corpus/$target" -type f -delete
         find "$kept" -type f | sort | shuf -n 64 --random-source=<(yes) | xargs -r mv -t "fuzz/corpus/$target"
-        # At most 64 KiB of them.
+        # At most 64 KiB in total.
         (cd "fuzz/corpus/$target" && ls -S | while read -r largest && (($(cat -- * | wc -c) > 65536)); do rm -- "$largest"; done)
         rm -r "$kept"
     fi

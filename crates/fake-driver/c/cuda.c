@@ -1,24 +1,24 @@
-// A stand-in for the NVIDIA driver library, for running gpu-attestor's CUDA engine on a host without a GPU.
+// A substitute for the NVIDIA driver library, for running gpu-attestor's CUDA engine on a host without a GPU.
 //
-// It answers the calls that the engine makes, keeps device memory in the process, and computes the kernels on the host
-// (kernels.c). Work is done before a call returns, so nothing is ever pending. What the driver would refuse is refused: more
-// memory than there is, launches of another shape than the kernel's head asks for (status 1), and addresses outside
-// allocations of the device, which are lost to it (status 700). The environment makes it misbehave:
+// It implements the calls that the engine makes, keeps device memory in the process, and computes the kernels on the host
+// (kernels.c). Work is done before a call returns, so nothing is ever pending. It refuses what the driver would refuse:
+// more memory than there is, launches with another shape than the kernel's head requires (status 1), and accesses outside
+// the device's allocations, which lose the context (status 700). Environment variables make it misbehave:
 //
 //   FC_DEVICES=N            devices shown (1)
 //   FC_INIT=S               status of cuInit (0)
 //   FC_COUNT=S              status of cuDeviceGetCount (0)
-//   FC_VERSION=V            what cuDriverGetVersion says (12080)
+//   FC_VERSION=V            what cuDriverGetVersion returns (12080)
 //   FC_MEM=BYTES            memory of a device (256 MiB)
-//   FC_FREE=BYTES           what cuMemGetInfo calls free on an unused device (FC_MEM less 1 MiB)
-//   FC_ALLOC=BYTES          most that one cuMemAlloc gives, whatever is free
+//   FC_FREE=BYTES           what cuMemGetInfo reports as free on an unused device (FC_MEM less 1 MiB)
+//   FC_ALLOC=BYTES          the most that one cuMemAlloc allocates, whatever is free
 //   FC_CC=75                compute capability
-//   FC_NAME=TEXT            model; \e and \xHH stand for bytes
-//   FC_BAD=CALL:DEVICE:S    that call answers status S for that device (-1: all; CALL as in cuMemGetInfo); several by commas
-//   FC_LAUNCH_FAIL=N:S[:D]  the N-th launch on device D (each) answers S, and so do all later calls in its context
-//   FC_LOST=FILE            while that file is there every call in a context answers 999; what was allocated is gone after that
-//   FC_FLIP=KERNEL:N[:D]    from its N-th launch on device D (each) on, one bit of what that kernel writes is wrong
-//   FC_HANG=CALL:N          that call does not come back from its N-th time on
+//   FC_NAME=TEXT            model; \e and \xHH denote bytes
+//   FC_BAD=CALL:DEVICE:S    that call returns status S for that device (-1: all; CALL as in cuMemGetInfo); comma-separated
+//   FC_LAUNCH_FAIL=N:S[:D]  the N-th launch on device D (each) returns S, and so do all later calls in its context
+//   FC_LOST=FILE            while that file exists, every call in a context returns 999; allocations are lost after that
+//   FC_FLIP=KERNEL:N[:D]    from its N-th launch on device D (each) on, one bit of that kernel's output is wrong
+//   FC_HANG=CALL:N          that call does not return from its N-th time on
 //   FC_SLEEP=CALL:MS        that call takes that long
 //   FC_SAMEPCI=1            all devices have one PCI address; FC_SAMEUUID=1: one UUID
 #define _GNU_SOURCE
@@ -41,10 +41,10 @@ enum {
 
 enum { MOST_DEVICES = 16, MOST_KERNELS = 32, MOST_ALLOCATIONS = 4096 };
 
-// What is known of a device whose context is in use.
+// The state of a device whose context is in use.
 static struct {
-    status lost;  // what every call in its context answers once a launch has failed
-    bool away;    // it was lost when last asked: FC_LOST
+    status lost;  // the status that every call in its context returns once a launch has failed
+    bool away;    // it was lost at the last check: FC_LOST
     long launches;
     struct {
         const struct kernel *kernel;
@@ -70,7 +70,7 @@ static status fault(const char *call, int device) {
     return SUCCESS;
 }
 
-// Why a device is lost, if it is. One that comes back has none of its memory any more.
+// Why a device is lost, if it is. A device that comes back has lost all its memory.
 static status loss(int device) {
     const char *file = setting("FC_LOST");
     bool away = file && !access(file, F_OK);
@@ -86,7 +86,7 @@ static status loss(int device) {
     return away ? UNKNOWN : devices[device].lost;
 }
 
-// A call about a device, and one in the current context: both end here where they are to fail.
+// A call about a device, and one in the current context: both return here if they have to fail.
 #define ABOUT(call, device)                          \
     do {                                             \
         status s_ = fault(#call, device);            \
@@ -174,7 +174,7 @@ status cuDeviceGetAttribute(int *value, int attribute, int device) {
         case 16: *value = 4; break;  // multiprocessors
         case 75: *value = capability / 10; break;
         case 76: *value = capability % 10; break;
-        case 97: *value = 232448; break;  // shared memory that a block can ask for
+        case 97: *value = 232448; break;  // shared memory that a block can request
         default: *value = 0;
     }
     return SUCCESS;
@@ -211,7 +211,7 @@ status cuGetErrorString(status of, const char **text) {
     return known;
 }
 
-// ---- contexts: a handle is the device's number and some ----
+// ---- contexts: a handle is the device's number plus a constant ----
 
 static void *const CONTEXTS = (void *)0x1000;
 
@@ -388,7 +388,7 @@ status cuOccupancyMaxActiveClusters(int *clusters, void *function, const void *c
     return SUCCESS;
 }
 
-status cuTensorMapEncodeTiled(void) { return SUCCESS; }  // nobody reads the map
+status cuTensorMapEncodeTiled(void) { return SUCCESS; }  // nothing reads the map
 
 status cuStreamCreate(void **stream, unsigned flags) {
     (void)flags;
@@ -444,7 +444,7 @@ struct config {
     u32 num_attributes;
 };
 
-// Counts a launch, and says whether it fails and whether its result is to be wrong.
+// Counts a launch, and returns whether it fails and whether its result is to be wrong.
 static status counted(const struct kernel *kernel, bool *flip) {
     long launches, of_kernel = 0, n;
     int answer, device = -1;

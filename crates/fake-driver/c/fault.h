@@ -1,4 +1,4 @@
-// What the environment asks the stand-ins to do wrong. Read at every call: nothing is kept between calls but counts.
+// What the environment asks the substitutes to do wrong. It is read at every call: only counts are kept between calls.
 #pragma once
 
 #include <stdio.h>
@@ -23,7 +23,7 @@ static inline void sleep_ms(long ms) {
     nanosleep(&time, NULL);
 }
 
-// What follows "NAME:" in an entry of a list with commas, for the entry of that name; `from` is where to look next.
+// The text after "NAME:" in an entry of a comma-separated list, for the entry of that name; `from` is where to look next.
 static inline const char *entry(const char **from, const char *name) {
     size_t length = strlen(name);
     while (*from) {
@@ -36,7 +36,7 @@ static inline const char *entry(const char **from, const char *name) {
 
 // A call that is to hang (CALL:N, from its N-th time on) or to take long (CALL:MS) does so here.
 static inline void delay(const char *call, const char *hang, const char *slow) {
-    static int calls;  // one call hangs, so one count does
+    static int calls;  // only one call hangs, so one count is enough
     const char *list = setting(hang), *value = entry(&list, call);
     if (value && __sync_add_and_fetch(&calls, 1) >= atoi(value))
         for (;;) pause();

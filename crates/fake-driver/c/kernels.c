@@ -101,13 +101,13 @@ static void eight_products(const int16_t *restrict a, const int16_t *restrict b,
     for (u32 j = 0; j < 8; ++j) sums[j / 4 * TILE_SIDE + j % 4] += s[j];
 }
 
-// `rows` are 256 rows of k bytes: widens up to STEP of each, from `at` on.
+// `rows` are 256 rows of k bytes: widens up to STEP bytes of each, starting at `at`.
 static void widen(int16_t (*out)[STEP], const i8 *rows, u32 k, u32 at, u32 count) {
     for (u32 r = 0; r < TILE_SIDE; ++r)
         for (u32 i = 0; i < count; ++i) out[r][i] = rows[(u64)r * k + at + i];
 }
 
-// One tile from its rows of A and of B, and its digest, which is added to what is there.
+// One tile from its rows of A and of B, and its digest, which is added to the existing value.
 static void make_tile(const i8 *a, const i8 *b, u32 k, const u64 *key, u8 *tile, u64 *digest, bool flip) {
     static __thread i32 sums[TILE_SIDE][TILE_SIDE];
     static __thread int16_t wide_a[TILE_SIDE][STEP], wide_b[TILE_SIDE][STEP];
@@ -176,8 +176,8 @@ static void fill_mma(const struct shape *shape, void **parameters, bool flip) {
     fill_plain(parameters, shape->grid_x / mma_ctas(parameters), flip);
 }
 
-// Hopper's fill makes its operands itself, a batch of panels while the one before is multiplied. Here it makes them from the
-// operand key, a matrix at a time, and leaves its memory for them alone.
+// Hopper's fill generates its operands itself, a batch of panels while the previous batch is multiplied. Here it generates
+// them from the operand key, one matrix at a time, and leaves the operand memory unused.
 static bool fill_sm90a_ranges(const struct shape *shape, void **parameters, struct range *ranges) {
     u64 panels = VALUE(u32, 9), batch = VALUE(u32, 10), columns = VALUE(u32, 11), k = VALUE(u32, 12);
     ranges[0] = (struct range){VALUE(u64, 2), 2 * batch * TILE_SIDE * k};
@@ -318,7 +318,7 @@ static void subtree(const u8 *data, u64 bytes, u64 chunk, u32 root, u32 out[8]) 
     memcpy(out, value, 32);
 }
 
-// The engine asks for no next salt: with a place for one the launch is refused.
+// The engine requests no next salt: a launch with a place for one is refused.
 static bool commit_ranges(const struct shape *shape, void **parameters, struct range *ranges) {
     u64 leaves = VALUE(u32, 1);
     ranges[0] = (struct range){VALUE(u64, 0), leaves * 8};

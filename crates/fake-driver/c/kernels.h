@@ -1,4 +1,5 @@
-// The engine's kernels on the host, by spec/protocol.md section 4, with the parameters of crates/engine-cuda/kernels.
+// The engine's kernels on the host, as specified in spec/protocol.md section 4, with the parameters of
+// crates/engine-cuda/kernels.
 #pragma once
 
 #include <stdbool.h>
@@ -23,8 +24,8 @@ struct range {
 
 enum { MOST_RANGES = 8 };
 
-// A kernel: `ranges` says which memory it uses, and false where the shape is not the one its head asks for; `run` computes,
-// with one bit of its output wrong where that is asked for. A kernel without `ranges` is known and does nothing.
+// A kernel: `ranges` returns which memory it uses, and false if the shape is not the one that its head requires; `run`
+// computes, with one bit of its output wrong if that is requested. A kernel without `ranges` is known and does nothing.
 struct kernel {
     const char *name;
     bool (*ranges)(const struct shape *shape, void **parameters, struct range *ranges);

@@ -1,16 +1,18 @@
-// A stand-in for NVIDIA's management library, beside cuda.c: its devices, by their UUIDs. The environment makes it misbehave:
+// A substitute for NVIDIA's management library, used together with cuda.c: its devices, by their UUIDs. Environment
+// variables make it misbehave:
 //
 //   FN_INIT=S               status of nvmlInit (0)
-//   FN_BAD=CALL:S           that call answers status S (CALL as in DeviceGetMemoryInfo); several by commas
-//   FN_HANG=CALL:N          that call does not come back from its N-th time on
+//   FN_BAD=CALL:S           that call returns status S (CALL as in DeviceGetMemoryInfo); comma-separated
+//   FN_HANG=CALL:N          that call does not return from its N-th time on
 //   FN_SLEEP=CALL:MS        that call takes that long
 //   FN_MIG=1                the devices are slices, known as MIG-..., of a card
 //   FN_CARD=BYTES           memory of the card (FC_MEM, as in cuda.c)
 //   FN_NAME=TEXT            name of the card
-//   FN_THROTTLE=MASK        what holds the clocks down
+//   FN_THROTTLE=MASK        reasons why the clocks are reduced
 //   FN_TEMP=C, FN_POWER=MW  temperature and power, any unsigned number
 //
-// What it does not have, say processes or confidential computing, the caller finds missing, as in an old library.
+// Functions that it lacks, such as those for processes or confidential computing, are missing for the caller as in an old
+// library.
 #include <stdint.h>
 
 #include "fault.h"
@@ -31,7 +33,7 @@ static status fault(const char *call) {
         if (s_) return s_;             \
     } while (0)
 
-// A question about a device whose answer is one number.
+// A query about a device that returns one number.
 #define ANSWERS(function, call, type, value)        \
     status function(void *device, type *answer) {   \
         (void)device;                               \
@@ -40,7 +42,7 @@ static status fault(const char *call) {
         return SUCCESS;                             \
     }
 
-// The same where the question says which of several is meant.
+// The same if the query states which of several values is meant.
 #define ANSWERS_OF(function, call, type, value)                     \
     status function(void *device, unsigned which, type *answer) {   \
         (void)which;                                                \
@@ -50,7 +52,7 @@ static status fault(const char *call) {
         return SUCCESS;                                             \
     }
 
-// A question whose answer is text.
+// A query that returns text.
 #define TELLS(function, call, text)                                  \
     status function(void *device, char *out, unsigned length) {      \
         (void)device;                                                \

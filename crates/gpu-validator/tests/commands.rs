@@ -1,4 +1,4 @@
-//! Both commands as a user runs them: exit codes, files, standard output and standard error.
+//! Both commands, run like a user runs them: exit codes, files, standard output and standard error.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::process::Output;
 use common::{Place, SMALL, attester, code, json, text};
 use serde_json::Value;
 
-/// The table and the plot of docs/verification.md are what the command there prints.
+/// The table and the plot of docs/verification.md equal the output of the command given there.
 #[test]
 fn the_cost_curve_of_the_docs_is_what_plan_computes() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
@@ -51,7 +51,7 @@ fn the_cost_curve_of_the_docs_is_what_plan_computes() {
         .filter(begins_with_samples)
         .map(|line| cells(line, "|"))
         .collect();
-    // Ten, and the one that is proposed.
+    // Ten rows, and the proposed one.
     assert_eq!(computed.len(), 11);
     assert_eq!(written, computed);
 }
@@ -60,7 +60,7 @@ fn text_of(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
-/// What recomputes is named, and an engine that was asked for is never replaced.
+/// The engine that recomputes is named, and a requested engine is never replaced with another.
 #[test]
 fn verify_says_which_engine_it_took_and_wants_the_one_asked_for() {
     let place = Place::new();
@@ -109,7 +109,7 @@ fn attest_verify_inspect_and_a_changed_byte() {
     assert_eq!(code(&verified), 0, "{}", text(&verified.stderr));
     assert_eq!(json(&verified), attested);
 
-    // Whoever is asked for must be who it is.
+    // The evidence must be from the requested party.
     let identity = text(&place.attester(&["identity"]).stdout).trim().to_owned();
     assert_eq!(attested["attester"], identity.as_str());
     assert_eq!(
@@ -122,12 +122,12 @@ fn attest_verify_inspect_and_a_changed_byte() {
 
     let inspected = json(&place.validator(&["inspect", "e.cbor", "--json"]));
     assert_eq!(inspected["checksum"], attested["checksum"]);
-    // 32 leaves in each of 8 + 2 sweeps, all of them.
+    // 32 leaves in each of 8 + 2 sweeps, all of them sampled.
     assert_eq!(inspected["samples"].as_array().map(Vec::len), Some(320));
     assert!(inspected["samples"][0]["openings"]["fill_a"]["leaf_digest"].is_string());
     assert_eq!(code(&place.validator(&["inspect", "e.cbor"])), 0);
 
-    // All of it again, and again from the file of finished jobs; another evidence's is refused.
+    // Full re-execution, first from the start, then with the file of finished jobs; the file of other evidence is refused.
     let full = ["verify", "e.cbor", "--full", "--resume", "e.done", "--json"];
     for (tiles, [taken, jobs_done]) in [(768, [0, 2]), (0, [2, 0])] {
         let done = &json(&place.validator(&full))["full_reexecution"];
@@ -157,13 +157,14 @@ fn attest_verify_inspect_and_a_changed_byte() {
     bytes[middle] ^= 1;
     fs::write(place.path("changed.cbor"), bytes).expect("a write");
     let refused = place.validator(&["verify", "changed.cbor"]);
-    // The seal does not hold: damage looks the same, so it accuses nobody.
+    // The seal is invalid: damage looks the same, so no party is accused.
     assert_eq!(code(&refused), 2);
     assert!(text(&refused.stdout).starts_with("verdict      none (damaged-evidence): "));
     assert_eq!(code(&place.validator(&["inspect", "changed.cbor"])), 2);
 }
 
-/// SIGINT while tiles are recomputed: what was checked, and no verdict that was not earned.
+/// SIGINT while tiles are recomputed: the output states what was checked, and gives no verdict that the checks do not
+/// support.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_says_what_was_checked_and_exits_2() {
@@ -178,7 +179,7 @@ fn ctrl_c_says_what_was_checked_and_exits_2() {
     );
     assert!(printed.contains("bound so far V "), "{printed}");
 
-    // While all is done again the samples have their verdict, and keep it.
+    // During full re-execution the samples already have their verdict, and keep it.
     let (stopped, printed) = self::stopped(&place, "--full", "doing all of it again");
     assert_eq!(stopped, 2, "{printed}");
     assert!(printed.contains("\nverdict      affirmed\n"), "{printed}");
@@ -186,7 +187,7 @@ fn ctrl_c_says_what_was_checked_and_exits_2() {
     assert!(printed.contains(" of 2 jobs done\n"), "{printed}");
 }
 
-/// The exit code and standard output of `verify e.cbor` that is sent SIGINT once it has said something.
+/// The exit code and standard output of `verify e.cbor` when it receives SIGINT after this output.
 #[cfg(unix)]
 fn stopped(place: &Place, options: &str, says: &str) -> (i32, String) {
     let script = format!(
@@ -194,7 +195,7 @@ fn stopped(place: &Place, options: &str, says: &str) -> (i32, String) {
          until grep -q '{says}' err; do sleep 0.01; done; kill -INT $pid; wait $pid",
         env!("CARGO_BIN_EXE_gpu-validator")
     );
-    // A shell that is kept waiting may send the signal when all is done; not five times in a row.
+    // A delayed shell may send the signal after everything is done, but not five times in a row.
     (0..5)
         .map(|_| {
             let stopped = place.run(Path::new("bash"), &["-c", &script]);
@@ -205,7 +206,8 @@ fn stopped(place: &Place, options: &str, says: &str) -> (i32, String) {
         .expect("a signal comes before the end")
 }
 
-/// A class whose rates nobody measured is planned with, and says so; what its datasheet lacks must be said.
+/// A class whose rates were not measured can be planned with, and the output says so; figures that its datasheet lacks must
+/// be given.
 #[test]
 fn plan_takes_every_class_and_says_where_its_figures_come_from() {
     let place = Place::new();
@@ -259,7 +261,7 @@ fn three_devices_behind_a_command() {
     assert_eq!(devices, Some(3));
     assert!(text(&attested.stderr).contains("the Verifier says: affirmed"));
 
-    // One of them alone, and one that is not there.
+    // Only one of them, and one that does not exist.
     let some = [&["attest", "--devices", "1"], &session[1..], &serve].concat();
     let attested = json(&place.validator(&some));
     assert_eq!(attested["devices"][0]["ordinal"], 1);
@@ -290,7 +292,7 @@ fn the_offline_form_and_its_expiry() {
     assert_eq!(code(&late), 1);
     assert!(text(&late.stdout).contains("expired"));
 
-    // Another challenge, and one that somebody changed.
+    // Another challenge, and one that was changed.
     let other = place.validator(&["challenge", "--device-memory", "4MiB"]);
     fs::write(place.path("other.json"), &other.stdout).expect("a write");
     assert_eq!(
@@ -306,7 +308,7 @@ fn the_offline_form_and_its_expiry() {
     assert!(!place.path("x.cbor").exists());
 }
 
-/// A file-size limit stands for a full disk: the write fails in the middle.
+/// A file-size limit simulates a full disk: the write fails in the middle.
 #[test]
 fn a_full_disk_leaves_no_evidence() {
     let place = Place::new();

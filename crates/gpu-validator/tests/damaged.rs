@@ -1,4 +1,4 @@
-//! Files that are no evidence, or no longer: no command takes them for a cheat, and none takes a cheat for damage.
+//! Files that are not evidence, or no longer: no command mistakes them for a cheat, nor a cheat for damage.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn session() -> Vec<u8> {
     Rehearsal::new(cast::request(&[(4096, 2)], 8)).run(&mut peer).sealed()
 }
 
-/// A folder with `e.cbor`, and keys and a result of it.
+/// A folder with `e.cbor`, and its keys and result.
 fn place() -> Place {
     let place = Place::new();
     place.put("e.cbor", session());
@@ -29,7 +29,7 @@ fn place() -> Place {
     place
 }
 
-/// Each command that reads evidence refuses `file` with this code: by name, in JSON where it has that, and by exit code.
+/// Each command that reads evidence refuses `file` with this code: by name, in JSON if it supports that, and by exit code.
 fn assert_refused(place: &Place, file: &str, expected: &str, exit: i32) {
     let verdict = if exit == 1 { "contraindicated" } else { "none" };
     for command in ["verify", "inspect"] {
@@ -38,7 +38,7 @@ fn assert_refused(place: &Place, file: &str, expected: &str, exit: i32) {
         assert_eq!(code(&told), exit, "{command} {file}: {said}");
         let begins = format!("verdict      {verdict} ({expected}): ");
         assert!(said.starts_with(&begins), "{command} {file}: {said}");
-        // Standard error says why wherever there is no verdict.
+        // Standard error states the cause wherever there is no verdict.
         assert!(exit == 1 || text(&told.stderr).contains(expected), "{command} {file}");
 
         let told = place.validator(&[command, file, "--json"]);
@@ -99,7 +99,7 @@ fn cut_and_foreign_files_are_refused() {
     ] {
         assert_refused(&place, file, "damaged-evidence", 2);
     }
-    // Of a file that never ends only the beginning is read.
+    // Only the beginning of an endless file is read.
     assert_refused(&place, "/dev/zero", "damaged-evidence", 2);
     let missing = place.validator(&["verify", "missing", "--json"]);
     assert_eq!((code(&missing), &missing.stdout[..]), (2, &b""[..]));
@@ -109,7 +109,7 @@ fn cut_and_foreign_files_are_refused() {
 fn evidence_of_another_version_is_told_as_such() {
     let place = place();
     let sealed = fs::read(place.path("e.cbor")).expect("evidence");
-    // The array's head, the text's head, the text, the version.
+    // The head of the array, the head of the text, the text, the version.
     let version = 2 + "gpu-attestor evidence".len();
     assert_eq!((sealed[0], sealed[version]), (0x8A, 1));
     let (mut other, mut longer) = (sealed.clone(), sealed);
@@ -125,7 +125,7 @@ fn evidence_of_another_version_is_told_as_such() {
     }
 }
 
-/// The specification's refused evidence: damage where the seal does not hold or the format is broken, a cheat where both hold.
+/// The specification's refused evidence: damage if the seal is invalid or the format is broken, a cheat if both are valid.
 #[test]
 fn what_was_altered_under_a_valid_seal_is_no_damage() {
     let place = place();

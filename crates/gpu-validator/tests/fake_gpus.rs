@@ -1,5 +1,5 @@
-//! Evidence of GPUs verified on a CPU and on GPUs, both of them stand-ins for NVIDIA's libraries (`fake-driver`), and what the
-//! command says where a GPU that recomputes fails.
+//! Evidence of GPUs verified on a CPU and on GPUs, both of them substitutes for NVIDIA's libraries (`fake-driver`), and the
+//! command's messages if a GPU that recomputes fails.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use common::{Place, attester, code, json, text};
 
-/// A command on stand-ins of which the environment asks this. They have memory for single tiles.
+/// A command on substitutes configured by this environment. They have memory for single tiles.
 fn on_fake_gpus(place: &Place, program: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Option<Output> {
     let output = Command::new(program)
         .args(arguments)
@@ -23,7 +23,7 @@ fn on_fake_gpus(place: &Place, program: &Path, environment: &[(&str, &str)], arg
     Some(output.expect("the command starts"))
 }
 
-/// A place with the evidence of one fake GPU, which certifies something; made once.
+/// A place with the evidence of one emulated GPU, which certifies something; created once.
 fn place() -> Option<&'static Place> {
     static PLACE: OnceLock<Option<Place>> = OnceLock::new();
     PLACE
@@ -72,7 +72,7 @@ fn samples_agree_on_the_cpu_and_on_gpus() {
     }
 }
 
-/// A GPU that sweeps wrongly, or fails the known answers, accuses nobody: the CPU beside it does the work again.
+/// A GPU that sweeps wrongly, or fails the known answers, causes no accusation: the CPU beside it repeats the work.
 #[test]
 fn all_of_it_again_agrees_with_gpus_that_fail_too() {
     for fault in [("FC_CC", "75"), ("FC_FLIP", "sweep_load:3"), ("FC_FLIP", "commit:1")] {
@@ -90,7 +90,7 @@ fn all_of_it_again_agrees_with_gpus_that_fail_too() {
     }
 }
 
-/// No verdict, and a reason that names the GPU: never the evidence's fault.
+/// No verdict, and a reason that names the GPU: the evidence is never blamed.
 #[test]
 fn gpus_that_cannot_recompute_are_no_verdict() {
     for (fault, expected) in [
@@ -115,7 +115,7 @@ fn gpus_that_cannot_recompute_are_no_verdict() {
             ("FC_FLIP", "keystream_rows:1"),
             "GPU 0: self-test failed: single tiles on the dp4a path",
         ),
-        // Past the known tiles, which are three launches.
+        // After the known tiles, which are three launches.
         (("FC_FLIP", "fill_dp4a:4"), "gives another tile than the CPU"),
     ] {
         let Some(output) = verify(&[fault], &["--engine", "cuda"]) else {
@@ -127,7 +127,7 @@ fn gpus_that_cannot_recompute_are_no_verdict() {
     }
 }
 
-/// Devices that give one UUID, or one PCI address, are a finding that warns; slices of a card may give one address.
+/// Devices that report one UUID, or one PCI address, are a finding that warns; slices of a card may report one address.
 #[test]
 fn devices_that_say_they_are_one_are_a_warning() {
     for (same, label) in [

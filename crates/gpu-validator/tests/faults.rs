@@ -1,7 +1,7 @@
-//! Every input and output of both commands fails once: no panic, the right exit code, nothing half-written.
+//! Every input and output of both commands fails once: no panic, the correct exit code, and no partially written file.
 //!
-//! A fault is what a shell can arrange: full devices, closed pipes, limits on files and descriptors, places that cannot
-//! be written, killed children.
+//! The faults are those that a shell can cause: full devices, closed pipes, limits on files and descriptors, places that
+//! are not writable, killed children.
 
 mod common;
 
@@ -15,8 +15,8 @@ use std::time::Duration;
 use common::{Place, attester, x1};
 use tempfile::TempDir;
 
-/// A script in bash; `$A` and `$V` are the commands, the other variables options: `$SMALL` of a session of about a second,
-/// `$QUICK` and `$BRIEF` of what measures next to nothing, `$X1` of six sessions to calibrate by.
+/// A script in bash; `$A` and `$V` are the commands, and the other variables are options: `$SMALL` for a session of about a
+/// second, `$QUICK` and `$BRIEF` for minimal measurements, `$X1` for six sessions to calibrate with.
 fn shell(folder: &Path, script: &str) -> Command {
     let mut bash = Command::new("bash");
     bash.args(["-c", &format!("set -o pipefail; {script}")])
@@ -40,7 +40,7 @@ fn run(folder: &Path, script: &str) -> Output {
     shell(folder, script).output().expect("bash starts")
 }
 
-/// Name and content of every file below a folder.
+/// Name and content of every file in a folder and its subfolders.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
@@ -55,9 +55,9 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Keys; evidence `e.cbor`, that no job of it was done again, `none.done`, a result of it, `r.jwt`, by `policy.toml`, and
-/// issuer's keys for that; a challenge `c.json` and what was proven for it, `o.cbor`; six sessions of the class x1; man
-/// pages and a plot of old.
+/// Keys; evidence `e.cbor`; `none.done`, a file of finished jobs that lists none; a result of the evidence by
+/// `policy.toml`, `r.jwt`, with the issuer's keys; a challenge `c.json` and the evidence for it, `o.cbor`; six sessions of
+/// the class x1; old man pages and an old plot.
 fn prepared() -> &'static Path {
     static PREPARED: OnceLock<Place> = OnceLock::new();
     let place = PREPARED.get_or_init(|| {
@@ -68,7 +68,7 @@ fn prepared() -> &'static Path {
             "device.stated_class_must_fit = false\ndevice.min_tensor_ops_per_s = 1000\ndevice.gpu_must_show = false\n",
         );
         place.put("old.svg", "<svg>of old</svg>");
-        // Enough samples for a bound, which results and reports want.
+        // Enough samples for a bound, which results and reports require.
         let script = "$A attest --device-memory 4MiB --cpu-memory 4MiB --evidence e.cbor >/dev/null && $V challenge --device-memory 4MiB >c.json && \
                       $A prove --challenge c.json --evidence o.cbor >/dev/null && $V verify o.cbor >/dev/null && \
                       $V verify e.cbor --full --resume all.done >/dev/null && \
@@ -82,7 +82,7 @@ fn prepared() -> &'static Path {
     place.0.path()
 }
 
-/// A copy of what is prepared.
+/// A copy of the prepared folder.
 fn place() -> TempDir {
     let place = tempfile::tempdir().expect("a folder");
     for (path, content) in files(prepared()) {
@@ -98,9 +98,9 @@ struct Fault<'a> {
     what: &'a str,
     script: &'a str,
     code: i32,
-    /// Part of what standard error says.
+    /// A part of standard error.
     says: &'a str,
-    /// The files that may be new.
+    /// The files that may be created.
     makes: &'a [&'a str],
 }
 
@@ -205,7 +205,7 @@ fn standard_output_is_closed() {
     check(&[
         fault("verify", "$V verify e.cbor | true", 0, ""),
         fault("inspect --json", "$V inspect e.cbor --json | head -c 10", 0, ""),
-        // By default a CPU is none.
+        // By default a CPU is not affirmed.
         fault("report", "$V report e.cbor --policy policy.toml | head -c 10", 0, ""),
         fault("policy default", "$V policy default | true", 0, ""),
         fault("verify --full", "$V verify e.cbor --full | true", 0, ""),
@@ -321,7 +321,7 @@ fn files_cannot_be_read() {
     ]);
 }
 
-/// Every option that names something to read, where that is not there, of another kind, or cannot be read.
+/// Every option that names an input, if that input is missing, of another kind, or unreadable.
 #[test]
 fn what_options_name_cannot_be_read() {
     let kinds = ["missing", "config", "/proc/self/mem"];
@@ -351,7 +351,7 @@ fn what_options_name_cannot_be_read() {
             "$V result issue e.cbor --keys",
             &["missing", "config", "e.cbor"],
         ),
-        // One that is missing is made.
+        // A missing one is created.
         (
             "--verifier-key",
             "$V attest -- false --verifier-key",
@@ -359,7 +359,7 @@ fn what_options_name_cannot_be_read() {
         ),
     ] {
         for kind in kinds {
-            // What a command is to run comes last.
+            // The command to be run comes last.
             let script = match script.split_once(" -- false ") {
                 Some((command, option)) => format!("{command} {option} {kind} -- false"),
                 None => format!("{script} {kind}"),
@@ -495,7 +495,7 @@ fn files_cannot_be_written() {
     ]);
 }
 
-/// With so few descriptors files, pipes or threads cannot be had, one later than the other.
+/// With this few descriptors, files, pipes or threads become unavailable, one after the other.
 #[test]
 fn descriptors_run_out() {
     for descriptors in 3..14 {
@@ -511,7 +511,7 @@ fn descriptors_run_out() {
             );
             let stderr = String::from_utf8_lossy(&output.stderr);
             let what = format!("{descriptors} descriptors: {script}: {stderr}");
-            // Below that the system's own loader gives up.
+            // Below that, the system's own loader fails.
             let is_loaders = stderr.contains("error while loading shared libraries");
             assert!(!stderr.contains("panicked"), "{what}");
             match output.status.code() {
@@ -548,7 +548,7 @@ fn children_die_or_fall_silent() {
         let code = output.status.code();
         assert!(!stderr.contains("panicked"), "{what}: {stderr}");
         assert!(matches!(code, Some(1 | 2)), "{what}: {code:?}, {stderr}");
-        // Its evidence is whole and says the same.
+        // Its evidence is complete and gives the same verdict.
         let verified = run(place.path(), "$V verify new.cbor");
         let stdout = String::from_utf8_lossy(&verified.stdout);
         assert!(!stdout.contains("evidence-refused"), "{what}: {stdout}");
@@ -559,7 +559,7 @@ fn children_die_or_fall_silent() {
     }
 }
 
-/// Killed at any moment, a command leaves no evidence or the whole of it under the name.
+/// Killed at any moment, a command leaves either no evidence or complete evidence under the name.
 #[test]
 fn a_killed_command_leaves_nothing_half_written() {
     for after_ms in [20, 100, 300, 600, 900, 1200, 1600] {
@@ -571,14 +571,14 @@ fn a_killed_command_leaves_nothing_half_written() {
         .spawn()
         .expect("bash starts");
         std::thread::sleep(Duration::from_millis(after_ms));
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = child.kill();
         child.wait().expect("it ended");
         if place.path().join("new.cbor").exists() {
             let verified = run(place.path(), "$V verify new.cbor");
             assert_eq!(verified.status.code(), Some(0), "killed after {after_ms} ms");
         }
-        // Nor a key that is no key.
+        // It does not leave an invalid key either.
         assert_eq!(
             run(place.path(), "$A identity").status.code(),
             Some(0),

@@ -1,5 +1,5 @@
-//! What the commands write for people and programs, as snapshots: of kept evidence, or without what a machine and a moment
-//! bring along.
+//! The output of the commands for people and programs, as snapshots: of kept evidence, or without values that depend on the
+//! machine and the time.
 
 mod common;
 
@@ -12,7 +12,7 @@ const VECTORS: [&str; 2] = [
     "66be7e332c7a453332bd9d0a7f7db055f5c5ef1a06ada66d98b39fb6810c473a",
 ];
 
-/// What a command prints; it must end with this exit code.
+/// The output of a command, which must end with this exit code.
 fn printed(place: &Place, arguments: &[&str], expected: i32) -> String {
     let output = place.validator(arguments);
     assert_eq!(code(&output), expected, "{}", text(&output.stderr));
@@ -27,13 +27,13 @@ fn the_recorded_h200() {
     assert_snapshot("h200.verify.json", &of(&["verify", "--json"]));
     for format in ["html", "md", "junit", "json"] {
         let report = of(&["report", "--format", format]);
-        // An element a line: the page is one long one.
+        // One element per line: the page is a single long line.
         let report = without_time(&report.replace("><", ">\n<"));
         assert_snapshot(&format!("h200.report.{format}"), &report);
     }
 }
 
-/// Takes out when a report was made.
+/// Removes the time at which a report was made.
 fn without_time(report: &str) -> String {
     let mut lines: Vec<&str> = report.lines().collect();
     for i in 0..lines.len() {
@@ -60,7 +60,7 @@ fn a_whole_transcript() {
     assert_snapshot("offline.inspect.json", &offline);
 }
 
-/// Evidence that nobody vouches for, and a session that an Attester was caught in.
+/// Evidence that no trusted Verifier vouches for, and a session in which an Attester was caught.
 #[test]
 fn what_is_not_affirmed() {
     let place = Place::new();
@@ -85,7 +85,7 @@ fn a_plan() {
     assert_snapshot("plan.json", &printed(&place, &[&plan[..], &["--json"]].concat(), 0));
 }
 
-/// Replaces what a machine and a moment bring along by its name.
+/// Replaces values that depend on the machine and the time with their names.
 fn without_measured(value: &mut Value) {
     const MEASURED: [&str; 17] = [
         "shown",
@@ -110,7 +110,7 @@ fn without_measured(value: &mut Value) {
         Value::Object(fields) => {
             let is_bound = fields.contains_key("at_least");
             for (name, field) in fields {
-                // V has the name of what a device says of itself.
+                // V has the same name as a value that a device states about itself.
                 let is_measured = MEASURED.contains(&name.as_str())
                     || name == "memory_bytes" && !field.is_object()
                     || name == "inner_dim" && is_bound;

@@ -1,4 +1,5 @@
-//! What --help says: of every subcommand of both commands, as snapshots, held to what can be pasted and to the guide.
+//! The output of --help for every subcommand of both commands: compared with snapshots, with a format that can be pasted,
+//! and with the guide.
 
 mod common;
 
@@ -8,7 +9,7 @@ use std::path::Path;
 
 use common::{Place, assert_snapshot, attester, text};
 
-/// Every subcommand, as the help of its parent lists it.
+/// Every subcommand that the help of its parent lists.
 fn subcommands(program: &Path, place: &Place, path: &[String]) -> Vec<Vec<String>> {
     let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
     let help = text(&place.run(program, &arguments).stdout);
@@ -22,7 +23,7 @@ fn subcommands(program: &Path, place: &Place, path: &[String]) -> Vec<Vec<String
     [path.to_vec()].into_iter().chain(below).collect()
 }
 
-/// Every help there is, of a program and all its subcommands.
+/// The help of a program and of all its subcommands.
 fn every_help(program: &Path) -> String {
     let place = Place::new();
     let mut every = String::new();
@@ -32,7 +33,7 @@ fn every_help(program: &Path) -> String {
         let Some((_, examples)) = help.split_once("Examples:\n") else {
             panic!("{path:?} has no examples: {help}");
         };
-        // Examples are to be pasted: a line is a command.
+        // Examples can be pasted: each line is a command.
         for line in examples.lines() {
             assert!(line.chars().count() <= 95, "{path:?}: {line}");
             let is_command = line.trim_start().starts_with("gpu-") || line.is_empty();
@@ -49,13 +50,13 @@ fn every_help_says_what_it_did() {
     assert_snapshot("help-of-gpu-attestor", &every_help(attester()));
     let validator = Path::new(env!("CARGO_BIN_EXE_gpu-validator"));
     let every = every_help(validator);
-    // The usual build: another says more of its engines.
+    // The usual build: other builds have a different help about engines.
     if !cfg!(feature = "cuda") {
         assert_snapshot("help-of-gpu-validator", &every);
     }
 }
 
-/// The options of a text, in order of their names: `--name` where a name begins.
+/// The options in a text, in order of their names: `--name` at the beginning of a word.
 fn options<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let words = lines.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-'));
     let options = words.filter(|word| {
@@ -73,7 +74,7 @@ fn the_guide_has_every_option_and_no_other() {
         for path in subcommands(program, &place, &[]) {
             let arguments: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
             let help = text(&place.run(program, &arguments).stdout);
-            // An option's own line begins with it; others may be named in what follows.
+            // An option's own line begins with it; the rest of the line may name others.
             let own = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
             known.extend(options(own.map(|line| line.split("  ").next().unwrap_or(line))));
         }

@@ -1,4 +1,4 @@
-//! `verify --joint`: sessions that ran at once, as a user checks them.
+//! `verify --joint`: concurrent sessions, checked like a user checks them.
 
 mod common;
 
@@ -11,7 +11,7 @@ use testkit::peer::{HonestPeer, Peer};
 use testkit::rehearsal::Rehearsal;
 use testkit::together::{Party, Together, run};
 
-/// Two Attesters at once, each of 16 tiles: 256 leaves to be sampled.
+/// Two concurrent Attesters, each with 16 tiles: 256 leaves to be sampled.
 fn together() -> Together {
     let rehearsals = [1, 2].map(|seed| {
         let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 32)], 256));
@@ -35,7 +35,7 @@ fn together() -> Together {
     run(&mut parties.collect::<Vec<_>>())
 }
 
-/// A folder with `a.cbor`, `b.cbor`, `joint.cbor` and `alone.cbor`, a session that is not in it.
+/// A folder with `a.cbor`, `b.cbor`, `joint.cbor` and `alone.cbor`, a session that is not in the record.
 fn place() -> Place {
     let place = Place::new();
     let together = together();
@@ -78,7 +78,7 @@ fn sessions_at_once_are_certified_together() {
     );
     assert!(said.contains("a.cbor  V ") && said.contains("b.cbor  V "), "{said}");
     assert!(said.contains("at most 2 * 2^-20"), "{said}");
-    // CPUs did this: nobody may take it for GPUs.
+    // CPUs did this: the output must not suggest GPUs.
     assert!(said.contains("no GPU is proven here"), "{said}");
 
     let value = json(&place.validator(&[&command[..], &["--json"]].concat()));
@@ -111,7 +111,7 @@ fn what_is_not_of_the_record_is_refused() {
     assert_eq!(check(&["a.cbor"], &named), refused);
     assert_eq!(check(&["a.cbor", "b.cbor", "alone.cbor"], &named), refused);
     assert_eq!(check(&["a.cbor", "a.cbor"], &named), refused);
-    // Nobody named the Verifier.
+    // The Verifier was not named.
     assert_eq!(check(&["a.cbor", "b.cbor"], &[]), told(2, "none", "unknown-verifier"));
 
     let mut damaged = fs::read(place.path("joint.cbor")).expect("a file");
@@ -121,7 +121,7 @@ fn what_is_not_of_the_record_is_refused() {
         check(&["a.cbor", "b.cbor"], &named),
         told(2, "none", "damaged-evidence")
     );
-    // A device without an end is not read to it.
+    // An endless device is not read to its end.
     let endless = place.validator(&["verify", "--joint", "/dev/zero", "a.cbor", "--verifier", &key]);
     assert_eq!(code(&endless), 2, "{}", text(&endless.stdout));
     place.put("joint.cbor", fs::read(place.path("a.cbor")).expect("a file"));

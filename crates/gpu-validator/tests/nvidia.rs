@@ -1,4 +1,5 @@
-//! NVIDIA's own attestation carried in evidence. The tokens are made here: no GPU in confidential-computing mode is at hand.
+//! NVIDIA's own attestation carried in evidence. The tokens are generated here: no GPU in confidential-computing mode is
+//! available.
 
 mod common;
 
@@ -14,7 +15,7 @@ use p384::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Asks for a token as an operator's script would: it writes down the nonce, and prints what somebody makes of it.
+/// Asks for a token like an operator's script would: it writes down the nonce, and prints the token made from it.
 const ASK: &str = "printf %s \"$GPU_ATTESTOR_NONCE\" >n && mv n nonce; until [ -e eat ]; do sleep 0.02; done; cat eat";
 
 fn signing_key(byte: u8) -> SigningKey {
@@ -50,7 +51,7 @@ fn eat(nonce: &str, key: &SigningKey) -> String {
     json!([["JWT", sign(&overall, key)], { "GPU-0": gpu }]).to_string()
 }
 
-/// A folder with `e.cbor`, a session whose attestation is what `made` makes of its nonce, and the keys of [`signing_key`] 9.
+/// A folder with `e.cbor`, a session whose attestation `made` creates from its nonce, and the keys of [`signing_key`] 9.
 fn session(made: impl FnOnce(&str) -> String + Send + 'static) -> Place {
     let place = Place::new();
     let keys = JwkSet::new([PublicKey::P384(*signing_key(9).verifying_key())]);
@@ -115,7 +116,7 @@ fn a_token_over_the_sessions_nonce_is_carried_checked_and_reported() {
         );
     }
 
-    // In the signed result too, and an auditor with the same keys finds it there.
+    // The signed result contains it too, and an auditor with the same keys finds it there.
     place.put(
         "jwks.json",
         place.validator(&["result", "keys", "keys", "--new"]).stdout,
@@ -151,7 +152,7 @@ fn a_token_over_the_sessions_nonce_is_carried_checked_and_reported() {
     }
 }
 
-/// It neither makes a verdict better nor worse: it is a complement.
+/// It makes a verdict neither better nor worse: it is an addition.
 #[test]
 fn what_does_not_hold_is_said_and_changes_no_verdict() {
     for (what, place, says) in [
@@ -184,7 +185,7 @@ fn what_does_not_hold_is_said_and_changes_no_verdict() {
     }
 }
 
-/// Certificates of the key of 0x53 bytes: `crates/attestation-result/src/chain.rs` says how they came about.
+/// Certificates of the key of 0x53 bytes: `crates/attestation-result/src/chain.rs` describes how they were generated.
 #[test]
 fn with_roots_only_keys_with_a_chain_to_one_count() {
     let key = signing_key(0x53);
@@ -257,7 +258,7 @@ fn a_command_that_gives_nothing_takes_nothing_from_the_session() {
     }
 }
 
-/// The other two ways to a session: an agent for a Verifier elsewhere, and the offline form.
+/// The other two forms of a session: an agent for a Verifier elsewhere, and the offline form.
 #[test]
 fn agents_and_proofs_carry_it_too() {
     let place = Place::new();

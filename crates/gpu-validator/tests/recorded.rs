@@ -1,4 +1,4 @@
-//! The evidence of a real GPU that the repository keeps, so that anyone can check it.
+//! The evidence of a real GPU that is kept in the repository, so that anyone can check it.
 
 mod common;
 
@@ -34,7 +34,7 @@ fn nobody_else_vouches_for_the_recorded_h200() {
     assert!(text(&verified.stdout).contains("none (unknown-verifier)"));
 }
 
-/// What `--withhold` is for: the evidence is there for everyone, and names no card.
+/// The purpose of `--withhold`: the evidence is public, and identifies no card.
 #[test]
 fn the_recorded_evidence_names_no_card() {
     let bytes = fs::read(RECORDED).expect("the evidence");

@@ -1,4 +1,4 @@
-//! What both commands refuse: the words, where they stand and the exit code, as snapshots.
+//! Refusals of both commands: the texts, their positions and the exit code, as snapshots.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use common::{Place, assert_snapshot, code, json, script, text, vector};
 
-/// Options that mean nothing.
+/// Invalid options.
 const OPTIONS: &str = r"
 $V verify e.cbor --threads 0
 $V verify e.cbor --threads 20000
@@ -48,7 +48,7 @@ $A attest --audience $'a\nb'
 $A attest --audience $(printf a%.0s {1..257})
 ";
 
-/// Files that are missing, of another kind or damaged, and Attesters that are none.
+/// Files that are missing, of another kind or damaged, and commands that are not Attesters.
 const FILES: &str = r"
 $V verify missing
 $V verify folder
@@ -81,7 +81,7 @@ $A attest --engine cpu --evidence missing/e.cbor
 $A devices --engine cpu > /dev/full
 ";
 
-/// What depends on the machine: said once all the same.
+/// Errors that depend on the machine: reported only once as well.
 const MACHINES: &str = r"
 $V verify own.cbor --full --resume text
 $V verify own.cbor --full --resume folder
@@ -117,7 +117,7 @@ fn place() -> Place {
     place
 }
 
-/// What a command says to standard output and standard error; it must not succeed.
+/// The output of a command on standard output and standard error; it must not succeed.
 fn refused(place: &Place, command: &str) -> String {
     let output = script(place, command);
     let exit = code(&output);
@@ -134,7 +134,7 @@ fn refused(place: &Place, command: &str) -> String {
     transcript + "\n"
 }
 
-/// Takes out what is this machine's or this moment's own: the path, the Attester's key, the hash of what was recorded.
+/// Removes values that depend on the machine and the time: the path, the Attester's key, the hash of the record.
 fn without_own(said: &str) -> String {
     let own = [
         ("engine: cpu, path ", "[path]"),
@@ -182,7 +182,7 @@ fn what_a_machine_cannot_do_is_said_once() {
     let attested = place.attester(&[&["attest", "--evidence", "own.cbor"], &common::SMALL[..]].concat());
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
     for command in MACHINES.trim().lines() {
-        // Where there is CUDA, it is no refusal.
+        // If there is CUDA, the command succeeds.
         if command.contains("--engine cuda") && code(&script(&place, command)) == 0 {
             continue;
         }

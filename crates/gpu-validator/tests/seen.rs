@@ -1,4 +1,4 @@
-//! `--seen`: a UUID that another Attester gave is said, by `report`, `result issue` and `result verify`.
+//! `--seen`: a UUID that another Attester reported before is mentioned by `report`, `result issue` and `result verify`.
 
 mod common;
 
@@ -12,11 +12,12 @@ use testkit::cast;
 use testkit::peer::HonestPeer;
 use testkit::rehearsal::Rehearsal;
 
-/// A class that such a session fits, so that nothing but the finding speaks against it.
+/// A class that such a session fits, so that only the finding counts against it.
 const X1: &str = "name = \"x1\"\ntitle = \"X1 of the tests\"\nkind = \"gpu\"\nstatus = \"datasheet\"\nmodels = [\"X1\"]\n\n\
     [capacity]\nmemory_bytes = 16_777_216\nbandwidth_bytes_per_s = 1_000_000_000\n\n[source]\nnote = \"made up\"\n";
 
-/// Sealed evidence of an Attester of this key, whose one device gives this UUID; whole or with another device's signature.
+/// Sealed evidence of an Attester with this key, whose one device reports this UUID; complete, or with another device's
+/// signature.
 fn session(key: u8, uuid: &str, seed: u64, is_whole: bool) -> Vec<u8> {
     let key = SigningKey::from_bytes(&[key; 32]);
     let mut hello = cast::hello(&[4]);
@@ -31,7 +32,7 @@ fn session(key: u8, uuid: &str, seed: u64, is_whole: bool) -> Vec<u8> {
     rehearsal.run(&mut peer).sealed()
 }
 
-/// Sessions of Attesters a, b and c; a and b give one UUID, c another.
+/// Sessions of Attesters a, b and c; a and b report one UUID, c another.
 fn place() -> Place {
     let place = Place::new();
     fs::create_dir(place.path("profiles")).expect("a folder");
@@ -81,7 +82,7 @@ fn a_uuid_of_another_attester_is_found_and_ones_own_is_not() {
         found.contains("uuid-elsewhere") && found.contains("GPU-1 was given by "),
         "{found}"
     );
-    // From then on it is said of both.
+    // From then on it is reported for both.
     assert!(findings(&place, "a.cbor", &[]).contains("uuid-elsewhere"));
     // An Attester that did not show its key is not recorded.
     let before = place.text("seen.json");
@@ -120,7 +121,7 @@ fn the_policy_says_what_it_does_and_every_form_shows_it() {
             assert_eq!(code(&report) == 1, effect == "contraindicate", "{said}");
         }
     }
-    // Signed, and found again by an auditor who has the registry; without it the two differ.
+    // Signed, and reproduced by an auditor who has the registry; without it the two differ.
     let keys = place.validator(&["result", "keys", "keys", "--new"]);
     place.put("jwks.json", &keys.stdout);
     let issue = [

@@ -1,4 +1,4 @@
-//! The Verifier's terminal is the Verifier's: whatever the started command says, asks or leaves behind.
+//! The Verifier controls its terminal: whatever the started command prints, asks or leaves behind.
 
 #![cfg(target_os = "linux")]
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::{Place, attester, code, text};
 
-/// Runs `script` in bash on a terminal of 80 columns, types `answer` once `question` is shown; the exit code, and all that
-/// was shown. `$V` is the Verifier's command, `$A` the Attester's.
+/// Runs `script` in bash on a terminal of 80 columns, and types `answer` once `question` is shown; returns the exit code
+/// and everything that was shown. `$V` is the Verifier's command, `$A` the Attester's.
 fn on_a_terminal(place: &Place, kind: &str, script: &str, [question, answer]: [&str; 2]) -> (i32, Vec<u8>) {
     let pty = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/on_a_terminal.py");
     let mut command = Command::new("python3");
@@ -32,8 +32,8 @@ fn in_place(place: &Place, command: &mut Command) -> Output {
         .expect("the command starts")
 }
 
-/// A hostile host's agent, after the red team's: it draws the report of an affirmed session, moves the cursor, hides what
-/// follows, writes long lines into the next row, and has something left that speaks when all is over.
+/// A hostile host's agent, based on the red team's: it draws the report of an affirmed session, moves the cursor, hides
+/// what follows, writes long lines into the next row, and leaves a process that prints after the end.
 const SPOOF: &str = r#"#!/bin/bash
 printf 'verdict      affirmed\nsession      53fcd95d7d628cf6a544db6b3534802e (online)\n\ncertified lower bounds\n' >&2
 printf '%80sverdict      affirmed\n\033[2J\033[H\r\033[2Kverdict      affirmed\n\302\2332J\342\200\256demriffa\n' '' >&2
@@ -49,12 +49,12 @@ fn with_spoof() -> Place {
     place
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is not a zombie.
 fn is_there(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// The processes that a command noted in `pids`, none of which is there any more.
+/// The processes that a command listed in `pids`, none of which exists any more.
 fn assert_gone(place: &Place, count: usize) {
     let noted = place.text("pids");
     assert_eq!(noted.lines().count(), count, "{noted}");
@@ -67,7 +67,7 @@ fn assert_gone(place: &Place, count: usize) {
 fn a_host_cannot_speak_as_the_verifier() {
     let place = with_spoof();
     let attest = "$V attest --devices 7 -- bash spoof.sh agent --stdio --engine cpu --cpu-memory 4MiB";
-    // No bar is drawn on a dumb terminal: no escape is the Verifier's own.
+    // No bar is drawn on a dumb terminal: the Verifier itself prints no escape sequence.
     let (exit, shown) = on_a_terminal(&place, "dumb", attest, ["", ""]);
     let all = text(&shown);
     assert_eq!(exit, 2, "{all}");
@@ -82,7 +82,7 @@ fn a_host_cannot_speak_as_the_verifier() {
             !line.contains("affirmed") || line.starts_with("host| "),
             "{line:?} in {all}"
         );
-        // What is wider goes on in the next row of the screen, without the prefix.
+        // A wider line would continue in the next row of the screen, without the prefix.
         assert!(!line.starts_with("host| ") || line.chars().count() < 80, "{line:?}");
         assert!(!line.contains('\r'), "{line:?}");
     }
@@ -100,7 +100,7 @@ fn a_host_cannot_speak_as_the_verifier() {
     );
     assert_gone(&place, 1);
 
-    // With a bar each row of the host still begins at the edge, and none of its sequences is there.
+    // With a bar, each row of the host still begins at the edge, and none of its sequences is shown.
     let place = with_spoof();
     let attest = "$V attest --device-memory 4MiB -- bash spoof.sh agent --stdio --engine cpu --cpu-memory 4MiB";
     let (exit, shown) = on_a_terminal(&place, "xterm", attest, ["", ""]);
@@ -132,7 +132,7 @@ fn a_command_may_ask_at_the_terminal() {
     let (exit, shown) = on_a_terminal(&place, "xterm", &attest(asks), ["waiting for the Attester", "secret\n"]);
     assert_eq!(exit, 0, "{}", text(&shown));
 
-    // As ssh asks: the same function of OpenSSH.
+    // Like ssh asks: with the same function of OpenSSH.
     let make = "ssh-keygen -q -t ed25519 -N secret -f key";
     if !in_place(&place, Command::new("bash").args(["-c", make]))
         .status
@@ -157,7 +157,7 @@ fn a_command_may_ask_at_the_terminal() {
 
 #[test]
 fn a_command_that_floods_for_ever_holds_nobody() {
-    // Building it is not part of what is timed.
+    // Building it is not part of the measured time.
     attester();
     for flood in ["yes >&2", "tr \"\\0\" x </dev/zero >&2"] {
         let place = Place::new();
@@ -179,7 +179,7 @@ fn a_command_that_floods_for_ever_holds_nobody() {
     }
 }
 
-/// Orphans, grandchildren, and what will not be told: by the session's end, by its failure, and by Ctrl-C.
+/// Orphans, grandchildren, and processes that ignore signals: they end with the session, with its failure, and with Ctrl-C.
 #[test]
 fn all_that_a_command_has_started_ends_with_the_session() {
     let starts = r#"sleep 600 & echo $! >>pids; (sleep 600 & echo $! >>pids);
@@ -198,7 +198,7 @@ fn all_that_a_command_has_started_ends_with_the_session() {
         assert_gone(&place, 3);
     }
 
-    // By a signal to the Verifier alone, and by Ctrl-C at the terminal, which all of them hear.
+    // By a signal to the Verifier alone, and by Ctrl-C at the terminal, which all of them receive.
     let place = Place::new();
     let script = format!("$V attest -- bash -c '{starts} sleep 600' & sleep 2; kill -INT $!; wait $!");
     let output = in_place(&place, Command::new("bash").args(["-c", &script]));
@@ -211,7 +211,8 @@ fn all_that_a_command_has_started_ends_with_the_session() {
     assert_gone(&place, 3);
 }
 
-/// A daemon left on purpose, say the connection that ssh keeps for others: not the session's to end, and it holds nobody up.
+/// A daemon that is left on purpose, such as the connection that ssh keeps for others: the session does not end it, and it
+/// does not delay the session.
 #[test]
 fn what_made_a_session_of_its_own_is_left() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Both commands where something is not as they want it: what stands at an output's name, signals, values, terminals.
+//! Both commands under unusual conditions: what exists at an output's name, signals, values, terminals.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn attested(place: &Place) {
     assert_eq!(code(&attested), 0, "{}", said(&attested));
 }
 
-/// Names in the folder, sorted, without the keys' folder.
+/// Names in the folder, sorted, without the folder of keys.
 fn left(place: &Place) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(place.0.path())
         .expect("a folder")
@@ -63,7 +63,7 @@ fn no_output_replaces_what_is_no_file() {
     assert_eq!(left(&place), before);
 }
 
-/// The signal comes while the Attester works: the session is over, and its evidence says why.
+/// The signal arrives while the Attester works: the session is over, and its evidence states the cause.
 #[test]
 fn ctrl_c_stops_a_session_and_keeps_its_evidence() {
     let place = Place::new();
@@ -74,7 +74,7 @@ fn ctrl_c_stops_a_session_and_keeps_its_evidence() {
         ("through a command", format!("$V {session} -- {agent}")),
     ] {
         for signal in ["INT", "TERM"] {
-            // A job of its own, as a terminal has it: the signal reaches the agent too.
+            // A separate job, like on a terminal: the signal reaches the agent too.
             let output = script(
                 &place,
                 &format!(
@@ -97,7 +97,7 @@ fn ctrl_c_stops_a_session_and_keeps_its_evidence() {
     }
 }
 
-/// The signal comes while tiles are recomputed: there is no verdict, and the evidence waits to be verified.
+/// The signal arrives while tiles are recomputed: there is no verdict, and the evidence can be verified later.
 #[test]
 fn ctrl_c_while_tiles_are_recomputed_keeps_whole_evidence() {
     let place = Place::new();
@@ -107,7 +107,7 @@ fn ctrl_c_while_tiles_are_recomputed_keeps_whole_evidence() {
         ("in one process", format!("$A {session} --engine cpu")),
         ("through a command", format!("$V {session} -- {agent}")),
     ] {
-        // A shell that is kept waiting may send the signal when all is done; not five times in a row.
+        // A delayed shell may send the signal after everything is done, but not five times in a row.
         let (code, printed) = (0..5)
             .map(|_| {
                 let output = script(
@@ -137,7 +137,7 @@ fn ctrl_c_while_tiles_are_recomputed_keeps_whole_evidence() {
     }
 }
 
-/// Whatever else is interrupted leaves the old file and nothing beside it.
+/// An interruption of any other command leaves the old file and no other file.
 #[test]
 fn a_signal_leaves_no_litter() {
     let place = Place::new();
@@ -156,8 +156,9 @@ fn a_signal_leaves_no_litter() {
         ("$V bench --path portable --time 5s", "measuring"),
         ("$A bench --engine cpu --seconds 60", "[a-z]"),
     ] {
-        // A job of its own: bash does not let what it starts in the background hear SIGINT otherwise; nor is it heard where
-        // all of this runs in the background of such a shell, but for `env`. A shell that is kept waiting may send the signal when all is done; not five times in a row.
+        // A separate job: otherwise bash lets commands that it starts in the background ignore SIGINT; `env` resets that
+        // too in case the whole test runs in the background of such a shell. A delayed shell may send the signal after
+        // everything is done, but not five times in a row.
         let output = (0..5)
             .map(|_| {
                 place.put("x", "old");
@@ -181,7 +182,7 @@ fn a_signal_leaves_no_litter() {
     }
 }
 
-/// More threads than the address space holds: fewer work, and nothing panics.
+/// More threads than fit into the address space: fewer threads work, and nothing panics.
 #[test]
 fn threads_that_the_system_does_not_give_are_done_without() {
     let place = Place::new();
@@ -191,14 +192,14 @@ fn threads_that_the_system_does_not_give_are_done_without() {
         "verify e.cbor --threads 1024",
         "bench --path portable --time 1s --threads 1024",
     ] {
-        // Where a thread's stack was the last that fitted, Rust's runtime ends the process before a line of ours runs on it:
-        // such a run says nothing.
+        // If a thread's stack was the last allocation that succeeded, Rust's runtime ends the process before any of our
+        // code runs on that thread: such a run shows nothing.
         let output = (0..5)
             .map(|_| script(&place, &format!("ulimit -v 1000000; $V {command}; exit $?")))
             .find(|output| !said(output).contains("failed to allocate an alternative stack"))
             .expect("not five times in a row");
         assert!(!said(&output).contains("panicked"), "{command}: {}", said(&output));
-        // The allocator's own end, where not even what one thread needs was left.
+        // The allocator aborts if there is not enough memory left for even one thread.
         assert!(
             code(&output) == 0 || said(&output).contains("memory allocation"),
             "{command}: {output:?}"
@@ -206,7 +207,7 @@ fn threads_that_the_system_does_not_give_are_done_without() {
     }
 }
 
-/// Whoever wants it all the same gets a session that is checked, and no verdict.
+/// A user who requests few samples nevertheless gets a session that is checked, but no verdict.
 #[test]
 fn few_samples_certify_nothing() {
     let place = Place::new();
@@ -234,7 +235,7 @@ fn identities_are_one_line_or_json() {
     }
     attested(&place);
     let key = text(&place.validator(&["identity"]).stdout);
-    // The Verifier of `gpu-attestor attest` has the same key here.
+    // The Verifier of `gpu-attestor attest` uses the same key here.
     assert_eq!(
         code(&place.validator(&["verify", "e.cbor", "--verifier", key.trim_end()])),
         0
@@ -247,7 +248,7 @@ fn identities_are_one_line_or_json() {
     );
 }
 
-/// Runs a command with a terminal of 60 columns; what it shows there, its lines as they come.
+/// Runs a command with a terminal of 60 columns; returns the lines that it shows there, in order.
 fn on_terminal(place: &Place, kind: &str, command: &str) -> Vec<String> {
     let inner = format!("stty cols 60 rows 24; {command}");
     let output = Command::new("script")
@@ -259,7 +260,7 @@ fn on_terminal(place: &Place, kind: &str, command: &str) -> Vec<String> {
         .output()
         .expect("script runs");
     let shown = text(&output.stdout);
-    // Escape sequences of a bar: \e[2K and the like.
+    // Escape sequences of a bar: \e[2K and similar ones.
     let mut plain = String::new();
     let mut rest = shown.chars().peekable();
     while let Some(c) = rest.next() {
@@ -300,7 +301,7 @@ fn progress_fits_its_terminal_and_a_dumb_one_gets_lines() {
     );
 }
 
-/// What goes on inside is logged for whoever asks, and a filter that is none is an error.
+/// Internal events are logged on request, and an invalid filter is an error.
 #[test]
 fn a_log_is_kept_where_it_is_asked_for() {
     let place = Place::new();

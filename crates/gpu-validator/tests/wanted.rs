@@ -1,4 +1,4 @@
-//! Whose evidence `verify` takes: known before any tile is recomputed, and said in its output.
+//! Whose evidence `verify` accepts: decided before any tile is recomputed, and stated in its output.
 
 mod common;
 
@@ -39,7 +39,7 @@ fn other_evidence_is_refused_before_any_tile() {
     assert_eq!(code(&no_key), 2);
     assert!(text(&no_key.stderr).contains("expected 64 hexadecimal digits"));
 
-    // Who recorded it is said, and whether it counts: of any other there is no verdict.
+    // The output states who recorded it, and whether that Verifier counts: for any other there is no verdict.
     let says = |place: &Place, arguments: &[&str], expected: &str| {
         let verified = place.validator(&[&["verify", "e.cbor"], arguments].concat());
         let is_counted = expected == "which counts here";
@@ -61,7 +61,7 @@ fn other_evidence_is_refused_before_any_tile() {
     says(&elsewhere, &[], "which nobody named");
 }
 
-/// Nothing it could come to would count, so its samples are not recomputed for whoever sends it.
+/// No possible result would count, so its samples are not recomputed for its sender.
 #[test]
 fn evidence_of_a_verifier_that_nobody_named_costs_no_tile() {
     let place = Place::new();
@@ -97,7 +97,7 @@ fn evidence_of_a_verifier_that_nobody_named_costs_no_tile() {
     }
 }
 
-/// A host that makes its own challenge had all the time it wanted (spec §10.4).
+/// A host that creates its own challenge had unlimited time (spec §10.4).
 #[test]
 fn offline_evidence_wants_a_challenge_that_somebody_here_trusts() {
     let place = Place::new();

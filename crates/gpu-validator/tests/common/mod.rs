@@ -1,4 +1,4 @@
-//! A folder of its own, and both commands run in it.
+//! A separate folder, and both commands run in it.
 
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder of its own: keys, evidence, challenges.
+/// A separate folder: keys, evidence, challenges.
 pub(crate) struct Place(pub(crate) TempDir);
 
 impl Place {
@@ -40,7 +40,7 @@ impl Place {
             .args(arguments)
             .current_dir(self.0.path())
             .env("XDG_CONFIG_HOME", self.0.path())
-            // Help is as wide as this says.
+            // This determines the width of help texts.
             .env_remove("COLUMNS");
         command
     }
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-/// The Attester's command, built beside this one; another package's binaries are not Cargo's to promise.
+/// The Attester's command, built next to this one; Cargo does not guarantee binaries of another package.
 pub(crate) fn attester() -> &'static Path {
     static ATTESTER: OnceLock<PathBuf> = OnceLock::new();
     ATTESTER.get_or_init(|| {
@@ -78,14 +78,14 @@ pub(crate) fn attester() -> &'static Path {
     })
 }
 
-/// Runs a script that knows the commands as `$A` and `$V`.
+/// Runs a script in which `$A` and `$V` are the commands.
 pub(crate) fn script(place: &Place, script: &str) -> Output {
     let (attester, validator) = (attester().display(), env!("CARGO_BIN_EXE_gpu-validator"));
     let script = format!("A={attester} V={validator}; {script}");
     place.run(Path::new("bash"), &["-c", &script])
 }
 
-/// The evidence of `spec/vectors/evidence/NAME.json`, made by parties of fixed keys on a clock of their own.
+/// The evidence of `spec/vectors/evidence/NAME.json`, made by parties with fixed keys on a simulated clock.
 pub(crate) fn vector(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/evidence");
     let file = fs::read(folder.join(name).with_extension("json")).expect("a vector");
@@ -98,17 +98,17 @@ pub(crate) fn vector(name: &str) -> Vec<u8> {
     bytes.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
 }
 
-/// Holds what was printed to `tests/snapshots/NAME.snap`.
+/// Compares the output with `tests/snapshots/NAME.snap`.
 pub(crate) fn assert_snapshot(name: &str, printed: &str) {
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => "../snapshots" }, {
         insta::assert_snapshot!(name, printed);
     });
 }
 
-/// The evidence of a real GPU that the repository keeps.
+/// The evidence of a real GPU that is kept in the repository.
 pub(crate) const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/evidence/h200.cbor");
 
-/// Who recorded it, and the policy that it was recorded with.
+/// The Verifier that recorded it, and the policy that it was recorded with.
 pub(crate) const VOUCHED: [&str; 4] = [
     "--policy",
     "h200",
@@ -116,16 +116,17 @@ pub(crate) const VOUCHED: [&str; 4] = [
     "a71aa6c6b330438745fd6beb7c163869372a22e2f2d2fc9e7b95b715ac30c8f1",
 ];
 
-/// A policy that wants a CPU and any rate of it: what a session here can be affirmed for. By default a CPU is none.
+/// A policy that asks for a CPU and accepts any rate: the most that a session here can be affirmed for. By default a CPU is
+/// not affirmed.
 pub(crate) const CPU_POLICY: &str = "name = \"cpu\"\n[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
 
-/// The key of the testkit's Verifier, whose evidence counts only where it is named.
+/// The key of the testkit's Verifier, whose evidence counts only if that Verifier is named.
 pub(crate) const CAST: [&str; 2] = [
     "--verifier",
     "8146640f02493af4fbc54fe33388e75dc2c937ae0b7727cc2b2afb1b75199a3e",
 ];
 
-/// Options of a session that takes about a second even without optimisation, and has 256 samples.
+/// Options of a session that takes about a second even without optimisation, and that has 256 samples.
 pub(crate) const SMALL: [&str; 4] = ["--device-memory", "4MiB", "--cpu-memory", "4MiB"];
 
 pub(crate) fn code(output: &Output) -> i32 {

@@ -1,4 +1,4 @@
-//! Sessions in memory with a device of a class that only tests know, whose times are made up.
+//! Sessions in memory with a device of a class that exists only in tests, whose times are made up.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use testkit::rehearsal::Rehearsal;
 
 use super::Place;
 
-/// A class that such sessions are of: 16 MiB at 1 GB/s, 2 Tops.
+/// The class of such sessions: 16 MiB at 1 GB/s, 2 Tops.
 const X1: &str = "name = \"x1\"\ntitle = \"X1 of the tests\"\nkind = \"gpu\"\nstatus = \"datasheet\"\n\
     models = [\"X1\"]\n\n\
     [capacity]\nmemory_bytes = 16_777_216\nint8_ops_per_s = 2_000_000_000_000\nbandwidth_bytes_per_s = 1_000_000_000\n\n\
@@ -26,7 +26,7 @@ pub(crate) fn hello(model: &str, card: u64) -> Hello {
     hello
 }
 
-/// Sealed evidence of one X1, card `card`, that takes so long to fill and to sweep.
+/// Sealed evidence of one X1, card `card`, whose fill and sweep take these times.
 pub(crate) fn session(model: &str, card: u64, seed: u64, fill_us: u64, sweep_us: u64) -> Vec<u8> {
     let mut rehearsal = Rehearsal::new(cast::request(&[(4096, 32)], 256));
     rehearsal.seed = seed;
@@ -34,7 +34,7 @@ pub(crate) fn session(model: &str, card: u64, seed: u64, fill_us: u64, sweep_us:
     let slow = move |turn: &mut Turn<'_>| {
         let us = match () {
             () if turn.answers(MessageType::Nonce) => fill_us,
-            // 256 leaves to be sampled take 32 sweeps.
+            // 256 sampled leaves require 32 sweeps.
             () if turn.answers(MessageType::Salt) => 8 * sweep_us,
             () => return,
         };
@@ -43,7 +43,7 @@ pub(crate) fn session(model: &str, card: u64, seed: u64, fill_us: u64, sweep_us:
     rehearsal.run(&mut Tampered::new(honest, slow)).sealed()
 }
 
-/// Puts `profiles/x1.toml` and sessions `s0.cbor` to `s5.cbor` of as many cards there.
+/// Writes `profiles/x1.toml` and sessions `s0.cbor` to `s5.cbor`, one for each of six cards, to that folder.
 pub(crate) fn put_sessions(place: &Place) {
     fs::create_dir(place.path("profiles")).expect("a folder");
     place.put("profiles/x1.toml", X1);

@@ -1,4 +1,4 @@
-//! Results held against their evidence: `result verify --evidence`.
+//! Results compared with their evidence: `result verify --evidence`.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{self, CPU_POLICY, Place, code, json, text};
 use crate::{VERIFY, issue_to, place};
 
-/// `result verify` of a result with its evidence: exit code and what it says.
+/// `result verify` of a result with its evidence: the exit code and the output.
 fn audited(place: &Place, result: &str, more: &[&str]) -> (i32, String, Value) {
     let verify = [&VERIFY[..], &[result, "--evidence"], more].concat();
     let printed = place.validator(&verify);
@@ -82,7 +82,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("profiles     differs: "), "{said}");
 
-    // Evidence that was tampered with is no evidence.
+    // Evidence that was tampered with is not accepted as evidence.
     let mut bytes = fs::read(place.path("e.cbor")).expect("evidence");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -96,7 +96,7 @@ fn an_audit_says_whether_the_result_follows_from_its_evidence() {
     );
 }
 
-/// An issuer that signs something else than what follows is found out by its own evidence.
+/// An issuer that signs something other than the result of the evidence is exposed by its own evidence.
 #[test]
 fn a_verdict_that_was_made_up_differs() {
     let place = place();

@@ -1,4 +1,4 @@
-//! Keys of issuers: private, rotated, and what is no key set.
+//! Keys of issuers: private, rotated, and input that is not a key set.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -109,7 +109,7 @@ fn keys_are_private_and_rotate() {
     assert!(keys.to_string().find("\"d\"").is_none(), "no private key is printed");
     assert_eq!(mode(&pem), 0o600);
 
-    // What the old key signed holds under the new set, and what the new one signs does not under the old.
+    // A signature of the old key is valid under the new set, and one of the new key is invalid under the old set.
     place.put("new.json", &rotated.stdout);
     let issue = [
         "result", "issue", "e.cbor", "--policy", "cpu.toml", "--keys", "keys", "-o", "new.jwt",
@@ -120,7 +120,7 @@ fn keys_are_private_and_rotate() {
     assert_eq!(verify("new.jwt", "new.json"), 0);
     assert_eq!(verify("new.jwt", "jwks.json"), 1);
 
-    // From the environment too.
+    // A key from the environment works too.
     let mut issue = Command::new(env!("CARGO_BIN_EXE_gpu-validator"));
     issue.args(["result", "issue", "e.cbor", "--policy", "cpu.toml"]);
     issue.args(["--key-env", "SIGNING_KEY", "-o", "env.jwt"]);
@@ -131,7 +131,7 @@ fn keys_are_private_and_rotate() {
     assert_eq!(code(&issue.output().expect("the command starts")), 0);
     assert_eq!(verify("env.jwt", "new.json"), 0);
 
-    // Its set is the public half; a file of the same key gives the same, and signs.
+    // Its set is the public half; a file with the same key gives the same set, and can sign.
     let mut exported = Command::new(env!("CARGO_BIN_EXE_gpu-validator"));
     exported.args(["result", "keys", "--key-env", "SIGNING_KEY"]);
     exported.env("SIGNING_KEY", place.text("keys/signing.pem"));
@@ -154,12 +154,12 @@ fn keys_are_private_and_rotate() {
     assert_eq!(code(&place.validator(&issue)), 0);
     assert_eq!(verify("file.jwt", "new.json"), 0);
 
-    // A retired key that is dropped vouches for nothing under the new set; the one that signs stays.
+    // A retired key that is dropped verifies nothing under the new set; the signing key stays.
     let kid = |index: usize| keys["keys"][index]["kid"].as_str().expect("a kid");
     let refused = place.validator(&["result", "keys", "keys", "--drop", kid(0)]);
     assert_eq!(code(&refused), 2);
     assert!(text(&refused.stderr).contains("is the key that signs: rotate first"));
-    // A kid is base64url: one that begins with a hyphen is no option.
+    // A kid is base64url: one that begins with a hyphen is not an option.
     let refused = place.validator(&[
         "result",
         "keys",
@@ -179,7 +179,7 @@ fn keys_are_private_and_rotate() {
     );
     assert_eq!(json(&place.validator(&["result", "keys", "keys"])), json(&dropped));
 
-    // A folder that is there and empty is no key ring yet.
+    // An existing but empty folder is not a key ring yet.
     fs::create_dir(place.path("empty")).expect("a folder");
     assert_eq!(code(&place.validator(&["result", "keys", "empty", "--new"])), 0);
 

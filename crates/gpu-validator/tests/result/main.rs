@@ -1,4 +1,4 @@
-//! `result keys`, `issue` and `verify` as a user runs them.
+//! `result keys`, `issue` and `verify`, run like a user runs them.
 
 mod audit;
 #[path = "../common/mod.rs"]
@@ -18,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Evidence of two CPU sessions, `e.cbor` and `other.cbor`, keys, and results of the first: `r.jwt` and `r.cwt` for
-/// market.example, `open.jwt` for nobody in particular. No test changes what is in this folder.
+/// market.example, `open.jwt` without an audience. No test changes this folder.
 fn prepared() -> &'static Place {
     static PREPARED: OnceLock<Place> = OnceLock::new();
     PREPARED.get_or_init(|| {
@@ -59,7 +59,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// A folder with all of that.
+/// A folder with copies of all these files.
 fn place() -> Place {
     let place = Place::new();
     copy_all(prepared().0.path(), place.0.path());
@@ -95,7 +95,7 @@ fn a_result_says_what_was_certified_in_both_forms() {
     let [jwt, cwt] = ["r.jwt", "r.cwt"].map(|name| json(&place.validator(&[&VERIFY[..], &[name, "--json"]].concat())));
     assert_eq!(jwt["result"]["submods"]["gpu0"]["ear_status"], "affirming");
     assert_eq!(jwt["audit"], Value::Null);
-    // Issued one after the other; else the two forms say the same.
+    // They were issued one after the other; apart from that, the two forms are equal.
     let claims = |value: &Value| {
         let mut claims = value["result"].clone();
         claims["iat"] = Value::Null;
@@ -111,7 +111,7 @@ fn a_result_says_what_was_certified_in_both_forms() {
 #[test]
 fn the_exit_code_is_the_status_and_the_policy_is_named() {
     let place = place();
-    // By the first two the device is affirmed, so that nothing but the one reason decides; by default a CPU is none.
+    // The first two policies affirm the device, so that only the one reason decides; by default a CPU is not affirmed.
     let for_cpu = |more: &str| format!("{CPU_POLICY}{more}");
     for (policy, expected, status, of_device, reasons) in [
         (
@@ -228,7 +228,7 @@ fn what_does_not_hold_for_this_reader_is_refused() {
             assert!(json(&refused)["refused"].as_str().is_some_and(|why| why.contains(says)));
         }
     }
-    // One that is asked for and is there.
+    // A nonce that is requested and present.
     let nonce = json(&place.validator(&["inspect", "e.cbor", "--json"]))["nonce"].clone();
     let nonce = nonce.as_str().expect("hex");
     assert_eq!(
@@ -237,7 +237,7 @@ fn what_does_not_hold_for_this_reader_is_refused() {
     );
 }
 
-/// Tokens with the claims of `r.jwt`, changed and signed anew by the same key.
+/// Tokens with the claims of `r.jwt`, changed and signed again by the same key.
 fn signed_anew(place: &Place, change: impl FnOnce(&mut AttestationResult)) -> String {
     let claims = &json(&place.validator(&[&VERIFY[..], &["r.jwt", "--json"]].concat()))["result"];
     let mut result: AttestationResult = serde_json::from_value(claims.clone()).expect("a result");
