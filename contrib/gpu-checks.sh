@@ -6,13 +6,13 @@
 #
 # Without a stage, those that require nothing but gpu-attestor and gpu-validator (built with --features cuda). All stages:
 #   inventory   the GPUs of this host; ordinals follow CUDA_VISIBLE_DEVICES, UUIDs follow the card
-#   sessions    each GPU alone, then 2, 4 and 8 concurrently, three times: median rates against the same GPU alone; verified; a report
+#   sessions    each GPU alone, then 2, 4 and 8 GPUs, three times: median rates against the same GPU alone; verify; report
 #   full        full re-execution on 1, 2, 4 and 8 GPUs
 #   cpu         every root of small sessions on 1, 2, 4 and 8 GPUs, recomputed by the CPU engine
 #   pressure    another process holds 30 % of GPU 0's memory, then nearly all; too little memory
 #   killed      killed during a fill: all memory is released
 #   engines     eight engines on one GPU: the host's work in a session of eight
-#   peer        memory of another GPU, in both directions, and two GPUs as one (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
+#   peer        memory of another GPU, both ways, and two GPUs as one (gpu-attestor-adversary, see gpu-kit.sh; two GPUs)
 #   adversary   every attack on GPU 0 (gpu-attestor-adversary)
 #   whole       the same with nine tenths of its memory
 #   tests       the test binaries of gpu-kit.sh, one after the other

@@ -150,7 +150,7 @@ fn one_gpu_in_turn_for_two_devices_gains_nothing() {
         let bound = share.tensor_ops_per_s.expect("enough samples").value;
         assert!(bound <= operations * 5, "{bound} op/s");
     }
-    // Together they did in 200 ms what one GPU did.
+    // Both together did the work that one GPU did in 200 ms.
     let host = host.tensor_ops_per_s.expect("enough samples").value;
     assert!(host <= u128::from(2 * operations * 5), "{host} op/s");
 }
