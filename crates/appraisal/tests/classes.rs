@@ -313,7 +313,7 @@ fn expected_figures_are_those_of_the_bounds() {
     }
 }
 
-/// One letter per reason: its tier is that of the reason.
+/// One letter per reason, and the tier that the reason has.
 fn letter(reason: &Reason) -> (char, Tier) {
     match reason {
         Reason::StatedFits { .. } => ('F', Tier::Affirming),

@@ -256,7 +256,8 @@ fn records_twice_are_noticed() {
 
 #[test]
 fn payloads_changed_by_the_sealer_are_noticed() {
-    // A Verifier that lies can falsify its clock, but not what the Attester said; the converse holds too.
+    // A lying Verifier is believed about its clock, but not about the Attester's messages, nor a lying Attester about the
+    // Verifier's.
     for evidence in [&*LARGER, &*OFFLINE] {
         let mut draws = Draws::new(41);
         for at in 0..evidence.records.len() {

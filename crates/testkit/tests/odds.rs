@@ -193,7 +193,8 @@ fn whole_sessions_are_caught_as_predicted() {
     }
 }
 
-/// The times of an Attester that needs no link and no product: fills and sweeps take almost no time.
+/// The measured times of an Attester that neither links nor regenerated products could help: fills and sweeps take almost
+/// no time.
 fn measured(samples: u32) -> Measured {
     Measured {
         inner_dim: 4_096,

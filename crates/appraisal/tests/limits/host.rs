@@ -79,7 +79,7 @@ fn totals_that_fit_the_classes_of_all_devices_are_said_to() {
     );
     let said = appraisal.reasons.iter().find(|reason| reason.code() == "host-fits");
     assert_eq!(said.expect("seen above").tier(), Tier::Affirming);
-    // Totals that just suffice, and totals that are slightly short: the host's figures need this much.
+    // Totals that just suffice, and totals that are slightly short: the host's figures are compared with these needs.
     let fits =
         |memory_bytes, bandwidth_bytes_per_s| host_fits(&of_classes(memory_bytes, bandwidth_bytes_per_s).0).is_some();
     let most = |total: u64, share: f64| {
