@@ -149,7 +149,7 @@ fn results_brought_in_over_a_link_are_not_counted_as_local() {
     // Computing here takes half of the time that it takes at twice the k.
     let whole_s = FILL_NS as f64 / 2e9;
     let brought_most = LINK_BYTES_PER_S as f64 * whole_s / DATASET_BYTES as f64;
-    // A third is the largest part that costs no time.
+    // The third value is the largest part that costs no time.
     for brought in [0.0, 0.05, brought_most / (1.0 + brought_most), 0.3, 0.5, 0.9] {
         let link_s = brought * DATASET_BYTES as f64 / LINK_BYTES_PER_S as f64;
         let fill_s = f64::max(whole_s * (1.0 - brought), link_s);
