@@ -163,7 +163,7 @@ fn measured_classes_need_their_lows_less_the_tolerance() {
     );
     let unknown_peak = class("unknown", 100 * G, 4_000 * G, None);
     assert_eq!(needed(&unknown_peak, &SHARES, Figure::Tensor), None);
-    // A fraction of a byte is not enough.
+    // Needs are rounded up: a fraction of a byte is not enough.
     let odd = class("odd", 3, 3, Some(3));
     assert_eq!(
         Figure::ALL.map(|figure| needed(&odd, &SHARES, figure)),

@@ -224,7 +224,7 @@ fn two_drivers_make_a_session_however_its_bytes_are_cut() {
 fn a_silent_verifier_is_given_up_at_the_limit_and_not_before() {
     let mut stage = Stage::new(limits(), false, stand_in);
     stage.go_through(Outgoing::Nonce, usize::MAX);
-    // The devices are working: the Verifier expects nothing but their PROGRESS.
+    // The devices are working: nothing is due from the Verifier, and the Attester sends only their PROGRESS.
     let until_ns = stage.attester.until_ns(stage.now_ns);
     assert_eq!(until_ns, stage.now_ns + 250 * MS);
     stage.now_ns += 2_000 * MS;

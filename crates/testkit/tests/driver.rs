@@ -238,7 +238,7 @@ fn an_oversized_frame_ends_a_session_whose_message_waits_for_its_release() {
     ));
 }
 
-/// A deadline expires at its exact nanosecond; a session without a request to wait has none.
+/// A deadline expires at its exact nanosecond; while the session waits for no bytes, there is none.
 #[test]
 fn deadlines_pass_when_the_time_is_told() {
     let mut stage = Stage::new();
