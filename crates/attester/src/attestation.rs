@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use protocol::bytes::{Nonce, hex};
 use protocol::limits::MAX_ATTESTATION_BYTES;
+use transport::no_thread;
 
 /// The environment variable that passes the session's nonce to the command, 64 hexadecimal digits.
 pub const NONCE_VARIABLE: &str = "GPU_ATTESTOR_NONCE";
@@ -74,8 +75,12 @@ impl AttestationCommand {
             .ok_or_else(|| io::Error::other("no standard output"))?;
         let child = Arc::new(Mutex::new(child));
         let running = child.clone();
-        thread::Builder::new().spawn(move || ended(read(output, &running)))?;
-        Ok(Attesting { child })
+        // Before its thread: without one the command is stopped.
+        let attesting = Attesting { child };
+        thread::Builder::new()
+            .spawn(move || ended(read(output, &running)))
+            .map_err(|error| no_thread(&error))?;
+        Ok(attesting)
     }
 }
 

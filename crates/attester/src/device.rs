@@ -1,5 +1,6 @@
 //! The thread that drives one device of this host.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,15 +78,19 @@ impl Progress for Meter {
 
 impl Worker {
     /// Starts the device's thread; `report` is called for every finished task, and with an error for a panic.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
     pub(crate) fn start(
         mut device: Device,
         report: impl Fn(DeviceOrdinal, Result<Done, EngineError>) + Send + 'static,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let ordinal = device.offer.ordinal;
         let meter = Arc::new(Meter::default());
         let (commands, incoming) = channel();
         let (end, ended) = channel();
-        let thread = thread::spawn({
+        let thread = thread::Builder::new().spawn({
             let meter = Arc::clone(&meter);
             move || {
                 // Dropped after the device and its memory.
@@ -93,14 +98,14 @@ impl Worker {
                 work(&mut device, ordinal, &meter, &incoming, &report);
                 drop(device);
             }
-        });
-        Worker {
+        })?;
+        Ok(Worker {
             ordinal,
             meter,
             commands: Some(commands),
             thread,
             ended,
-        }
+        })
     }
 
     pub(crate) fn send(&self, command: Command) {
@@ -276,7 +281,7 @@ mod tests {
                 engine: Box::new(Hanging(receiver)),
                 telemetry: None,
             };
-            Worker::start(device, |_, _| ())
+            Worker::start(device, |_, _| ()).expect("a thread")
         };
         let hanging = start(held);
         hanging.send(Command::Prepare(

@@ -12,4 +12,4 @@ pub use attestation::{AttestationCommand, NONCE_VARIABLE};
 pub use engines::{Device, Telemetry};
 pub use host_memory::HostMemoryError;
 pub use protocol::driver::{LimitPassed, Limits};
-pub use serve::{Attester, ServeError, serve};
+pub use serve::{Attester, ServeError, refuse, serve};

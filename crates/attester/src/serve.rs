@@ -1,6 +1,8 @@
 //! One session over a pair of byte streams: threads around [`AttesterDriver`].
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -15,14 +17,14 @@ use engines::Device;
 
 use protocol::attester::{Task, Violation};
 use protocol::bytes::{DeviceOrdinal, Identity};
-use protocol::cbor::{Label, sendable_text};
+use protocol::cbor::{Canonical, Label, sendable_text};
 use protocol::driver::{Action, AttesterDriver, Done, Ended, LimitPassed, Limits};
 use protocol::engine::EngineError;
-use protocol::frame::MessageType;
+use protocol::frame::{Frame, MessageType};
 use protocol::limits::{MAX_LABELS, SUITE, VERSION};
 use protocol::message::{Abort, AbortCode, Hello, ResultMessage};
 use tracing::{debug, debug_span};
-use transport::{FrameError, Stop, Until};
+use transport::{FrameError, Stop, Until, write_frame_within};
 
 use crate::attestation::{AttestationCommand, AttestationError, Attesting};
 use crate::device::{Command, Worker};
@@ -89,8 +91,11 @@ pub enum ServeError {
     /// Nothing could be sent.
     #[error("could not send: {0}")]
     Send(io::Error),
-    /// The system gives no pipe or thread for the connection.
-    #[error("no resources for a session: {0}")]
+    /// The system gives no pipe or thread for the session; this was reported to the Verifier.
+    #[error(
+        "no resources for a session: {0}; it takes a thread for each device and a few more: raise the limits of processes and \
+         files (ulimit -u, ulimit -n, pids.max of the container), or offer fewer devices"
+    )]
     Resources(io::Error),
 }
 
@@ -136,18 +141,34 @@ pub fn serve(
     });
     let uuids = uuids.collect();
     let (events, incoming) = sync_channel(EVENTS_AHEAD);
-    let is_over = Stop::new().map_err(ServeError::Resources)?;
-    let workers = devices
-        .into_iter()
-        .map(|device| {
-            let events = events.clone();
-            Worker::start(device, move |ordinal, done| send(&events, Event::Device(ordinal, done)))
-        })
-        .collect();
+    let last = to.as_fd().try_clone_to_owned();
     let outbox = Outbox::start(to, {
         let events = events.clone();
         move |error| send(&events, Event::Unsendable(error))
     });
+    let mut outbox = outbox.map_err(|error| {
+        let error = ServeError::Resources(error);
+        if let Ok(last) = last {
+            refuse(File::from(last), AbortCode::Internal, &error);
+        }
+        error
+    })?;
+    // Before HELLO is queued, so that ABORT comes in its place.
+    let without = |error: io::Error, outbox: &mut Outbox| {
+        let error = ServeError::Resources(error);
+        outbox.send(abort_frame(AbortCode::Internal, &error));
+        outbox.end_within(SENT_WITHIN);
+        error
+    };
+    let workers = devices.into_iter().map(|device| {
+        let events = events.clone();
+        Worker::start(device, move |ordinal, done| send(&events, Event::Device(ordinal, done)))
+    });
+    let started = workers.collect::<io::Result<Vec<_>>>();
+    let (workers, is_over) = match started.and_then(|workers| Ok((workers, Stop::new()?))) {
+        Ok(started) => started,
+        Err(error) => return Err(without(error, &mut outbox)),
+    };
     let mut served = Served {
         since: Instant::now(),
         driver: AttesterDriver::new(hello, key, limits, attestation.is_some(), None),
@@ -155,7 +176,7 @@ pub fn serve(
         workers,
         in_step: None,
         uuids,
-        outbox: outbox.map_err(ServeError::Resources)?,
+        outbox,
         attestation,
         attesting: None,
         refused: None,
@@ -168,7 +189,7 @@ pub fn serve(
         let reader = thread::Builder::new().spawn_scoped(scope, move || read(from, &events));
         let served = match reader {
             Ok(_) => served.run(incoming),
-            Err(error) => Err(ServeError::Resources(error)),
+            Err(error) => Err(without(error, &mut served.outbox)),
         };
         is_over.ask();
         served
@@ -189,6 +210,21 @@ fn read(mut from: impl Read, events: &SyncSender<Event>) {
             return;
         }
     }
+}
+
+/// Tells a Verifier that waits for HELLO that none will come, and why; one that does not read is told nothing.
+pub fn refuse(mut to: impl Write + AsFd, code: AbortCode, why: &dyn Display) {
+    // If it cannot be sent, the Verifier sees the connection end.
+    let _ = write_frame_within(&mut to, &abort_frame(code, why), SENT_WITHIN);
+}
+
+fn abort_frame(code: AbortCode, why: &dyn Display) -> Frame {
+    let abort = Abort {
+        code,
+        device: None,
+        message: sendable_text(&why.to_string()),
+    };
+    Frame::new(MessageType::Abort, abort.to_bytes())
 }
 
 fn in_brackets(uuid: Option<&str>) -> String {
@@ -442,7 +478,8 @@ impl ServeError {
             ServeError::HostMemory(_) => Some(AbortCode::OutOfMemory),
             ServeError::Limit(limit) => Some(limit.abort_code()),
             ServeError::Violation(violation) => Some(violation.to_abort().code),
-            ServeError::Connection(_) | ServeError::Send(_) | ServeError::Resources(_) => None,
+            ServeError::Resources(_) => Some(AbortCode::Internal),
+            ServeError::Connection(_) | ServeError::Send(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Shows a session's progress on standard error: a bar on a terminal, otherwise one line per phase.
 
 use std::sync::{Mutex, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use protocol::certified::Certified;
@@ -44,7 +45,7 @@ impl SessionProgress {
     fn bar(&self) -> Option<&Bar> {
         let begin = || {
             let bar = bar("{spinner} {wide_msg} {bar:16} {percent:>3} % {elapsed}", self.is_quiet)?;
-            bar.enable_steady_tick(TICK_EVERY);
+            tick(&bar);
             Some(bar)
         };
         self.bar.get_or_init(begin).as_ref()
@@ -164,7 +165,7 @@ impl WorkProgress {
     pub fn stage(text: &str, is_quiet: bool) -> Self {
         let work = Self::begin("{spinner} {wide_msg} {elapsed}", text, is_quiet);
         if let Some(bar) = &work.0 {
-            bar.enable_steady_tick(TICK_EVERY);
+            tick(bar);
         }
         work
     }
@@ -184,6 +185,13 @@ impl WorkProgress {
         if let Some(bar) = &self.0 {
             bar.inc(parts);
         }
+    }
+}
+
+/// Has the bar move by itself, if the system gives it a thread: the bar's own start of one panics where it does not.
+fn tick(bar: &Bar) {
+    if thread::Builder::new().spawn(|| ()).is_ok() {
+        bar.enable_steady_tick(TICK_EVERY);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine_cpu::CpuEngineConfig;
 use protocol::bytes::DeviceOrdinal;
 use protocol::engine::{Engine, EngineError, TileEngine};
+use protocol::message::AbortCode;
 
 use crate::bench::Report;
 use crate::device::Device;
@@ -150,6 +151,20 @@ pub enum Unavailable {
     /// A device exists but fails, or the driver shows none: no other engine may be used instead unless requested.
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
+}
+
+impl Unavailable {
+    /// The code under which a Verifier is told.
+    #[must_use]
+    pub fn abort_code(&self) -> AbortCode {
+        let (Unavailable::Absent(why) | Unavailable::Failed(why)) = self;
+        #[cfg(feature = "cuda")]
+        if let Some(error) = why.downcast_ref::<crate::cuda::CudaError>() {
+            return error.abort_code();
+        }
+        why.downcast_ref::<EngineError>()
+            .map_or(AbortCode::Internal, AbortCode::of_engine)
+    }
 }
 
 /// A placeholder for an engine that a command was built without, in its place in the command's table.

@@ -8,7 +8,7 @@ use engine_cuda::{CudaEngine, CudaEngineConfig, CudaTiles, DeviceInfo, NoCuda};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::{Label, sendable_text};
 use protocol::engine::{Engine, EngineError, TileEngine};
-use protocol::message::DeviceOffer;
+use protocol::message::{AbortCode, DeviceOffer};
 
 use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
 use crate::bench::{self, Report};
@@ -30,6 +30,19 @@ pub enum CudaError {
         /// The error.
         error: EngineError,
     },
+}
+
+impl CudaError {
+    /// The code under which a Verifier is told.
+    pub(crate) fn abort_code(&self) -> AbortCode {
+        match self {
+            CudaError::Device { error, .. } | CudaError::NoCuda(NoCuda::Device { error, .. }) => {
+                AbortCode::of_engine(error)
+            }
+            CudaError::NoCuda(NoCuda::NotStarted(_) | NoCuda::Failed(_)) => AbortCode::DriverError,
+            CudaError::NoCuda(_) => AbortCode::Internal,
+        }
+    }
 }
 
 /// NVIDIA GPUs that CUDA makes visible to this process.

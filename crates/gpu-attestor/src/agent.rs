@@ -2,10 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
-use attester::{Attester, LimitPassed, ServeError, serve};
+use attester::{Attester, LimitPassed, ServeError, refuse, serve};
 use clap::Args;
 use cli::Exit;
+use engines::Unavailable;
 use keystore::SigningKey;
+use protocol::message::AbortCode;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
@@ -37,28 +39,40 @@ pub(crate) struct Options {
     limits: LimitOptions,
 }
 
-pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &Options, key: anyhow::Result<SigningKey>) -> anyhow::Result<Exit> {
     // Check both: under `srun -u` standard output is a terminal that passes every byte on, and standard input is the
     // Verifier's.
     anyhow::ensure!(
         !(io::stdin().is_terminal() && io::stdout().is_terminal()),
         "standard input and output are a terminal; expected a Verifier: gpu-validator attest -- gpu-attestor agent --stdio"
     );
+    match key.and_then(|key| attester(options, key)) {
+        Ok(attester) => serve_stdio("agent", attester),
+        Err(error) => {
+            let unavailable = error.downcast_ref::<Unavailable>();
+            let code = unavailable.map_or(AbortCode::Internal, Unavailable::abort_code);
+            refuse(io::stdout(), code, &format_args!("{error:#}"));
+            Err(error)
+        }
+    }
+}
+
+/// Who attests, its devices opened.
+fn attester(options: &Options, key: SigningKey) -> anyhow::Result<Attester> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let count = match devices.len() {
         1 => "1 device".to_owned(),
         count => format!("{count} devices"),
     };
     cli::tell(format_args!("gpu-attestor agent: {count}, {engine}"));
-    let attester = Attester {
+    Ok(Attester {
         software: crate::software(),
         labels: Vec::new(),
         devices,
         key,
         attestation: options.attestation.command(),
         limits: options.limits.limits(),
-    };
-    serve_stdio("agent", attester)
+    })
 }
 
 /// Serves one session on standard input and output as the subcommand `name`.

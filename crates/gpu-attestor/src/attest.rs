@@ -68,7 +68,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
 
     let (from_verifier, to_attester) = io::pipe().context("no pipe")?;
     let (from_attester, to_verifier) = io::pipe().context("no pipe")?;
-    let served = thread::spawn(move || serve(attester, from_verifier, to_verifier));
+    let served = thread::Builder::new().spawn(move || serve(attester, from_verifier, to_verifier));
+    let served = served.map_err(|error| transport::no_thread(&error))?;
     let attestation = verifier::attest(from_attester, to_attester, &settings, &progress)?;
     drop(progress);
     if let Some(file) = file {

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Command::Devices(options) => devices::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Attest(options) => attester_key(key).and_then(|key| attest::run(options, key)),
-        Command::Agent(options) => attester_key(key).and_then(|key| agent::run(options, key)),
+        Command::Agent(options) => agent::run(options, attester_key(key)),
         #[cfg(feature = "adversary")]
         Command::Adversary(options) => adversary::run(options, || attester_key(key)),
         Command::Prove(options) => attester_key(key).and_then(|key| prove::run(options, key)),

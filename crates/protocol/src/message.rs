@@ -191,6 +191,22 @@ impl AbortCode {
     }
 }
 
+impl AbortCode {
+    /// The code of an engine's error.
+    #[must_use]
+    pub fn of_engine(error: &EngineError) -> Self {
+        match error {
+            EngineError::OutOfMemory { .. } => AbortCode::OutOfMemory,
+            EngineError::DeviceLost(_) => AbortCode::DeviceLost,
+            EngineError::Driver { .. } => AbortCode::DriverError,
+            EngineError::SelfTest(_) => AbortCode::SelfTestFailed,
+            EngineError::Unsupported(_) => AbortCode::Unsupported,
+            EngineError::Cancelled => AbortCode::Cancelled,
+            EngineError::NoSuchLeaf { .. } => AbortCode::Internal,
+        }
+    }
+}
+
 /// ABORT: the Attester cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abort {
@@ -206,17 +222,8 @@ impl Abort {
     /// The ABORT for an engine's error on `device`.
     #[must_use]
     pub fn from_engine(device: DeviceOrdinal, error: &EngineError) -> Self {
-        let code = match error {
-            EngineError::OutOfMemory { .. } => AbortCode::OutOfMemory,
-            EngineError::DeviceLost(_) => AbortCode::DeviceLost,
-            EngineError::Driver { .. } => AbortCode::DriverError,
-            EngineError::SelfTest(_) => AbortCode::SelfTestFailed,
-            EngineError::Unsupported(_) => AbortCode::Unsupported,
-            EngineError::Cancelled => AbortCode::Cancelled,
-            EngineError::NoSuchLeaf { .. } => AbortCode::Internal,
-        };
         Abort {
-            code,
+            code: AbortCode::of_engine(error),
             device: Some(device),
             message: sendable_text(&error.to_string()),
         }

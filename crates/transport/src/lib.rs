@@ -5,6 +5,8 @@
 mod stop;
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use protocol::frame::{Frame, HEADER_BYTES, parse_header};
 
@@ -94,6 +96,31 @@ pub fn write_frame(to: &mut impl Write, frame: &Frame) -> io::Result<()> {
     to.write_all(&frame.header())?;
     to.write_all(&frame.payload)?;
     to.flush()
+}
+
+/// Writes one short frame to a stream that nothing is known of, if the other side takes it within `limit`.
+///
+/// # Errors
+///
+/// Those of the stream; [`io::ErrorKind::TimedOut`] if it cannot be written to in time, [`io::ErrorKind::InvalidInput`] for a
+/// frame that might block.
+pub fn write_frame_within(to: &mut (impl Write + AsFd), frame: &Frame, limit: Duration) -> io::Result<()> {
+    let bytes = [&frame.header()[..], &frame.payload].concat();
+    if bytes.len() > stop::WRITE_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    stop::wait_to_write(&to, limit)?;
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+/// The system's error for a thread that it does not give, with what is to be done about it.
+#[must_use]
+pub fn no_thread(error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("no thread: {error}; raise the limit of processes (ulimit -u, or pids.max of the container)"),
+    )
 }
 
 /// Reads into `buffer` until it is full or the stream ends. Returns the number of bytes read.

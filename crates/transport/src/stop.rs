@@ -5,12 +5,13 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// Most bytes that are written at once: a pipe or socket that is ready takes as many without blocking (POSIX: `PIPE_BUF`).
-const WRITE_BYTES: usize = 4096;
+pub(crate) const WRITE_BYTES: usize = 4096;
 
 /// A request to stop, visible to code that checks it and to code that waits. It cannot be withdrawn.
 #[derive(Clone, Debug)]
@@ -91,6 +92,21 @@ pub fn wait_to_read(stream: impl AsFd, stops: &[&Stop]) -> io::Result<Woken> {
     wait(stream.as_fd(), For::Reading, stops)
 }
 
+/// Waits until `stream` takes bytes, `limit` at most.
+pub(crate) fn wait_to_write(stream: impl AsFd, limit: Duration) -> io::Result<()> {
+    let until = Instant::now() + limit;
+    loop {
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
+        let left = left.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop]) -> io::Result<Woken> {
     let flags = match awaited {
         For::Reading => PollFlags::IN,
@@ -159,6 +175,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::thread;
 
+    use protocol::frame::{Frame, MessageType};
+
     use super::*;
 
     /// Reads and writes of a stream whose other end does nothing, ended from another thread.
@@ -222,5 +240,24 @@ mod tests {
             wait_to_read(&from, &[&first, &second]).expect("poll"),
             Woken::Stopped(1)
         );
+    }
+
+    #[test]
+    fn a_last_frame_is_written_where_it_is_taken() {
+        let frame = Frame::new(MessageType::Abort, vec![7; 20]);
+        let (mut reader, mut writer) = io::pipe().expect("a pipe");
+        crate::write_frame_within(&mut writer, &frame, Duration::from_secs(60)).expect("a write");
+        let read = crate::read_frame(&mut reader, |_| 100).expect("a frame");
+        assert_eq!(read.payload, frame.payload);
+        // A pipe that is full, and stays so.
+        let mut filling = Until::new(writer.try_clone().expect("a pipe"), Stop::new().expect("a pipe"));
+        while wait_to_write(&writer, Duration::ZERO).is_ok() {
+            filling.write_all(&[0; WRITE_BYTES]).expect("it is ready");
+        }
+        let refused = crate::write_frame_within(&mut writer, &frame, Duration::from_millis(20));
+        assert_eq!(refused.expect_err("full").kind(), io::ErrorKind::TimedOut);
+        let long = Frame::new(MessageType::Abort, vec![7; WRITE_BYTES]);
+        let refused = crate::write_frame_within(&mut writer, &long, Duration::ZERO);
+        assert_eq!(refused.expect_err("long").kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use protocol::frame::Frame;
-use transport::{Stop, Until, Woken, wait_to_read, write_frame};
+use transport::{Stop, Until, Woken, no_thread, wait_to_read, write_frame};
 
 use crate::clock::Clock;
 
@@ -77,8 +77,10 @@ pub(crate) fn over<T>(
         let (received, incoming) = sync_channel(READS_AHEAD);
         let (outgoing, to_send) = channel();
         let is_over = &is_over;
-        thread::Builder::new().spawn_scoped(scope, move || read(from, clock, is_over, stop, &received))?;
-        thread::Builder::new().spawn_scoped(scope, move || write(to, to_send))?;
+        let start = thread::Builder::new().spawn_scoped(scope, move || read(from, clock, is_over, stop, &received));
+        start.map_err(|error| no_thread(&error))?;
+        let start = thread::Builder::new().spawn_scoped(scope, move || write(to, to_send));
+        start.map_err(|error| no_thread(&error))?;
         Ok(talk(&Link {
             clock,
             incoming,

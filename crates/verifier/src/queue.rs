@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use protocol::engine::TileEngine;
 use protocol::joint::EvidenceHash;
 use tracing::debug_span;
-use transport::Stop;
+use transport::{Stop, no_thread};
 
 use crate::evidence_file::{ReadError, read};
 use crate::outcome::Judge;
@@ -72,7 +72,8 @@ impl Queue {
             engines,
             stop: stop.clone(),
         };
-        let thread = thread::Builder::new().spawn(move || worker.run(&incoming))?;
+        let thread = thread::Builder::new().spawn(move || worker.run(&incoming));
+        let thread = thread.map_err(|error| no_thread(&error))?;
         Ok(Queue {
             jobs: Some(jobs),
             stop,

@@ -198,13 +198,15 @@ fn in_a_process(attack: Attack, by_loads: bool, options: &Options, limit: Durati
     let mut child = Killed(command.spawn().context("a process for the attack")?);
     let out = child.0.stdout.take().context("the process's output")?;
     let (lines, incoming) = channel();
-    thread::spawn(move || {
+    let reading = move || {
         for line in BufReader::new(out).lines() {
             if lines.send(line).is_err() {
                 return;
             }
         }
-    });
+    };
+    let thread = thread::Builder::new().spawn(reading);
+    thread.map_err(|error| transport::no_thread(&error))?;
     let end = Instant::now() + limit;
     let mut rows = Vec::new();
     let why = loop {

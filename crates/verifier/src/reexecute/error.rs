@@ -52,6 +52,9 @@ pub enum ReexecuteError {
         /// What the engine met.
         error: EngineError,
     },
+    /// The system gave no thread for an engine, and no other engine took its job.
+    #[error("an engine: {0}")]
+    NoThread(io::Error),
     /// Two executions of one job come to different roots, neither of them the committed one: an engine errs.
     #[error("engines disagree, so one of them errs: first {}; then {}", .0[0], .0[1])]
     Disagreement(Box<[RootMismatch; 2]>),

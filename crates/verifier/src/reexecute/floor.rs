@@ -199,6 +199,14 @@ impl<'a> Floor<'a> {
         }
     }
 
+    /// Gives back what an engine was to begin that cannot run.
+    pub(super) fn without(&self, worker: usize, first: Option<Execution>, error: ReexecuteError) {
+        match first {
+            Some(execution) => drop(self.end(&execution, Err(error))),
+            None => self.lock().workers[worker].is_able = false,
+        }
+    }
+
     /// The next job for an engine, as soon as there is one; `None` once there will be none.
     fn next(&self, worker: usize, units_per_second: Option<f64>) -> Option<Execution> {
         let mut board = self.lock();

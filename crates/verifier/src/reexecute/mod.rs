@@ -17,6 +17,7 @@ use std::thread;
 use engine_cpu::CpuEngine;
 use protocol::engine::{Engine, Progress};
 use protocol::verifier::VerifierSession;
+use transport::no_thread;
 
 pub use checkpoint::Checkpoint;
 pub use error::{ReexecuteError, RootMismatch};
@@ -112,9 +113,22 @@ pub fn reexecute(
         })
         .collect();
     thread::scope(|scope| {
+        let floor = &floor;
+        let mut own = None;
         for (worker, (mut engine, first)) in engines.into_iter().zip(first).enumerate() {
-            let floor = &floor;
-            scope.spawn(move || floor.work(worker, engine.as_mut(), first));
+            // The first runs on this thread: at least one does whatever the system gives.
+            if worker == 0 {
+                own = Some((engine, first));
+                continue;
+            }
+            let begun = first.clone();
+            let run = move || floor.work(worker, engine.as_mut(), first);
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, run) {
+                floor.without(worker, begun, ReexecuteError::NoThread(no_thread(&error)));
+            }
+        }
+        if let Some((mut engine, first)) = own {
+            floor.work(0, engine.as_mut(), first);
         }
     });
     let board = floor.board.into_inner().unwrap_or_else(PoisonError::into_inner);
