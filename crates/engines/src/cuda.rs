@@ -75,7 +75,7 @@ impl Backend for Cuda {
         let gpus = engine_cuda::devices().map_err(CudaError::from)?;
         let named = |info: DeviceInfo| HostDevice {
             index: info.index,
-            name: format!("GPU {}", info.index),
+            name: format!("GPU {} ({})", info.index, info.uuid),
         };
         Ok(gpus.into_iter().map(named).collect())
     }

@@ -11,6 +11,7 @@ use protocol::verifier::VerifierSession;
 use verifier::recompute::Recompute;
 use verifier::reexecute::check_memory;
 
+use crate::named::Named;
 use crate::telling::Telling;
 
 /// The engines in this build: all, or the CPU alone, whatever other commands are built with it.
@@ -82,7 +83,12 @@ impl Engines {
 
     /// Engines that recompute single tiles beside the CPU.
     pub(crate) fn tiles(&self) -> anyhow::Result<Vec<Box<dyn TileEngine>>> {
-        self.each(|index| self.backend.open_tile_engine(index))
+        let opened = self.each(|index| self.backend.open_tile_engine(index))?;
+        let named = self.devices.iter().zip(opened).map(|(device, engine)| {
+            let name = device.name.clone();
+            Box::new(Named { name, engine }) as _
+        });
+        Ok(named.collect())
     }
 
     /// Engines that fill and sweep, the CPU last; an error if the CPU is alone and has too little memory for the work.

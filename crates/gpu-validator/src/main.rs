@@ -11,6 +11,7 @@ mod identity;
 mod inspect;
 mod joint;
 mod judge;
+mod named;
 mod plan;
 mod refusal;
 mod telling;

@@ -97,11 +97,11 @@ fn gpus_that_cannot_recompute_are_no_verdict() {
         (("FC_INIT", "802"), "start nvidia-fabricmanager"),
         (
             ("FC_MEM", "268435456"),
-            "GPU 0: out of memory: 1082266656 bytes asked for",
+            "GPU 0 (GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00): out of memory: 1082266656 bytes asked for",
         ),
         (
             ("FC_LAUNCH_FAIL", "1:719"),
-            "GPU 0: device lost: cuLaunchKernelEx: CUDA_ERROR_LAUNCH_FAILED",
+            "GPU 0 (GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00): device lost: cuLaunchKernelEx: CUDA_ERROR_LAUNCH_FAILED",
         ),
         (
             ("FC_LAUNCH_FAIL", "6:214"),
@@ -109,21 +109,26 @@ fn gpus_that_cannot_recompute_are_no_verdict() {
         ),
         (
             ("FC_FLIP", "fill_dp4a:1"),
-            "GPU 0: self-test failed: single tiles on the dp4a path",
+            "GPU 0 (GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00): self-test failed: single tiles on the dp4a path",
         ),
         (
             ("FC_FLIP", "keystream_rows:1"),
-            "GPU 0: self-test failed: single tiles on the dp4a path",
+            "GPU 0 (GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00): self-test failed: single tiles on the dp4a path",
         ),
         // After the known tiles, which are three launches.
-        (("FC_FLIP", "fill_dp4a:4"), "gives another tile than the CPU"),
+        (
+            ("FC_FLIP", "fill_dp4a:4"),
+            "GPU 0 (GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae00) computes wrongly: it gives another tile than the CPU for the tile of matrix ",
+        ),
     ] {
         let Some(output) = verify(&[fault], &["--engine", "cuda"]) else {
             return;
         };
         assert_eq!(code(&output), 2, "{fault:?}: {output:?}");
         assert!(output.stdout.is_empty(), "{fault:?}: {output:?}");
-        assert!(text(&output.stderr).contains(expected), "{fault:?}: {output:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains(expected), "{fault:?}: {output:?}");
+        assert!(!told.contains("TileCoordinate"), "{told}");
     }
 }
 

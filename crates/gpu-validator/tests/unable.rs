@@ -116,7 +116,10 @@ fn verifying_does_without_threads() {
     let place = Place::new();
     let attested = place.attester(&[&["attest", "--evidence", "e.cbor", "--json"], &SMALL[..]].concat());
     assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
-    for options in [&["verify", "e.cbor", "--json"][..], &["verify", "e.cbor", "--json", "--full"]] {
+    for options in [
+        &["verify", "e.cbor", "--json"][..],
+        &["verify", "e.cbor", "--json", "--full"],
+    ] {
         let output = place
             .command(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), options)
             .env(NO_THREADS.0, NO_THREADS.1)

@@ -251,6 +251,11 @@ pub trait Engine: Send {
 /// Computes single tiles for a Verifier (spec §5). A call is short and cannot be cancelled: a caller that needs many
 /// tiles requests some at a time.
 pub trait TileEngine: Send {
+    /// What a user calls the device, with what tells it from others; `None` where nobody has named it.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
     /// Computes tiles of one iteration and passes each to `take` with its index in `at`, in any order.
     ///
     /// Neighbours that share a column block are cheapest. If this returns `Ok`, every tile was passed exactly once.

@@ -1,5 +1,7 @@
 //! The position of a tile, and the fold that converts an exact product into its byte (spec §4).
 
+use std::fmt;
+
 use crate::limits::TILE_SIDE;
 
 /// Position of one 256 x 256 tile among all matrices.
@@ -11,6 +13,20 @@ pub struct TileCoordinate {
     pub row_block: u32,
     /// Columns `256 * column_block ..` of the matrix.
     pub column_block: u32,
+}
+
+impl fmt::Display for TileCoordinate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TileCoordinate {
+            matrix,
+            row_block,
+            column_block,
+        } = self;
+        write!(
+            f,
+            "the tile of matrix {matrix}, row block {row_block}, column block {column_block}"
+        )
+    }
 }
 
 impl TileCoordinate {

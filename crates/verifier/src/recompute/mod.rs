@@ -59,26 +59,35 @@ pub enum RecomputeError {
     #[error(transparent)]
     Cpu(#[from] TileComputerError),
     /// An engine failed.
-    #[error("engine {engine} of those that recompute: {error}")]
+    #[error("{name}: {error}")]
     Engine {
         /// Its index among the given engines, from 0.
         engine: usize,
+        /// Its name ([`TileEngine::name`]).
+        name: String,
         /// The error.
         error: EngineError,
     },
     /// The system could not start a thread for an engine.
-    #[error("no thread for engine {engine} of those that recompute: {error}")]
+    #[error("no thread for {name}: {error}")]
     NoThread {
         /// Its index among the given engines, from 0.
         engine: usize,
+        /// Its name ([`TileEngine::name`]).
+        name: String,
         /// The system's error.
         error: String,
     },
     /// An engine's tile differs from the CPU's: there is no verdict.
-    #[error("engine {engine} of those that recompute gives another tile than the CPU for {at:?} at k = {inner_dim}")]
+    #[error(
+        "{name} computes wrongly: it gives another tile than the CPU for {at} at k = {inner_dim}; expected the same; do not use \
+         it, verify without it (CUDA_VISIBLE_DEVICES) or on the CPU (--engine cpu)"
+    )]
     WrongTile {
         /// Its index among the given engines, from 0.
         engine: usize,
+        /// Its name ([`TileEngine::name`]).
+        name: String,
         /// The tile.
         at: TileCoordinate,
         /// Its k.
@@ -150,7 +159,10 @@ impl Recompute {
         watch: &dyn Watch,
     ) -> Result<Recomputed, RecomputeError> {
         let schedule = Schedule::new(checks, self.operand_budget_bytes, self.tile_budget_bytes);
+        let names = engines.iter().enumerate();
+        let names = names.map(|(i, engine)| engine.name().map_or_else(|| format!("engine {i}"), str::to_owned));
         let work = Work {
+            names: names.collect(),
             checks,
             positions: so_far::positions(checks),
             tiles: schedule.slots.iter().map(|_| Mutex::default()).collect(),
@@ -188,6 +200,7 @@ impl Recompute {
                     Err(error) => work.or_fail(|| {
                         Err(RecomputeError::NoThread {
                             engine: i,
+                            name: work.names[i].clone(),
                             error: error.to_string(),
                         })
                     })?,
@@ -228,6 +241,8 @@ impl Recompute {
 
 /// A running recomputation, shared by its threads.
 struct Work<'a> {
+    /// Of the engines beside the CPU.
+    names: Vec<String>,
     checks: &'a [TileCheck],
     /// Position of each check within its group.
     positions: Vec<usize>,
@@ -318,7 +333,11 @@ impl Work<'_> {
                 outcome = self.deliver(slots[i], Held { tile, engine }, computer, watch);
             }
         };
-        let failed = |error| RecomputeError::Engine { engine: number, error };
+        let failed = |error| RecomputeError::Engine {
+            engine: number,
+            name: self.names[number].clone(),
+            error,
+        };
         engine
             .tiles(&task.operand_key, task.inner_dim, &at, &mut take)
             .map_err(failed)?;
@@ -326,7 +345,7 @@ impl Work<'_> {
         match is_taken.iter().position(|is_taken| !is_taken) {
             None => Ok(()),
             Some(i) => {
-                let why = format!("{:?} was asked for and not computed", at[i]);
+                let why = format!("{} was asked for and not computed", at[i]);
                 Err(failed(EngineError::DeviceLost(why)))
             }
         }
@@ -421,6 +440,7 @@ impl Work<'_> {
         }
         Err(RecomputeError::WrongTile {
             engine,
+            name: self.names[engine].clone(),
             at: task.at,
             inner_dim: task.inner_dim,
         })
