@@ -51,6 +51,12 @@ fn a_policy_says_what_it_asks_for() {
 fn wrong_policies_are_refused_where_they_are_wrong() {
     for (from, to, key, line) in [
         ("devices = 8", "devises = 8", "host.devises", 8),
+        (
+            "min_tensor_ops_per_s = 1_200",
+            "claim_must_fit = true\nmin_tensor_ops_per_s = 1_200",
+            "device.claim_must_fit",
+            5,
+        ),
         ("devices = 8", "devices = -8", "host.devices", 8),
         ("devices = 8", "devices = 8\ndevices = 8", "host.devices", 9),
         ("devices = 8", "devices = ", "host.devices", 8),
