@@ -332,7 +332,7 @@ impl fmt::Display for Reason {
             Reason::Offline => f.write_str("the session had no clock: the work was done, how fast is not known"),
             Reason::UnknownVerifier { message } | Reason::NothingCertified { message } => f.write_str(message),
             Reason::NoGpuShown => f.write_str(
-                "no GPU is proven: memory that is faster than what is assumed of links and of making bytes anew is not certified",
+                "no GPU is proven: no memory is certified to be faster than the links and the regeneration that are assumed",
             ),
             Reason::HostFits { classes, margins } => {
                 write!(f, "what is certified for the host fits {classes}: {}", Margins(margins))

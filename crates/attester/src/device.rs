@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use engines::{Device, panic_message};
+use backend::{Device, panic_message};
 use protocol::bytes::{DeviceOrdinal, Salt};
 use protocol::derive::next_sweep_salt;
 use protocol::driver::Done;

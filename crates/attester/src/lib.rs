@@ -9,7 +9,7 @@ mod serve;
 mod telemetry;
 
 pub use attestation::{AttestationCommand, NONCE_VARIABLE};
-pub use engines::{Device, Telemetry};
+pub use backend::{Device, Telemetry};
 pub use host_memory::HostMemoryError;
 pub use protocol::driver::{LimitPassed, Limits};
 pub use serve::{Attester, ServeError, refuse, serve};

@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use backend::Device;
 use ed25519_dalek::SigningKey;
 use engine_cpu::available_memory_bytes;
-use engines::Device;
 
 use protocol::attester::{Task, Violation};
 use protocol::bytes::{DeviceOrdinal, Identity};

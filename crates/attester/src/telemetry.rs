@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use engines::Telemetry;
+use backend::Telemetry;
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use attester::{Attester, Device, LimitPassed, Limits, ServeError, Telemetry, serve};
 use ed25519_dalek::SigningKey;
-use engine_cpu::CpuEngineConfig;
-use engines::cpu_devices;
+use engine_cpu::{CpuEngineConfig, cpu_devices};
 use protocol::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, Root, Salt};
 use protocol::cbor::Canonical;
 use protocol::commitment::Opening;

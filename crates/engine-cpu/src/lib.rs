@@ -4,6 +4,7 @@
 //! [`TileComputer`] uses them to recompute single tiles as the Verifier needs them, [`CpuEngine`] to hold a whole
 //! device's dataset. The results are those of `spec/protocol.md`, section 4, on every path.
 
+mod backend;
 pub mod bench;
 mod cache;
 mod cgroup;
@@ -15,10 +16,12 @@ mod packing;
 mod path;
 mod peak;
 mod product;
+mod report;
 mod self_check;
 mod tile;
 mod tile_computer;
 
+pub use self::backend::{Cpu, cpu_devices, cpu_engine};
 pub use cache::OperandCache;
 pub use engine::{CpuEngine, CpuEngineConfig};
 pub use memory::available_memory_bytes;

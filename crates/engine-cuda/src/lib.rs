@@ -10,6 +10,7 @@
 
 #[cfg(feature = "attack")]
 pub mod attack;
+mod backend;
 pub mod bench;
 mod context;
 mod driver;
@@ -23,6 +24,7 @@ mod leaves;
 mod memory;
 mod nvml;
 mod offer;
+mod report;
 mod self_check;
 mod stream;
 mod sweep;
@@ -32,6 +34,7 @@ mod tiles;
 mod turn;
 mod workload;
 
+pub use self::backend::{Cuda, CudaError, cuda_devices};
 pub use driver::NoCuda;
 pub use engine::{CudaEngine, CudaEngineConfig};
 pub use fill::FillPath;

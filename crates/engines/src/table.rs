@@ -4,13 +4,13 @@ use std::thread;
 
 use protocol::engine::EngineError;
 
-use crate::backend::{Backend, HostDevice, Unavailable};
+use backend::{Backend, HostDevice, Unavailable};
 
 /// Every engine of this build, the fastest first: `auto` takes the first available one.
 pub const ENGINES: &[&dyn Backend] = &[
     #[cfg(feature = "cuda")]
-    &crate::Cuda,
-    &crate::Cpu,
+    &engine_cuda::Cuda,
+    &engine_cpu::Cpu,
 ];
 
 /// The selected engine, and the result of probing it.
@@ -50,7 +50,7 @@ pub fn auto<'a, T>(
                 return Ok(Taken { backend, found, absent });
             }
             Err(why @ Unavailable::Absent(_)) => absent.push((backend, why)),
-            Err(why @ Unavailable::Failed(_)) => return Err(why),
+            Err(why @ Unavailable::Failed { .. }) => return Err(why),
         }
     }
     let (_, why) = absent.pop().expect("a table has engines");
@@ -83,7 +83,8 @@ pub fn open_each<T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cpu, NotBuilt, Wanted};
+    use backend::{NotBuilt, Wanted};
+    use engine_cpu::Cpu;
 
     const GPU: NotBuilt = NotBuilt {
         name: "gpu",
@@ -92,7 +93,10 @@ mod tests {
     };
 
     fn failed() -> Unavailable {
-        Unavailable::Failed("shows no device".into())
+        Unavailable::Failed {
+            why: "shows no device".into(),
+            code: protocol::message::AbortCode::Internal,
+        }
     }
 
     #[test]
@@ -118,7 +122,7 @@ mod tests {
         };
         let table: [&dyn Backend; 2] = [&GPU, &Cpu];
         let refused = auto(&table, look).err().expect("it shows no device");
-        assert!(matches!(&refused, Unavailable::Failed(why) if why.to_string() == "shows no device"));
+        assert!(matches!(&refused, Unavailable::Failed { why, .. } if why.to_string() == "shows no device"));
         assert_eq!(looked_at.into_inner(), ["gpu"], "the CPU is not even looked at");
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cli::{Exit, WorkProgress, print_json, print_text};
-use engines::bench::{Report, Row};
+use engines::{Report, Row};
 use serde_json::{Value, json};
 use verifier::units::bytes;
 

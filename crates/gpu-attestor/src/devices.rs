@@ -10,7 +10,7 @@ use cli::{
     EngineChoice, Exit, engine_parser, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json,
     print_text,
 };
-use engines::{Backend, CpuEngineConfig, CpuWanted, ENGINES, Path, Taken, Unavailable, Wanted};
+use engines::{Backend, ENGINES, EmulatedWanted, Path, Taken, Unavailable, Wanted};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
@@ -238,15 +238,16 @@ impl DeviceOptions {
 
     /// The settings for either engine; [`DeviceOptions::take`] lists those that do not apply to the selected one.
     fn wanted(&self, ordinals: &OrdinalOptions) -> Wanted {
-        let default = CpuWanted::default();
+        let default = EmulatedWanted::default();
         Wanted {
             only: ordinals.ordinals(),
             memory_limit_bytes: self.memory_limit,
             engines_per_gpu: self.engines_per_gpu.unwrap_or(NonZeroU32::MIN),
-            cpu: CpuWanted {
+            emulated: EmulatedWanted {
                 devices: self.cpu_devices.unwrap_or(default.devices),
                 dataset_bytes: self.cpu_memory.unwrap_or(default.dataset_bytes),
-                config: self.cpu_config(),
+                path: self.cpu_path.map(|path| path.name().to_owned()),
+                threads: self.cpu_threads,
             },
         }
     }
@@ -289,15 +290,6 @@ impl DeviceOptions {
         match self.engine {
             EngineChoice::Auto => error.context("the GPUs cannot be used; --engine cpu does without"),
             _ => error,
-        }
-    }
-
-    fn cpu_config(&self) -> CpuEngineConfig {
-        let default = CpuEngineConfig::default();
-        CpuEngineConfig {
-            path: self.cpu_path.unwrap_or(default.path),
-            threads: self.cpu_threads.unwrap_or(default.threads),
-            ..default
         }
     }
 }

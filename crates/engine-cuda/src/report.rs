@@ -1,9 +1,9 @@
 //! The figures of a GPU.
 
-use engine_cuda::bench as cuda;
+use backend::{Ceiling, Load, Memory, Report, Row};
 use protocol::bytes::DeviceOrdinal;
 
-use super::{Ceiling, Load, Memory, Report, Row};
+use crate::bench as cuda;
 
 pub(crate) fn report(ordinal: DeviceOrdinal, report: &cuda::BenchReport) -> Report {
     let device = &report.device;

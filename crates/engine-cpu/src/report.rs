@@ -1,8 +1,8 @@
 //! The figures of the CPU.
 
-use engine_cpu::bench as cpu;
+use backend::{Ceiling, Report, Row};
 
-use super::{Ceiling, Report, Row};
+use crate::bench as cpu;
 
 pub(crate) fn report(report: &cpu::BenchReport) -> Report {
     let row = |name, unit, rate: &cpu::Rate, ceiling: Option<(&str, &cpu::Rate)>| Row {

@@ -1,19 +1,21 @@
-//! Devices emulated on this host's CPU.
+//! The CPU as the commands see it: devices emulated on it.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use engine_cpu::{CpuEngine, CpuEngineConfig, UnsupportedPath};
+use backend::{Backend, Device, EmulatedWanted, HostDevice, Report, Unavailable, Wanted};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::limits::TILE_SIDE;
-use protocol::message::DeviceOffer;
+use protocol::message::{AbortCode, DeviceOffer};
 
-use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
-use crate::bench::{self, Report};
-use crate::device::Device;
+use crate::bench;
+use crate::engine::{CpuEngine, CpuEngineConfig};
+use crate::memory::available_memory_bytes;
+use crate::path::{ParsePathError, Path, UnsupportedPath};
+use crate::report::report;
 
 /// This host's CPU, which is always available: devices emulated on it, or an engine next to others.
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +39,19 @@ impl Backend for Cpu {
     }
 
     fn how(&self, wanted: &Wanted) -> Option<String> {
-        Some(format!("path {}", wanted.cpu.config.path))
+        Some(format!("path {}", path(&wanted.emulated).ok()?))
     }
 
     fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
-        Ok(wanted.cpu.devices.get())
+        Ok(wanted.emulated.devices.get())
     }
 
     fn devices(&self, wanted: &Wanted) -> Result<Vec<Device>, Unavailable> {
-        let mut devices = cpu_devices(wanted.cpu.devices, 0, wanted.cpu.dataset_bytes, wanted.cpu.config)
-            .map_err(|error| Unavailable::Failed(error.into()))?;
+        let EmulatedWanted {
+            devices, dataset_bytes, ..
+        } = wanted.emulated;
+        let config = config(&wanted.emulated).map_err(failed)?;
+        let mut devices = cpu_devices(devices, 0, dataset_bytes, config).map_err(failed)?;
         if let Some(only) = &wanted.only {
             devices.retain(|device| only.contains(&device.offer.ordinal));
         }
@@ -71,14 +76,34 @@ impl Backend for Cpu {
         duration: Duration,
         stage: &dyn Fn(&str),
     ) -> Result<Report, Box<dyn Error + Send + Sync>> {
-        let measured = engine_cpu::bench::bench(wanted.cpu.config.path, duration, stage)?;
-        Ok(bench::cpu::report(&measured))
+        let measured = bench::bench(path(&wanted.emulated)?, duration, stage)?;
+        Ok(report(&measured))
     }
 
     fn open_tile_engine(&self, _: u32) -> Result<Box<dyn TileEngine>, EngineError> {
         Err(EngineError::Unsupported(
             "the Verifier computes tiles on its CPU without an engine beside it".to_owned(),
         ))
+    }
+}
+
+fn path(wanted: &EmulatedWanted) -> Result<Path, ParsePathError> {
+    wanted.path.as_deref().map_or_else(|| Ok(Path::best()), str::parse)
+}
+
+fn config(wanted: &EmulatedWanted) -> Result<CpuEngineConfig, ParsePathError> {
+    let default = CpuEngineConfig::default();
+    Ok(CpuEngineConfig {
+        path: path(wanted)?,
+        threads: wanted.threads.unwrap_or(default.threads),
+        ..default
+    })
+}
+
+fn failed(why: impl Error + Send + Sync + 'static) -> Unavailable {
+    Unavailable::Failed {
+        why: why.into(),
+        code: AbortCode::Internal,
     }
 }
 
@@ -117,7 +142,7 @@ pub fn cpu_devices(
                     ordinal: DeviceOrdinal(first_ordinal + i),
                     engine: "cpu".to_owned(),
                     model: protocol::cbor::sendable_text(&model),
-                    memory_bytes: engine_cpu::available_memory_bytes().unwrap_or(dataset_bytes),
+                    memory_bytes: available_memory_bytes().unwrap_or(dataset_bytes),
                     available_bytes: dataset_bytes.saturating_add(own_bytes),
                     reserve_bytes: own_bytes,
                     operand_copies: 0,

@@ -1,9 +1,5 @@
 //! The measured performance of a device, each figure next to its ceiling from the same run.
 
-pub(crate) mod cpu;
-#[cfg(feature = "cuda")]
-pub(crate) mod cuda;
-
 use serde_json::Value;
 
 /// One device's figures.
@@ -52,7 +48,9 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    pub(crate) fn new(name: impl Into<String>, value: f64) -> Self {
+    /// A limit of this value.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64) -> Self {
         Ceiling {
             name: name.into(),
             value,

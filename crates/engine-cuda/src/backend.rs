@@ -1,18 +1,22 @@
-//! NVIDIA GPUs of this host.
+//! NVIDIA GPUs as the commands see them.
 
 use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
-use engine_cuda::{CudaEngine, CudaEngineConfig, CudaTiles, DeviceInfo, NoCuda};
+use backend::{Backend, Device, HostDevice, Report, Telemetry, Unavailable, Wanted, panic_message};
 use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::{Label, sendable_text};
 use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::message::{AbortCode, DeviceOffer};
 
-use crate::backend::{Backend, HostDevice, Unavailable, Wanted};
-use crate::bench::{self, Report};
-use crate::device::{Device, Telemetry, panic_message};
+use crate::bench;
+use crate::driver::NoCuda;
+use crate::engine::{CudaEngine, CudaEngineConfig};
+use crate::inventory::{self, DeviceInfo};
+use crate::report::report;
+use crate::telemetry::NvmlWatch;
+use crate::tiles::CudaTiles;
 
 /// Why the GPUs of this host cannot attest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +38,7 @@ pub enum CudaError {
 
 impl CudaError {
     /// The code under which a Verifier is told.
-    pub(crate) fn abort_code(&self) -> AbortCode {
+    fn abort_code(&self) -> AbortCode {
         match self {
             CudaError::Device { error, .. } | CudaError::NoCuda(NoCuda::Device { error, .. }) => {
                 AbortCode::of_engine(error)
@@ -63,7 +67,7 @@ impl Backend for Cuda {
     }
 
     fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
-        let gpus = engine_cuda::device_count().map_err(CudaError::from)?;
+        let gpus = inventory::device_count().map_err(CudaError::from)?;
         Ok((gpus as usize).saturating_mul(wanted.engines_per_gpu.get() as usize))
     }
 
@@ -72,7 +76,7 @@ impl Backend for Cuda {
     }
 
     fn host_devices(&self) -> Result<Vec<HostDevice>, Unavailable> {
-        let gpus = engine_cuda::devices().map_err(CudaError::from)?;
+        let gpus = inventory::devices().map_err(CudaError::from)?;
         let named = |info: DeviceInfo| HostDevice {
             index: info.index,
             name: format!("GPU {} ({})", info.index, info.uuid),
@@ -95,8 +99,8 @@ impl Backend for Cuda {
             memory_limit_bytes: wanted.memory_limit_bytes,
             ..CudaEngineConfig::new(ordinal.0)
         };
-        let measured = engine_cuda::bench::bench(config, duration, stage)?;
-        Ok(bench::cuda::report(ordinal, &measured))
+        let measured = bench::bench(config, duration, stage)?;
+        Ok(report(ordinal, &measured))
     }
 
     fn open_tile_engine(&self, index: u32) -> Result<Box<dyn TileEngine>, EngineError> {
@@ -109,7 +113,10 @@ impl From<CudaError> for Unavailable {
     fn from(error: CudaError) -> Self {
         match &error {
             CudaError::NoCuda(why) if why.is_absence() => Unavailable::Absent(error.into()),
-            CudaError::NoCuda(_) | CudaError::Device { .. } => Unavailable::Failed(error.into()),
+            CudaError::NoCuda(_) | CudaError::Device { .. } => Unavailable::Failed {
+                code: error.abort_code(),
+                why: error.into(),
+            },
         }
     }
 }
@@ -131,10 +138,10 @@ pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
         (first..first + engines_per_gpu).filter(|ordinal| is_chosen(*ordinal))
     };
     // A lost GPU must not prevent the use of the selected ones.
-    let chosen: Vec<u32> = (0..engine_cuda::device_count()?)
+    let chosen: Vec<u32> = (0..inventory::device_count()?)
         .filter(|index| ordinals_of(*index).next().is_some())
         .collect();
-    let engines = engine_cuda::describe(&chosen)?.into_iter().flat_map(|info| {
+    let engines = inventory::describe(&chosen)?.into_iter().flat_map(|info| {
         let ordinals = ordinals_of(info.index);
         ordinals.map(move |ordinal| (DeviceOrdinal(ordinal), info.clone()))
     });
@@ -209,12 +216,12 @@ fn offer(opened: Opened) -> Result<Device, CudaError> {
 /// NVML telemetry of one GPU during a session.
 struct Nvml {
     uuid: String,
-    running: Option<engine_cuda::NvmlWatch>,
+    running: Option<NvmlWatch>,
 }
 
 impl Telemetry for Nvml {
     fn start(&mut self) -> Result<(), String> {
-        let running = engine_cuda::NvmlWatch::start(&self.uuid).map_err(|error| error.to_string())?;
+        let running = NvmlWatch::start(&self.uuid).map_err(|error| error.to_string())?;
         self.running = Some(running);
         Ok(())
     }
@@ -256,7 +263,7 @@ mod tests {
         ] {
             let text = failed.to_string();
             let failed = Unavailable::from(failed);
-            assert!(matches!(&failed, Unavailable::Failed(_)), "{failed}");
+            assert!(matches!(&failed, Unavailable::Failed { .. }), "{failed}");
             assert_eq!(failed.to_string(), text);
         }
     }

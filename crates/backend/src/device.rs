@@ -15,6 +15,15 @@ pub struct Device {
     pub telemetry: Option<Box<dyn Telemetry>>,
 }
 
+/// A device of this host that was not opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostDevice {
+    /// The argument of [`Backend::open_engine`](crate::Backend::open_engine).
+    pub index: u32,
+    /// Its name for users, for example `GPU 3`.
+    pub name: String,
+}
+
 /// Telemetry of a device from READY to OPENINGS: power, clocks, temperature. The results are labels, never evidence, so
 /// no session waits for them: a call that never returns results in a missing label and nothing else.
 pub trait Telemetry: Send {
