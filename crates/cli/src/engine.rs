@@ -36,7 +36,7 @@ impl fmt::Debug for EngineChoice {
 /// Accepts `auto` and the names of a table.
 #[must_use]
 pub fn engine_parser(table: &'static [&'static dyn Backend]) -> impl TypedValueParser<Value = EngineChoice> {
-    let auto = PossibleValue::new(AUTO).help("The first of these that this host has; says which it took");
+    let auto = PossibleValue::new(AUTO).help("The first of these that this host has; the output names it");
     let names = table
         .iter()
         .map(|backend| PossibleValue::new(backend.name()).help(backend.about()));

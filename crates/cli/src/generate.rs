@@ -26,7 +26,7 @@ pub enum Generate {
         gpu-attestor generate man ~/.local/share/man/man1\n  \
         gpu-validator generate man ~/.local/share/man/man1")]
     Man {
-        /// The folder; made if it is not there
+        /// The folder; created if it is missing
         folder: PathBuf,
     },
 }

@@ -23,40 +23,41 @@ use crate::values::{parse_audience, parse_bytes, parse_duration, parse_threads};
 /// What a session is to do.
 #[derive(Args, Clone, Debug)]
 pub struct SessionOptions {
-    /// How much work: smoke (16 MiB a device, seconds), standard (all memory offered; excludes one GPU that makes bytes anew),
+    /// How much work: smoke (16 MiB per device, seconds), standard (all memory offered; excludes one GPU that regenerates
+    /// bytes),
     /// strict (the same at k = 65536; excludes eight), soak (standard for minutes)
     #[arg(long, value_name = "PRESET", default_value = "smoke")]
     pub preset: Preset,
 
-    /// Leaves checked a device and distinct k, 256 to 65536 [default: the preset's]
+    /// Leaves checked per device and distinct k, 256 to 65536 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub samples: Option<u32>,
 
-    /// Run with fewer than 256 samples: such a session can catch a cheat, and certifies nothing
+    /// Allow fewer than 256 samples: such a session can catch a cheat but certifies nothing
     #[arg(long)]
     pub few_samples: bool,
 
-    /// n: rows and columns of a matrix, a multiple of 256 up to 32768 [default: what wastes little memory]
+    /// n: rows and columns of a matrix, a multiple of 256 up to 32768 [default: one that wastes little memory]
     #[arg(long, value_name = "N")]
     pub matrix_dim: Option<u32>,
 
-    /// Most dataset a device, say 512MiB [default: the preset's]
+    /// Largest dataset per device, for example 512MiB [default: the preset's]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub device_memory: Option<u64>,
 
-    /// For whom the evidence is made
+    /// The party that the evidence is for, which it names
     #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_audience)]
     pub audience: String,
 
-    /// How long a phase (prepare, fill, sweep, open) may take, say 90s [default: the preset's]
+    /// How long a phase (prepare, fill, sweep, open) may take, for example 90s [default: the preset's]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub phase_deadline: Option<Duration>,
 
-    /// Soundness: samples of a device and distinct k miss what they must not with probability at most 2^-BITS
+    /// Soundness error: the bounds of a device and distinct k are false with probability at most 2^-BITS
     #[arg(long, value_name = "BITS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub error_bits: u32,
 
-    /// The Verifier's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
+    /// The Verifier's Ed25519 key (PKCS #8 PEM); created on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
     #[arg(long, value_name = "FILE")]
     pub verifier_key: Option<PathBuf>,
 
@@ -72,7 +73,7 @@ pub struct SessionOptions {
 /// How sampled tiles are recomputed.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct RecomputeOptions {
-    /// Threads that recompute sampled tiles, 1 to 1024 [default: one a CPU]
+    /// Threads that recompute sampled tiles, 1 to 1024 [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub threads: Option<NonZeroUsize>,
 }

@@ -28,7 +28,7 @@ pub(crate) fn report(report: &cpu::BenchReport) -> Report {
         rows: vec![
             row("product", "G multiply-adds/s", &report.product, registers),
             row("tile", "tiles/s", &report.tile, None),
-            row("tile, B made anew", "tiles/s", &report.tile_from_keys, None),
+            row("tile, B regenerated", "tiles/s", &report.tile_from_keys, None),
             row(
                 "keystream",
                 "GB/s",

@@ -21,8 +21,8 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(60);
 /// Options of `gpu-attestor attest`.
 #[derive(Args)]
 #[command(
-    after_help = "The Verifier runs in this process: the figures are real, but they convince only who trusts this host. \
-        For others run `gpu-validator attest` on a machine of theirs. Ctrl-C stops the session; its evidence \
+    after_help = "The Verifier runs in this process: the figures are real, but they convince only those who trust this \
+        host. For others, run `gpu-validator attest` on a machine of theirs. Ctrl-C stops the session; its evidence \
         says so.\n\n\
         Examples:\n  \
         gpu-attestor attest\n  \

@@ -8,8 +8,8 @@ use clap::Args;
 /// What attests the hardware beside the session.
 #[derive(Args)]
 pub(crate) struct AttestationOptions {
-    /// Run this with `sh -c` once the nonce is known, beside the work, and carry what it prints (64 KiB at most) in the
-    /// evidence: a token of NVIDIA's own attestation. It finds the nonce in GPU_ATTESTOR_NONCE, 64 hexadecimal digits
+    /// Command that prints a token of NVIDIA's own attestation: run by `sh -c` during the work; its output (at most 64
+    /// KiB) becomes part of the evidence. The nonce is in its environment as GPU_ATTESTOR_NONCE, 64 hexadecimal digits
     #[arg(long, value_name = "COMMAND")]
     nvidia_attestation: Option<OsString>,
 }

@@ -13,8 +13,7 @@ use crate::devices::{DeviceOptions, Measured, OrdinalOptions};
 /// Options of `gpu-attestor bench`.
 #[derive(Args)]
 #[command(
-    after_help = "A GPU takes all the memory that it may, one GPU after the other; a CPU is measured on one thread. The fill's \
-        peak is what the tensor cores could do, by the number of multiprocessors and the clock. cuBLASLt's int8 product is \
+    after_help = "GPUs are measured one after the other, each with all the memory that it may take; a CPU, on one thread. The fill's peak follows from the number of multiprocessors and the clock. cuBLASLt's int8 product is \
         measured where its library is (libcublasLt.so.13 or .12, in LD_LIBRARY_PATH or /usr/local/cuda/lib64). A third of \
         the time goes to the long fill: for 30 s of it, --seconds 85.\n\n\
         Examples:\n  \

@@ -21,16 +21,16 @@ use verifier::units::bytes;
 /// Which devices, on which engine.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DeviceOptions {
-    /// What does the work
+    /// The engine that does the work
     #[arg(long, value_name = "ENGINE", default_value = "auto", value_parser = engine_parser(ENGINES))]
     engine: EngineChoice,
 
-    /// Most memory that each engine may take of its GPU, say 70GiB [default: all that is free]
+    /// Most memory that each engine may take of its GPU, for example 70GiB [default: all free memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory_limit: Option<u64>,
 
-    /// Engines on each GPU, each posing as a device: to try what several devices do on fewer. Such a session proves
-    /// nothing about the number of GPUs, and appraisal tells it by the UUIDs [default: 1]
+    /// Engines on each GPU, each acting as a device: to test several devices on fewer GPUs. Such a session proves
+    /// nothing about the number of GPUs, and appraisal recognises it by the UUIDs [default: 1]
     #[arg(long, value_name = "N", requires = "memory_limit", value_parser = parse_engines)]
     engines_per_gpu: Option<NonZeroU32>,
 
@@ -47,12 +47,13 @@ pub(crate) struct DeviceOptions {
     #[arg(long, value_name = "PATH")]
     cpu_path: Option<Path>,
 
-    /// Threads that fill and sweep on the CPU, over all devices, 1 to 1024 [default: one a CPU]
+    /// Threads that fill and sweep on the CPU, over all devices, 1 to 1024 [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     cpu_threads: Option<NonZeroUsize>,
 
-    /// Keep what names a card out of the session and its evidence, which anyone may come to read; a comma between. Without
-    /// UUIDs nobody can tell that a card was shown twice
+    /// Labels that identify a card, to leave out of the session and its evidence, which may become public; separated by
+    /// commas.
+    /// Without UUIDs nobody can recognise a card that was shown twice
     // Several engines per GPU are for testing: this command does not hide what reveals them.
     #[arg(
         long,
@@ -133,7 +134,7 @@ pub(crate) struct Options {
 /// Ordinals like `0,2`: a list that clap takes as one value.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OrdinalOptions {
-    /// Only these devices, by ordinal, say 0,2 [default: all]
+    /// Only these devices, by ordinal, for example 0,2 [default: all]
     #[arg(long, value_name = "LIST", value_parser = parse_ordinal_list)]
     devices: Option<OrdinalList>,
 }

@@ -9,17 +9,17 @@ use cli::parse_duration;
 /// Limits of a session with a Verifier elsewhere.
 #[derive(Args)]
 pub(crate) struct LimitOptions {
-    /// Longest silence of the Verifier while a message of its is due; then the session is cancelled and its memory freed. One that
-    /// attests many hosts waits for the slowest [default: 10m]
+    /// How long the Verifier may be silent when its message is due; then the session is cancelled and its memory freed. A
+    /// Verifier of many hosts waits for the slowest one [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_idle: Option<Duration>,
 
-    /// Longest session; then it is cancelled and its memory freed [default: 2h]
+    /// How long a session may take; then it is cancelled and its memory freed [default: 2h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     max_session: Option<Duration>,
 
-    /// Most work of each device that a plan may ask for, in operations, 256 of them a byte swept; a plan of more is refused before
-    /// any memory is taken [default: 1e18]
+    /// Most work per device that a plan may request, in operations; a byte swept counts as 256. A larger plan is refused
+    /// before any memory is taken [default: 1e18]
     #[arg(long, value_name = "OPERATIONS", value_parser = parse_work)]
     max_work: Option<u128>,
 }

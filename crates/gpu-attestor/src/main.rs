@@ -30,7 +30,7 @@ use cli::{Exit, Generate, attester_key, print_identity};
         gpu-validator attest -- ssh host gpu-attestor agent --stdio"
 )]
 struct Cli {
-    /// The Attester's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/attester.pem]
+    /// The Attester's Ed25519 key (PKCS #8 PEM); created on first use [default: $XDG_CONFIG_HOME/gpu-attestor/attester.pem]
     #[arg(long, global = true, value_name = "FILE")]
     key: Option<PathBuf>,
 
@@ -40,18 +40,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the devices of this host and the engine that would serve each
+    /// Show the devices of this host and their engine
     Devices(devices::Options),
-    /// Measure this host's devices against their own ceilings
+    /// Measure this host's devices against their ceilings
     Bench(bench::Options),
     /// Run a whole session with a Verifier in this process
     Attest(attest::Options),
-    /// Serve one session with a Verifier elsewhere
+    /// Serve one session to a Verifier on another machine
     Agent(agent::Options),
     /// Cheat, to try a Verifier with: only in builds with the feature `adversary`
     #[cfg(feature = "adversary")]
     Adversary(adversary::Options),
-    /// Answer a challenge without a Verifier
+    /// Answer a challenge without a connection to a Verifier
     Prove(prove::Options),
     /// Show this Attester's identity: its public key
     #[command(after_help = "Examples:\n  gpu-attestor identity\n  gpu-attestor identity --json")]

@@ -25,7 +25,7 @@ use crate::devices::{DeviceOptions, OrdinalOptions};
     gpu-attestor prove --challenge c.json --evidence e.cbor\n  \
     gpu-validator verify e.cbor --challenge c.json")]
 pub(crate) struct Options {
-    /// The challenge, as `gpu-validator challenge` prints it
+    /// The challenge that `gpu-validator challenge` printed
     #[arg(long, value_name = "FILE")]
     challenge: PathBuf,
 

@@ -20,7 +20,7 @@ fn the_cpu_is_measured_against_its_ceilings() {
     let names: Vec<_> = figures.iter().filter_map(|figure| figure["name"].as_str()).collect();
     assert_eq!(
         names,
-        ["product", "tile", "tile, B made anew", "keystream", "pair digests"]
+        ["product", "tile", "tile, B regenerated", "keystream", "pair digests"]
     );
     for figure in figures {
         let value = |name: &str| figure[name].as_f64().expect("a number");

@@ -35,18 +35,18 @@ pub(crate) struct Options {
     #[command(flatten)]
     policy: PolicyOptions,
 
-    /// Only these devices, by ordinal, say 0,2 [default: all that are offered]
+    /// Only these devices, by ordinal, for example 0,2 [default: all offered devices]
     #[arg(long, value_name = "LIST", value_parser = parse_ordinal_list)]
     devices: Option<OrdinalList>,
 
-    /// How long the command may take to say HELLO
+    /// How long the command may take until HELLO
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     hello_deadline: Duration,
 
     #[command(flatten)]
     recompute: RecomputeOptions,
 
-    /// The command whose standard input and output are the Attester
+    /// The command whose standard input and output lead to the Attester
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }

@@ -25,13 +25,13 @@ const LEAVES: u64 = 1 << 21;
 /// Options of `gpu-validator bench`.
 #[derive(Args)]
 #[command(
-    after_help = "Every figure is the median of repeated runs, the best beside it: a host that does other work too shows in \
-    the difference. The ceiling is measured in turns with the product.\n\n\
+    after_help = "Every figure is the median of repeated runs, with the best one: a large difference shows that the host was busy. The \
+        ceiling and the product are measured in turn.\n\n\
     Examples:\n  gpu-validator bench\n  gpu-validator bench --path avx512-vnni --inner-dim 2048 --json"
 )]
 pub(crate) struct BenchOptions {
-    /// Only this path: portable, neon-dotprod, avx2, avx-vnni, avx512-vnni or amx-int8 [default: all but portable that this
-    /// CPU runs]
+    /// Only this path: portable, neon-dotprod, avx2, avx-vnni, avx512-vnni or amx-int8 [default: all that this CPU
+    /// supports, except portable]
     #[arg(long, value_name = "PATH")]
     path: Option<Path>,
 
@@ -39,7 +39,7 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "K", default_value_t = 16_384, value_parser = inner_dim)]
     inner_dim: u32,
 
-    /// Threads of the whole recomputation, 1 to 1024 [default: one a CPU]
+    /// Threads of the whole recomputation, 1 to 1024 [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     threads: Option<NonZeroUsize>,
 
@@ -258,7 +258,7 @@ impl PathResult {
             "product_share_of_ceiling": self.share(),
             "keystream_bytes_per_s": self.keystream.rate_json(self.row_bytes()),
             "tile_ms": self.tile.to_json(1e3),
-            "tile_with_b_made_anew_ms": self.tile_alone.to_json(1e3),
+            "tile_with_b_regenerated_ms": self.tile_alone.to_json(1e3),
             "fill_digest_bytes_per_s": self.fill_digest.rate_json(65_536.0),
             "pair_digest_bytes_per_s": self.pair_digest.rate_json(131_072.0),
             "recomputation": {
@@ -293,7 +293,7 @@ impl fmt::Display for PathResult {
         line("product", giga(self.tile_macs(), self.product, "GMAC/s") + &share)?;
         line("keystream", giga(self.row_bytes(), self.keystream, "GB/s"))?;
         line("tile, B at hand", ms(self.tile))?;
-        line("tile, B made anew", ms(self.tile_alone))?;
+        line("tile, B regenerated", ms(self.tile_alone))?;
         line("fill digest", giga(65_536.0, self.fill_digest, "GB/s"))?;
         line("pair digest", giga(131_072.0, self.pair_digest, "GB/s"))?;
         let whole = &self.whole;

@@ -14,33 +14,33 @@ use verifier::preset::Preset;
 /// Options of `gpu-validator challenge`.
 #[derive(Args)]
 #[command(
-    after_help = "The challenge goes to standard output. Use each for one Attester: it is the freshness of its answer.\n\n\
+    after_help = "The challenge goes to standard output. Use each for one Attester only: it proves that the answer is fresh.\n\n\
         Examples:\n  \
         gpu-validator challenge > c.json\n  \
         gpu-validator challenge --devices 2 --device-memory 8GiB --expires 2h > c.json"
 )]
 pub(crate) struct Options {
-    /// How much work: smoke (16 MiB a device, seconds), standard, strict or soak (all memory offered)
+    /// How much work: smoke (16 MiB per device, seconds), standard, strict or soak (all memory offered)
     #[arg(long, value_name = "PRESET", default_value = "smoke")]
     preset: Preset,
 
-    /// Devices that are to answer
+    /// Number of devices that must answer
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     devices: u32,
 
-    /// Dataset of each device, say 8GiB
+    /// Dataset of each device, for example 8GiB
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "16MiB")]
     device_memory: u64,
 
-    /// Leaves checked a device and distinct k, 256 to 65536: more find smaller omissions [default: the preset's]
+    /// Leaves checked per device and distinct k, 256 to 65536: more find smaller omissions [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     samples: Option<u32>,
 
-    /// Allow fewer than 256 samples: they can catch a cheat, and the answer has no verdict
+    /// Allow fewer than 256 samples: they can catch a cheat, but the answer has no verdict
     #[arg(long)]
     few_samples: bool,
 
-    /// For whom the evidence is made
+    /// The party that the evidence is for, which it names
     #[arg(long, value_name = "TEXT", default_value = "", value_parser = parse_audience)]
     audience: String,
 
@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h")]
     expires: Duration,
 
-    /// The Verifier's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
+    /// The Verifier's Ed25519 key (PKCS #8 PEM); created on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
     #[arg(long, value_name = "FILE")]
     verifier_key: Option<PathBuf>,
 }

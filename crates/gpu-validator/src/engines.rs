@@ -34,7 +34,7 @@ const BESIDE_GPUS_BYTES: u64 = 8 << 30;
 /// Which engines recompute.
 #[derive(Args)]
 pub(crate) struct EngineOptions {
-    /// What recomputes: all devices of an engine, with this host's CPU beside them
+    /// The engine that recomputes, on all its devices and on this host's CPU
     #[arg(long, value_name = "ENGINE", default_value = "cpu", value_parser = engine_parser(ENGINES))]
     engine: EngineChoice,
 }

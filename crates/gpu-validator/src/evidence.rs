@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 /// What checking evidence may cost: whoever sends it chooses its plan.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct BudgetOptions {
-    /// Most work of recomputing samples, 10^12 multiply-adds (Tmac); evidence that asks for more is refused before any
+    /// Most work to recompute samples, 10^12 multiply-adds (Tmac); evidence that needs more is refused at once
     #[arg(long, value_name = "TMAC", default_value = "500")]
     max_cost: Cost,
 
@@ -27,7 +27,7 @@ pub(crate) struct BudgetOptions {
 /// What reading evidence may take.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct MemoryOptions {
-    /// Most memory of reading evidence; larger evidence is refused unread
+    /// Most memory to read evidence; larger evidence is refused unread
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "4GiB")]
     max_memory: u64,
 }

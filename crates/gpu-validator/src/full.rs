@@ -19,11 +19,11 @@ use crate::engines::Engines;
 /// Options of full re-execution.
 #[derive(Args)]
 pub(crate) struct FullOptions {
-    /// Do the whole work again and compare every root, not only samples
+    /// Repeat all of the work and compare every root, not only samples
     #[arg(long)]
     full: bool,
 
-    /// Keep what is done in this file, and go on from it after a break
+    /// Save progress in this file, and continue from it after an interruption
     #[arg(long, value_name = "FILE", requires = "full")]
     resume: Option<PathBuf>,
 }

@@ -8,11 +8,11 @@ use cli::{Exit, print_identity, verifier_key};
 /// Options of `gpu-validator identity`.
 #[derive(Args)]
 #[command(
-    after_help = "Whoever checks this Verifier's evidence asks for this key: `gpu-validator verify --verifier KEY`.\n\n\
+    after_help = "Those who check this Verifier's evidence need this key: `gpu-validator verify --verifier KEY`.\n\n\
         Examples:\n  gpu-validator identity\n  gpu-validator identity --json"
 )]
 pub(crate) struct Options {
-    /// The Verifier's Ed25519 key (PKCS #8 PEM); made on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
+    /// The Verifier's Ed25519 key (PKCS #8 PEM); created on first use [default: $XDG_CONFIG_HOME/gpu-attestor/verifier.pem]
     #[arg(long, value_name = "FILE")]
     verifier_key: Option<PathBuf>,
 

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// The evidence
     evidence: PathBuf,
 
-    /// Print all of it as JSON: enough for another implementation to check
+    /// Print everything as JSON: enough for another implementation to check it
     #[arg(long)]
     json: bool,
 

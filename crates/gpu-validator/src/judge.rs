@@ -17,8 +17,8 @@ use crate::appraise::read_text;
 /// Whose evidence counts.
 #[derive(Args)]
 pub(crate) struct VouchOptions {
-    /// Verifiers whose evidence counts, beside those of the policy (public keys, hex; may be repeated) [default: this host's own, if
-    /// none is named in either way]
+    /// Verifier whose evidence counts, in addition to those of the policy (public key, hex; may be repeated) [default:
+    /// this host's own, if neither names one]
     #[arg(long, value_name = "KEY", value_parser = parse_identity)]
     verifier: Vec<Identity>,
 }
@@ -50,7 +50,7 @@ impl VouchOptions {
 /// Profiles beside the built-in ones.
 #[derive(Args)]
 pub(crate) struct ProfileOptions {
-    /// Profiles of device classes that add to, or stand in for, the built-in ones
+    /// Folder of class profiles, which add to the built-in ones or replace them
     #[arg(long, value_name = "FOLDER")]
     profiles: Option<PathBuf>,
 }
@@ -72,9 +72,9 @@ impl ProfileOptions {
 /// The policy that evidence is judged by.
 #[derive(Args)]
 pub(crate) struct PolicyOptions {
-    /// The policy: a file in TOML, or a class, say h200, for what `policy default --class` prints; of it `attest` and `verify` take
-    /// the assumptions and the Verifiers [default: the worst hardware on sale is assumed; in reports and results what HELLO states must
-    /// be consistent with its class]
+    /// The policy: a TOML file, or a class such as h200 for the output of `policy default --class h200`. `attest` and
+    /// `verify` use its assumptions and its Verifiers [default: the worst hardware on sale is assumed; in reports and
+    /// results the stated class must fit]
     #[arg(long, value_name = "FILE|CLASS")]
     policy: Option<PathBuf>,
 

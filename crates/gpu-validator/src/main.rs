@@ -42,13 +42,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Attest what a command serves on its standard input and output
+    /// Attest the host that a command reaches: the Attester is on its standard input and output
     Attest(attest::Options),
-    /// Check evidence again: everything but the Verifier's clock and randomness is recomputed
+    /// Check evidence again: recomputes everything except the Verifier's clock and randomness
     Verify(verify::Options),
     /// Show the transcript in evidence
     Inspect(inspect::Options),
-    /// Judge evidence by a policy: verdict, classes, findings, as a page or for programs
+    /// Judge evidence by a policy: verdict, classes and findings, as a page or for programs
     Report(appraise::report::ReportOptions),
     /// Check policies
     #[command(subcommand)]
@@ -56,13 +56,13 @@ enum Command {
     /// Sign and check Attestation Results
     #[command(subcommand)]
     Result(appraise::result::ResultCommand),
-    /// Make or update a class's profile from trusted sessions
+    /// Create or update a class's profile from trusted sessions
     Calibrate(appraise::calibrate::CalibrateOptions),
-    /// Make a challenge for the offline form
+    /// Create a challenge for the offline form
     Challenge(challenge::Options),
     /// Propose samples, k and sweeps for a wanted bound or a time budget
     Plan(plan::PlanOptions),
-    /// Measure what recomputing costs on this host
+    /// Measure the cost of recomputing on this host
     Bench(bench::BenchOptions),
     /// Show this Verifier's identity: its public key
     Identity(identity::Options),

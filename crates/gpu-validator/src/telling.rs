@@ -13,7 +13,8 @@ pub(crate) struct Telling<F> {
 }
 
 impl<F: Fn(String)> Telling<F> {
-    /// An engine with too little memory for one device's work can still do smaller work, and being stopped is not a failure.
+    /// An engine with too little memory for one device's work can still do smaller work, and being stopped is not a
+    /// failure.
     fn told<T>(&self, done: Result<T, EngineError>) -> Result<T, EngineError> {
         if let Err(error) = &done
             && !matches!(error, EngineError::OutOfMemory { .. } | EngineError::Cancelled)

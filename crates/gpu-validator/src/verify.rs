@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(required = true)]
     evidence: Vec<PathBuf>,
 
-    /// Check sessions that ran at once: this record names them, and what all of them certify together is shown
+    /// Check sessions that ran at the same time: this record names them; shows what they certify together
     #[arg(long, value_name = "RECORD", conflicts_with_all = ["attester", "challenge", "received", "full"])]
     joint: Option<PathBuf>,
 

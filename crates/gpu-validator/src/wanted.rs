@@ -20,11 +20,11 @@ const CLOCK_LEEWAY_MS: u64 = 60_000;
 /// Options that say whose evidence is wanted.
 #[derive(Args)]
 pub(crate) struct WantedOptions {
-    /// Accept evidence of this Attester alone (its public key, hex)
+    /// Accept only evidence of this Attester (its public key, hex)
     #[arg(long, value_name = "KEY", value_parser = parse_identity)]
     attester: Option<Identity>,
 
-    /// Accept offline evidence for this challenge alone
+    /// Accept only offline evidence for this challenge
     #[arg(long, value_name = "FILE")]
     challenge: Option<PathBuf>,
 

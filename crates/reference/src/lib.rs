@@ -632,7 +632,7 @@ pub fn sample_coordinates(plan: &Plan, device: &Device, k: usize, index: u64) ->
 pub struct Assumptions {
     /// Highest exact int8 rate of one GPU, operations/s, from which G follows (spec §6).
     pub best_rate: f64,
-    /// GPUs that may make bytes anew for one device, itself among them (spec §6).
+    /// GPUs that may regenerate bytes for one device, itself among them (spec §6).
     pub helper_gpus: f64,
     /// W_in: fastest link into the device, bytes/s (spec §6).
     pub link_in: f64,
@@ -706,7 +706,7 @@ pub fn wrong_fraction(samples: u64) -> f64 {
     13.862_943_7 / samples as f64
 }
 
-/// G: bytes/s that all GPUs that may help make anew at this k, +15 % (spec §6).
+/// G: bytes/s that all GPUs that may help regenerate at this k, +15 % (spec §6).
 pub fn regenerated_rate(assumptions: &Assumptions, k: usize) -> f64 {
     1.15 * assumptions.best_rate * assumptions.helper_gpus / (2.0 * k as f64)
 }

@@ -154,7 +154,7 @@ pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
         (
             "Helpers that hold nothing",
             format!(
-                "{} GPU{} that make bytes anew for each device are taken off the bounds; more are not",
+                "the bounds assume at most {} GPU{} regenerating bytes for each device; more are not excluded",
                 a.assumed.helper_gpus,
                 if a.assumed.helper_gpus == 1 { "" } else { "s" }
             ),

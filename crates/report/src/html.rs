@@ -309,7 +309,7 @@ fn rows(document: &Document<'_>) -> Vec<(&'static str, String)> {
             format!("{} of {}{narrowed}", a.hardware_table, a.hardware_date),
         ),
         (
-            "GPUs that make bytes anew for a device (give G)",
+            "GPUs that regenerate bytes for a device (give G)",
             format!(
                 "{} at {} and 15 % more",
                 a.assumed.helper_gpus,

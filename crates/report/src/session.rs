@@ -336,8 +336,7 @@ fn no_bound(groups: &[&Measured], needs_large_k: bool, what: &str, assumptions: 
     if what == "bandwidth" && eligible.iter().all(|m| u128::from(m.dataset_bytes) < smallest) {
         return "the dataset is smaller than 16 times the assumed on-chip memory".to_owned();
     }
-    "slower than what is assumed of links and of GPUs that make bytes anew: these could explain what was seen"
-        .to_owned()
+    "slower than the links and the regenerating GPUs that are assumed: these could explain what was seen".to_owned()
 }
 
 fn measured(m: &Measured) -> MeasuredReport {

@@ -138,7 +138,7 @@ impl fmt::Display for PlanReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} matrices of n = {}, {} samples a device and k",
+            "{} matrices of n = {}, {} samples per device and k",
             self.matrices, self.matrix_dim, self.samples
         )
     }
@@ -151,12 +151,12 @@ impl fmt::Display for AssumptionsReport {
             write!(f, ", narrowed by policy {policy}")?;
         }
         let gpus = match self.assumed.helper_gpus {
-            1 => "1 GPU makes".to_owned(),
-            count => format!("{count} GPUs make"),
+            1 => "1 GPU regenerates".to_owned(),
+            count => format!("{count} GPUs regenerate"),
         };
         write!(
             f,
-            ": for each device {gpus} bytes anew\n             at {} and 15 % more; links to it {} in and {} out;\n             tiles held elsewhere are read at {}; on-chip memory {}",
+            ": for each device {gpus} bytes\n             at {} and 15 % more; links to it {} in and {} out;\n             tiles held elsewhere are read at {}; on-chip memory {}",
             ops_per_s(self.assumed.best_rate_ops_per_s.into()),
             bytes_per_s(self.assumed.link_in_bytes_per_s.into()),
             bytes_per_s(self.assumed.link_out_bytes_per_s.into()),

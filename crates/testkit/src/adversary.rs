@@ -108,8 +108,8 @@ pub const ADVERSARIES: &[Adversary] = &[
     ),
     Adversary::new(
         "regenerate",
-        "makes the tiles that it does not hold anew for every sweep",
-        |_, fraction| absent(fraction, &[Place::Anew]),
+        "regenerates the tiles that it does not hold for every sweep",
+        |_, fraction| absent(fraction, &[Place::Regenerated]),
     )
     .ending(End::Affirmed),
     Adversary::new(
@@ -120,8 +120,8 @@ pub const ADVERSARIES: &[Adversary] = &[
     .ending(End::Affirmed),
     Adversary::new(
         "junk-mixture",
-        "answers junk for a third of the tiles that it does not hold, makes a third anew, reads a third from a file",
-        |_, fraction| absent(fraction, &[Place::Junk, Place::Anew, Place::File]),
+        "answers junk for a third of the tiles that it does not hold, regenerates a third, reads a third from a file",
+        |_, fraction| absent(fraction, &[Place::Junk, Place::Regenerated, Place::File]),
     ),
     Adversary::new(
         "joined-gpus",

@@ -94,11 +94,11 @@ fn host_memory_behind_a_shim_stays_below_the_bounds() {
 }
 
 #[test]
-fn bytes_made_anew_stay_below_the_bounds() {
-    let anew = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
-    from_elsewhere("made anew", anew);
+fn bytes_regenerated_stay_below_the_bounds() {
+    let regenerated = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
+    from_elsewhere("regenerated", regenerated);
     // Both links and the arithmetic at once.
-    from_elsewhere("all of these", anew + 2.0 * LINK_BYTES_PER_S as f64);
+    from_elsewhere("all of these", regenerated + 2.0 * LINK_BYTES_PER_S as f64);
 }
 
 /// An engine that actually lacks its tiles and transfers or regenerates them for every sweep, on a clock that counts the
@@ -135,11 +135,11 @@ fn tiles_read_back_from_a_file_stay_below_the_bounds() {
 }
 
 #[test]
-fn tiles_made_anew_or_read_back_in_turn_stay_below_the_bounds() {
-    let anew = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
+fn tiles_regenerated_or_read_back_in_turn_stay_below_the_bounds() {
+    let regenerated = assumptions().regeneration_bytes_per_s(INNER_DIM) as f64;
     // Half of them each way: the slower way determines the time.
-    let rate = 2.0 * f64::min(anew, LINK_BYTES_PER_S as f64);
-    brought_back("anew and from a file", &[Place::Anew, Place::File], rate);
+    let rate = 2.0 * f64::min(regenerated, LINK_BYTES_PER_S as f64);
+    brought_back("regenerated and from a file", &[Place::Regenerated, Place::File], rate);
 }
 
 /// T_local: a part of the results at k = 2048 arrives over a link at W_in, in parallel with computing the rest.

@@ -83,7 +83,7 @@ pub fn bench(path: Path, duration: Duration, stage: &dyn Fn(&str)) -> Result<Ben
         Ok(tiles(kernels, &mut computer, part))
     };
     let cached = tile("tile, B at hand", 1 << 30, 2 * part)?;
-    let from_keys = tile("tile, B made anew", 0, part)?;
+    let from_keys = tile("tile, B regenerated", 0, part)?;
     stage("product, and its ceiling");
     // Alternating, so that both run at the same clocks.
     let (mut products, mut registers) = (Vec::new(), Vec::new());

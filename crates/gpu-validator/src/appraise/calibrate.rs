@@ -35,7 +35,7 @@ pub(crate) struct CalibrateOptions {
     #[arg(required = true)]
     evidence: Vec<PathBuf>,
 
-    /// The class that the devices are of
+    /// The class of the devices
     #[arg(long, value_name = "NAME")]
     class: String,
 
@@ -45,11 +45,11 @@ pub(crate) struct CalibrateOptions {
     #[command(flatten)]
     vouch: VouchOptions,
 
-    /// Share of the class's devices that the limits are to hold, 0.5 to 0.9999
+    /// Share of the class's devices that is to be within the limits, 0.5 to 0.9999
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     content: f64,
 
-    /// Confidence with which they hold it, 0.5 to 0.9999
+    /// Confidence that this share is within them, 0.5 to 0.9999
     #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
     confidence: f64,
 
@@ -124,7 +124,8 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-/// The nonce of a session and the observations of its devices of the class; the inner error says why the session is not used.
+/// The nonce of a session and the observations of its devices of the class; the inner error says why the session is not
+/// used.
 type Observed = Result<([u8; 32], Vec<Observation>), Unfit>;
 
 /// A session that is not used.

@@ -46,19 +46,21 @@ struct RuleOptions {
     #[command(flatten)]
     vouch: VouchOptions,
 
-    /// Keys of NVIDIA's attestation service, a JWK Set, to check what the evidence carries of it
+    /// Keys of NVIDIA's attestation service, a JWK Set, to check its token in the evidence
     #[arg(long, value_name = "FILE")]
     nvidia_jwks: Option<PathBuf>,
 
-    /// Registry of devices, JSON: whose UUID another Attester gave before raises a finding; `report` and `issue` add theirs
+    /// Registry of devices, JSON: a UUID that another Attester stated before raises a finding; `report` and `issue` add
+    /// the UUIDs of this evidence
     #[arg(long, value_name = "FILE")]
     seen: Option<PathBuf>,
 
-    /// Exit with 1 for a warning too
+    /// Exit with 1 also for a warning
     #[arg(long)]
     strict: bool,
 
-    /// Roots in PEM that the certificates (x5c) of those keys must lead to [default: the keys are trusted as they are]
+    /// Root certificates in PEM; the certificates (x5c) of those keys must lead to one of them [default: the keys are
+    /// trusted as they are]
     #[arg(long, value_name = "FILE", requires = "nvidia_jwks")]
     nvidia_roots: Option<PathBuf>,
 }
@@ -208,7 +210,8 @@ impl JudgeOptions {
 /// Evidence whose tiles were recomputed, its sealed bytes, and its judge.
 type Checked = (Verified, Vec<u8>, Judge);
 
-/// The evidence in a file, its tiles recomputed, with its sealed bytes and its judge; the inner error says why it is refused.
+/// The evidence in a file, its tiles recomputed, with its sealed bytes and its judge; the inner error says why it is
+/// refused.
 fn read_verified(
     path: &Path,
     judge: impl FnOnce(&Evidence) -> anyhow::Result<Judge>,

@@ -42,12 +42,12 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print the default policy, or one for a class, to begin one from
+    /// Print the default policy, or that of a class, as a start for your own
     #[command(after_help = "Examples:\n  \
         gpu-validator policy default > policy.toml\n  \
         gpu-validator policy default --class a100-80 > policy.toml")]
     Default {
-        /// Ask for this class, and assume its own links
+        /// Require this class, and assume its own links
         #[arg(long, value_name = "NAME")]
         class: Option<String>,
 

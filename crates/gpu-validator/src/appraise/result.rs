@@ -16,7 +16,7 @@ use cli::Exit;
     gpu-validator result verify r.jwt --jwks jwks.json --audience market.example\n  \
     gpu-validator result verify r.jwt --jwks jwks.json --evidence e.cbor")]
 pub(crate) enum ResultCommand {
-    /// Sign what evidence comes to: an EAR as JWT or CWT
+    /// Sign the appraisal of evidence: an EAR as JWT or CWT
     Issue(issue::Options),
     /// Check a signed result, and whether it follows from its evidence
     Verify(verify::Options),

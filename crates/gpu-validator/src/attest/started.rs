@@ -1,4 +1,4 @@
-//! The command whose standard input and output are the Attester: started, read, and ended with all processes that it has
+//! The command whose standard input and output lead to the Attester: started, read, and ended with all processes that it has
 //! started.
 
 use std::collections::HashSet;

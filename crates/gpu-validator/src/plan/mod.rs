@@ -34,8 +34,8 @@ const TILE_INNER_DIM: u32 = 16_384;
 /// Options of `gpu-validator plan`.
 #[derive(Args)]
 #[command(
-    after_help = "Shares are of what a session measures. What recomputing costs here is measured for half a second unless --tile-ms \
-    says it.\n\n\
+    after_help = "Shares refer to the figures that a session measures. The cost of recomputing here is measured for half a second, unless \
+        --tile-ms is given.\n\n\
     Examples:\n  \
     gpu-validator plan --time-budget 2s --class H200\n  \
     gpu-validator plan --memory-share 0.95 --devices 8 --threads 16\n  \
@@ -43,22 +43,22 @@ const TILE_INNER_DIM: u32 = 16_384;
     gpu-validator plan --memory 79GiB --fill-tops 700 --sweep-gbs 3100 --json"
 )]
 pub(crate) struct PlanOptions {
-    /// Most time that the Verifier may spend on recomputing [default: 2s, unless a share is wanted]
+    /// Most time that the Verifier may spend on recomputing [default: 2s, unless --memory-share is given]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     time_budget: Option<Duration>,
 
-    /// The share of a device's memory to certify, say 0.94, as cheaply as can be
+    /// Share of a device's memory to certify, for example 0.94, at the lowest cost
     #[arg(long, value_name = "SHARE", conflicts_with = "time_budget")]
     memory_share: Option<f64>,
 
-    /// The class whose figures are taken, by its profile's name: h200, a100-80 …; those of datasheets are estimated
+    /// The class whose figures are used, by its profile's name: h200, a100-80 …; those from datasheets are estimates
     #[arg(long, value_name = "CLASS", default_value = "H200")]
     class: String,
 
     #[command(flatten)]
     profiles: ProfileOptions,
 
-    /// Dataset of a device, say 79GiB [default: the class's]
+    /// Dataset of a device, for example 79GiB [default: the class's]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
 
@@ -74,11 +74,11 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "GB/S")]
     sweep_gbs: Option<f64>,
 
-    /// What the messages of a phase take, both ways
+    /// Time of a phase's messages, both ways
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "2ms")]
     round_trip: Duration,
 
-    /// Devices that are alike
+    /// Number of equal devices
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     devices: u32,
 
@@ -86,15 +86,15 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "MS")]
     tile_ms: Option<f64>,
 
-    /// Threads of the Verifier [default: one a CPU]
+    /// Threads of the Verifier [default: one per CPU]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// Soundness: the bounds that rest on one device and k are false with probability at most 2^-BITS
+    /// Soundness error: the bounds of a device and distinct k are false with probability at most 2^-BITS
     #[arg(long, value_name = "BITS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=256))]
     error_bits: u32,
 
-    /// Draw bounds against cost into this file
+    /// Draw bounds against cost into this SVG file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 
@@ -206,7 +206,7 @@ fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32, class: &P
     let mut line = |name: &str, value: String| text.push_str(&format!("{name:<12} {value}\n"));
     line("class", class::origin(class));
     if let Some(samples) = proposal.samples {
-        line("samples", format!("{samples} a device and distinct k"));
+        line("samples", format!("{samples} per device and distinct k"));
     }
     for iteration in &proposal.iterations {
         line(

@@ -26,7 +26,7 @@ const OPERAND_BYTES: usize = 16 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Not stored: it is regenerated whenever it is needed.
-    Anew,
+    Regenerated,
     /// In a file, from which it is read whenever it is needed.
     File,
     /// Not stored and not regenerated: pairs that need it get junk.
@@ -83,7 +83,7 @@ impl AbsentEngine {
         };
         let prepared = self.prepared.as_mut().expect("prepared before");
         let tile = match place {
-            Place::Anew => prepared.compute(&self.task.expect("filled before"), index),
+            Place::Regenerated => prepared.compute(&self.task.expect("filled before"), index),
             Place::File => prepared.read(index)?,
             Place::Junk => return Ok(None),
         };
@@ -160,7 +160,7 @@ impl Engine for AbsentEngine {
                     let written = prepared.file.write_all_at(&tile.0, position(index));
                     written.map_err(|error| failed("writing the file", &error))?;
                 }
-                Some(Place::Anew | Place::Junk) => {}
+                Some(Place::Regenerated | Place::Junk) => {}
             }
             progress.advance(1);
         }

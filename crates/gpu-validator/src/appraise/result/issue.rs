@@ -27,7 +27,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     judge: JudgeOptions,
 
-    /// Folder of signing keys, as `result keys` makes them
+    /// Folder of signing keys, created by `result keys --new`
     #[arg(long, value_name = "FOLDER")]
     keys: Option<PathBuf>,
 
@@ -38,15 +38,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FORMAT", default_value = "jwt")]
     format: Format,
 
-    /// For whom the result is
+    /// The audience of the result
     #[arg(long, value_name = "TEXT")]
     audience: Option<String>,
 
-    /// Who issues it
+    /// The issuer
     #[arg(long, value_name = "TEXT")]
     issuer: Option<String>,
 
-    /// How long it counts
+    /// How long it is valid
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "24h")]
     valid: Duration,
 }

@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     one: OneKey,
 
-    /// Make a new key that signs from here on; the public halves of older ones stay in the set
+    /// Create a new key that signs from now on; the public keys of older ones stay in the set
     #[arg(long, conflicts_with_all = ["drop", "key", "key_env"])]
     new: bool,
 
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ALG", default_value = "eddsa", requires = "new")]
     algorithm: AlgorithmChoice,
 
-    /// Drop this retired key: what it signed counts no more for whoever gets the new set
+    /// Remove this retired key: what it signed is no longer accepted with the new set
     // A thumbprint in base64url begins with a hyphen once in 64 times.
     #[arg(long, value_name = "KID", allow_hyphen_values = true, conflicts_with_all = ["key", "key_env"])]
     drop: Option<String>,
@@ -42,11 +42,11 @@ pub(crate) struct Options {
 /// One signing key that lies in no folder of keys.
 #[derive(Args)]
 pub(super) struct OneKey {
-    /// File that holds the signing key, PKCS #8 PEM, readable by its owner alone
+    /// File with the signing key, PKCS #8 PEM, readable only by its owner
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// Environment variable that holds the signing key, PKCS #8 PEM
+    /// Environment variable with the signing key, PKCS #8 PEM
     #[arg(long, value_name = "VARIABLE")]
     key_env: Option<String>,
 }

@@ -38,11 +38,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     jwks: PathBuf,
 
-    /// Who is asking: the result must be for this audience [default: for nobody in particular]
+    /// The audience that the result must have [default: none]
     #[arg(long, value_name = "TEXT")]
     audience: Option<String>,
 
-    /// Who must have issued it
+    /// The issuer that it must have
     #[arg(long, value_name = "TEXT")]
     issuer: Option<String>,
 
@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HEX", value_parser = parse_nonce)]
     nonce: Option<[u8; 32]>,
 
-    /// The policy that it must be by, as `policy check` prints it
+    /// The policy that it must follow, as `policy check` prints it
     #[arg(long, value_name = "URN")]
     policy_id: Option<String>,
 
@@ -58,11 +58,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
 
-    /// Print what the result says as JSON
+    /// Print the result's content as JSON
     #[arg(long)]
     json: bool,
 
-    /// Appraise this evidence again, as of when the result was issued, and say where the result differs
+    /// Appraise this evidence again, as of the time of issue, and report where the result differs
     #[arg(long, value_name = "FILE")]
     evidence: Option<PathBuf>,
 
