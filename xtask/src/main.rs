@@ -1,19 +1,23 @@
-//! Tasks of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`.
+//! Tasks of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`, `cargo xtask dist`.
 
 mod check;
+mod dist;
 mod kernels;
 mod nvrtc;
 mod toolchain;
+mod tools;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask check [PACKAGE...]
        cargo xtask kernels [--check]
+       cargo xtask dist [--target ARCH]... [--out FOLDER]
 
   check            the stages format, clippy and tests of .ci/run, of these packages or of all
   kernels          compile crates/engine-cuda/kernels to crates/engine-cuda/images
   kernels --check  compile and compare byte for byte with what is committed; write nothing
+  dist             archives and packages for release; more with cargo xtask dist --help
 
 kernels needs python3 with venv and pip, and PyPI once: the pinned compiler goes to .kern (about 85 MB to fetch).";
 
@@ -27,10 +31,15 @@ fn main() -> ExitCode {
         ["check", ref packages @ ..] => check::run(repository, packages),
         ["kernels"] => kernels::build(repository),
         ["kernels", "--check"] => kernels::check(repository),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
+        ["dist", "--help" | "-h"] => {
+            println!("{}", dist::USAGE);
+            return ExitCode::SUCCESS;
         }
+        ["dist", ref arguments @ ..] => match dist::build(repository, arguments) {
+            Some(outcome) => outcome,
+            None => return refuse(dist::USAGE),
+        },
+        _ => return refuse(USAGE),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,4 +48,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn refuse(usage: &str) -> ExitCode {
+    eprintln!("{usage}");
+    ExitCode::from(2)
 }

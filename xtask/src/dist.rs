@@ -1,0 +1,273 @@
+//! What is released: both commands for any Linux host, as archives and Debian packages, with an SBOM each and checksums.
+
+mod elf;
+mod package;
+mod sbom;
+mod tree;
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::tools::{self, run};
+
+pub(crate) const USAGE: &str = "usage: cargo xtask dist [--target ARCH]... [--out FOLDER]
+
+Builds gpu-attestor and gpu-validator for release, with zig as the linker, and packs each as .tar.gz, .deb, and an SBOM
+(CycloneDX), with SHA256SUMS of all files. The binaries run with glibc 2.17 or later.
+
+  --target ARCH  x86_64 or aarch64; may be repeated [default: both]
+  --out FOLDER   where the files go; those of the same name are replaced [default: target/packages]
+
+Files have the time SOURCE_DATE_EPOCH, or that of the last commit. Needs git, GNU tar, gzip, dpkg-deb, rustup, python3 with
+venv and pip; and once crates.io, PyPI and Rust's targets: the tools go to target/tools (about 500 MB).";
+
+/// What the binaries are linked against: the oldest glibc that Rust's standard library supports.
+const GLIBC: elf::Version = elf::Version(2, 17);
+
+const COMMANDS: [Shipped; 2] = [
+    Shipped {
+        name: "gpu-attestor",
+        summary: "proves to a Verifier what this host's GPUs hold and do",
+        units: &["gpu-attestor.socket", "gpu-attestor@.service"],
+    },
+    Shipped {
+        name: "gpu-validator",
+        summary: "attests GPU hosts and checks their evidence",
+        units: &[],
+    },
+];
+
+/// A command that is released.
+struct Shipped {
+    name: &'static str,
+    summary: &'static str,
+    /// Its files of `packaging/systemd`.
+    units: &'static [&'static str],
+}
+
+/// What is built for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Architecture {
+    X86_64,
+    Aarch64,
+}
+
+impl Architecture {
+    const ALL: [Architecture; 2] = [Architecture::X86_64, Architecture::Aarch64];
+
+    fn name(self) -> &'static str {
+        match self {
+            Architecture::X86_64 => "x86_64",
+            Architecture::Aarch64 => "aarch64",
+        }
+    }
+
+    fn of_debian(self) -> &'static str {
+        match self {
+            Architecture::X86_64 => "amd64",
+            Architecture::Aarch64 => "arm64",
+        }
+    }
+
+    fn triple(self) -> String {
+        format!("{}-unknown-linux-gnu", self.name())
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+struct Options {
+    architectures: Vec<Architecture>,
+    out: PathBuf,
+}
+
+impl Options {
+    /// `None` if the usage was not followed.
+    fn parse(repository: &Path, mut arguments: &[&str]) -> Option<Self> {
+        let mut architectures = Vec::new();
+        let mut out = tools::target_folder(repository).join("packages");
+        while let [option, value, ref rest @ ..] = *arguments {
+            match option {
+                "--target" => architectures.push(Architecture::parse(value)?),
+                "--out" => out = repository.join(value),
+                _ => return None,
+            }
+            arguments = rest;
+        }
+        if architectures.is_empty() {
+            architectures = Architecture::ALL.to_vec();
+        }
+        arguments.is_empty().then_some(Options { architectures, out })
+    }
+}
+
+/// Builds what is released; `None` if the usage was not followed.
+pub(crate) fn build(repository: &Path, arguments: &[&str]) -> Option<Result<()>> {
+    let options = Options::parse(repository, arguments)?;
+    Some(build_all(repository, &options))
+}
+
+fn build_all(repository: &Path, options: &Options) -> Result<()> {
+    let host = Architecture::parse(env::consts::ARCH)
+        .with_context(|| format!("expected a host of x86_64 or aarch64, this is {}", env::consts::ARCH))?;
+    let epoch = epoch(repository)?;
+    fs::create_dir_all(&options.out).with_context(|| options.out.display().to_string())?;
+    let scratch = tools::target_folder(repository).join("dist-trees");
+
+    let mut rows = Vec::new();
+    let mut files = Vec::new();
+    for shipped in &COMMANDS {
+        // Pages and completions are the same for every architecture. They come from a binary that runs here, which is built for
+        // this even if it is not asked for.
+        let generator = compile(repository, shipped, host)?;
+        for &architecture in &options.architectures {
+            let binary = compile(repository, shipped, architecture)?;
+            elf::check(&binary, architecture, GLIBC).with_context(|| binary.display().to_string())?;
+            let tree = tree::Tree {
+                repository,
+                shipped,
+                binary: &binary,
+                generator: &generator,
+            };
+            let release = package::Release {
+                shipped,
+                architecture,
+                epoch,
+                out: &options.out,
+                scratch: &scratch,
+            };
+            let archive = release.archive(&tree)?;
+            let deb = release.deb(&tree)?;
+            let sbom = release.out.join(format!("{}.cdx.json", release.base_name()));
+            sbom::write(repository, shipped, architecture, &binary, &sbom)?;
+            let sizes = [&binary, &archive, &deb].map(|file| fs::metadata(file).map(|metadata| metadata.len()));
+            rows.push((shipped.name, architecture.name(), sizes));
+            files.extend([archive, deb, sbom]);
+        }
+    }
+    let sums = options.out.join("SHA256SUMS");
+    fs::write(&sums, checksums(&files)?).with_context(|| sums.display().to_string())?;
+
+    println!(
+        "{:<14} {:<8} {:>10} {:>10} {:>10}",
+        "bytes of", "", "binary", ".tar.gz", ".deb"
+    );
+    for (name, architecture, sizes) in rows {
+        let [binary, archive, deb] =
+            sizes.map(|size| size.map_or_else(|error| error.to_string(), |size| size.to_string()));
+        println!("{name:<14} {architecture:<8} {binary:>10} {archive:>10} {deb:>10}");
+    }
+    println!("{} files and SHA256SUMS in {}", files.len(), options.out.display());
+    Ok(())
+}
+
+/// Builds one command and returns its binary.
+///
+/// Alone: built together, a command would get the features that only the other one asks for.
+fn compile(repository: &Path, shipped: &Shipped, architecture: Architecture) -> Result<PathBuf> {
+    let triple = architecture.triple();
+    tools::rust_target(repository, &triple)?;
+    run(tools::zigbuild(repository)?
+        // The bytes must not depend on the folders of whoever builds.
+        .env("RUSTFLAGS", remapped(repository)?)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("CARGO_INCREMENTAL", "0")
+        .args(["--profile", "dist", "--locked", "--package", shipped.name, "--target"])
+        .arg(format!("{triple}.{GLIBC}")))?;
+    let built = tools::target_folder(repository)
+        .join(triple)
+        .join("dist")
+        .join(shipped.name);
+    ensure!(built.exists(), "no {} after its build", built.display());
+    Ok(built)
+}
+
+fn remapped(repository: &Path) -> Result<String> {
+    let cargo = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))
+        .context("neither CARGO_HOME nor a home folder is known")?;
+    let mut flags = String::new();
+    for (from, to) in [(repository, "/src"), (&cargo, "/cargo")] {
+        let from = from.to_str().filter(|path| !path.contains(char::is_whitespace));
+        let from = from.context("the repository and CARGO_HOME must have paths without spaces, in UTF-8")?;
+        write!(flags, "--remap-path-prefix={from}={to} ")?;
+    }
+    Ok(flags)
+}
+
+/// The time of all files: seconds since 1970.
+fn epoch(repository: &Path) -> Result<u64> {
+    let text = match env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text,
+        Err(_) => {
+            let output = Command::new("git")
+                .current_dir(repository)
+                .args(["log", "-1", "--format=%ct"])
+                .output()
+                .context("git")?;
+            ensure!(
+                output.status.success(),
+                "git knows no last commit here; set SOURCE_DATE_EPOCH to the seconds since 1970 that files shall have"
+            );
+            String::from_utf8(output.stdout)?
+        }
+    };
+    match text.trim().parse() {
+        Ok(seconds) => Ok(seconds),
+        Err(_) => bail!("SOURCE_DATE_EPOCH: expected seconds since 1970, got {text:?}"),
+    }
+}
+
+/// Lines as `sha256sum --check` reads them, in the order of names.
+fn checksums(files: &[PathBuf]) -> Result<String> {
+    let mut files: Vec<&PathBuf> = files.iter().collect();
+    files.sort();
+    let mut sums = String::new();
+    for file in files {
+        let sum = hex_of_sha256(&fs::read(file).with_context(|| file.display().to_string())?);
+        let name = file
+            .file_name()
+            .and_then(OsStr::to_str)
+            .context("a file of the release has a name")?;
+        writeln!(sums, "{sum}  {name}")?;
+    }
+    Ok(sums)
+}
+
+fn hex_of_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_parsed_or_refused() {
+        let parse = |arguments: &[&str]| Options::parse(Path::new("/r"), arguments);
+        let both = parse(&[]).expect("no option is needed");
+        assert!(both.architectures == Architecture::ALL);
+        let one = parse(&["--target", "aarch64", "--out", "o"]).expect("both options");
+        assert!(one.architectures == [Architecture::Aarch64]);
+        assert_eq!(one.out, Path::new("/r/o"));
+        for wrong in [
+            &["--target"][..],
+            &["--target", "mips"],
+            &["--help"],
+            &["x86_64"],
+            &["--out", "o", "x"],
+        ] {
+            assert!(parse(wrong).is_none(), "{wrong:?}");
+        }
+    }
+}
