@@ -169,8 +169,12 @@ impl Policy {
     /// [`InputError`] with line and key for unknown keys, contradictions and values that no session can meet.
     pub fn parse(file: &str, text: &str, profiles: &Profiles) -> Result<Self, InputError> {
         let document = Document::new(file, text);
-        let policy: Policy = document.read()?;
+        let mut policy: Policy = document.read()?;
         policy.check(&document, profiles)?;
+        // A class has one name, so that policies which differ in its case have one identifier.
+        if let Some(class) = &mut policy.device.class {
+            class.make_ascii_lowercase();
+        }
         Ok(policy)
     }
 

@@ -117,10 +117,10 @@ impl Profiles {
         self.0.iter()
     }
 
-    /// The class of this name.
+    /// The class of this name, in upper or lower case: names of profiles are in lower case.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Profile> {
-        self.0.iter().find(|profile| profile.name == name)
+        self.0.iter().find(|profile| profile.name.eq_ignore_ascii_case(name))
     }
 
     /// The classes that a device with this engine and model states: none, one, or several if the model name is too short.

@@ -43,10 +43,23 @@ pub fn generate(what: &Generate, mut command: Command) -> anyhow::Result<()> {
             // Into memory first: clap_complete panics on write errors.
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut command, name, &mut script);
-            print_text(String::from_utf8(script).context("a completion script is text")?)
+            let script = String::from_utf8(script).context("a completion script is text")?;
+            print_text(if *shell == Shell::Bash {
+                one_label_per_command(&script, command.get_name())
+            } else {
+                script
+            })
         }
         Generate::Man { folder } => man(command, folder),
     }
+}
+
+/// The script for Bash names commands by labels that clap_complete 4.6 writes in two ways if the name has a hyphen:
+/// `gpu__validator__subcmd__attest` where the label is set, `gpu__subcmd__validator__subcmd__attest` where it is used. So
+/// nothing below the top level would be completed.
+fn one_label_per_command(script: &str, name: &str) -> String {
+    let (used, set) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+    script.replace(&used, &set)
 }
 
 /// Writes each page completely or not at all.

@@ -7,6 +7,7 @@ mod log;
 mod options;
 mod output;
 mod output_file;
+mod paths;
 mod progress;
 mod screen;
 mod values;
@@ -20,8 +21,10 @@ pub use options::{
 };
 pub use output::{Exit, finish, print_bytes, print_json, print_json_text, print_stopped, print_text, tell};
 pub use output_file::OutputFile;
+pub use paths::{OutputPath, input_path, parse};
 pub use progress::{SessionProgress, WorkProgress};
 pub use screen::screen_columns;
 pub use values::{
-    parse_audience, parse_bytes, parse_devices, parse_duration, parse_ordinals, parse_threads, parse_time,
+    Iterations, parse_audience, parse_bytes, parse_devices, parse_duration, parse_iterations, parse_ordinals,
+    parse_threads, parse_time, preset_parser,
 };

@@ -18,15 +18,16 @@ use verifier::preset::{Preset, default_assumptions};
 use verifier::recompute::Recompute;
 
 use crate::output::{print_json, print_text};
-use crate::values::{parse_audience, parse_bytes, parse_duration, parse_threads};
+use crate::paths::OutputPath;
+use crate::values::{
+    Iterations, parse_audience, parse_bytes, parse_duration, parse_iterations, parse_threads, preset_parser,
+};
 
 /// What a session is to do.
 #[derive(Args, Clone, Debug)]
 pub struct SessionOptions {
-    /// How much work: smoke (16 MiB per device, seconds), standard (all memory offered; excludes one GPU that regenerates
-    /// bytes),
-    /// strict (the same at k = 65536; excludes eight), soak (standard for minutes)
-    #[arg(long, value_name = "PRESET", default_value = "smoke")]
+    /// How much work
+    #[arg(long, value_name = "PRESET", default_value = "smoke", value_parser = preset_parser())]
     pub preset: Preset,
 
     /// Leaves checked per device and distinct k, 256 to 65536 [default: the preset's]
@@ -36,6 +37,11 @@ pub struct SessionOptions {
     /// Allow fewer than 256 samples: such a session can catch a cheat but certifies nothing
     #[arg(long)]
     pub few_samples: bool,
+
+    /// Instead of the preset's iterations: k and sweeps of each, as `gpu-validator plan` proposes them, for example
+    /// 20480:32,2048:2
+    #[arg(long, value_name = "K:SWEEPS,...", value_parser = parse_iterations)]
+    pub iterations: Option<Iterations>,
 
     /// n: rows and columns of a matrix, a multiple of 256 up to 32768 [default: one that wastes little memory]
     #[arg(long, value_name = "N")]
@@ -63,7 +69,7 @@ pub struct SessionOptions {
 
     /// Write the evidence to this file
     #[arg(long, value_name = "FILE")]
-    pub evidence: Option<PathBuf>,
+    pub evidence: Option<OutputPath>,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -110,6 +116,9 @@ impl SessionOptions {
         request.matrix_dim = self.matrix_dim.or(request.matrix_dim);
         request.device_bytes = self.device_memory.or(request.device_bytes);
         request.samples = self.samples.unwrap_or(request.samples);
+        if let Some(Iterations(iterations)) = &self.iterations {
+            request.iterations.clone_from(iterations);
+        }
         if !self.few_samples {
             ensure_enough_samples(&request)?;
         }

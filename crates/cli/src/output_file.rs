@@ -1,7 +1,7 @@
 //! Result files: written completely or not at all.
 
-use std::fs::{self, FileType, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, File, FileType, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -36,7 +36,8 @@ impl OutputFile {
     /// # Errors
     ///
     /// If the folder or the existing file cannot be written, or `path` is not a regular file: a device, a pipe, a
-    /// dangling link.
+    /// dangling link. If it is a private key: also keys that the command line does not name, at their default path or in
+    /// a folder, must not be lost.
     pub fn create(path: &Path, what: &'static str) -> anyhow::Result<Self> {
         let cannot = || format!("cannot write {what} to {}", path.display());
         let (target, old) = match fs::metadata(path) {
@@ -55,6 +56,11 @@ impl OutputFile {
                     path.display()
                 );
                 OpenOptions::new().write(true).open(path).with_context(cannot)?;
+                ensure!(
+                    !is_private_key(path).with_context(cannot)?,
+                    "{} is a private key, which {what} would replace; expected another file",
+                    path.display()
+                );
                 // Next to the resolved file: a link stays a link.
                 (fs::canonicalize(path).with_context(cannot)?, Some(there.permissions()))
             }
@@ -146,6 +152,15 @@ fn kind(found: FileType) -> &'static str {
     "no file"
 }
 
+/// Whether the file begins like a private key in PEM, of whatever algorithm.
+fn is_private_key(path: &Path) -> io::Result<bool> {
+    // The label is on the first line.
+    let mut start = Vec::new();
+    File::open(path)?.take(64).read_to_end(&mut start)?;
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(line.starts_with(b"-----BEGIN ") && line.windows(11).any(|part| part == b"PRIVATE KEY"))
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -176,12 +191,22 @@ mod tests {
         symlink("nothing", at("dangling")).expect("a link");
         symlink("loop", at("loop")).expect("a link");
         fs::write(at("closed"), "old").expect("a write");
+        fs::write(at("key"), "-----BEGIN PRIVATE KEY-----\n").expect("a write");
+        fs::write(at("other-key"), "-----BEGIN EC PRIVATE KEY-----\n").expect("a write");
         fs::set_permissions(at("closed"), Permissions::from_mode(0o444)).expect("chmod");
         for (name, why) in [
             ("pipe", "a named pipe; expected a file"),
             ("socket", "a socket; expected a file"),
             ("folder", "a folder, expected a file name"),
             ("device", "a character device; expected a file"),
+            (
+                "key",
+                "is a private key, which evidence would replace; expected another file",
+            ),
+            (
+                "other-key",
+                "is a private key, which evidence would replace; expected another file",
+            ),
             ("dangling", "a link to what is not there"),
             ("loop", "cannot write evidence to"),
             ("closed", "expected a file with write permission"),
@@ -194,7 +219,7 @@ mod tests {
             assert!(said.contains(why), "{name}: {said}");
         }
         assert_eq!(fs::read(at("closed")).expect("the old file"), b"old");
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 7);
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 9);
     }
 
     #[test]

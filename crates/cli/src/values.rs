@@ -4,9 +4,12 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use protocol::bytes::DeviceOrdinal;
-use protocol::limits::{MAX_DEVICES, MAX_TEXT_BYTES};
+use protocol::limits::{INNER_DIM_RANGE, INNER_DIM_STEP, MAX_DEVICES, MAX_SWEEPS_PER_ITERATION, MAX_TEXT_BYTES};
+use protocol::plan::Iteration;
 use protocol::printable::is_printable;
+use verifier::preset::Preset;
 
 /// The maximum number of threads.
 const MAX_THREADS: usize = 1024;
@@ -92,26 +95,72 @@ pub fn parse_audience(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Device ordinals of a list like `0,2,5`.
+/// Device ordinals of a list like `0,2,5` or `0-3,6`.
 ///
 /// # Errors
 ///
-/// The part that is not an ordinal, or a duplicate.
+/// The part that is no ordinal and no range, a duplicate, or that there are more than fit in a session.
 pub fn parse_ordinals(text: &str) -> Result<Vec<DeviceOrdinal>, String> {
     let mut ordinals = Vec::new();
     for part in text.split(',') {
-        let ordinal = part
-            .trim()
-            .parse()
-            .map(DeviceOrdinal)
-            .map_err(|_| format!("{part:?} is no device ordinal; expected a list like 0,2"))?;
-        if ordinals.contains(&ordinal) {
-            return Err(format!("device {ordinal} is named twice"));
+        let wrong = || format!("{part:?} is no device ordinal; expected a list like 0,2 or 0-3");
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let ordinal = |text: &str| text.trim().parse::<u32>().map_err(|_| wrong());
+        let (first, last) = (ordinal(first)?, ordinal(last)?);
+        if first > last {
+            return Err(wrong());
         }
-        ordinals.push(ordinal);
+        for ordinal in (first..=last).map(DeviceOrdinal) {
+            if ordinals.contains(&ordinal) {
+                return Err(format!("device {ordinal} is named twice"));
+            }
+            if ordinals.len() == MAX_DEVICES {
+                return Err(format!("more than {MAX_DEVICES} devices, the most of a session"));
+            }
+            ordinals.push(ordinal);
+        }
     }
     ordinals.sort();
     Ok(ordinals)
+}
+
+/// The iterations of a session: a list that clap takes as one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Iterations(pub Vec<Iteration>);
+
+/// Iterations of a list like `20480:32,2048:2`: k and sweeps of each.
+///
+/// # Errors
+///
+/// The part that is no iteration, and what a plan allows (spec §9.2).
+pub fn parse_iterations(text: &str) -> Result<Iterations, String> {
+    let iteration = |part: &str| {
+        let (inner_dim, sweeps) = part.trim().split_once(':')?;
+        let (inner_dim, sweeps): (u32, u32) = (inner_dim.parse().ok()?, sweeps.parse().ok()?);
+        let is_valid = INNER_DIM_RANGE.contains(&inner_dim)
+            && inner_dim.is_multiple_of(INNER_DIM_STEP)
+            && (1..=MAX_SWEEPS_PER_ITERATION).contains(&sweeps);
+        is_valid.then_some(Iteration { inner_dim, sweeps })
+    };
+    let mut iterations = Vec::new();
+    for part in text.split(',') {
+        let iteration = iteration(part).ok_or_else(|| {
+            format!(
+                "{part:?} is no iteration; expected K:SWEEPS, k a multiple of {INNER_DIM_STEP} up to {}, sweeps 1 to \
+                 {MAX_SWEEPS_PER_ITERATION}",
+                INNER_DIM_RANGE.end()
+            )
+        })?;
+        iterations.push(iteration);
+    }
+    Ok(Iterations(iterations))
+}
+
+/// The values of `--preset`, each with its description in the help and in completions.
+#[must_use]
+pub fn preset_parser() -> impl TypedValueParser<Value = Preset> {
+    let values = Preset::ALL.map(|preset| PossibleValue::new(preset.name()).help(preset.about()));
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Preset>())
 }
 
 #[cfg(test)]
@@ -131,6 +180,38 @@ mod tests {
         assert_eq!(parse_ordinals("2, 0"), Ok(vec![DeviceOrdinal(0), DeviceOrdinal(2)]));
         assert!(parse_ordinals("0,x").is_err_and(|e| e.contains("\"x\"")));
         assert!(parse_ordinals("1,1").is_err_and(|e| e.contains("twice")));
+        assert_eq!(parse_ordinals("5,0-2"), Ok([0, 1, 2, 5].map(DeviceOrdinal).to_vec()),);
+        for wrong in ["2-0", "1-", "-1", "0-1-2", ""] {
+            assert!(
+                parse_ordinals(wrong).is_err_and(|e| e.contains("expected a list")),
+                "{wrong}"
+            );
+        }
+        assert!(parse_ordinals("0-2,1").is_err_and(|e| e.contains("twice")));
+        assert!(parse_ordinals("0-4294967295").is_err_and(|e| e.contains("more than 64")));
+    }
+
+    #[test]
+    fn iterations_are_those_of_a_plan() {
+        let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
+        let parsed = parse_iterations("20480:31, 2048:2").expect("valid");
+        assert_eq!(parsed, Iterations(vec![iteration(20_480, 31), iteration(2048, 2)]));
+        for wrong in [
+            "",
+            "20480",
+            "20480:0",
+            "100:2",
+            "65600:2",
+            "2048:4097",
+            "2048:2,",
+            "-64:2",
+            "2048:2:2",
+        ] {
+            assert!(
+                parse_iterations(wrong).is_err_and(|e| e.contains("expected K:SWEEPS")),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

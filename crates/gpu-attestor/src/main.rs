@@ -69,7 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse::<Cli>();
     let key = cli.key.as_deref();
     if let Err(error) = cli::start_log() {
         return cli::finish(Err(error));

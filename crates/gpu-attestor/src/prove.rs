@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Context;
 use attester::{Attester, Limits, serve};
 use clap::Args;
-use cli::{Exit, Interrupt, Interruptible, OutputFile, print_json, print_text};
+use cli::{Exit, Interrupt, Interruptible, OutputFile, OutputPath, input_path, print_json, print_text};
 use keystore::SigningKey;
 use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::verdict::Verdict;
@@ -26,12 +26,12 @@ use crate::devices::{DeviceOptions, OrdinalOptions};
     gpu-validator verify e.cbor --challenge c.json")]
 pub(crate) struct Options {
     /// The challenge that `gpu-validator challenge` printed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input_path())]
     challenge: PathBuf,
 
     /// Write the evidence to this file
     #[arg(long, value_name = "FILE")]
-    evidence: PathBuf,
+    evidence: OutputPath,
 
     /// Print the result as JSON
     #[arg(long)]

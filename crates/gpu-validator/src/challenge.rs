@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::{Exit, ensure_enough_samples, parse_audience, parse_bytes, parse_duration, print_json, verifier_key};
+use cli::{
+    Exit, Iterations, ensure_enough_samples, parse_audience, parse_bytes, parse_duration, parse_iterations,
+    preset_parser, print_json, verifier_key,
+};
 use protocol::bytes::{Identity, Nonce};
 use protocol::challenge::Challenge;
 use verifier::challenge_file::to_json;
@@ -20,8 +23,8 @@ use verifier::preset::Preset;
         gpu-validator challenge --devices 2 --device-memory 8GiB --expires 2h > c.json"
 )]
 pub(crate) struct Options {
-    /// How much work: smoke (16 MiB per device, seconds), standard, strict or soak (all memory offered)
-    #[arg(long, value_name = "PRESET", default_value = "smoke")]
+    /// How much work
+    #[arg(long, value_name = "PRESET", default_value = "smoke", value_parser = preset_parser())]
     preset: Preset,
 
     /// Number of devices that must answer
@@ -35,6 +38,11 @@ pub(crate) struct Options {
     /// Leaves checked per device and distinct k, 256 to 65536: more find smaller omissions [default: the preset's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     samples: Option<u32>,
+
+    /// Instead of the preset's iterations: k and sweeps of each, as `gpu-validator plan` proposes them, for example
+    /// 20480:32,2048:2
+    #[arg(long, value_name = "K:SWEEPS,...", value_parser = parse_iterations)]
+    iterations: Option<Iterations>,
 
     /// Allow fewer than 256 samples: they can catch a cheat, but the answer has no verdict
     #[arg(long)]
@@ -62,6 +70,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     request.audience.clone_from(&options.audience);
     request.device_bytes = Some(options.device_memory);
     request.samples = options.samples.unwrap_or(request.samples);
+    if let Some(Iterations(iterations)) = &options.iterations {
+        request.iterations.clone_from(iterations);
+    }
     if !options.few_samples {
         ensure_enough_samples(&request)?;
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use cli::{Interrupt, WorkProgress};
+use cli::{Interrupt, OutputPath, WorkProgress};
 use protocol::engine::{EngineError, Progress};
 use protocol::verifier::VerifierSession;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub(crate) struct FullOptions {
 
     /// Save progress in this file, and continue from it after an interruption
     #[arg(long, value_name = "FILE", requires = "full")]
-    resume: Option<PathBuf>,
+    resume: Option<OutputPath>,
 }
 
 /// The result of full re-execution, in jobs; a job is the work of one device in one iteration.
@@ -82,7 +82,7 @@ impl FullOptions {
         self.full.then(|| {
             let mut full = Full {
                 ended: Ended::Agrees,
-                resume: self.resume.clone(),
+                resume: self.resume.as_deref().map(Path::to_owned),
                 jobs: 0,
                 jobs_taken: 0,
                 jobs_done: 0,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cli::{Exit, print_json, print_text};
+use cli::{Exit, input_path, print_json, print_text};
 use serde_json::Value;
 use verifier::Opened;
 use verifier::inspect::to_json;
@@ -19,6 +19,7 @@ use crate::refusal::Form;
 )]
 pub(crate) struct Options {
     /// The evidence
+    #[arg(value_parser = input_path())]
     evidence: PathBuf,
 
     /// Print everything as JSON: enough for another implementation to check it

@@ -7,7 +7,7 @@ use appraisal::policy::Policy;
 use appraisal::profile::Kind;
 use appraisal::profiles::Profiles;
 use clap::Args;
-use cli::known_verifier;
+use cli::{input_path, known_verifier};
 use protocol::bytes::{Identity, unhex};
 use protocol::evidence::Evidence;
 use verifier::outcome::Judge;
@@ -75,7 +75,7 @@ pub(crate) struct PolicyOptions {
     /// The policy: a TOML file, or a class such as h200 for the output of `policy default --class h200`. `attest` and
     /// `verify` use its assumptions and its Verifiers [default: the worst hardware on sale is assumed; in reports and
     /// results the stated class must fit]
-    #[arg(long, value_name = "FILE|CLASS")]
+    #[arg(long, value_name = "FILE|CLASS", value_parser = input_path())]
     policy: Option<PathBuf>,
 
     #[command(flatten)]
@@ -98,7 +98,7 @@ impl PolicyOptions {
         let policy = match class {
             Some(profile) if profile.kind == Kind::Gpu => Policy::for_class(profile),
             Some(profile) => anyhow::bail!(
-                "class {} has no figures to be held against: write a policy",
+                "class {} has no figures to compare with: write a policy with minimum figures instead",
                 profile.name
             ),
             None => {

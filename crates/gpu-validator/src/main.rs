@@ -4,6 +4,7 @@ mod appraise;
 mod attest;
 mod bench;
 mod challenge;
+mod classes;
 mod engines;
 mod evidence;
 mod full;
@@ -56,6 +57,11 @@ enum Command {
     /// Sign and check Attestation Results
     #[command(subcommand)]
     Result(appraise::result::ResultCommand),
+    /// List the known classes of devices, and what a session can show of each
+    Classes(classes::Options),
+    /// Show profiles of classes
+    #[command(subcommand, after_help = "Examples:\n  gpu-validator profile show h200")]
+    Profile(classes::ProfileCommand),
     /// Create or update a class's profile from trusted sessions
     Calibrate(appraise::calibrate::CalibrateOptions),
     /// Create a challenge for the offline form
@@ -75,7 +81,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse::<Cli>();
     if let Err(error) = cli::start_log() {
         return cli::finish(Err(error));
     }
@@ -86,6 +92,8 @@ fn main() -> ExitCode {
         Command::Report(options) => appraise::report::run(options),
         Command::Policy(command) => appraise::policy::run(command),
         Command::Result(command) => appraise::result::run(command),
+        Command::Classes(options) => classes::run(options),
+        Command::Profile(command) => classes::profile(command),
         Command::Calibrate(options) => appraise::calibrate::run(options),
         Command::Challenge(options) => challenge::run(options),
         Command::Plan(options) => plan::run(options),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use appraisal::policy::Policy;
 use clap::Args;
-use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, print_json, print_text};
+use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, input_path, print_json, print_text};
 use protocol::bytes::Identity;
 use report::Report;
 use verifier::VerifyError;
@@ -35,11 +35,11 @@ use crate::wanted::{Refused, WantedOptions};
 )]
 pub(crate) struct Options {
     /// The evidence; several files with --joint
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = input_path())]
     evidence: Vec<PathBuf>,
 
     /// Check sessions that ran at the same time: this record names them; shows what they certify together
-    #[arg(long, value_name = "RECORD", conflicts_with_all = ["attester", "challenge", "received", "full"])]
+    #[arg(long, value_name = "RECORD", value_parser = input_path(), conflicts_with_all = ["attester", "challenge", "received", "full"])]
     joint: Option<PathBuf>,
 
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use cli::parse_time;
+use cli::{input_path, parse_time};
 use protocol::bytes::Identity;
 use protocol::challenge::Challenge;
 use verifier::outcome::{Judge, verifier_of};
@@ -25,7 +25,7 @@ pub(crate) struct WantedOptions {
     attester: Option<Identity>,
 
     /// Accept only offline evidence for this challenge
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input_path())]
     challenge: Option<PathBuf>,
 
     /// When offline evidence was received (RFC 3339) [default: now]

@@ -63,6 +63,159 @@ fn no_output_replaces_what_is_no_file() {
     assert_eq!(left(&place), before);
 }
 
+/// Whatever an option writes, it replaces no file that is also given in another way, and no key at all.
+#[test]
+fn no_output_replaces_an_input() {
+    let place = Place::new();
+    attested(&place);
+    let challenge = place.validator(&["challenge", "--device-memory", "4MiB"]);
+    place.put("c.json", &challenge.stdout);
+    assert_eq!(code(&place.validator(&["result", "keys", "keys", "--new"])), 0);
+    let policy = place.validator(&["policy", "default"]);
+    place.put("p.toml", &policy.stdout);
+    fs::hard_link(place.path("e.cbor"), place.path("same.cbor")).expect("a link");
+    let own_key = fs::read_dir(place.path("gpu-attestor")).expect("keys").flatten().next();
+    let own_key = own_key.expect("a key").path();
+    let signing_key = fs::read_dir(place.path("keys"))
+        .expect("keys")
+        .flatten()
+        .map(|entry| entry.path());
+    let signing_key = signing_key
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|e| e == "pem"));
+    let signing_key = signing_key.expect("a signing key");
+    let kept: Vec<_> = ["e.cbor", "c.json", "p.toml"].map(|name| place.path(name)).to_vec();
+    let kept: Vec<_> = kept.into_iter().chain([own_key.clone(), signing_key.clone()]).collect();
+    let contents = || {
+        kept.iter()
+            .map(|path| fs::read(path).expect("a file"))
+            .collect::<Vec<_>>()
+    };
+    let before = contents();
+    let (own_key, signing_key) = (own_key.display(), signing_key.display());
+    for (command, arguments) in [
+        ("V", "report e.cbor -o e.cbor".to_owned()),
+        ("V", "report e.cbor -o same.cbor".to_owned()),
+        ("V", "report e.cbor --policy p.toml -o p.toml".to_owned()),
+        ("V", "report e.cbor -o new.html --seen ./new.html".to_owned()),
+        ("V", format!("report e.cbor -o {own_key}")),
+        ("V", "result issue e.cbor --keys keys -o e.cbor".to_owned()),
+        ("V", format!("result issue e.cbor --keys keys -o {signing_key}")),
+        ("V", "verify e.cbor --full --resume e.cbor".to_owned()),
+        ("V", "calibrate e.cbor --class h200 -o e.cbor".to_owned()),
+        ("V", "plan --profiles keys --svg p.toml --class p.toml".to_owned()),
+        ("V", "attest --verifier-key k.pem --evidence k.pem -- false".to_owned()),
+        (
+            "V",
+            "attest --evidence c.json -- $A agent --stdio --key c.json".to_owned(),
+        ),
+        ("A", "attest --key k.pem --evidence k.pem".to_owned()),
+        ("A", format!("attest --evidence {own_key}")),
+        ("A", "prove --challenge c.json --evidence c.json".to_owned()),
+    ] {
+        let output = script(&place, &format!("timeout 60 ${command} {arguments}"));
+        assert_eq!(code(&output), 2, "{arguments}: {}", said(&output));
+        let said = said(&output);
+        assert!(
+            said.contains("would replace") && said.contains("expected another file"),
+            "{arguments}: {said}"
+        );
+        assert_eq!(contents(), before, "{arguments}");
+    }
+}
+
+/// `-` is standard input wherever a file is read.
+#[test]
+fn a_dash_is_standard_input() {
+    let place = Place::new();
+    attested(&place);
+    for arguments in ["verify -", "inspect -", "report - --format md", "policy check -"] {
+        let input = if arguments.starts_with("policy") {
+            "$V policy default"
+        } else {
+            "cat e.cbor"
+        };
+        let output = script(&place, &format!("{input} | $V {arguments}"));
+        assert!(matches!(code(&output), 0 | 2), "{arguments}: {}", said(&output));
+        assert!(!said(&output).contains("error:"), "{arguments}: {}", said(&output));
+        assert!(!output.stdout.is_empty(), "{arguments}");
+    }
+    let refused = script(&place, "$V report e.cbor -o -");
+    assert_eq!(code(&refused), 2);
+    assert!(said(&refused).contains("- is not a file"), "{}", said(&refused));
+    assert!(!place.path("-").exists());
+}
+
+/// What `plan` proposes is accepted by `attest` and `challenge`.
+#[test]
+fn a_proposed_session_can_be_requested() {
+    let place = Place::new();
+    let plan = place.validator(&[
+        "plan",
+        "--class",
+        "H200",
+        "--time-budget",
+        "20s",
+        "--tile-ms",
+        "1",
+        "--json",
+    ]);
+    assert_eq!(code(&plan), 0, "{}", said(&plan));
+    let options = json(&plan)["attest_options"].as_str().expect("options").to_owned();
+    assert!(
+        options.contains("--policy h200 ") && options.contains(" --iterations "),
+        "{options}"
+    );
+    let (_, session) = options.split_once("--samples").expect("samples");
+    let challenge = script(
+        &place,
+        &format!("$V challenge --preset standard --samples{session} > c.json"),
+    );
+    assert_eq!(code(&challenge), 0, "{}", said(&challenge));
+    let attested = script(
+        &place,
+        "$V attest --device-memory 4MiB --samples 256 --iterations 4096:8,64:8 --json -- $A agent --stdio --engine cpu",
+    );
+    assert_eq!(code(&attested), 0, "{}", said(&attested));
+    let wrong = place.validator(&["attest", "--iterations", "100:3", "--", "false"]);
+    assert_eq!(code(&wrong), 2);
+    assert!(said(&wrong).contains("expected K:SWEEPS"), "{}", said(&wrong));
+}
+
+/// In a shell, as users press Tab: options and values below the top level, of both commands.
+#[test]
+fn bash_completes_below_the_top_level() {
+    let place = Place::new();
+    let complete = |command: &str, words: &str| {
+        let function = format!("_{}", command.replace('-', "__"));
+        let variable = if command == "gpu-validator" { "$V" } else { "$A" };
+        let output = script(
+            &place,
+            &format!(
+                "eval \"$({variable} generate completions bash)\"; COMP_WORDS=({command} {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+                 {function} {command} \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[@]}}\""
+            ),
+        );
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        text(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(complete("gpu-validator", "attest --pre"), "--preset");
+    assert_eq!(
+        complete("gpu-validator", "attest --preset s"),
+        "smoke standard strict soak"
+    );
+    assert_eq!(complete("gpu-validator", "result issue --audi"), "--audience");
+    assert_eq!(complete("gpu-attestor", "attest --preset st"), "standard strict");
+    assert_eq!(complete("gpu-attestor", "agent --max-i"), "--max-idle");
+    let fish = place.validator(&["generate", "completions", "fish"]);
+    let fish = text(&fish.stdout);
+    let line = fish
+        .lines()
+        .find(|line| line.contains("-l preset"))
+        .expect("the option");
+    assert!(line.contains("-a \"smoke") && line.contains(" -f "), "{line}");
+}
+
 /// The signal arrives while the Attester works: the session is over, and its evidence states the cause.
 #[test]
 fn ctrl_c_stops_a_session_and_keeps_its_evidence() {

@@ -45,6 +45,17 @@ impl Preset {
         }
     }
 
+    /// Its description in help.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Preset::Smoke => "16 MiB per device: shows within seconds that everything works",
+            Preset::Standard => "All offered memory; excludes one GPU that regenerates bytes",
+            Preset::Strict => "All offered memory at k = 65536; excludes eight GPUs that regenerate bytes",
+            Preset::Soak => "Standard for minutes: shows heat, throttling and errors",
+        }
+    }
+
     /// GPUs that may regenerate bytes for one device: the bounds of this preset account for this many and hold
     /// nevertheless.
     #[must_use]

@@ -10,11 +10,12 @@ use appraisal::policy::Policy;
 use appraisal::profile::Profile;
 use appraisal::profiles::Profiles;
 use clap::Args;
-use cli::{Exit, OutputFile, RecomputeOptions, print_bytes};
+use cli::{Exit, OutputFile, OutputPath, RecomputeOptions, input_path, print_bytes};
 use protocol::evidence::Evidence;
 use verifier::outcome::Outcome;
 
 use super::read_verified;
+use crate::classes;
 use crate::evidence::BudgetOptions;
 use crate::judge::{ProfileOptions, VouchOptions};
 use crate::refusal::{Form, Refusal};
@@ -32,7 +33,7 @@ use crate::refusal::{Form, Refusal};
 )]
 pub(crate) struct CalibrateOptions {
     /// Evidence of trusted sessions
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = input_path())]
     evidence: Vec<PathBuf>,
 
     /// The class of the devices
@@ -55,7 +56,7 @@ pub(crate) struct CalibrateOptions {
 
     /// Write the profile to this file, NAME.toml, instead of standard output
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    output: Option<OutputPath>,
 
     #[command(flatten)]
     recompute: RecomputeOptions,
@@ -66,14 +67,8 @@ pub(crate) struct CalibrateOptions {
 
 pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
     let profiles = options.profiles.read()?;
-    let Some(base) = profiles.named(&options.class) else {
-        let known: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        bail!(
-            "no class {:?} among {}; write its datasheet's figures into a profile first",
-            options.class,
-            known.join(", ")
-        );
-    };
+    let base =
+        classes::find(&profiles, &options.class).context("write the datasheet's figures into a profile first")?;
     if let Some(path) = &options.output {
         // A profile could not be read again from a file of another name.
         let expected = format!("{}.toml", base.name);
@@ -83,7 +78,7 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
             path.display()
         );
     }
-    let create = |path: &PathBuf| OutputFile::create(path, "a profile");
+    let create = |path: &OutputPath| OutputFile::create(path, "a profile");
     let output = options.output.as_ref().map(create).transpose()?;
     let mut list = Vec::new();
     let mut seen: BTreeMap<[u8; 32], &Path> = BTreeMap::new();

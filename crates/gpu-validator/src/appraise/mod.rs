@@ -21,7 +21,7 @@ use attestation_result::chain::Roots;
 use attestation_result::key::JwkSet;
 use attestation_result::nvidia::NvidiaKeys;
 use clap::Args;
-use cli::{Exit, OutputFile, RecomputeOptions, SessionProgress, print_bytes};
+use cli::{Exit, OutputFile, OutputPath, RecomputeOptions, SessionProgress, input_path, print_bytes};
 use protocol::evidence::Evidence;
 use verifier::Verified;
 use verifier::outcome::Judge;
@@ -47,13 +47,13 @@ struct RuleOptions {
     vouch: VouchOptions,
 
     /// Keys of NVIDIA's attestation service, a JWK Set, to check its token in the evidence
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input_path())]
     nvidia_jwks: Option<PathBuf>,
 
     /// Registry of devices, JSON: a UUID that another Attester stated before raises a finding; `report` and `issue` add
     /// the UUIDs of this evidence
     #[arg(long, value_name = "FILE")]
-    seen: Option<PathBuf>,
+    seen: Option<OutputPath>,
 
     /// Exit with 1 also for a warning
     #[arg(long)]
@@ -136,6 +136,7 @@ impl RuleOptions {
 #[derive(Args)]
 struct JudgeOptions {
     /// The evidence; it is verified first
+    #[arg(value_parser = input_path())]
     evidence: PathBuf,
 
     #[command(flatten)]
@@ -143,7 +144,7 @@ struct JudgeOptions {
 
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    output: Option<OutputPath>,
 
     #[command(flatten)]
     recompute: RecomputeOptions,
@@ -160,7 +161,7 @@ impl JudgeOptions {
         form: impl FnOnce(&Appraisal) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<Exit> {
         let rules = self.rules.read()?;
-        let create = |path: &PathBuf| OutputFile::create(path, what);
+        let create = |path: &OutputPath| OutputFile::create(path, what);
         let output = self.output.as_ref().map(create).transpose()?;
         let registry = self.rules.seen.as_deref();
         let registry = registry

@@ -3,18 +3,19 @@
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::ensure;
 use appraisal::expected::{SAMPLES, is_showable};
 use appraisal::policy::Policy;
 use appraisal::profile::{Kind, Profile};
 use clap::Subcommand;
-use cli::{Exit, print_json, print_text};
+use cli::{Exit, input_path, print_json, print_text};
 use report::figure::Figure;
 use serde_json::json;
 use verifier::hardware::ON_SALE;
 use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 
 use super::read_text;
+use crate::classes;
 use crate::judge::ProfileOptions;
 
 /// What can be done with policies.
@@ -33,6 +34,7 @@ pub(crate) enum PolicyCommand {
         gpu-validator policy check policy.toml --profiles profiles --json")]
     Check {
         /// The policy
+        #[arg(value_parser = input_path())]
         file: PathBuf,
 
         #[command(flatten)]
@@ -81,14 +83,13 @@ pub(crate) fn run(command: &PolicyCommand) -> anyhow::Result<Exit> {
             profiles,
         } => {
             let profiles = profiles.read()?;
-            match profiles.named(class) {
-                Some(profile) if profile.kind == Kind::Gpu => print_text(ClassPolicy(profile))?,
-                Some(_) => bail!("class {class} has no figures to be held against: ask for least figures instead"),
-                None => {
-                    let known: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-                    bail!("no class {class:?} among {}", known.join(", "));
-                }
-            }
+            let profile = classes::find(&profiles, class)?;
+            ensure!(
+                profile.kind == Kind::Gpu,
+                "class {} has no figures to compare with: write a policy with minimum figures instead",
+                profile.name
+            );
+            print_text(ClassPolicy(profile))?;
         }
     }
     Ok(Exit::Affirmed)

@@ -1,24 +1,8 @@
 //! The class that a plan is made for.
 
-use anyhow::Context;
 use appraisal::profile::{Profile, Status};
-use appraisal::profiles::Profiles;
 
-/// The class of this name, whatever its case.
-pub(super) fn find<'a>(profiles: &'a Profiles, name: &str) -> anyhow::Result<&'a Profile> {
-    profiles.named(&name.to_ascii_lowercase()).with_context(|| {
-        let known: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        format!("--class {name:?} is not known; known are {}", known.join(", "))
-    })
-}
-
-/// The status that a profile gives its class.
-pub(super) fn status(class: &Profile) -> &'static str {
-    match class.status {
-        Status::Measured => "measured",
-        Status::Datasheet => "datasheet",
-    }
-}
+use crate::classes::status;
 
 /// Where the figures come from, for people.
 pub(super) fn origin(class: &Profile) -> String {
@@ -31,8 +15,10 @@ pub(super) fn origin(class: &Profile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use appraisal::expected::Expected;
+    use appraisal::profiles::Profiles;
+
+    use super::*;
 
     #[test]
     fn every_built_in_class_of_gpus_has_figures_but_for_int8_rates_that_nobody_knows() {
@@ -52,13 +38,5 @@ mod tests {
             let is_estimated = origin(class).contains("estimated");
             assert_eq!(is_estimated, class.status == Status::Datasheet, "{}", class.name);
         }
-    }
-
-    #[test]
-    fn a_class_is_found_whatever_its_case() {
-        let profiles = Profiles::embedded();
-        assert_eq!(find(&profiles, "H200").expect("the class").name, "h200");
-        let unknown = find(&profiles, "h2000").expect_err("no such class").to_string();
-        assert!(unknown.contains("h2000") && unknown.contains("a100-40, "), "{unknown}");
     }
 }

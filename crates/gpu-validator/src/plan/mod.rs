@@ -4,7 +4,6 @@ mod class;
 mod plot;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,7 +11,7 @@ use appraisal::expected::Expected;
 use appraisal::policy::Policy;
 use appraisal::profile::Profile;
 use clap::Args;
-use cli::{Exit, OutputFile, parse_bytes, print_json, print_text};
+use cli::{Exit, OutputFile, OutputPath, parse_bytes, print_json, print_text};
 use serde_json::{Value, json};
 use verifier::calibrate::calibrate;
 use verifier::cost::{DeviceFigures, LOCAL_INNER_DIM, Proposal, Row, VerifierFigures, Wanted, propose};
@@ -20,6 +19,7 @@ use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
 use verifier::units::bytes_per_s;
 
+use crate::classes;
 use crate::judge::ProfileOptions;
 
 /// How long a tile's time is measured at each of two k.
@@ -96,7 +96,7 @@ pub(crate) struct PlanOptions {
 
     /// Draw bounds against cost into this SVG file
     #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
+    svg: Option<OutputPath>,
 
     /// Print the result as JSON
     #[arg(long)]
@@ -105,7 +105,7 @@ pub(crate) struct PlanOptions {
 
 pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
     let profiles = options.profiles.read()?;
-    let class = class::find(&profiles, &options.class)?;
+    let class = classes::find(&profiles, &options.class)?;
     let device = options.device(class)?;
     let svg = options.svg.as_deref().map(|path| OutputFile::create(path, "plot"));
     let (svg, verifier) = (svg.transpose()?, options.verifier()?);
@@ -214,6 +214,9 @@ fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32, class: &P
             format!("k = {}, {} sweeps", iteration.inner_dim, iteration.sweeps),
         );
     }
+    if let Some(options) = proposal.samples.map(|samples| options_for(proposal, samples, class)) {
+        line("attest with", options);
+    }
     line("session", format!("{:.1} s of fills and sweeps", proposal.session_s));
     line(
         "verifier",
@@ -247,6 +250,19 @@ fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32, class: &P
     text
 }
 
+/// The options of `attest` that request this session.
+fn options_for(proposal: &Proposal, samples: u32, class: &Profile) -> String {
+    let iterations = proposal.iterations.iter();
+    let iterations: Vec<String> = iterations
+        .map(|one| format!("{}:{}", one.inner_dim, one.sweeps))
+        .collect();
+    format!(
+        "--preset standard --policy {} --samples {samples} --iterations {}",
+        class.name,
+        iterations.join(",")
+    )
+}
+
 fn share(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{share:.3}"))
 }
@@ -265,8 +281,9 @@ fn to_json(proposal: &Proposal, verifier: &VerifierFigures, class: &Profile) -> 
         })
     };
     json!({
-        "class": { "name": class.name, "status": class::status(class) },
+        "class": { "name": class.name, "status": classes::status(class) },
         "samples": proposal.samples,
+        "attest_options": proposal.samples.map(|samples| options_for(proposal, samples, class)),
         "iterations": proposal.iterations.iter().map(|i| json!({
             "inner_dim": i.inner_dim,
             "sweeps": i.sweeps,

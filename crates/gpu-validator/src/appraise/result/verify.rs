@@ -8,7 +8,7 @@ use appraisal::audit::Audit;
 use attestation_result::key::JwkSet;
 use attestation_result::{AttestationResult, Expectations, TokenError, verify_cwt, verify_result};
 use clap::Args;
-use cli::{Exit, RecomputeOptions, print_json, print_text};
+use cli::{Exit, RecomputeOptions, input_path, print_json, print_text};
 use protocol::bytes::unhex;
 use serde_json::json;
 
@@ -32,10 +32,11 @@ const COSE_SIGN1_TAG: u8 = 0xD2;
 )]
 pub(crate) struct Options {
     /// The signed result, JWT or CWT
+    #[arg(value_parser = input_path())]
     result: PathBuf,
 
     /// The issuer's public keys, a JWK Set
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input_path())]
     jwks: PathBuf,
 
     /// The audience that the result must have [default: none]
@@ -63,7 +64,7 @@ pub(crate) struct Options {
     json: bool,
 
     /// Appraise this evidence again, as of the time of issue, and report where the result differs
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = input_path())]
     evidence: Option<PathBuf>,
 
     #[command(flatten)]
