@@ -13,8 +13,9 @@ use protocol::limits::{TILE_BYTES, TILE_SIDE};
 use protocol::matching::Matching;
 use protocol::operand::Operand;
 
+use crate::layout::{Quad, packed_quads};
 use crate::memory::available_memory_bytes;
-use crate::packing::{Quad, Right, RowSource, RowSums, generate_left, generate_right, packed_quads};
+use crate::packing::{Right, RowSource, RowSums, generate_left, generate_right};
 use crate::path::{Kernels, Path, UnsupportedPath};
 use crate::product::Product;
 use crate::tile::Tile;

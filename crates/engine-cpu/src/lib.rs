@@ -11,6 +11,7 @@ mod cgroup;
 mod digest;
 mod engine;
 mod keystream;
+mod layout;
 mod memory;
 mod packing;
 mod path;
@@ -20,6 +21,7 @@ mod report;
 mod self_check;
 mod tile;
 mod tile_computer;
+mod unchecked;
 
 pub use self::backend::{Cpu, cpu_devices, cpu_engine};
 pub use cache::OperandCache;

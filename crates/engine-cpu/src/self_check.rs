@@ -10,7 +10,7 @@ use protocol::tile::TileCoordinate;
 use crate::cache::OperandCache;
 use crate::path::{Kernels, Path};
 use crate::tile::Tile;
-use crate::tile_computer::TileComputer;
+use crate::unchecked::UncheckedTileComputer;
 
 /// A path returned a wrong answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ impl Kernels {
     pub fn self_check(self) -> Result<(), SelfCheckError> {
         let bytes: [u8; 32] = std::array::from_fn(|i| i as u8);
         let key = DigestKey::expand(&Salt(bytes));
-        let mut computer = TileComputer::unchecked(self, Arc::new(OperandCache::new(1 << 20)));
+        let mut computer = UncheckedTileComputer::new(self, Arc::new(OperandCache::new(1 << 20)));
         let mut tile = |inner_dim, matrix, row_block, column_block| {
             let mut tile = Tile::zeroed();
             let at = TileCoordinate {
@@ -91,7 +91,7 @@ impl Kernels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packing::BLOCK_ELEMENTS;
+    use crate::layout::BLOCK_ELEMENTS;
 
     #[test]
     fn the_longer_tile_is_the_references_and_crosses_a_block() {

@@ -5,24 +5,17 @@ use std::sync::Arc;
 use protocol::bytes::OperandKey;
 use protocol::engine::{EngineError, TileEngine, check_tiles};
 use protocol::limits::TILE_BYTES;
-use protocol::operand::Operand;
 use protocol::tile::TileCoordinate;
 
 use crate::cache::OperandCache;
-use crate::packing::{BLOCK_ELEMENTS, PANELS, Quad, RowSource, blocks};
 use crate::path::{Kernels, Path, UnsupportedPath};
-use crate::product::Product;
 use crate::self_check::SelfCheckError;
 use crate::tile::Tile;
+use crate::unchecked::UncheckedTileComputer;
 
 /// Computes any single tile on one thread. Column blocks of B come from a cache, which computers on several threads may
 /// share: order tiles by column block to use it well.
-pub struct TileComputer {
-    kernels: Kernels,
-    cache: Arc<OperandCache>,
-    product: Product,
-    left_block: Vec<Quad>,
-}
+pub struct TileComputer(UncheckedTileComputer);
 
 /// Why a path cannot compute tiles here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,50 +37,22 @@ impl TileComputer {
     pub fn new(path: Path, cache: Arc<OperandCache>) -> Result<Self, TileComputerError> {
         let kernels = path.kernels()?;
         kernels.self_check()?;
-        Ok(TileComputer::unchecked(kernels, cache))
-    }
-
-    /// A computer whose kernels have not been checked.
-    pub(crate) fn unchecked(kernels: Kernels, cache: Arc<OperandCache>) -> Self {
-        TileComputer {
-            kernels,
-            cache,
-            product: Product::new(kernels),
-            left_block: vec![Quad::ZERO; PANELS * BLOCK_ELEMENTS / 4],
-        }
+        Ok(TileComputer(UncheckedTileComputer::new(kernels, cache)))
     }
 
     /// The kernels of this computer, for digests of its tiles.
     #[must_use]
     pub fn kernels(&self) -> Kernels {
-        self.kernels
+        self.0.kernels()
     }
 
     /// Writes the tile at `at` of the iteration with this key and k over `out` (spec §4).
-    ///
-    /// The left operand is generated block by block and used while it is in cache.
     ///
     /// # Panics
     ///
     /// If `inner_dim` is not a valid k of a plan, or `at` is past the largest matrix.
     pub fn compute(&mut self, key: &OperandKey, inner_dim: u32, at: TileCoordinate, out: &mut Tile) {
-        let source = RowSource::new(key, Operand::A(at.matrix), inner_dim, at.row_block);
-        let TileComputer {
-            kernels,
-            cache,
-            product,
-            left_block,
-        } = self;
-        cache.with(*kernels, key, inner_dim, at.column_block, |right| {
-            let right = right.as_right();
-            product.start(right.sums);
-            for (first, count) in blocks(inner_dim) {
-                let left = &mut left_block[..PANELS * count / 4];
-                source.generate(*kernels, first, kernels.left_flip(), left);
-                product.accumulate(left, &right.quads[PANELS * first / 4..][..PANELS * count / 4]);
-            }
-            product.finish(out);
-        });
+        self.0.compute(key, inner_dim, at, out);
     }
 }
 

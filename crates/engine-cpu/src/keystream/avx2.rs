@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Stream, portable};
-use crate::packing::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
+use super::portable;
+use super::stream::Stream;
+use crate::layout::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
 
 const LANES: usize = 8;
 

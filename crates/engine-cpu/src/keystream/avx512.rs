@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::Stream;
-use crate::packing::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
+use super::stream::Stream;
+use crate::layout::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
 
 #[target_feature(enable = "avx512f")]
 pub(super) fn panel_keystream(stream: &Stream, first_counter: u32, counter_stride: u32, flip: u32, out: &mut [Quad]) {

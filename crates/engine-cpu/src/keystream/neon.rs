@@ -2,8 +2,8 @@
 
 use std::arch::aarch64::*;
 
-use super::Stream;
-use crate::packing::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
+use super::stream::Stream;
+use crate::layout::{PANEL_ROWS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
 
 const LANES: usize = 4;
 

@@ -2,8 +2,8 @@
 
 use protocol::derive::keystream;
 
-use super::Stream;
-use crate::packing::{PANEL_ROWS, Quad};
+use super::stream::Stream;
+use crate::layout::{PANEL_ROWS, Quad};
 
 pub(super) fn panel_keystream(stream: &Stream, first_counter: u32, counter_stride: u32, flip: u32, out: &mut [Quad]) {
     let mut row = vec![0; out.len() * 4];
@@ -33,7 +33,7 @@ mod tests {
     use protocol::operand::Operand;
 
     use super::*;
-    use crate::packing::QUADS_PER_KEYSTREAM_BLOCK;
+    use crate::layout::QUADS_PER_KEYSTREAM_BLOCK;
 
     /// Small enough for Miri: two ChaCha blocks per lane.
     #[test]

@@ -8,8 +8,8 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use super::{Square, Sums};
-use crate::packing::{BLOCK_ELEMENTS, PANELS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
+use super::sums::{Square, Sums};
+use crate::layout::{BLOCK_ELEMENTS, PANELS, QUADS_PER_KEYSTREAM_BLOCK, Quad};
 
 /// Quads of a tile register: 16 rows of 64 bytes.
 const TILE_QUADS: usize = QUADS_PER_KEYSTREAM_BLOCK;
@@ -351,7 +351,8 @@ mod tests {
     use std::io::{self, Write};
 
     use super::*;
-    use crate::packing::{PackedRows, blocks};
+    use crate::layout::blocks;
+    use crate::packing::PackedRows;
     use crate::path::Path;
     use crate::product::Product;
     use crate::tile::Tile;

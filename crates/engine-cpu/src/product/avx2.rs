@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Pairs, Square, Sums, portable};
-use crate::packing::{PANELS, Quad};
+use super::portable;
+use super::sums::{Pairs, Square, Sums};
+use crate::layout::{PANELS, Quad};
 use crate::tile::Tile;
 
 #[target_feature(enable = "avx2")]

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use protocol::limits::TILE_SIDE;
 
-use super::{Square, Sums};
-use crate::packing::{PANEL_ROWS, PANELS, Quad};
+use super::sums::{Square, Sums};
+use crate::layout::{PANEL_ROWS, PANELS, Quad};
 use crate::tile::Tile;
 
 /// Adds the products of one block of k; left elements are u8, offset by 128. Two right panels stay in L1 while the

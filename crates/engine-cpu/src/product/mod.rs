@@ -9,20 +9,15 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod portable;
+mod sums;
 #[cfg(target_arch = "x86_64")]
 mod vnni256;
 
-use crate::packing::{BLOCK_ELEMENTS, PANEL_ROWS, PANELS, PackedRows, Quad, Right, RowSums, blocks};
+use self::sums::{Pairs, Square};
+use crate::layout::{BLOCK_ELEMENTS, PANEL_ROWS, PANELS, Quad, blocks};
+use crate::packing::{PackedRows, Right, RowSums};
 use crate::path::{Kernels, Path};
 use crate::tile::Tile;
-
-/// 16 x 16 sums: row i of a left panel with each row of a right panel.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Square([[i32; PANEL_ROWS]; PANEL_ROWS]);
-
-/// The sums of a tile in 16 x 16 squares, ordered by left panel, then by right panel.
-type Sums = [[Square; PANELS]; PANELS];
 
 /// A tile product in progress: the sums, and scratch memory of the path.
 pub struct Product {
@@ -40,11 +35,6 @@ pub struct Product {
     )]
     transposed: Vec<Quad>,
 }
-
-/// Two 16-bit elements of each of 16 rows: half a quad as the AVX2 path widens it.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Pairs([[i16; 2]; PANEL_ROWS]);
 
 impl Product {
     /// Memory for one tile's sums, 256 KiB, and for the path's scratch.

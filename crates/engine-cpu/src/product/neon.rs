@@ -4,8 +4,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::hint::black_box;
 
-use super::{Square, Sums};
-use crate::packing::{PANEL_ROWS, PANELS, Quad};
+use super::sums::{Square, Sums};
+use crate::layout::{PANEL_ROWS, PANELS, Quad};
 
 /// Words of a vector.
 const LANES: usize = 4;

@@ -2,8 +2,8 @@
 
 use protocol::limits::TILE_SIDE;
 
-use super::Sums;
-use crate::packing::{BLOCK_ELEMENTS, PANEL_ROWS, PANELS, Quad};
+use super::sums::Sums;
+use crate::layout::{BLOCK_ELEMENTS, PANEL_ROWS, PANELS, Quad};
 use crate::tile::Tile;
 
 /// Both operands' blocks as i16.

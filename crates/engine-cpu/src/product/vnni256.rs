@@ -6,8 +6,8 @@ macro_rules! kernel {
         pub(super) mod $name {
             use std::arch::x86_64::*;
 
-            use crate::packing::{Quad, PANELS};
-            use crate::product::{Square, Sums};
+            use crate::layout::{Quad, PANELS};
+            use crate::product::sums::{Square, Sums};
 
             /// Adds the products of one block of k; left elements are u8, offset by 128.
             #[target_feature(enable = $features)]
