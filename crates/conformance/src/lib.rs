@@ -11,10 +11,10 @@ mod memory;
 mod order;
 mod sessions;
 mod sizes;
+mod subject;
 mod tiles;
 mod vectors;
 
-use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::bytes::{OperandKey, Root, Salt};
@@ -23,34 +23,18 @@ use protocol::engine::{
 };
 
 pub use cancel::cancelled_work_leaves_nothing_behind;
-pub use lost::{Losable, a_lost_device_is_an_error_from_then_on};
+pub use lost::a_lost_device_is_an_error_from_then_on;
 pub use memory::memory_that_is_not_there_is_refused_with_figures;
 pub use order::{hostile_openings_are_refused, iterations_and_sweeps_count_as_the_trait_says, refusals_do_no_harm};
 pub use sessions::repeated_sessions_give_the_same_roots;
 pub use sizes::{Size, leaf_counts_agree, leaf_counts_around_a_chunk, roots_agree, roots_agree_with_the_reference};
+pub use subject::{Losable, Subject};
 pub use tiles::{
     TileSubject, a_lost_device_computes_no_more_tiles, many_tiles_agree, refused_tiles_do_no_harm,
     tiles_agree_with_the_reference, tiles_do_not_depend_on_what_was_asked_before,
     tiles_of_the_vectors_have_their_digests,
 };
 pub use vectors::every_run_of_the_vectors_is_reproduced;
-
-/// An engine in one configuration. Its `Display` is its name in failures.
-pub trait Subject: Display {
-    /// An unprepared engine with this memory limit (bytes), or without a limit.
-    fn engine(&self, memory_limit_bytes: Option<u64>) -> Box<dyn Engine>;
-
-    /// Memory that the engine's `prepare` allocates for an assignment (bytes): the figure that it compares with the
-    /// limit.
-    fn required_bytes(&self, assignment: &Assignment) -> u64;
-
-    /// An engine whose device can be lost.
-    ///
-    /// # Errors
-    ///
-    /// Why a test cannot make it lost: the suite then reports this test as skipped.
-    fn losable(&self) -> Result<Losable<dyn Engine>, &'static str>;
-}
 
 const KEY: OperandKey = OperandKey([0x42; 32]);
 const FILL_SALT: Salt = Salt([0x17; 32]);

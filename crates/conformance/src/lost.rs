@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -11,18 +10,8 @@ use std::time::Duration;
 use protocol::bytes::Root;
 use protocol::engine::{Assignment, Engine, EngineError, Progress, Unobserved};
 
-use crate::{FIRST_FILL, FIRST_SWEEP, SWEEP_SALT, Subject, assignment, check_openings, expected_roots, roots, task};
-
-/// An engine whose device a test can take away.
-pub struct Losable<E: ?Sized> {
-    /// The engine on the device, not yet prepared.
-    pub engine: Box<E>,
-    /// Makes the device lost, permanently or until the engine is prepared again, whatever it is doing; called on any
-    /// thread.
-    pub lose: Arc<dyn Fn() + Send + Sync>,
-    /// A call that has not returned after this time hangs: longer than the engine ever waits for its device.
-    pub patience: Duration,
-}
+use crate::subject::{Losable, Subject};
+use crate::{FIRST_FILL, FIRST_SWEEP, SWEEP_SALT, assignment, check_openings, expected_roots, roots, task};
 
 /// The call during which the device is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use protocol::engine::{EngineError, TileEngine};
 use protocol::limits::TILE_BYTES;
 use protocol::tile::TileCoordinate;
 
-use crate::lost::{Losable, check_lost, or_say, within};
+use crate::lost::{check_lost, or_say, within};
+use crate::subject::Losable;
 use crate::vectors::{bytes32, list, number, vectors};
 use crate::{KEY, check_unsupported};
 

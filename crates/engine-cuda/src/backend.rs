@@ -11,9 +11,9 @@ use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::message::{AbortCode, DeviceOffer};
 
 use crate::bench;
-use crate::driver::NoCuda;
 use crate::engine::{CudaEngine, CudaEngineConfig};
 use crate::inventory::{self, DeviceInfo};
+use crate::no_cuda::NoCuda;
 use crate::report::report;
 use crate::telemetry::NvmlWatch;
 use crate::tiles::CudaTiles;

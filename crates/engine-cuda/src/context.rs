@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::engine::EngineError;
 
+use crate::device::{device, device_attribute, device_uuid};
 use crate::driver::check;
-use crate::inventory::free_bytes_by_nvml;
+use crate::nvml;
 use crate::sys::{self, CUdevice_attribute as Attribute};
 
 /// Stack per thread (bytes): enough for a few spilled registers.
@@ -51,7 +52,7 @@ impl Context {
         if status == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return Err(EngineError::OutOfMemory {
                 requested_bytes: CONTEXT_BYTES,
-                available_bytes: free_bytes_by_nvml(index).unwrap_or(0),
+                available_bytes: device_uuid(device).ok().and_then(nvml::free_bytes).unwrap_or(0),
             });
         }
         check("cuDevicePrimaryCtxRetain", status)?;
@@ -162,22 +163,4 @@ impl Drop for Context {
             let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
         }
     }
-}
-
-/// The device with CUDA index `index` (`CUDA_VISIBLE_DEVICES` applied).
-pub(crate) fn device(index: u32) -> Result<sys::CUdevice, EngineError> {
-    let mut device = 0;
-    let index = i32::try_from(index).map_err(|_| EngineError::Unsupported(format!("device index {index}")))?;
-    // SAFETY: `device` is a valid output address; an index that does not exist results in an error status.
-    check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, index) })?;
-    Ok(device)
-}
-
-pub(crate) fn device_attribute(device: sys::CUdevice, attribute: Attribute) -> Result<u32, EngineError> {
-    let mut value = 0;
-    // SAFETY: `device` is one of the driver's, `value` a valid output address.
-    check("cuDeviceGetAttribute", unsafe {
-        sys::cuDeviceGetAttribute(&raw mut value, attribute, device)
-    })?;
-    Ok(value.try_into().unwrap_or(0))
 }

@@ -11,7 +11,8 @@ use protocol::message::DeviceOffer;
 
 use crate::context::Context;
 use crate::driver;
-use crate::fill::{FillKernels, FillPath};
+use crate::fill::FillKernels;
+use crate::fill_path::FillPath;
 use crate::layout::Layout;
 use crate::offer::offer;
 use crate::self_check::self_check;

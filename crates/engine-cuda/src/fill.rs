@@ -1,6 +1,5 @@
 //! The fill on each path: its kernels, and how they are launched (spec §4).
 
-use std::fmt;
 use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
@@ -10,65 +9,12 @@ use protocol::limits::{TILE_BYTES, TILE_SIDE};
 
 use crate::context::Context;
 use crate::driver::check;
+use crate::fill_path::FillPath;
 use crate::kernels::{Function, Module, Shape, parameter};
 use crate::layout::{ABANDON, Layout, OPERAND_KEY, batch_panels};
 use crate::memory::DeviceMemory;
 use crate::stream::Stream;
 use crate::sys;
-
-/// Which kernels multiply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FillPath {
-    /// Specific to Hopper: copy engine and `wgmma`. Compute capability 9.0.
-    Sm90a,
-    /// Tensor cores by `mma.sync`. Compute capability 8.0 and later.
-    Mma,
-    /// Dot products of four bytes, without tensor cores. Compute capability 7.5 and later.
-    Dp4a,
-}
-
-impl FillPath {
-    /// All paths, the fastest first.
-    pub const ALL: [FillPath; 3] = [FillPath::Sm90a, FillPath::Mma, FillPath::Dp4a];
-
-    /// The fastest path of a device; `portable` excludes paths that exist only as machine code.
-    pub(crate) fn best(capability: (u32, u32), portable: bool) -> Self {
-        match capability {
-            (9, 0) if !portable => FillPath::Sm90a,
-            (8.., _) => FillPath::Mma,
-            _ => FillPath::Dp4a,
-        }
-    }
-
-    /// Operands held at a time in addition to the offer's reserve, in matrices: B, and one A on the portable paths.
-    pub(crate) fn operand_copies(self) -> u32 {
-        match self {
-            FillPath::Sm90a => 1,
-            FillPath::Mma | FillPath::Dp4a => 2,
-        }
-    }
-
-    /// Operations (two per multiply-add) of a launch: 0.3 s on the chip for which each path is the best, so that
-    /// cancelling and progress need not wait for a whole fill. Launches end at whole matrices; each split costs about
-    /// 0.1 ms.
-    fn operations_per_launch(self) -> u128 {
-        match self {
-            FillPath::Sm90a => 400_000_000_000_000,
-            FillPath::Mma => 100_000_000_000_000,
-            FillPath::Dp4a => 10_000_000_000_000,
-        }
-    }
-}
-
-impl fmt::Display for FillPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FillPath::Sm90a => "sm90a",
-            FillPath::Mma => "mma",
-            FillPath::Dp4a => "dp4a",
-        })
-    }
-}
 
 /// Ranges of matrices of about equal size, one launch each.
 pub(crate) fn launches(assignment: &Assignment, inner_dim: u32, path: FillPath) -> Vec<Range<u32>> {
@@ -465,14 +411,5 @@ mod tests {
         .expect("sizes that a plan can have");
         assert_eq!(launches(&assignment, 16_384, FillPath::Sm90a).len(), 12);
         assert_eq!(launches(&assignment, 2048, FillPath::Sm90a).len(), 2);
-    }
-
-    #[test]
-    fn chips_get_their_path() {
-        assert_eq!(FillPath::best((7, 5), false), FillPath::Dp4a);
-        assert_eq!(FillPath::best((8, 6), false), FillPath::Mma);
-        assert_eq!(FillPath::best((9, 0), false), FillPath::Sm90a);
-        assert_eq!(FillPath::best((9, 0), true), FillPath::Mma);
-        assert_eq!(FillPath::best((12, 0), false), FillPath::Mma);
     }
 }

@@ -11,8 +11,9 @@ use nvml_wrapper::{Device, Nvml};
 use protocol::engine::EngineError;
 use protocol::limits::{MAX_LABELS, MAX_TEXT_BYTES};
 
-use crate::context::{device, device_attribute};
-use crate::driver::{self, NoCuda, check};
+use crate::device::{device, device_attribute, device_uuid};
+use crate::driver::{self, check};
+use crate::no_cuda::NoCuda;
 use crate::nvml::{self, ANSWER_WITHIN, known};
 use crate::sys::{self, CUdevice_attribute as Attribute};
 
@@ -149,17 +150,6 @@ pub fn describe(indices: &[u32]) -> Result<Vec<DeviceInfo>, NoCuda> {
     Ok(infos)
 }
 
-/// Free memory of a device without a context to query it in.
-pub(crate) fn free_bytes_by_nvml(index: u32) -> Option<u64> {
-    let uuid = from_driver(index).ok()?.uuid;
-    let free = move || {
-        let nvml = nvml::start().ok()?;
-        let (device, _) = nvml::device(&nvml, &uuid).ok()?;
-        known(device.memory_info().ok()?.free)
-    };
-    nvml::within(ANSWER_WITHIN, free).ok()?
-}
-
 /// Information from the driver about a device; on error, which device it is.
 fn from_driver(index: u32) -> Result<DeviceInfo, NoCuda> {
     let failed = |pci_bus_id, error| NoCuda::Device {
@@ -187,25 +177,24 @@ fn pci_bus_id(device: sys::CUdevice) -> Result<String, EngineError> {
 
 fn described(index: u32, device: sys::CUdevice, pci_bus_id: String) -> Result<DeviceInfo, EngineError> {
     let mut name = [0; 256];
-    let mut uuid = sys::CUuuid { bytes: [0; 16] };
-    let mut memory_bytes = 0;
-    // SAFETY: the addresses are valid and as long as stated; the name ends in a zero byte.
+    // SAFETY: the address is valid and as long as stated; the name ends in a zero byte.
     let model = unsafe {
         check(
             "cuDeviceGetName",
             sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, device),
         )?;
-        check("cuDeviceGetUuid", sys::cuDeviceGetUuid_v2(&raw mut uuid, device))?;
-        check(
-            "cuDeviceTotalMem",
-            sys::cuDeviceTotalMem_v2(&raw mut memory_bytes, device),
-        )?;
         CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
     };
+    let uuid = device_uuid(device)?;
+    let mut memory_bytes = 0;
+    // SAFETY: `memory_bytes` is a valid output address.
+    check("cuDeviceTotalMem", unsafe {
+        sys::cuDeviceTotalMem_v2(&raw mut memory_bytes, device)
+    })?;
     Ok(DeviceInfo {
         index,
         model,
-        uuid: format!("GPU-{}", uuid_text(&uuid.bytes.map(|byte| byte as u8))),
+        uuid,
         pci_bus_id,
         compute_capability: (
             device_attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
@@ -216,14 +205,6 @@ fn described(index: u32, device: sys::CUdevice, pci_bus_id: String) -> Result<De
         cuda_version: driver::cuda_version().map(|version| ((version / 1000) as u32, (version % 1000 / 10) as u32)),
         ..DeviceInfo::default()
     })
-}
-
-/// 8-4-4-4-12 hexadecimal digits.
-fn uuid_text(bytes: &[u8; 16]) -> String {
-    let digits = protocol::bytes::hex(bytes);
-    [0..8, 8..12, 12..16, 16..20, 20..32]
-        .map(|range| &digits[range])
-        .join("-")
 }
 
 fn with_nvml(mut info: DeviceInfo) -> DeviceInfo {
@@ -404,12 +385,6 @@ mod tests {
         assert_eq!(label("serial"), None);
         assert!(labels.len() <= MAX_LABELS);
         assert!(labels.iter().all(|(_, value)| value.len() <= MAX_TEXT_BYTES));
-    }
-
-    #[test]
-    fn uuids_are_written_as_nvml_writes_them() {
-        let bytes = std::array::from_fn(|i| i as u8);
-        assert_eq!(uuid_text(&bytes), "00010203-0405-0607-0809-0a0b0c0d0e0f");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use protocol::engine::Assignment;
 use protocol::limits::{TILE_BYTES, TILE_SIDE};
 
-use crate::fill::FillPath;
+use crate::fill_path::FillPath;
 
 /// Bytes that operand A may take in addition to one matrix (Mma, Dp4a) or in total (Sm90a).
 pub(crate) const LEFT_BYTES: u64 = 128 << 20;

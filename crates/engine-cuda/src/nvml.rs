@@ -66,6 +66,16 @@ pub(crate) fn device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, Stri
     }
 }
 
+/// Free memory of the device with this UUID; `None` if NVML does not report it in time.
+pub(crate) fn free_bytes(uuid: String) -> Option<u64> {
+    let free = move || {
+        let nvml = start().ok()?;
+        let (device, _) = device(&nvml, &uuid).ok()?;
+        known(device.memory_info().ok()?.free)
+    };
+    within(ANSWER_WITHIN, free).ok()?
+}
+
 /// A figure, unless it is one of the values by which NVML reports that there is none: all bits set, in 32 or in 64
 /// bits.
 pub(crate) fn known<T: Copy + Into<u64>>(figure: T) -> Option<T> {

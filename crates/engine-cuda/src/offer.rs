@@ -32,7 +32,7 @@ pub(crate) fn offer(memory_bytes: u64, available_bytes: u64, operand_copies: u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fill::FillPath;
+    use crate::fill_path::FillPath;
     use crate::layout::Layout;
     use protocol::engine::{Assignment, AssignmentFields};
 

@@ -23,7 +23,7 @@ pub(crate) use cudarc::driver::sys::{
 };
 use libloading::Library;
 
-use crate::driver::NoCuda;
+use crate::no_cuda::NoCuda;
 
 /// Names of the driver library, in the order in which they are tried. `libcuda.so.1` is its SONAME, which every program
 /// linked against it loads; `libcuda.so` is the name for linking, which the toolkit's stub has too.

@@ -8,7 +8,8 @@ use protocol::commitment::Opening;
 use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
 
 use crate::context::Context;
-use crate::fill::{Fill, FillKernels, FillPath, launches};
+use crate::fill::{Fill, FillKernels, launches};
+use crate::fill_path::FillPath;
 use crate::layout::{ABANDON, FINISHED, Layout, OPERAND_KEY, ROOT, SALT, SMALL_BYTES};
 use crate::leaves::{Leaves, Place};
 use crate::memory::{DeviceMemory, Pinned};

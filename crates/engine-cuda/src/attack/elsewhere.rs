@@ -8,8 +8,8 @@ use protocol::engine::{Assignment, Engine, EngineError, Unobserved};
 use super::managed::Managed;
 use super::mapping::{Location, Mapping};
 use super::outcome::{Played, Times};
-use super::{MATRIX_BYTES, Stage, percent, sweeps, task, timed};
-use crate::context::device_attribute;
+use super::stage::{MATRIX_BYTES, Stage, percent, sweeps, task, timed};
+use crate::device::{device, device_attribute};
 use crate::engine::CudaEngine;
 use crate::layout::Layout;
 use crate::memory::DeviceMemory;
@@ -23,7 +23,7 @@ const PREFETCHED: [u32; 2] = [10, 50];
 impl Stage<'_> {
     /// Page-locked memory of the host on the NUMA node nearest to the device.
     pub(super) fn host(&self) -> Result<Location, EngineError> {
-        let device = crate::context::device(self.config.device_index)?;
+        let device = device(self.config.device_index)?;
         let node = device_attribute(device, Attribute::CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID)?;
         Ok(Location::Host(node as i32))
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use protocol::engine::EngineError;
 
-use crate::context::{Context, device_attribute};
+use crate::context::Context;
+use crate::device::device_attribute;
 use crate::driver::check;
 use crate::memory::DeviceMemory;
 use crate::stream::{Event, Stream};
