@@ -2,67 +2,31 @@
 //!
 //! Live sessions and evidence run through the same code: a driver supplies live events, replay supplies the records.
 
+mod standing;
 mod step;
 mod take;
 
 pub use self::step::{Inconsistent, Mode, Outgoing, Said, Step, VerifierConfig, Windows};
 pub use self::take::SIGNATURE_BYTES;
 
+use self::standing::{Message, Standing, State};
 use crate::bytes::{Chain, Fresh, Identity, Nonce};
 use crate::cbor::Canonical;
 use crate::derive::derive;
-use crate::frame::{Frame, MessageType, Payload};
-use crate::limits::{MAX_HELLO_BYTES, MAX_SMALL_BYTES};
+use crate::frame::{Frame, MessageType};
 use crate::message::{Hello, NonceMessage, OpeningsBody, SaltMessage, SampleMessage, Stage};
-use crate::openings::{TileCheck, TileMismatch, max_payload_bytes};
+use crate::openings::{TileCheck, TileMismatch};
 use crate::plan::Plan;
 use crate::record::{EndCause, Event, Record};
 use crate::sampling::Sample;
 use crate::trace::{Site, Trace};
-use crate::transcript::Transcript;
-use crate::verdict::{Failure, Obstacle, Phase, Verdict};
-
-#[derive(Clone, Debug)]
-enum State {
-    AwaitHello,
-    SendPlan,
-    AwaitReady,
-    SendNonce,
-    Fill,
-    SendV,
-    Sweep,
-    SendW,
-    SendSample,
-    AwaitOpenings,
-    Check,
-    Done(Verdict),
-}
+use crate::verdict::{Failure, Obstacle, Verdict};
 
 /// The Verifier's side of one session.
 #[derive(Clone)]
 pub struct VerifierSession {
-    config: VerifierConfig,
-    state: State,
+    standing: Standing,
     records: Vec<Record>,
-    transcript: Transcript,
-    /// When the current phase started.
-    phase_start_ns: u64,
-    hello: Option<Message<Hello>>,
-    plan: Option<Message<Plan>>,
-    trace: Option<Trace>,
-    windows: Vec<Windows>,
-    /// The seed of SAMPLE, once it is sent.
-    seed: Option<Fresh>,
-    /// Sites of the samples until their paths are checked; [`Self::tile_checks`] have them from then on.
-    sites: Vec<Site>,
-    tile_checks: Vec<TileCheck>,
-    said: Option<Said>,
-}
-
-#[derive(Clone)]
-struct Message<T> {
-    value: T,
-    bytes: Payload,
 }
 
 impl VerifierSession {
@@ -70,44 +34,15 @@ impl VerifierSession {
     #[must_use]
     pub fn new(config: VerifierConfig) -> Self {
         VerifierSession {
-            config,
-            state: State::AwaitHello,
+            standing: Standing::new(config),
             records: Vec::new(),
-            transcript: Transcript::default(),
-            phase_start_ns: 0,
-            hello: None,
-            plan: None,
-            trace: None,
-            windows: Vec::new(),
-            seed: None,
-            sites: Vec::new(),
-            tile_checks: Vec::new(),
-            said: None,
         }
     }
 
     /// What is due next.
     #[must_use]
     pub fn step(&self) -> Step {
-        let receive = |phase| Step::Receive {
-            phase,
-            deadline_ns: self.deadline_ns(phase),
-        };
-        let iteration = self.trace.as_ref().map_or(0, Trace::current);
-        match &self.state {
-            State::AwaitHello => receive(Phase::Hello),
-            State::SendPlan => Step::Send(Outgoing::Plan),
-            State::AwaitReady => receive(Phase::Prepare),
-            State::SendNonce => Step::Send(Outgoing::Nonce),
-            State::Fill => receive(Phase::Fill),
-            State::SendV => Step::Send(Outgoing::Salt(Stage::V, iteration)),
-            State::Sweep => receive(Phase::Sweep),
-            State::SendW => Step::Send(Outgoing::Salt(Stage::W, iteration)),
-            State::SendSample => Step::Send(Outgoing::Sample),
-            State::AwaitOpenings => receive(Phase::Open),
-            State::Check => Step::Check,
-            State::Done(_) => Step::Done,
-        }
+        self.standing.step()
     }
 
     /// Creates the frame that is due from `fresh` bytes; `None` if none or PLAN is due. Offline, only NONCE uses them.
@@ -139,9 +74,9 @@ impl VerifierSession {
 
     /// Random bytes online, derived ones offline.
     fn fresh(&self, drawn: Fresh, purpose: &str) -> Fresh {
-        match self.config.mode {
+        match self.standing.config.mode {
             Mode::Online => drawn,
-            Mode::Offline => Fresh(derive(purpose, &[&self.transcript.hash().0])),
+            Mode::Offline => Fresh(derive(purpose, &[&self.standing.transcript.hash().0])),
         }
     }
 
@@ -174,23 +109,23 @@ impl VerifierSession {
         match (outgoing, frame.message_type()) {
             (Outgoing::Plan, Some(MessageType::Plan)) => {
                 let plan = Plan::from_bytes(&frame.payload).map_err(|e| content(&e))?;
-                let hello = &self.hello.as_ref().expect("PLAN follows HELLO").value;
+                let hello = &self.standing.hello.as_ref().expect("PLAN follows HELLO").value;
                 let offered = |g| hello.devices.iter().any(|offer| offer.ordinal == g);
                 if let Some(missing) = plan.devices().iter().find(|device| !offered(device.ordinal)) {
                     return Err(content(&format!("device {} is not in HELLO", missing.ordinal)));
                 }
-                self.plan = Some(Message {
+                self.standing.plan = Some(Message {
                     value: plan,
                     bytes: frame.payload.clone(),
                 });
-                self.state = State::AwaitReady;
+                self.standing.state = State::AwaitReady;
             }
             (Outgoing::Nonce, Some(MessageType::Nonce)) => {
                 let NonceMessage(nonce) = NonceMessage::from_bytes(&frame.payload).map_err(|e| content(&e))?;
-                let hello = self.hello.as_ref().expect("NONCE follows HELLO");
-                let plan = self.plan.as_ref().expect("NONCE follows PLAN");
-                self.trace = Some(Trace::begin(&plan.value, &nonce, &hello.bytes, &plan.bytes));
-                self.begin_fill(at_ns);
+                let hello = self.standing.hello.as_ref().expect("NONCE follows HELLO");
+                let plan = self.standing.plan.as_ref().expect("NONCE follows PLAN");
+                self.standing.trace = Some(Trace::begin(&plan.value, &nonce, &hello.bytes, &plan.bytes));
+                self.standing.begin_fill(at_ns);
             }
             (Outgoing::Salt(stage, iteration), Some(MessageType::Salt)) => {
                 let salt = SaltMessage::from_bytes(&frame.payload).map_err(|e| content(&e))?;
@@ -198,28 +133,28 @@ impl VerifierSession {
                     return Err(not_due());
                 }
                 self.check_derived(&frame, salt.fresh)?;
-                let trace = self.trace.as_mut().expect("SALT follows NONCE");
+                let trace = self.standing.trace.as_mut().expect("SALT follows NONCE");
                 trace.salted(&salt).map_err(|e| content(&e))?;
                 match stage {
                     Stage::V => {
-                        let windows = self.windows.last_mut().expect("a fill began");
+                        let windows = self.standing.windows.last_mut().expect("a fill began");
                         windows.fill_ns = at_ns - windows.fill_start_ns;
-                        self.state = State::Sweep;
+                        self.standing.state = State::Sweep;
                     }
-                    Stage::W if trace.checksum().is_some() => self.state = State::SendSample,
-                    Stage::W => self.begin_fill(at_ns),
+                    Stage::W if trace.checksum().is_some() => self.standing.state = State::SendSample,
+                    Stage::W => self.standing.begin_fill(at_ns),
                 }
             }
             (Outgoing::Sample, Some(MessageType::Sample)) => {
                 let SampleMessage(seed) = SampleMessage::from_bytes(&frame.payload).map_err(|e| content(&e))?;
                 self.check_derived(&frame, seed)?;
-                self.seed = Some(seed);
-                self.state = State::AwaitOpenings;
+                self.standing.seed = Some(seed);
+                self.standing.state = State::AwaitOpenings;
             }
             _ => return Err(not_due()),
         }
-        self.phase_start_ns = at_ns;
-        self.transcript.append(&frame);
+        self.standing.phase_start_ns = at_ns;
+        self.standing.transcript.append(&frame);
         self.records.push(Record {
             at_ns,
             event: Event::Sent(frame),
@@ -254,16 +189,23 @@ impl VerifierSession {
         if frame.message_type() == Some(MessageType::Progress) {
             return Err(Inconsistent::Event("PROGRESS, which is put aside,", step));
         }
-        if frame.payload.len() as u64 > self.caps_bytes(frame.type_number).into_iter().max().unwrap_or(0) {
+        if frame.payload.len() as u64
+            > self
+                .standing
+                .caps_bytes(frame.type_number)
+                .into_iter()
+                .max()
+                .unwrap_or(0)
+        {
             return Err(Inconsistent::Event("a message longer than its cap", step));
         }
-        let outcome = self.take(self.phase(), at_ns, &frame);
+        let outcome = self.standing.take(self.standing.phase(), at_ns, &frame);
         self.records.push(Record {
             at_ns,
             event: Event::Received(frame),
         });
         if let Err(verdict) = outcome {
-            self.state = State::Done(verdict);
+            self.standing.state = State::Done(verdict);
         }
         Ok(())
     }
@@ -285,22 +227,22 @@ impl VerifierSession {
                 after_ns: at_ns,
             });
         }
-        let phase = self.phase();
+        let phase = self.standing.phase();
         let verdict = match &cause {
             EndCause::Deadline => match step {
                 Step::Receive {
                     deadline_ns: Some(deadline_ns),
                     ..
-                } if at_ns >= deadline_ns => self.late(phase),
+                } if at_ns >= deadline_ns => self.standing.late(phase),
                 _ => return Err(Inconsistent::Event("a deadline", step)),
             },
-            EndCause::Closed(detail) if self.is_after_sample() => {
+            EndCause::Closed(detail) if self.standing.is_after_sample() => {
                 Verdict::Contraindicated(Failure::Unopened(closed(detail)))
             }
             EndCause::Closed(detail) => Verdict::CouldNotRun(Obstacle::Disconnected {
                 phase,
                 detail: (!detail.is_empty()).then(|| detail.clone()),
-                after_nonce: self.is_after_nonce(),
+                after_nonce: self.standing.is_after_nonce(),
             }),
             EndCause::Oversized {
                 length_bytes,
@@ -315,19 +257,19 @@ impl VerifierSession {
                 type_number,
                 limit_bytes,
                 ..
-            } if !self.caps_bytes(*type_number).contains(limit_bytes) => {
+            } if !self.standing.caps_bytes(*type_number).contains(limit_bytes) => {
                 return Err(Inconsistent::Event("an oversized frame by another cap", step));
             }
             &EndCause::Oversized {
                 type_number,
                 length_bytes,
                 limit_bytes,
-            } => self.failed(Failure::OversizedMessage {
+            } => self.standing.failed(Failure::OversizedMessage {
                 type_number,
                 length_bytes,
                 limit_bytes,
             }),
-            EndCause::Flood => self.failed(Failure::Flood),
+            EndCause::Flood => self.standing.failed(Failure::Flood),
             EndCause::NoPlan(why) if step == Step::Send(Outgoing::Plan) => {
                 Verdict::CouldNotRun(Obstacle::NoPlan(why.clone()))
             }
@@ -338,7 +280,7 @@ impl VerifierSession {
             at_ns,
             event: Event::Ended(cause),
         });
-        self.state = State::Done(verdict);
+        self.standing.state = State::Done(verdict);
         Ok(())
     }
 
@@ -348,10 +290,10 @@ impl VerifierSession {
     ///
     /// [`Inconsistent`] if no tiles are due.
     pub fn checked(&mut self, outcome: Result<(), TileMismatch>) -> Result<(), Inconsistent> {
-        let State::Check = self.state else {
+        let State::Check = self.standing.state else {
             return Err(Inconsistent::Event("recomputed tiles", self.step()));
         };
-        self.state = State::Done(match outcome {
+        self.standing.state = State::Done(match outcome {
             Ok(()) => Verdict::Affirmed,
             Err(mismatch) => Verdict::Contraindicated(Failure::Tile(mismatch)),
         });
@@ -361,69 +303,51 @@ impl VerifierSession {
     /// Longest payload of a frame of this type that can be used now (bytes): what a transport may allocate (spec §9.2).
     #[must_use]
     pub fn max_payload_bytes(&self, type_number: u32) -> u64 {
-        match (&self.plan, MessageType::from_number(type_number)) {
-            (None, Some(MessageType::Hello)) if self.hello.is_none() => MAX_HELLO_BYTES,
-            (Some(plan), Some(message_type)) => max_payload_bytes(&plan.value, message_type),
-            _ => MAX_SMALL_BYTES,
-        }
-    }
-
-    /// The limits that the reader may have applied to a frame of this type that is handled now: the present one and,
-    /// between PLAN and NONCE, the one before PLAN, as its header may have been read then.
-    fn caps_bytes(&self, type_number: u32) -> [u64; 2] {
-        let now_bytes = self.max_payload_bytes(type_number);
-        let was_read_before_plan = self.plan.is_some() && !self.is_after_nonce();
-        [
-            now_bytes,
-            if was_read_before_plan {
-                MAX_SMALL_BYTES
-            } else {
-                now_bytes
-            },
-        ]
+        self.standing.max_payload_bytes(type_number)
     }
 
     /// The session's configuration from its start.
     #[must_use]
     pub fn config(&self) -> &VerifierConfig {
-        &self.config
+        &self.standing.config
     }
 
     /// HELLO, once it has been received.
     #[must_use]
     pub fn hello(&self) -> Option<&Hello> {
-        self.hello.as_ref().map(|hello| &hello.value)
+        self.standing.hello.as_ref().map(|hello| &hello.value)
     }
 
     /// PLAN, once it is sent.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {
-        self.plan.as_ref().map(|plan| &plan.value)
+        self.standing.plan.as_ref().map(|plan| &plan.value)
     }
 
     /// The commitments, from NONCE on.
     #[must_use]
     pub fn trace(&self) -> Option<&Trace> {
-        self.trace.as_ref()
+        self.standing.trace.as_ref()
     }
 
     /// The session's checksum, once every iteration is done.
     #[must_use]
     pub fn checksum(&self) -> Option<Chain> {
-        self.trace.as_ref().and_then(Trace::checksum)
+        self.standing.trace.as_ref().and_then(Trace::checksum)
     }
 
     /// Windows of every iteration started so far.
     #[must_use]
     pub fn windows(&self) -> &[Windows] {
-        &self.windows
+        &self.standing.windows
     }
 
     /// Sites of the samples, once as many have been opened: none are drawn for an Attester that opens nothing.
     pub fn sites(&self) -> impl Iterator<Item = &Site> {
-        self.sites
+        self.standing
+            .sites
             .iter()
-            .chain(self.tile_checks.iter().map(|check| &check.site))
+            .chain(self.standing.tile_checks.iter().map(|check| &check.site))
     }
 
     /// The samples, once as many have been opened.
@@ -434,13 +358,13 @@ impl VerifierSession {
     /// The contents of OPENINGS in addition to the openings, once they have been received and parsed.
     #[must_use]
     pub fn said(&self) -> Option<&Said> {
-        self.said.as_ref()
+        self.standing.said.as_ref()
     }
 
     /// The openings, parsed again from the records: a session keeps only their bytes.
     #[must_use]
     pub fn openings(&self) -> Option<OpeningsBody> {
-        self.said.as_ref()?;
+        self.standing.said.as_ref()?;
         let expected = self.plan()?.total_samples();
         let opened = self.records.iter().rev().find_map(|record| match &record.event {
             Event::Received(frame) if frame.message_type() == Some(MessageType::Openings) => Some(&frame.payload),
@@ -453,13 +377,13 @@ impl VerifierSession {
     /// The tiles to recompute, once OPENINGS passed every cheaper check.
     #[must_use]
     pub fn tile_checks(&self) -> &[TileCheck] {
-        &self.tile_checks
+        &self.standing.tile_checks
     }
 
     /// The verdict, once there is one.
     #[must_use]
     pub fn verdict(&self) -> Option<&Verdict> {
-        match &self.state {
+        match &self.standing.state {
             State::Done(verdict) => Some(verdict),
             _ => None,
         }
@@ -477,87 +401,14 @@ impl VerifierSession {
         self.plan().map(|plan| &plan.fields().verifier)
     }
 
-    fn begin_fill(&mut self, at_ns: u64) {
-        self.windows.push(Windows {
-            fill_start_ns: at_ns,
-            ..Windows::default()
-        });
-        self.state = State::Fill;
-    }
-
     /// Offline, a sent message must be the one derived from the transcript.
     fn check_derived(&self, frame: &Frame, fresh: Fresh) -> Result<(), Inconsistent> {
-        match (self.config.mode, self.due_frame(fresh)) {
+        match (self.standing.config.mode, self.due_frame(fresh)) {
             (Mode::Offline, Some(due)) if due != *frame => Err(Inconsistent::Content(format!(
                 "{} does not derive from the transcript",
                 describe(frame)
             ))),
             _ => Ok(()),
-        }
-    }
-
-    fn check_time(&self, phase: Phase, at_ns: u64) -> Result<(), Verdict> {
-        // A message received before it was requested answers something else.
-        if at_ns < self.phase_start_ns {
-            return Err(self.failed(Failure::Premature { phase }));
-        }
-        match self.deadline_ns(phase) {
-            Some(deadline_ns) if at_ns > deadline_ns => Err(self.late(phase)),
-            _ => Ok(()),
-        }
-    }
-
-    fn deadline_ns(&self, phase: Phase) -> Option<u64> {
-        (self.config.mode == Mode::Online).then(|| {
-            self.phase_start_ns
-                .saturating_add(self.limit_ms(phase).saturating_mul(1_000_000))
-        })
-    }
-
-    fn limit_ms(&self, phase: Phase) -> u64 {
-        let deadlines = self.plan().map(|plan| plan.fields().deadlines);
-        match (phase, deadlines) {
-            (Phase::Hello, _) | (_, None) => self.config.hello_deadline_ms,
-            (Phase::Prepare, Some(deadlines)) => deadlines.ready_ms,
-            (Phase::Fill, Some(deadlines)) => deadlines.fill_ms,
-            (Phase::Sweep, Some(deadlines)) => deadlines.sweep_ms,
-            (Phase::Open, Some(deadlines)) => deadlines.openings_ms,
-        }
-    }
-
-    fn phase(&self) -> Phase {
-        match self.state {
-            State::AwaitHello | State::SendPlan => Phase::Hello,
-            State::AwaitReady | State::SendNonce => Phase::Prepare,
-            State::Fill | State::SendV => Phase::Fill,
-            State::Sweep | State::SendW | State::SendSample => Phase::Sweep,
-            State::AwaitOpenings | State::Check | State::Done(_) => Phase::Open,
-        }
-    }
-
-    fn is_after_nonce(&self) -> bool {
-        self.trace.is_some()
-    }
-
-    fn is_after_sample(&self) -> bool {
-        self.seed.is_some()
-    }
-
-    fn late(&self, phase: Phase) -> Verdict {
-        let limit_ms = self.limit_ms(phase);
-        if self.is_after_nonce() {
-            Verdict::Contraindicated(Failure::Late { phase, limit_ms })
-        } else {
-            Verdict::CouldNotRun(Obstacle::Late { phase, limit_ms })
-        }
-    }
-
-    /// A failed check; before the clock runs nothing has been answered that could be false.
-    fn failed(&self, failure: Failure) -> Verdict {
-        if self.is_after_nonce() {
-            Verdict::Contraindicated(failure)
-        } else {
-            Verdict::CouldNotRun(Obstacle::NotThisProtocol(Box::new(failure)))
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{Message, Said, State, Step, VerifierSession};
+use super::standing::{Message, Standing, State};
+use super::step::{Said, Step};
 use crate::cbor::Canonical;
 use crate::frame::{Frame, MessageType};
 use crate::limits::{SUITE, VERSION};
@@ -16,7 +17,8 @@ use crate::verdict::{Failure, Obstacle, Phase, Verdict};
 /// Bytes of the Ed25519 signature that ends OPENINGS.
 pub const SIGNATURE_BYTES: usize = 64;
 
-impl VerifierSession {
+impl Standing {
+    /// Handles a message received at `at_ns`; the error is the verdict that a fault in it gives.
     pub(super) fn take(&mut self, phase: Phase, at_ns: u64, frame: &Frame) -> Result<(), Verdict> {
         let Some(message_type) = frame.message_type() else {
             return Err(self.unexpected(phase, frame.type_number));
