@@ -9,7 +9,8 @@ use protocol::evidence::Evidence;
 use protocol::joint::EvidenceHash;
 use protocol::verifier::VerifierSession;
 
-use crate::{Member, RunError, Settings};
+use crate::error::RunError;
+use crate::settings::{Member, Settings};
 
 pub(crate) struct Folder {
     path: PathBuf,

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use verifier::clock::Clock;
 
-use crate::Member;
+use crate::settings::Member;
 
 /// Bytes per read.
 const READ_BYTES: usize = 16 << 10;

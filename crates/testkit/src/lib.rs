@@ -6,6 +6,7 @@
 //! once, and [`wire`] one at the end of a real byte stream. [`model`] is a GPU on the made-up clock. [`odds`] says how often a cheat must be caught.
 
 pub mod adversary;
+mod alone;
 pub mod cast;
 pub mod engine;
 pub mod model;

@@ -1,6 +1,4 @@
-//! A session in memory: the Verifier's state machine against a peer, with made-up times and fixed fresh bytes.
-//!
-//! Nothing sleeps and nothing is drawn, so the same peer gives the same evidence byte for byte.
+//! A session in memory, before and after it is run: what the Verifier's side of it is, and its evidence.
 
 use protocol::bytes::Fresh;
 use protocol::derive::derive;
@@ -10,12 +8,9 @@ use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, Outgoing, Step, VerifierSession};
 use verifier::recompute::{Recompute, Recomputed, Unwatched};
 
-pub use crate::together::TRAVEL_NS;
 pub use protocol::driver::Opener;
 
 use crate::cast;
-use crate::peer::Peer;
-use crate::together::{Party, run_to_check};
 
 /// The Verifier's side of a planned session.
 #[derive(Clone, Debug)]
@@ -67,34 +62,6 @@ impl Rehearsal {
     #[must_use]
     pub fn fresh(&self, index: u64) -> Fresh {
         Fresh(derive("testkit", &[&self.seed.to_le_bytes(), &index.to_le_bytes()]))
-    }
-
-    /// Runs the session to its verdict.
-    ///
-    /// # Panics
-    ///
-    /// If the state machine contradicts itself, which tests must detect.
-    #[must_use]
-    pub fn run(&self, peer: &mut dyn Peer) -> Rehearsed {
-        let mut rehearsed = self.run_to_check(peer);
-        rehearsed.check(&self.recompute);
-        rehearsed
-    }
-
-    /// Runs the session until tiles are to be recomputed or there is a verdict.
-    ///
-    /// # Panics
-    ///
-    /// If the state machine contradicts itself.
-    #[must_use]
-    pub fn run_to_check(&self, peer: &mut dyn Peer) -> Rehearsed {
-        let party = Party {
-            rehearsal: self,
-            peer,
-            began_ns: 0,
-        };
-        let session = run_to_check(&mut [party]).pop().expect("one party, one session");
-        self.recorded(session)
     }
 
     /// The session and its evidence.

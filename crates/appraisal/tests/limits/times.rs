@@ -12,7 +12,8 @@ use report::figure::CertifiedFigures;
 use report::phases::PhaseSpan;
 use testkit::cast;
 use testkit::peer::{Action, Peer, Tampered, Turn};
-use testkit::rehearsal::{Rehearsal, Rehearsed, TRAVEL_NS};
+use testkit::rehearsal::{Rehearsal, Rehearsed};
+use testkit::together::TRAVEL_NS;
 
 use crate::{appraised_at, found, of_figures, one, peer, request, under};
 

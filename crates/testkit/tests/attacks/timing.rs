@@ -11,7 +11,8 @@ use testkit::adversary::Adversary;
 use testkit::cast;
 use testkit::model::delayed;
 use testkit::peer::{Action, HonestPeer, Peer, Tampered};
-use testkit::rehearsal::{Rehearsal, TRAVEL_NS};
+use testkit::rehearsal::Rehearsal;
+use testkit::together::TRAVEL_NS;
 
 use crate::attacks;
 use crate::stage::{bytes, hello, honest, instead, judge, opens, play, rehearsal, tamper};
