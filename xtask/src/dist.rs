@@ -1,8 +1,11 @@
 //! What is released: both commands for any Linux host, as archives and Debian packages, with an SBOM each and checksums.
 
+mod architecture;
+mod checksum;
 mod elf;
 mod package;
 mod sbom;
+mod shipped;
 mod tree;
 
 use std::env;
@@ -13,8 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
+use self::architecture::Architecture;
+use self::checksum::hex_of_sha256;
+use self::elf::GLIBC;
+use self::shipped::{COMMANDS, Shipped};
 use crate::tools::{self, run};
 
 pub(crate) const USAGE: &str = "usage: cargo xtask dist [--target ARCH]... [--out FOLDER]
@@ -27,63 +33,6 @@ Builds gpu-attestor and gpu-validator for release, with zig as the linker, and p
 
 Files have the time SOURCE_DATE_EPOCH, or that of the last commit. Needs git, GNU tar, gzip, dpkg-deb, rustup, python3 with
 venv and pip; and once crates.io, PyPI and Rust's targets: the tools go to target/tools (about 500 MB).";
-
-/// What the binaries are linked against: the oldest glibc that Rust's standard library supports.
-const GLIBC: elf::Version = elf::Version(2, 17);
-
-const COMMANDS: [Shipped; 2] = [
-    Shipped {
-        name: "gpu-attestor",
-        summary: "proves to a Verifier what this host's GPUs hold and do",
-        units: &["gpu-attestor.socket", "gpu-attestor@.service"],
-    },
-    Shipped {
-        name: "gpu-validator",
-        summary: "attests GPU hosts and checks their evidence",
-        units: &[],
-    },
-];
-
-/// A command that is released.
-struct Shipped {
-    name: &'static str,
-    summary: &'static str,
-    /// Its files of `packaging/systemd`.
-    units: &'static [&'static str],
-}
-
-/// What is built for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Architecture {
-    X86_64,
-    Aarch64,
-}
-
-impl Architecture {
-    const ALL: [Architecture; 2] = [Architecture::X86_64, Architecture::Aarch64];
-
-    fn name(self) -> &'static str {
-        match self {
-            Architecture::X86_64 => "x86_64",
-            Architecture::Aarch64 => "aarch64",
-        }
-    }
-
-    fn of_debian(self) -> &'static str {
-        match self {
-            Architecture::X86_64 => "amd64",
-            Architecture::Aarch64 => "arm64",
-        }
-    }
-
-    fn triple(self) -> String {
-        format!("{}-unknown-linux-gnu", self.name())
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
-    }
-}
 
 struct Options {
     architectures: Vec<Architecture>,
@@ -242,10 +191,6 @@ fn checksums(files: &[PathBuf]) -> Result<String> {
         writeln!(sums, "{sum}  {name}")?;
     }
     Ok(sums)
-}
-
-fn hex_of_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Every engine's crate implements it, and `engines` has the table of them. Nothing here knows an engine.
 
 mod device;
+mod not_built;
 mod report;
 mod unavailable;
 mod wanted;
@@ -14,8 +15,9 @@ use protocol::bytes::DeviceOrdinal;
 use protocol::engine::{Engine, EngineError, TileEngine};
 
 pub use device::{Device, HostDevice, Telemetry, panic_message};
+pub use not_built::NotBuilt;
 pub use report::{Ceiling, Load, Memory, Report, Row};
-pub use unavailable::{NotBuilt, Unavailable};
+pub use unavailable::Unavailable;
 pub use wanted::{EmulatedWanted, Wanted};
 
 /// One engine: how its devices are found and opened.

@@ -1,12 +1,9 @@
-//! Engines that cannot be used.
+//! Why the devices of an engine cannot be used.
 
 use std::error::Error;
 use std::fmt;
 
-use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::message::AbortCode;
-
-use crate::{Backend, Device, HostDevice, Wanted};
 
 /// Why an engine's devices cannot be used. The text and the sources are those of the engine's own error.
 #[derive(Debug)]
@@ -48,56 +45,5 @@ impl fmt::Display for Unavailable {
 impl Error for Unavailable {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.why().source()
-    }
-}
-
-/// A placeholder for an engine that a command was built without, in its place in the command's table.
-#[derive(Clone, Copy, Debug)]
-pub struct NotBuilt {
-    /// The engine's name.
-    pub name: &'static str,
-    /// What one of its devices is.
-    pub device_kind: &'static str,
-    /// The message to a user who requests it.
-    pub why: &'static str,
-}
-
-impl NotBuilt {
-    fn absent<T>(&self) -> Result<T, Unavailable> {
-        Err(Unavailable::Absent(self.why.into()))
-    }
-}
-
-impl Backend for NotBuilt {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        "Not in this build"
-    }
-
-    fn device_kind(&self) -> &'static str {
-        self.device_kind
-    }
-
-    fn count(&self, _: &Wanted) -> Result<usize, Unavailable> {
-        self.absent()
-    }
-
-    fn devices(&self, _: &Wanted) -> Result<Vec<Device>, Unavailable> {
-        self.absent()
-    }
-
-    fn host_devices(&self) -> Result<Vec<HostDevice>, Unavailable> {
-        self.absent()
-    }
-
-    fn open_engine(&self, _: u32) -> Result<Box<dyn Engine>, EngineError> {
-        Err(EngineError::Unsupported(self.why.to_owned()))
-    }
-
-    fn open_tile_engine(&self, _: u32) -> Result<Box<dyn TileEngine>, EngineError> {
-        Err(EngineError::Unsupported(self.why.to_owned()))
     }
 }

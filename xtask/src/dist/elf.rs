@@ -9,7 +9,10 @@ use object::Endianness;
 use object::elf::{DT_NEEDED, EM_AARCH64, EM_X86_64, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
 
-use super::Architecture;
+use super::architecture::Architecture;
+
+/// What the binaries are linked against: the oldest glibc that Rust's standard library supports.
+pub(super) const GLIBC: Version = Version(2, 17);
 
 /// Libraries that every glibc host has.
 const LIBRARIES: [&str; 6] = [

@@ -6,8 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::architecture::Architecture;
+use super::elf::GLIBC;
+use super::shipped::Shipped;
 use super::tree::{self, Tree};
-use super::{Architecture, GLIBC, Shipped};
 use crate::tools::run;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -11,7 +11,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Architecture, Shipped, hex_of_sha256};
+use super::architecture::Architecture;
+use super::checksum::hex_of_sha256;
+use super::shipped::Shipped;
 
 /// Each crate by its reference, `name@version`.
 type Crates = BTreeMap<String, Crate>;

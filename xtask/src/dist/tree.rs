@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Shipped;
+use super::shipped::Shipped;
 use crate::tools::run;
 
 /// Where the files of a command come from.
