@@ -201,7 +201,7 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ("devices of a plan or HELLO", limits::MAX_DEVICES.to_string()),
         ("sweeps of an iteration", limits::MAX_SWEEPS_PER_ITERATION.to_string()),
         ("sweeps of a plan", limits::MAX_SWEEPS.to_string()),
-        ("samples a device and group", limits::MAX_SAMPLES.to_string()),
+        ("samples per device and group", limits::MAX_SAMPLES.to_string()),
         (
             "fewest effective samples for a bound",
             limits::MIN_SAMPLES_FOR_BOUND.to_string(),
