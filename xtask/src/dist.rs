@@ -9,7 +9,6 @@ mod shipped;
 mod tree;
 
 use std::env;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,12 +22,13 @@ use self::elf::GLIBC;
 use self::shipped::{COMMANDS, Shipped};
 use crate::tools::{self, run};
 
-pub(crate) const USAGE: &str = "usage: cargo xtask dist [--target ARCH]... [--out FOLDER]
+pub(crate) const USAGE: &str = "usage: cargo xtask dist [--target ARCH]... [--command NAME]... [--out FOLDER]
 
 Builds gpu-attestor and gpu-validator for release, with zig as the linker, and packs each as .tar.gz, .deb, and an SBOM
-(CycloneDX), with SHA256SUMS of all files. The binaries run with glibc 2.17 or later.
+(CycloneDX), with SHA256SUMS of all files in the folder. The binaries run with glibc 2.17 or later.
 
   --target ARCH  x86_64 or aarch64; may be repeated [default: both]
+  --command NAME gpu-attestor or gpu-validator; may be repeated [default: both]
   --out FOLDER   where the files go; those of the same name are replaced [default: target/packages]
 
 Files have the time SOURCE_DATE_EPOCH, or that of the last commit. Needs git, GNU tar, gzip, dpkg-deb, rustup, python3 with
@@ -36,6 +36,7 @@ venv and pip; and once crates.io, PyPI and Rust's targets: the tools go to targe
 
 struct Options {
     architectures: Vec<Architecture>,
+    commands: Vec<&'static Shipped>,
     out: PathBuf,
 }
 
@@ -43,10 +44,12 @@ impl Options {
     /// `None` if the usage was not followed.
     fn parse(repository: &Path, mut arguments: &[&str]) -> Option<Self> {
         let mut architectures = Vec::new();
+        let mut commands = Vec::new();
         let mut out = tools::target_folder(repository).join("packages");
         while let [option, value, ref rest @ ..] = *arguments {
             match option {
                 "--target" => architectures.push(Architecture::parse(value)?),
+                "--command" => commands.push(COMMANDS.iter().find(|shipped| shipped.name == value)?),
                 "--out" => out = repository.join(value),
                 _ => return None,
             }
@@ -55,7 +58,14 @@ impl Options {
         if architectures.is_empty() {
             architectures = Architecture::ALL.to_vec();
         }
-        arguments.is_empty().then_some(Options { architectures, out })
+        if commands.is_empty() {
+            commands = COMMANDS.iter().collect();
+        }
+        arguments.is_empty().then_some(Options {
+            architectures,
+            commands,
+            out,
+        })
     }
 }
 
@@ -73,8 +83,7 @@ fn build_all(repository: &Path, options: &Options) -> Result<()> {
     let scratch = tools::target_folder(repository).join("dist-trees");
 
     let mut rows = Vec::new();
-    let mut files = Vec::new();
-    for shipped in &COMMANDS {
+    for &shipped in &options.commands {
         // Pages and completions are the same for every architecture. They come from a binary that runs here, which is built for
         // this even if it is not asked for.
         let generator = compile(repository, shipped, host)?;
@@ -100,11 +109,10 @@ fn build_all(repository: &Path, options: &Options) -> Result<()> {
             sbom::write(repository, shipped, architecture, &binary, &sbom)?;
             let sizes = [&binary, &archive, &deb].map(|file| fs::metadata(file).map(|metadata| metadata.len()));
             rows.push((shipped.name, architecture.name(), sizes));
-            files.extend([archive, deb, sbom]);
         }
     }
     let sums = options.out.join("SHA256SUMS");
-    fs::write(&sums, checksums(&files)?).with_context(|| sums.display().to_string())?;
+    fs::write(&sums, checksums(&options.out)?).with_context(|| sums.display().to_string())?;
 
     println!(
         "{:<14} {:<8} {:>10} {:>10} {:>10}",
@@ -115,7 +123,7 @@ fn build_all(repository: &Path, options: &Options) -> Result<()> {
             sizes.map(|size| size.map_or_else(|error| error.to_string(), |size| size.to_string()));
         println!("{name:<14} {architecture:<8} {binary:>10} {archive:>10} {deb:>10}");
     }
-    println!("{} files and SHA256SUMS in {}", files.len(), options.out.display());
+    println!("files and their SHA256SUMS are in {}", options.out.display());
     Ok(())
 }
 
@@ -177,20 +185,19 @@ fn epoch(repository: &Path) -> Result<u64> {
     }
 }
 
-/// Lines as `sha256sum --check` reads them, in the order of names.
-fn checksums(files: &[PathBuf]) -> Result<String> {
-    let mut files: Vec<&PathBuf> = files.iter().collect();
-    files.sort();
-    let mut sums = String::new();
-    for file in files {
-        let sum = hex_of_sha256(&fs::read(file).with_context(|| file.display().to_string())?);
-        let name = file
-            .file_name()
-            .and_then(OsStr::to_str)
-            .context("a file of the release has a name")?;
-        writeln!(sums, "{sum}  {name}")?;
+/// Of the files in a folder, as lines that `sha256sum --check` reads, in the order of names.
+///
+/// Not only of those just made: a release may be built in several runs.
+fn checksums(folder: &Path) -> Result<String> {
+    let mut lines = Vec::new();
+    for file in tree::files(folder)? {
+        let name = file.strip_prefix(folder)?.display().to_string();
+        if name != "SHA256SUMS" {
+            let sum = hex_of_sha256(&fs::read(&file).with_context(|| file.display().to_string())?);
+            lines.push(format!("{sum}  {name}\n"));
+        }
     }
-    Ok(sums)
+    Ok(lines.concat())
 }
 
 #[cfg(test)]
@@ -205,9 +212,13 @@ mod tests {
         let one = parse(&["--target", "aarch64", "--out", "o"]).expect("both options");
         assert!(one.architectures == [Architecture::Aarch64]);
         assert_eq!(one.out, Path::new("/r/o"));
+        assert_eq!(one.commands.len(), COMMANDS.len());
+        let command = parse(&["--command", "gpu-validator"]).expect("a command that is released");
+        assert!(matches!(command.commands[..], [only] if only.name == "gpu-validator"));
         for wrong in [
             &["--target"][..],
             &["--target", "mips"],
+            &["--command", "xtask"],
             &["--help"],
             &["x86_64"],
             &["--out", "o", "x"],

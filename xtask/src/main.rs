@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask check [PACKAGE...]
        cargo xtask kernels [--check]
-       cargo xtask dist [--target ARCH]... [--out FOLDER]
+       cargo xtask dist [--target ARCH]... [--command NAME]... [--out FOLDER]
 
   check            the stages format, clippy and tests of .ci/run, of these packages or of all
   kernels          compile crates/engine-cuda/kernels to crates/engine-cuda/images

@@ -114,7 +114,8 @@ fn component(reference: &str, one: &Crate, is_linked: bool, checksum: Option<&St
     });
     if !one.license.is_empty() {
         // Crates from before SPDX expressions have a slash for OR.
-        component["licenses"] = json!([{ "expression": one.license.replace('/', " OR ") }]);
+        let license: Vec<&str> = one.license.split('/').map(str::trim).collect();
+        component["licenses"] = json!([{ "expression": license.join(" OR ") }]);
     }
     // Crates of this repository have no checksum, and are not published.
     if let Some(checksum) = checksum {

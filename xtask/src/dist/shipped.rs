@@ -1,6 +1,6 @@
 //! The commands that are released.
 
-pub(super) const COMMANDS: [Shipped; 2] = [
+pub(super) static COMMANDS: [Shipped; 2] = [
     Shipped {
         name: "gpu-attestor",
         summary: "proves to a Verifier what this host's GPUs hold and do",
