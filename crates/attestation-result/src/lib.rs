@@ -7,6 +7,7 @@
 
 pub mod chain;
 mod cwt;
+mod either;
 pub mod key;
 pub mod key_ring;
 pub mod nvidia;
@@ -15,6 +16,7 @@ mod tier;
 mod token;
 
 pub use cwt::verify_cwt;
+pub use either::verify_token;
 pub use result::{
     AttestationResult, CLAIMS_VERSION, CLOCK_LEEWAY_S, Difference, EAR_PROFILE, Expectations, Issuance, PRIVATE_CLAIM,
     Submodule, VerifierId, verify_result,

@@ -17,7 +17,7 @@ pub use generate::{Generate, generate};
 pub use interrupt::{Interrupt, Interruptible};
 pub use log::{LOG_VARIABLE, start_log};
 pub use options::{
-    RecomputeOptions, SessionOptions, attester_key, ensure_enough_samples, known_verifier, print_identity, verifier_key,
+    RecomputeOptions, SessionOptions, attester_key, ensure_enough_samples, print_identity, verifier_key,
 };
 pub use output::{Exit, finish, print_bytes, print_json, print_json_text, print_stopped, print_text, tell};
 pub use output_file::OutputFile;

@@ -7,15 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use keystore::{KeyError, SigningKey};
-use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Identity};
-use protocol::limits::MIN_SAMPLES_FOR_BOUND;
-use protocol::plan::Deadlines;
 use protocol::request::PlanRequest;
 use serde_json::json;
 use verifier::Settings;
-use verifier::preset::{Preset, default_assumptions};
+use verifier::preset::Preset;
 use verifier::recompute::Recompute;
+use verifier::settings::{SettingsError, SettingsFields, TooFewSamples};
 
 use crate::output::{print_json, print_text};
 use crate::paths::OutputPath;
@@ -108,39 +106,26 @@ impl SessionOptions {
         hello_deadline: Duration,
         recompute: Recompute,
     ) -> anyhow::Result<Settings> {
-        let key = verifier_key(self.verifier_key.as_deref())?;
-        let mut request = self.preset.request(Identity(key.verifying_key().to_bytes()));
-        getrandom::fill(&mut request.session_id).context("no randomness")?;
-        request.audience.clone_from(&self.audience);
-        request.devices = devices;
-        request.matrix_dim = self.matrix_dim.or(request.matrix_dim);
-        request.device_bytes = self.device_memory.or(request.device_bytes);
-        request.samples = self.samples.unwrap_or(request.samples);
-        if let Some(Iterations(iterations)) = &self.iterations {
-            request.iterations.clone_from(iterations);
-        }
-        if !self.few_samples {
-            ensure_enough_samples(&request)?;
-        }
-        if let Some(limit) = self.phase_deadline {
-            let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            request.deadlines = Deadlines {
-                ready_ms: limit_ms,
-                fill_ms: limit_ms,
-                sweep_ms: limit_ms,
-                openings_ms: limit_ms,
-            };
-        }
-        Ok(Settings {
-            request,
-            assumptions: Assumptions {
-                helper_gpus: self.preset.helper_gpus(),
-                ..default_assumptions(self.error_bits)
-            },
-            narrowed_by: None,
+        let fields = SettingsFields {
+            preset: self.preset,
+            devices,
+            iterations: self
+                .iterations
+                .as_ref()
+                .map(|Iterations(iterations)| iterations.clone()),
+            samples: self.samples,
+            few_samples: self.few_samples,
+            matrix_dim: self.matrix_dim,
+            device_bytes: self.device_memory,
+            audience: self.audience.clone(),
+            phase_deadline: self.phase_deadline,
             hello_deadline,
-            recompute,
-            key,
+            error_bits: self.error_bits,
+        };
+        let key = verifier_key(self.verifier_key.as_deref())?;
+        Settings::new(fields, recompute, key).map_err(|error| match error {
+            SettingsError::TooFewSamples(few) => too_few(few),
+            SettingsError::Session(error) => error.into(),
         })
     }
 }
@@ -151,26 +136,19 @@ impl SessionOptions {
 ///
 /// The option that causes the problem.
 pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        request.samples >= MIN_SAMPLES_FOR_BOUND,
-        "--samples {}: fewer than {MIN_SAMPLES_FOR_BOUND} certify nothing; expected more, or --few-samples too",
-        request.samples
-    );
-    let of_any = PlanRequest {
-        devices: None,
-        ..request.clone()
-    };
-    // If no plan is possible, the code that makes the real one reports why.
-    let Ok(plan) = of_any.plan_for_any(1) else {
-        return Ok(());
-    };
-    let effective = plan.most_effective_samples();
-    anyhow::ensure!(
-        effective >= MIN_SAMPLES_FOR_BOUND,
-        "--device-memory: a device has {effective} leaves to sample in all its sweeps, and fewer than {MIN_SAMPLES_FOR_BOUND} \
-         samples certify nothing; expected more memory, or --few-samples too"
-    );
-    Ok(())
+    verifier::settings::ensure_enough_samples(request).map_err(too_few)
+}
+
+/// The option that causes the problem, and what is expected of it.
+fn too_few(few: TooFewSamples) -> anyhow::Error {
+    match few {
+        TooFewSamples::Asked { samples, least } => anyhow::anyhow!(
+            "--samples {samples}: fewer than {least} certify nothing; expected more, or --few-samples too"
+        ),
+        TooFewSamples::Leaves { .. } => {
+            anyhow::anyhow!("--device-memory: {few}; expected more memory, or --few-samples too")
+        }
+    }
 }
 
 /// The Verifier's key in `file` or at the default path; created on first use.
@@ -180,22 +158,6 @@ pub fn ensure_enough_samples(request: &PlanRequest) -> anyhow::Result<()> {
 /// If there is no usable key.
 pub fn verifier_key(file: Option<&Path>) -> anyhow::Result<SigningKey> {
     key_of("verifier", file).context("the Verifier's key")
-}
-
-/// The key of this host's own Verifier, if it exists at the default path; it is not created.
-///
-/// # Errors
-///
-/// If there is a key that cannot be used.
-pub fn known_verifier() -> anyhow::Result<Option<Identity>> {
-    let Ok(path) = keystore::default_path("verifier") else {
-        return Ok(None);
-    };
-    match keystore::load(&path) {
-        Ok(key) => Ok(Some(Identity(key.verifying_key().to_bytes()))),
-        Err(KeyError::File(error)) if error.kind() == Some(std::io::ErrorKind::NotFound) => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context("the Verifier's key")),
-    }
 }
 
 /// The Attester's key in `file` or at the default path; created on first use.

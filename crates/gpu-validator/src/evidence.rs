@@ -6,12 +6,10 @@ use std::str::FromStr;
 use anyhow::Context;
 use clap::Args;
 use cli::{RecomputeOptions, parse_bytes};
+use evidence_check::{Refusal, open_file};
+use verifier::Opened;
 use verifier::budget::{Budget, TMAC};
-use verifier::evidence_file::{ReadError, read};
 use verifier::recompute::Recompute;
-use verifier::{Opened, open_within};
-
-use crate::refusal::Refusal;
 
 /// What checking evidence may cost: whoever sends it chooses its plan.
 #[derive(Args, Clone, Copy, Debug)]
@@ -88,18 +86,7 @@ impl MemoryOptions {
 ///
 /// The outer error is why the file cannot be read.
 pub(crate) fn open(path: &Path, budget: &Budget) -> anyhow::Result<Result<(Opened, Vec<u8>), Refusal>> {
-    let sealed = match read(path, budget) {
-        Ok(sealed) => sealed,
-        Err(ReadError::Folder) => return Ok(Err(Refusal::folder())),
-        Err(ReadError::TooCostly(error)) => return Ok(Err(error.into())),
-        Err(ReadError::Io(error)) => {
-            return Err(error).with_context(|| format!("evidence {}", path.display()));
-        }
-    };
-    match open_within(&sealed, budget) {
-        Ok(opened) => Ok(Ok((opened, sealed))),
-        Err(error) => Ok(Err(Refusal::of(error)?)),
-    }
+    open_file(path, budget).with_context(|| format!("evidence {}", path.display()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use verifier::Opened;
 use verifier::inspect::to_json;
 
 use crate::evidence::MemoryOptions;
-use crate::refusal::Form;
+use crate::refusal::{self, Form};
 
 /// Options of `gpu-validator inspect`.
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         Ok(opened) => opened,
         Err(refusal) => {
             let form = if options.json { Form::Json } else { Form::Text };
-            return refusal.tell(&options.evidence, form);
+            return refusal::tell(&refusal, &options.evidence, form);
         }
     };
     let value = to_json(&evidence, &session);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cli::{Exit, Interruptible, print_json, print_text};
+use evidence_check::Refusal;
 use protocol::certified::{Bound, HostBounds};
 use protocol::joint::{EvidenceHash, JointCertified, JointError, JointRecord};
 use protocol::verifier::VerifierSession;
@@ -20,7 +21,7 @@ use appraisal::policy::Policy;
 use crate::engines::Engines;
 use crate::evidence;
 use crate::judge::VouchOptions;
-use crate::refusal::{Form, Refusal};
+use crate::refusal::{Form, tell as tell_refusal};
 
 /// Longest sealed record: each of its sessions has at most 44 bytes.
 const MAX_RECORD_BYTES: u64 = 4 << 20;
@@ -48,13 +49,13 @@ struct Member {
 pub(crate) fn run(path: &Path, evidence: &[PathBuf], check: &Check<'_>) -> anyhow::Result<Exit> {
     let record = match read(path)? {
         Ok(record) => record,
-        Err(refusal) => return refusal.tell(path, check.form),
+        Err(refusal) => return tell_refusal(&refusal, path, check.form),
     };
     let mut members = Vec::new();
     for path in evidence {
         match check.member(path)? {
             Ok(member) => members.push(member),
-            Err(refusal) => return refusal.tell(path, check.form),
+            Err(refusal) => return tell_refusal(&refusal, path, check.form),
         }
     }
     // A session without a verdict, or with one against it, decides before anything is added up.
@@ -87,7 +88,7 @@ pub(crate) fn run(path: &Path, evidence: &[PathBuf], check: &Check<'_>) -> anyho
             };
             tell(check.form, &outcome, outcome.code(), &outcome.message(), Some(&shown))
         }
-        Err(error) => Refusal::refused(error.to_string()).tell(path, check.form),
+        Err(error) => tell_refusal(&Refusal::refused(error.to_string()), path, check.form),
     }
 }
 
@@ -127,7 +128,7 @@ impl Check<'_> {
             Ok(opened) => opened,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let judge = self.vouch.judge(self.policy, &[], &opened.evidence)?;
+        let judge = self.vouch.judge(self.policy, &opened.evidence)?;
         let (evidence, session) = if judge.trusts(&opened.evidence, &opened.session) {
             let mut tiles = self.engines.tiles()?;
             match opened.recompute(self.recompute, &mut tiles, &judge, self.observer) {

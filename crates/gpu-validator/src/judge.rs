@@ -2,17 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use appraisal::policy::Policy;
-use appraisal::profile::Kind;
 use appraisal::profiles::Profiles;
 use clap::Args;
-use cli::{input_path, known_verifier};
+use cli::input_path;
+use evidence_check::OwnKeyError;
 use protocol::bytes::{Identity, unhex};
 use protocol::evidence::Evidence;
 use verifier::outcome::Judge;
-
-use crate::appraise::read_text;
 
 /// Whose evidence counts.
 #[derive(Args)]
@@ -30,15 +27,9 @@ pub(crate) fn parse_identity(text: &str) -> Result<Identity, String> {
 }
 
 impl VouchOptions {
-    /// The judge of this evidence under `policy`; `others` are Verifiers that were named by other options.
-    pub(crate) fn judge(&self, policy: &Policy, others: &[Identity], evidence: &Evidence) -> anyhow::Result<Judge> {
-        let named: Vec<Identity> = self.verifier.iter().chain(others).copied().collect();
-        // A key that cannot be read is an error only if it decides.
-        let own = match named.is_empty() && policy.session.verifiers.is_empty() {
-            true => known_verifier()?,
-            false => None,
-        };
-        Ok(policy.judge(&named, own, &evidence.assumptions))
+    /// The judge of this evidence under `policy`.
+    pub(crate) fn judge(&self, policy: &Policy, evidence: &Evidence) -> Result<Judge, OwnKeyError> {
+        evidence_check::judge(policy, &self.verifier, evidence)
     }
 
     /// The Verifiers that were named.
@@ -93,22 +84,7 @@ impl PolicyOptions {
         let Some(path) = &self.policy else {
             return Ok((Policy::default(), profiles));
         };
-        let name = path.to_str().filter(|_| !path.exists());
-        let class = name.and_then(|name| profiles.named(name));
-        let policy = match class {
-            Some(profile) if profile.kind == Kind::Gpu => Policy::for_class(profile),
-            Some(profile) => anyhow::bail!(
-                "class {} has no figures to compare with: write a policy with minimum figures instead",
-                profile.name
-            ),
-            None => {
-                let text = read_text(path).with_context(|| match name {
-                    Some(name) => format!("policy {name:?} is no file, and no class that is known"),
-                    None => format!("policy {}", path.display()),
-                })?;
-                Policy::parse(&path.display().to_string(), &text, &profiles)?
-            }
-        };
+        let policy = Policy::of_file_or_class(path, &profiles)?;
         Ok((policy, profiles))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use appraisal::policy::Policy;
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, input_path, print_json, print_text};
-use protocol::bytes::Identity;
+use evidence_check::{Admission, Admitted, Refusal, Rules, admit};
 use report::Report;
 use verifier::VerifyError;
 use verifier::outcome::Outcome;
@@ -18,8 +18,8 @@ use crate::evidence::{self, BudgetOptions};
 use crate::full::{Ended, FullOptions};
 use crate::joint;
 use crate::judge::{PolicyOptions, VouchOptions};
-use crate::refusal::{Form, Refusal};
-use crate::wanted::{Refused, WantedOptions};
+use crate::refusal::{self, Form};
+use crate::wanted::WantedOptions;
 
 /// Options of `gpu-validator verify`.
 #[derive(Args)]
@@ -78,37 +78,43 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         (Some(record), _) => return run_joint(options, record, &policy, &recompute, form),
         (None, several) => anyhow::bail!("{} evidence files; several at once need --joint RECORD", several.len()),
     };
-    let refuse = |refusal: Refusal| refusal.tell(path, form);
+    let refuse = |refusal: Refusal| refusal::tell(&refusal, path, form);
     let engines = options.engine.find()?;
     let interrupt = Interrupt::listen()?;
     let observer = Interruptible::new(options.json, interrupt.clone());
     let since = Instant::now();
-    // Cheap checks first: for evidence that does not meet the requirements, or whose Verifier is not trusted, no tile is
-    // recomputed (the test `evidence_of_a_verifier_that_nobody_named_costs_no_tile`).
-    let (opened, sealed) = match evidence::open(path, &recompute.budget)? {
+    let opened = match evidence::open(path, &recompute.budget)? {
         Ok(opened) => opened,
         Err(refusal) => return refuse(refusal),
     };
-    // Naming a challenge is naming its Verifier.
-    let challenger: Vec<Identity> = wanted.challenger().into_iter().collect();
-    let judge = options.vouch.judge(&policy, &challenger, &opened.evidence)?;
-    let whose = match wanted.check(&opened, &judge)? {
-        Ok(whose) => whose,
-        Err(Refused(why)) => return refuse(Refusal::refused(why)),
+    let rules = Rules {
+        policy: &policy,
+        named: options.vouch.named(),
+        wanted: &wanted,
     };
-    if !judge.trusts(&opened.evidence, &opened.session) {
-        let outcome = Outcome::new(&opened.evidence, &opened.session, &judge, None);
-        let report = Report::of(&opened.evidence, &opened.session, &sealed, &judge, &outcome);
-        if !options.json {
-            print_text(whose)?;
+    let Admitted {
+        opened,
+        sealed,
+        judge,
+        whose,
+    } = match admit(opened, &rules)? {
+        Admission::Refused(refusal) => return refuse(refusal),
+        Admission::Untrusted(admitted) => {
+            options.wanted.ensure_used(&admitted)?;
+            let (outcome, report) = admitted.untested();
+            if options.json {
+                print_json(&serde_json::to_value(&report)?)?;
+            } else {
+                print_text(admitted.whose)?;
+                print_text(&report)?;
+            }
+            return Ok(end(&outcome));
         }
-        if options.json {
-            print_json(&serde_json::to_value(&report)?)?;
-        } else {
-            print_text(&report)?;
+        Admission::Trusted(admitted) => {
+            options.wanted.ensure_used(&admitted)?;
+            *admitted
         }
-        return Ok(end(&outcome));
-    }
+    };
     let mut tile_engines = engines.tiles()?;
     let verified = opened.recompute(&recompute, &mut tile_engines, &judge, &observer);
     let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());

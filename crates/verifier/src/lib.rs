@@ -20,10 +20,13 @@ pub mod queue;
 pub mod recompute;
 pub mod reexecute;
 mod session;
+pub mod settings;
 pub mod units;
 mod verify;
 
 pub use observer::{Observer, Unobserved};
-pub use session::{Attestation, Recorded, SessionError, Settings, attest, fill_random, prove, record, result_message};
+pub use session::{
+    Attestation, Recorded, SessionError, Settings, attest, fill_random, prove, record, result_frame, result_message,
+};
 pub use transport::Stop;
 pub use verify::{Opened, Stopped, Verified, VerifyError, open, open_within, verify};

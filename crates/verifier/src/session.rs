@@ -68,7 +68,47 @@ pub struct Attestation {
     pub narrowed_by: Option<String>,
 }
 
+impl Recorded {
+    /// Recomputes the tiles of a session of one's own, for its verdict. Its cost is not limited: this side chose its plan.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Recompute`].
+    pub fn check(self, settings: &Settings, observer: &dyn Observer) -> Result<Attestation, SessionError> {
+        let Recorded { opened, sealed } = self;
+        let Opened { evidence, mut session } = opened;
+        let stopped = check_tiles(
+            &mut session,
+            &settings.recompute,
+            &mut [],
+            Some(&settings.assumptions),
+            observer,
+        )?;
+        observer.moved(&session);
+        Ok(Attestation {
+            evidence,
+            sealed,
+            session,
+            stopped,
+            narrowed_by: settings.narrowed_by.clone(),
+        })
+    }
+}
+
 impl Attestation {
+    /// What RESULT says of it.
+    #[must_use]
+    pub fn result_message(&self) -> ResultMessage {
+        match self.stopped {
+            None => result_message(self.session.verdict()),
+            Some(_) => ResultMessage {
+                status: 2,
+                reason: "stopped".to_owned(),
+                message: "stopped while tiles were recomputed; the evidence can be verified".to_owned(),
+            },
+        }
+    }
+
     /// The judge for the Verifier that ran the session, with the recorded assumptions; offline it trusts no Verifier.
     #[must_use]
     pub fn judge(&self) -> Judge {
@@ -124,7 +164,7 @@ pub fn record(
     let _span = debug_span!("session").entered();
     over(from, to, observer.stop(), |link| {
         let recorded = converse(settings.driver(), link, &settings.sealer(), observer)?;
-        link.finish(result(&result_message(recorded.opened.session.verdict())));
+        link.finish(result_frame(&result_message(recorded.opened.session.verdict())));
         Ok(recorded)
     })
     .map_err(SessionError::Resources)?
@@ -148,31 +188,9 @@ pub fn attest(
     settings.recompute.check()?;
     let _span = debug_span!("session").entered();
     over(from, to, observer.stop(), |link| {
-        let Recorded { opened, sealed } = converse(settings.driver(), link, &settings.sealer(), observer)?;
-        let Opened { evidence, mut session } = opened;
-        let stopped = check_tiles(
-            &mut session,
-            &settings.recompute,
-            &mut [],
-            Some(&settings.assumptions),
-            observer,
-        )?;
-        observer.moved(&session);
-        link.finish(result(&match stopped {
-            None => result_message(session.verdict()),
-            Some(_) => ResultMessage {
-                status: 2,
-                reason: "stopped".to_owned(),
-                message: "stopped while tiles were recomputed; the evidence can be verified".to_owned(),
-            },
-        }));
-        Ok(Attestation {
-            evidence,
-            sealed,
-            session,
-            stopped,
-            narrowed_by: settings.narrowed_by.clone(),
-        })
+        let attestation = converse(settings.driver(), link, &settings.sealer(), observer)?.check(settings, observer)?;
+        link.finish(result_frame(&attestation.result_message()));
+        Ok(attestation)
     })
     .map_err(SessionError::Resources)?
 }
@@ -203,7 +221,7 @@ pub fn prove(
     over(from, to, observer.stop(), |link| {
         let driver = VerifierDriver::new(Opener::Challenge(challenge.clone()), 0, None);
         let recorded = converse(driver, link, &sealer, observer)?;
-        link.finish(result(&result_message(recorded.opened.session.verdict())));
+        link.finish(result_frame(&result_message(recorded.opened.session.verdict())));
         Ok(recorded)
     })
     .map_err(SessionError::Resources)?
@@ -223,7 +241,9 @@ pub fn result_message(verdict: Option<&Verdict>) -> ResultMessage {
     )
 }
 
-fn result(message: &ResultMessage) -> Frame {
+/// The frame of RESULT.
+#[must_use]
+pub fn result_frame(message: &ResultMessage) -> Frame {
     Frame::new(MessageType::Result, message.to_bytes())
 }
 
@@ -235,11 +255,19 @@ struct Sealer<'a> {
 }
 
 impl Settings {
-    fn driver(&self) -> VerifierDriver {
+    /// The driver of a session with these settings: for callers that do their own IO.
+    #[must_use]
+    pub fn driver(&self) -> VerifierDriver {
         let hello_deadline_ms = u64::try_from(self.hello_deadline.as_millis())
             .unwrap_or(u64::MAX)
             .clamp(*DEADLINE_RANGE_MS.start(), *DEADLINE_RANGE_MS.end());
         VerifierDriver::new(Opener::Request(self.request.clone()), hello_deadline_ms, None)
+    }
+
+    /// Seals a session that ran with these settings, and has a verdict or tiles to be recomputed.
+    #[must_use]
+    pub fn seal(&self, session: VerifierSession, started: SystemTime) -> Recorded {
+        self.sealer().seal(session, unix_ms(started))
     }
 
     fn sealer(&self) -> Sealer<'_> {
@@ -281,7 +309,7 @@ fn converse(
     sealer: &Sealer<'_>,
     observer: &dyn Observer,
 ) -> Result<Recorded, SessionError> {
-    let started_unix_ms = unix_ms();
+    let started_unix_ms = unix_ms(SystemTime::now());
     let mut phase = PhaseSpan::default();
     loop {
         observer.moved(driver.session());
@@ -314,18 +342,24 @@ fn converse(
         records = session.records().len(),
         "recorded"
     );
-    let evidence = Evidence {
-        config: *session.config(),
-        started_unix_ms,
-        assumptions: sealer.assumptions,
-        challenge: sealer.challenge.cloned(),
-        sealer: Identity(sealer.key.verifying_key().to_bytes()),
-        records: session.records().to_vec(),
-    };
-    Ok(Recorded {
-        sealed: evidence.seal(sealer.key),
-        opened: Opened { evidence, session },
-    })
+    Ok(sealer.seal(session, started_unix_ms))
+}
+
+impl Sealer<'_> {
+    fn seal(&self, session: VerifierSession, started_unix_ms: u64) -> Recorded {
+        let evidence = Evidence {
+            config: *session.config(),
+            started_unix_ms,
+            assumptions: self.assumptions,
+            challenge: self.challenge.cloned(),
+            sealer: Identity(self.key.verifying_key().to_bytes()),
+            records: session.records().to_vec(),
+        };
+        Recorded {
+            sealed: evidence.seal(self.key),
+            opened: Opened { evidence, session },
+        }
+    }
 }
 
 /// Fills `bytes` from the system's randomness.
@@ -337,8 +371,7 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<(), SessionError> {
     getrandom::fill(bytes).map_err(SessionError::Randomness)
 }
 
-fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
+fn unix_ms(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

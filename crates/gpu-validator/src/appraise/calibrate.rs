@@ -11,6 +11,7 @@ use appraisal::profile::Profile;
 use appraisal::profiles::Profiles;
 use clap::Args;
 use cli::{Exit, OutputFile, OutputPath, RecomputeOptions, input_path, print_bytes};
+use evidence_check::Refusal;
 use protocol::evidence::Evidence;
 use verifier::outcome::Outcome;
 
@@ -18,7 +19,7 @@ use super::read_verified;
 use crate::classes;
 use crate::evidence::BudgetOptions;
 use crate::judge::{ProfileOptions, VouchOptions};
-use crate::refusal::{Form, Refusal};
+use crate::refusal::{self, Form};
 
 /// Options of `gpu-validator calibrate`.
 #[derive(Args)]
@@ -94,7 +95,7 @@ pub(crate) fn run(options: &CalibrateOptions) -> anyhow::Result<Exit> {
                 }
                 list.extend(found);
             }
-            Err(Unfit::Refused(refusal)) => return refusal.tell(path, Form::Nothing),
+            Err(Unfit::Refused(refusal)) => return refusal::tell(&refusal, path, Form::Nothing),
             Err(Unfit::Failed(why)) => {
                 cli::tell(format_args!("refused: {why}"));
                 return Ok(Exit::Contraindicated);
@@ -133,7 +134,7 @@ enum Unfit {
 
 fn observe(path: &Path, base: &Profile, profiles: &Profiles, options: &CalibrateOptions) -> anyhow::Result<Observed> {
     let name = path.display();
-    let judge = |evidence: &Evidence| options.vouch.judge(&Policy::default(), &[], evidence);
+    let judge = |evidence: &Evidence| Ok(options.vouch.judge(&Policy::default(), evidence)?);
     let (verified, sealed, judge) =
         match read_verified(path, judge, &options.budget.recompute(&options.recompute), false)? {
             Ok(read) => read,

@@ -22,6 +22,7 @@ use attestation_result::key::JwkSet;
 use attestation_result::nvidia::NvidiaKeys;
 use clap::Args;
 use cli::{Exit, OutputFile, OutputPath, RecomputeOptions, SessionProgress, input_path, print_bytes};
+use evidence_check::Refusal;
 use protocol::evidence::Evidence;
 use verifier::Verified;
 use verifier::outcome::Judge;
@@ -29,7 +30,7 @@ use verifier::recompute::Recompute;
 
 use crate::evidence::{self, BudgetOptions};
 use crate::judge::{PolicyOptions, VouchOptions};
-use crate::refusal::{Form, Refusal};
+use crate::refusal::{self, Form};
 
 /// Longest policy, profile, key set or result that is read, bytes: all are far smaller.
 const MAX_INPUT_BYTES: u64 = 1 << 20;
@@ -76,7 +77,7 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn judge(&self, evidence: &Evidence) -> anyhow::Result<Judge> {
-        self.vouch.judge(&self.policy, &[], evidence)
+        Ok(self.vouch.judge(&self.policy, evidence)?)
     }
 
     fn appraise(&self, subject: &Subject<'_>, judge: &Judge, now_unix_ms: u64) -> Appraisal {
@@ -171,7 +172,7 @@ impl JudgeOptions {
         let recompute = self.budget.recompute(&self.recompute);
         let (verified, sealed, judge) = match read_verified(&self.evidence, judge, &recompute, output.is_none())? {
             Ok(read) => read,
-            Err(refusal) => return refusal.tell(&self.evidence, Form::Nothing),
+            Err(refusal) => return refusal::tell(&refusal, &self.evidence, Form::Nothing),
         };
         let subject = Subject::from((&verified, &sealed[..]));
         let appraisal = rules.appraise(&subject, &judge, now_unix_ms()?);

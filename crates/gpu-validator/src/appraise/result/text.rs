@@ -5,10 +5,9 @@ use std::fmt;
 use appraisal::audit::{Audit, Pair};
 use appraisal::profile::Basis;
 use attestation_result::{AttestationResult, Submodule};
+use evidence_check::time;
 use protocol::printable::printable;
 use serde_json::Value;
-
-use crate::wanted::time;
 
 /// Number of differences that are shown; the others are only counted.
 const MAX_SHOWN: usize = 20;

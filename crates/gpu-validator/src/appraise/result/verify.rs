@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use appraisal::Subject;
 use appraisal::audit::Audit;
-use attestation_result::key::JwkSet;
-use attestation_result::{AttestationResult, Expectations, TokenError, verify_cwt, verify_result};
+use attestation_result::{Expectations, verify_token};
 use clap::Args;
 use cli::{Exit, RecomputeOptions, input_path, print_json, print_text};
 use protocol::bytes::unhex;
@@ -15,10 +14,7 @@ use serde_json::json;
 use super::text::{AuditText, ResultText};
 use crate::appraise::{RuleOptions, now_unix_ms, read_bytes, read_keys, read_verified};
 use crate::evidence::BudgetOptions;
-use crate::refusal::Form;
-
-/// First byte of a tagged COSE_Sign1 (RFC 9052 §2); no JWT begins with it.
-const COSE_SIGN1_TAG: u8 = 0xD2;
+use crate::refusal::{self, Form};
 
 /// Options of `gpu-validator result verify`.
 #[derive(Args)]
@@ -105,7 +101,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         cli::tell(format_args!("refused: {why}"));
         Ok(Exit::Contraindicated)
     };
-    let result = match check(&token, &keys, now_unix_ms()? / 1000, &expectations) {
+    let result = match verify_token(&token, &keys, now_unix_ms()? / 1000, &expectations) {
         Ok(result) => result,
         Err(error) => return refuse(error.to_string()),
     };
@@ -119,10 +115,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         )? {
             Err(refusal) => {
                 if options.json {
-                    let why = format!("evidence {}: {}", path.display(), refusal.why());
+                    let why = format!("evidence {}: {}", path.display(), refusal::why(&refusal));
                     print_json(&json!({ "refused": why, "reason": refusal.code() }))?;
                 }
-                return refusal.tell(path, Form::Nothing);
+                return refusal::tell(&refusal, path, Form::Nothing);
             }
             Ok((verified, sealed, judge)) => {
                 let subject = Subject::from((&verified, &sealed[..]));
@@ -147,17 +143,4 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         }
         _ => Ok(options.rules.exit(result.ear_status)),
     }
-}
-
-fn check(
-    token: &[u8],
-    keys: &JwkSet,
-    now_s: u64,
-    expectations: &Expectations,
-) -> Result<AttestationResult, TokenError> {
-    if token.first() == Some(&COSE_SIGN1_TAG) {
-        return verify_cwt(token, keys, now_s, expectations);
-    }
-    let jwt = str::from_utf8(token).map_err(|_| TokenError::Malformed("neither JWT nor CWT".to_owned()))?;
-    verify_result(jwt.trim(), keys, now_s, expectations)
 }
