@@ -73,6 +73,14 @@ with_systemd() {
         apt-get install -y -qq --no-install-recommends systemd netcat-openbsd'
 }
 
+with_python() {
+    cp -a "$roots/bare" "$1"
+    cp /etc/resolv.conf "$1/etc/resolv.conf"
+    in_root "$1" 'export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends python3 python3-pip python3-venv'
+}
+
 checksums() {
     cd "$packages"
     sha256sum --check --strict SHA256SUMS
@@ -115,6 +123,26 @@ debs() {
         dpkg --purge gpu-attestor gpu-validator
         files >/new/after
         diff /new/before /new/after'
+}
+
+# The wheel where there is Python and pip, and neither a compiler nor a network.
+wheel() {
+    cp -a "$roots/python" "$scratch/wheel"
+    mkdir "$scratch/wheel/new"
+    cp "$packages"/*_"$native".whl "$scratch/wheel/new"
+    in_root "$scratch/wheel" '
+        python3 -m venv /new/venv
+        cd /new
+        venv/bin/pip install --no-index *.whl
+        PATH=/new/venv/bin:$PATH
+        gpu-attestor attest --preset smoke --evidence e.cbor
+        gpu-validator verify e.cbor
+        python3 -c "
+import gpu_attestor
+attestation = gpu_attestor.attest([\"gpu-attestor\", \"agent\", \"--stdio\"], preset=\"smoke\")
+assert attestation.report.is_affirmed, attestation
+assert gpu_attestor.verify(attestation.evidence) == attestation.report
+print(gpu_attestor.verify(\"e.cbor\").shown)"'
 }
 
 # The units as systemd reads them, and how much they leave open.
@@ -294,6 +322,13 @@ elif has debootstrap; then
     if kept bare debootstrap --variant=minbase "$suite"; then
         check archives archives
         check debs debs
+        if ! compgen -G "$packages/*_$native.whl" >/dev/null; then
+            echo "SKIPPED: wheel: none was built for $native"
+        elif kept python with_python; then
+            check wheel wheel
+        else
+            echo "SKIPPED: wheel: Python cannot be fetched"
+        fi
         if ! findmnt -n -t cgroup2 >/dev/null; then
             echo "SKIPPED: agent: no cgroup2 is mounted"
         elif kept systemd with_systemd; then

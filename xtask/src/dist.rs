@@ -7,6 +7,7 @@ mod package;
 mod sbom;
 mod shipped;
 mod tree;
+pub(crate) mod wheel;
 
 use std::env;
 use std::fmt::Write as _;
@@ -111,8 +112,7 @@ fn build_all(repository: &Path, options: &Options) -> Result<()> {
             rows.push((shipped.name, architecture.name(), sizes));
         }
     }
-    let sums = options.out.join("SHA256SUMS");
-    fs::write(&sums, checksums(&options.out)?).with_context(|| sums.display().to_string())?;
+    write_sums(&options.out)?;
 
     println!(
         "{:<14} {:<8} {:>10} {:>10} {:>10}",
@@ -133,11 +133,7 @@ fn build_all(repository: &Path, options: &Options) -> Result<()> {
 fn compile(repository: &Path, shipped: &Shipped, architecture: Architecture) -> Result<PathBuf> {
     let triple = architecture.triple();
     tools::rust_target(repository, &triple)?;
-    run(tools::zigbuild(repository)?
-        // The bytes must not depend on the folders of whoever builds.
-        .env("RUSTFLAGS", remapped(repository)?)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env("CARGO_INCREMENTAL", "0")
+    run(build_flags(tools::zigbuild(repository)?, repository)?
         .args(["--profile", "dist", "--locked", "--package", shipped.name, "--target"])
         .arg(format!("{triple}.{GLIBC}")))?;
     let built = tools::target_folder(repository)
@@ -146,6 +142,15 @@ fn compile(repository: &Path, shipped: &Shipped, architecture: Architecture) -> 
         .join(shipped.name);
     ensure!(built.exists(), "no {} after its build", built.display());
     Ok(built)
+}
+
+/// A build whose bytes do not depend on the folders of whoever builds.
+fn build_flags(mut command: Command, repository: &Path) -> Result<Command> {
+    command
+        .env("RUSTFLAGS", remapped(repository)?)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("CARGO_INCREMENTAL", "0");
+    Ok(command)
 }
 
 fn remapped(repository: &Path) -> Result<String> {
@@ -183,6 +188,12 @@ fn epoch(repository: &Path) -> Result<u64> {
         Ok(seconds) => Ok(seconds),
         Err(_) => bail!("SOURCE_DATE_EPOCH: expected seconds since 1970, got {text:?}"),
     }
+}
+
+/// Writes SHA256SUMS of all files in a folder.
+fn write_sums(folder: &Path) -> Result<()> {
+    let sums = folder.join("SHA256SUMS");
+    fs::write(&sums, checksums(folder)?).with_context(|| sums.display().to_string())
 }
 
 /// Of the files in a folder, as lines that `sha256sum --check` reads, in the order of names.

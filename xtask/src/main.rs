@@ -1,4 +1,5 @@
-//! Tasks of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`, `cargo xtask dist`.
+//! Tasks of the repository: `cargo xtask check [PACKAGE...]`, `cargo xtask kernels [--check]`, `cargo xtask dist`,
+//! `cargo xtask wheel`.
 
 mod check;
 mod dist;
@@ -13,11 +14,13 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask check [PACKAGE...]
        cargo xtask kernels [--check]
        cargo xtask dist [--target ARCH]... [--command NAME]... [--out FOLDER]
+       cargo xtask wheel [--target ARCH]... [--out FOLDER]
 
   check            the stages format, clippy and tests of .ci/run, of these packages or of all
   kernels          compile crates/engine-cuda/kernels to crates/engine-cuda/images
   kernels --check  compile and compare byte for byte with what is committed; write nothing
   dist             archives and packages for release; more with cargo xtask dist --help
+  wheel            the wheel for Python; more with cargo xtask wheel --help
 
 kernels needs python3 with venv and pip, and PyPI once: the pinned compiler goes to .kern (about 85 MB to fetch).";
 
@@ -38,6 +41,14 @@ fn main() -> ExitCode {
         ["dist", ref arguments @ ..] => match dist::build(repository, arguments) {
             Some(outcome) => outcome,
             None => return refuse(dist::USAGE),
+        },
+        ["wheel", "--help" | "-h"] => {
+            println!("{}", dist::wheel::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        ["wheel", ref arguments @ ..] => match dist::wheel::build(repository, arguments) {
+            Some(outcome) => outcome,
+            None => return refuse(dist::wheel::USAGE),
         },
         _ => return refuse(USAGE),
     };

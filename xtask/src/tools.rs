@@ -74,16 +74,35 @@ pub(crate) fn zig(repository: &Path) -> Result<PathBuf> {
 ///
 /// If a tool cannot be installed.
 pub(crate) fn zigbuild(repository: &Path) -> Result<Command> {
+    let mut command = Command::new(cargo_command(repository, ZIGBUILD)?);
+    command.current_dir(repository).arg("zigbuild");
+    with_zig(repository, &mut command)?;
+    Ok(command)
+}
+
+/// maturin, which packs wheels: it links with zig where it is asked to.
+///
+/// # Errors
+///
+/// If a tool cannot be installed.
+pub(crate) fn maturin(repository: &Path) -> Result<Command> {
+    let environment = target_folder(repository).join("tools/maturin");
+    python_packages(&environment, &repository.join("xtask/maturin.txt"))?;
+    let mut command = Command::new(environment.join("bin/maturin"));
+    command.current_dir(repository.join("python"));
+    with_zig(repository, &mut command)?;
+    Ok(command)
+}
+
+/// Where cargo-zigbuild, as a command or as a part of maturin, finds zig.
+fn with_zig(repository: &Path, command: &mut Command) -> Result<()> {
     // Below the target folder too, instead of the home folder.
     let cache = target_folder(repository).join("tools/cache");
-    let mut command = Command::new(cargo_command(repository, ZIGBUILD)?);
     command
-        .current_dir(repository)
         .env("CARGO_ZIGBUILD_PYTHON_PATH", zig(repository)?)
         .env("CARGO_ZIGBUILD_CACHE_DIR", cache.join("zigbuild"))
-        .env("ZIG_GLOBAL_CACHE_DIR", cache.join("zig"))
-        .arg("zigbuild");
-    Ok(command)
+        .env("ZIG_GLOBAL_CACHE_DIR", cache.join("zig"));
+    Ok(())
 }
 
 /// Rust's standard library for a target.

@@ -1,0 +1,178 @@
+//! Evidence, checked by the code of `gpu-validator verify`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use evidence_check::{Admission, Admitted, Refusal, Rules, Wanted, admit, open, open_file};
+use protocol::bytes::{Identity, unhex};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use report::Report;
+use serde_json::json;
+use verifier::budget::{Budget, TMAC};
+use verifier::challenge_file::{self, ChallengeFileError};
+use verifier::recompute::Recompute;
+use verifier::{Opened, Stop, VerifyError};
+
+use crate::error;
+use crate::interrupt::interruptible;
+use crate::policy::Policy;
+
+/// Largest number of threads, as for the commands.
+const MAX_THREADS: usize = 1024;
+
+/// Sealed bytes, or the file that has them.
+#[derive(FromPyObject)]
+pub(crate) enum Source {
+    Bytes(PyBackedBytes),
+    Path(PathBuf),
+}
+
+/// What evidence comes to.
+enum Checked {
+    Report(Box<Report>),
+    Refused(Refusal),
+    Failed(PyErr),
+}
+
+/// The report on evidence, as JSON.
+#[pyfunction]
+#[pyo3(signature = (
+    evidence, verifiers, policy, attester, challenge, received_unix_ms, threads, max_cost_tmac, max_memory_bytes
+))]
+#[allow(clippy::too_many_arguments, reason = "python/gpu_attestor/_verify.py names them")]
+pub(crate) fn verify(
+    py: Python<'_>,
+    evidence: Source,
+    verifiers: Vec<String>,
+    policy: Py<Policy>,
+    attester: Option<String>,
+    challenge: Option<PathBuf>,
+    received_unix_ms: Option<u64>,
+    threads: Option<usize>,
+    max_cost_tmac: f64,
+    max_memory_bytes: u64,
+) -> PyResult<String> {
+    let named = verifiers
+        .iter()
+        .map(|key| identity("verifiers", key))
+        .collect::<PyResult<Vec<_>>>()?;
+    let wanted = Wanted {
+        attester: attester.map(|key| identity("attester", &key)).transpose()?,
+        challenge: match challenge {
+            None => None,
+            Some(path) => Some(challenge_file::read(&path).map_err(|error| match error {
+                ChallengeFileError::Io(error) => error::os(&error, &path),
+                other => PyValueError::new_err(format!("challenge {}: {other}", path.display())),
+            })?),
+        },
+        // Evidence counts as received now, however long its recomputation takes.
+        received: received_unix_ms.map_or_else(SystemTime::now, |ms| UNIX_EPOCH + Duration::from_millis(ms)),
+    };
+    let recompute = Recompute {
+        budget: budget(max_cost_tmac, max_memory_bytes)?,
+        ..recompute(threads)?
+    };
+    let stop = Stop::new().map_err(|error| error::resources(&error))?;
+    let policy = &policy.get().0;
+    let checked = interruptible(py, &stop, || {
+        let rules = Rules {
+            policy,
+            named: &named,
+            wanted: &wanted,
+        };
+        check(evidence, &rules, &recompute, received_unix_ms.is_some(), &stop)
+    })?;
+    match checked {
+        Checked::Report(report) => Ok(report.to_json()),
+        Checked::Refused(refusal) => match error::refusal(&refusal) {
+            Some(error) => Err(error),
+            None => {
+                let (verdict, reason, message) = (refusal.verdict(), refusal.code(), refusal.why());
+                Ok(json!({ "verdict": verdict, "reason": reason, "message": message }).to_string())
+            }
+        },
+        Checked::Failed(error) => Err(error),
+    }
+}
+
+fn check(source: Source, rules: &Rules<'_>, recompute: &Recompute, is_received_given: bool, stop: &Stop) -> Checked {
+    let opened = match source {
+        Source::Bytes(bytes) => open(&bytes, &recompute.budget).map(|opened| (opened, bytes.to_vec())),
+        Source::Path(path) => match open_file(&path, &recompute.budget) {
+            Ok(opened) => opened,
+            Err(error) => return Checked::Failed(error::os(&error, &path)),
+        },
+    };
+    let admission = match opened.map(|opened| admit(opened, rules)) {
+        Ok(Ok(admission)) => admission,
+        Ok(Err(error)) => return Checked::Failed(error::own_key(&error)),
+        Err(refusal) => return Checked::Refused(refusal),
+    };
+    let is_unused = |opened: &Opened| is_received_given && opened.evidence.challenge.is_none();
+    let unused = || {
+        Checked::Failed(PyValueError::new_err(
+            "received: no effect on evidence of an online session, which has times of its own",
+        ))
+    };
+    let admitted = match admission {
+        Admission::Refused(refusal) => return Checked::Refused(refusal),
+        Admission::Untrusted(admitted) | Admission::Trusted(admitted) if is_unused(&admitted.opened) => {
+            return unused();
+        }
+        Admission::Untrusted(admitted) => return Checked::Report(Box::new(admitted.untested().1)),
+        Admission::Trusted(admitted) => *admitted,
+    };
+    let Admitted {
+        opened, sealed, judge, ..
+    } = admitted;
+    match opened.recompute(recompute, &mut [], &judge, stop) {
+        Ok(verified) => {
+            let report = Report::new(&verified.evidence, &verified.session, &sealed, &judge);
+            Checked::Report(Box::new(report))
+        }
+        Err(VerifyError::Recompute(error)) => Checked::Failed(error::recompute(&error)),
+        // The signal that stopped it is raised instead.
+        Err(error) => match Refusal::of(error) {
+            Ok(refusal) => Checked::Refused(refusal),
+            Err(error) => Checked::Failed(error::StoppedError::new_err(("stopped", error.to_string()))),
+        },
+    }
+}
+
+/// The public key in a text.
+fn identity(what: &str, key: &str) -> PyResult<Identity> {
+    let bytes = unhex(key).and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Identity).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "{what}: {key:?} is no public key; expected 64 hexadecimal digits"
+        ))
+    })
+}
+
+/// The default way to recompute, on this many threads.
+pub(crate) fn recompute(threads: Option<usize>) -> PyResult<Recompute> {
+    let default = Recompute::default();
+    let Some(threads) = threads else { return Ok(default) };
+    match NonZeroUsize::new(threads).filter(|threads| threads.get() <= MAX_THREADS) {
+        Some(threads) => Ok(Recompute { threads, ..default }),
+        None => Err(PyValueError::new_err(format!(
+            "threads: {threads}; expected 1 to {MAX_THREADS}"
+        ))),
+    }
+}
+
+fn budget(max_cost_tmac: f64, memory_bytes: u64) -> PyResult<Budget> {
+    // Up to the largest work that a plan can ask for.
+    if !(0.0..=1e12).contains(&max_cost_tmac) {
+        return Err(PyValueError::new_err(format!(
+            "max_cost: {max_cost_tmac}; expected 10^12 multiply-adds like 500 or 0.5"
+        )));
+    }
+    Ok(Budget {
+        multiply_adds: (max_cost_tmac * TMAC as f64).ceil() as u128,
+        memory_bytes,
+    })
+}
