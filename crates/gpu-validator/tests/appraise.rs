@@ -390,7 +390,7 @@ fn a_class_has_a_policy_to_begin_from() {
     }
     assert_eq!(affirmed, ["h200", "h100-nvl", "b200", "b300"]);
     for (class, says) in [
-        ("x1", "no class \"x1\" among h200, "),
+        ("x1", "no class \"x1\"; known are h200, "),
         ("cpu", "class cpu has no figures"),
     ] {
         let refused = place.validator(&["policy", "default", "--class", class]);
