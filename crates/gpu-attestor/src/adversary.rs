@@ -10,6 +10,7 @@ use keystore::SigningKey;
 use testkit::adversary::{ADVERSARIES, Adversary, End};
 
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::software::software;
 
 /// Options of `gpu-attestor adversary`.
 #[derive(Args)]
@@ -107,7 +108,7 @@ fn cheat(options: &Options, name: &str, key: SigningKey) -> anyhow::Result<Exit>
         devices.len()
     ));
     let attester = Attester {
-        software: crate::software(),
+        software: software(),
         labels: Vec::new(),
         devices,
         key,

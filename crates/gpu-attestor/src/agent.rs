@@ -12,6 +12,7 @@ use protocol::message::AbortCode;
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 use crate::limits::LimitOptions;
+use crate::software::software;
 
 /// Options of `gpu-attestor agent`.
 #[derive(Args)]
@@ -66,7 +67,7 @@ fn attester(options: &Options, key: SigningKey) -> anyhow::Result<Attester> {
     };
     cli::tell(format_args!("gpu-attestor agent: {count}, {engine}"));
     Ok(Attester {
-        software: crate::software(),
+        software: software(),
         labels: Vec::new(),
         devices,
         key,

@@ -14,6 +14,7 @@ use verifier::outcome::Outcome;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::software::software;
 
 /// There is no connection between the two sides here.
 const HELLO_DEADLINE: Duration = Duration::from_secs(60);
@@ -56,7 +57,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     )?;
     let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
     let attester = Attester {
-        software: crate::software(),
+        software: software(),
         labels: Vec::new(),
         devices,
         key,

@@ -9,6 +9,7 @@ mod bench;
 mod devices;
 mod limits;
 mod prove;
+mod software;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,9 +89,4 @@ fn main() -> ExitCode {
         }),
         Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
     })
-}
-
-/// Name and version, as in HELLO.
-fn software() -> String {
-    concat!("gpu-attestor ", env!("CARGO_PKG_VERSION")).to_owned()
 }

@@ -17,6 +17,7 @@ use verifier::preset::default_assumptions;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::software::software;
 
 /// Options of `gpu-attestor prove`.
 #[derive(Args)]
@@ -54,7 +55,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let file = OutputFile::evidence(&options.evidence)?;
     let progress = Interruptible::new(options.json, Interrupt::listen()?);
     let attester = Attester {
-        software: crate::software(),
+        software: software(),
         labels: Vec::new(),
         devices,
         key: key.clone(),

@@ -9,6 +9,7 @@ mod engines;
 mod evidence;
 mod full;
 mod identity;
+mod input;
 mod inspect;
 mod joint;
 mod judge;

@@ -5,8 +5,6 @@ pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod result;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,11 +27,9 @@ use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
 
 use crate::evidence::{self, BudgetOptions};
+use crate::input::{read_limited_text, read_text};
 use crate::judge::{PolicyOptions, VouchOptions};
 use crate::refusal::{self, Form};
-
-/// Longest policy, profile, key set or result that is read, bytes: all are far smaller.
-const MAX_INPUT_BYTES: u64 = 1 << 20;
 
 /// Longest registry of devices that is read, bytes: some hundred thousand devices.
 const MAX_SEEN_BYTES: u64 = 64 << 20;
@@ -247,37 +243,6 @@ fn read_seen(file: &Path) -> anyhow::Result<Seen> {
 /// The public keys in a file.
 fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
     JwkSet::parse(&read_text(file)?).with_context(|| format!("keys {}", file.display()))
-}
-
-/// The bytes of a file of at most [`MAX_INPUT_BYTES`]; no more are read, whatever kind of file it is.
-fn read_bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
-    read_limited(file, MAX_INPUT_BYTES)
-}
-
-fn read_limited(file: &Path, limit_bytes: u64) -> anyhow::Result<Vec<u8>> {
-    let context = || file.display().to_string();
-    let mut bytes = Vec::new();
-    let opened = File::open(file).with_context(context)?;
-    opened
-        .take(limit_bytes + 1)
-        .read_to_end(&mut bytes)
-        .with_context(context)?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= limit_bytes,
-        "{} is longer than {limit_bytes} bytes",
-        file.display()
-    );
-    Ok(bytes)
-}
-
-/// The text of a file of at most [`MAX_INPUT_BYTES`].
-pub(crate) fn read_text(file: &Path) -> anyhow::Result<String> {
-    read_limited_text(file, MAX_INPUT_BYTES)
-}
-
-fn read_limited_text(file: &Path, limit_bytes: u64) -> anyhow::Result<String> {
-    let bytes = read_limited(file, limit_bytes)?;
-    String::from_utf8(bytes).with_context(|| format!("{} is no text in UTF-8", file.display()))
 }
 
 fn now_unix_ms() -> anyhow::Result<u64> {

@@ -14,8 +14,8 @@ use serde_json::json;
 use verifier::hardware::ON_SALE;
 use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 
-use super::read_text;
 use crate::classes;
+use crate::input::read_text;
 use crate::judge::ProfileOptions;
 
 /// What can be done with policies.

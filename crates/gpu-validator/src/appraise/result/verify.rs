@@ -12,8 +12,9 @@ use protocol::bytes::unhex;
 use serde_json::json;
 
 use super::text::{AuditText, ResultText};
-use crate::appraise::{RuleOptions, now_unix_ms, read_bytes, read_keys, read_verified};
+use crate::appraise::{RuleOptions, now_unix_ms, read_keys, read_verified};
 use crate::evidence::BudgetOptions;
+use crate::input::read_bytes;
 use crate::refusal::{self, Form};
 
 /// Options of `gpu-validator result verify`.
