@@ -165,7 +165,7 @@ fn what_no_profile_can_be_made_of_is_said_and_nothing_is_written() {
     for (arguments, says) in [
         (
             &["calibrate", "--class", "x9", "s0.cbor"][..],
-            "no class \"x9\" among h200, ",
+            "no class \"x9\"; known are h200, ",
         ),
         (
             &["calibrate", "--class", "h200", "s0.cbor", "-o", "h100.toml"],
