@@ -185,8 +185,10 @@ boot() {
             umount -l /mnt
             exec env -i container=other PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --system --log-target=console \
                 --show-status=false --unit=check.service" bash "$1"' bash "$root" "$group" || code=$?
-    # Emptied a moment after its last process ends.
-    for _ in $(seq 50); do rmdir "$group" 2>/dev/null && break || sleep 0.1; done
+    # With the groups that systemd created in it; they are empty a moment after the last process ends.
+    for _ in $(seq 50); do
+        find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null && [[ ! -d $group ]] && break || sleep 0.1
+    done
     return "$code"
 }
 
