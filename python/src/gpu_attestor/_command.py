@@ -77,6 +77,8 @@ async def _end(process: Process, within_s: float) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, ask)
         await _wait(process, OBEY_WITHIN_S)
+    # asyncio closes it by itself only once all pipes have ended, which a process that left the group can prevent.
+    process._transport.close()  # type: ignore[attr-defined]
 
 
 async def _wait(process: Process, within_s: float) -> None:
