@@ -13,7 +13,7 @@ use verifier::SessionError;
 use verifier::recompute::RecomputeError;
 
 mod kinds {
-    #![allow(missing_docs, reason = "python/gpu_attestor/_errors.py documents them")]
+    #![allow(missing_docs, reason = "python/src/gpu_attestor/_errors.py documents them")]
 
     use pyo3::import_exception;
 

@@ -21,7 +21,7 @@ mod _native {
     #[pymodule_export]
     use crate::session::{Session, identity};
     #[pymodule_export]
-    use crate::verify::verify;
+    use crate::verify::{appraise, verify};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

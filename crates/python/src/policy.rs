@@ -7,9 +7,12 @@ use pyo3::prelude::*;
 
 use crate::error;
 
-/// What a Relying Party asks for.
+/// What a Relying Party asks for, and the classes that it may name.
 #[pyclass(frozen, module = "gpu_attestor")]
-pub(crate) struct Policy(pub(crate) appraisal::policy::Policy);
+pub(crate) struct Policy {
+    pub(crate) policy: appraisal::policy::Policy,
+    pub(crate) profiles: Profiles,
+}
 
 /// The built-in profiles, and those in a folder if one is named.
 fn profiles(folder: Option<&Path>) -> PyResult<Profiles> {
@@ -25,7 +28,10 @@ impl Policy {
     /// The default policy: the worst hardware on sale is assumed.
     #[staticmethod]
     fn default() -> Self {
-        Policy(appraisal::policy::Policy::default())
+        Policy {
+            policy: appraisal::policy::Policy::default(),
+            profiles: Profiles::embedded(),
+        }
     }
 
     /// The policy in a file; where there is no such file, the policy for the class of this name.
@@ -34,7 +40,8 @@ impl Policy {
     fn read(name: PathBuf, profiles: Option<PathBuf>) -> PyResult<Self> {
         let profiles = self::profiles(profiles.as_deref())?;
         let policy = appraisal::policy::Policy::of_file_or_class(&name, &profiles);
-        policy.map(Policy).map_err(|error| error::policy_file(&error))
+        let policy = policy.map_err(|error| error::policy_file(&error))?;
+        Ok(Policy { policy, profiles })
     }
 
     /// The policy in a text in TOML.
@@ -43,27 +50,28 @@ impl Policy {
     fn parse(text: &str, profiles: Option<PathBuf>) -> PyResult<Self> {
         let profiles = self::profiles(profiles.as_deref())?;
         let policy = appraisal::policy::Policy::parse("policy", text, &profiles);
-        policy.map(Policy).map_err(|error| error::input(&error))
+        let policy = policy.map_err(|error| error::input(&error))?;
+        Ok(Policy { policy, profiles })
     }
 
     /// Its name, for people.
     #[getter]
     fn name(&self) -> &str {
-        &self.0.name
+        &self.policy.name
     }
 
     /// Its identifier in signed results.
     #[getter]
     fn id(&self) -> String {
-        self.0.id()
+        self.policy.id()
     }
 
     /// Its text, which `parse` reads.
     fn to_toml(&self) -> String {
-        self.0.to_toml()
+        self.policy.to_toml()
     }
 
     fn __repr__(&self) -> String {
-        format!("<Policy {}>", self.0.id())
+        format!("<Policy {}>", self.policy.id())
     }
 }

@@ -60,7 +60,10 @@ impl Session {
         preset, policy, devices, iterations, samples, few_samples, matrix_dim, device_memory, audience, phase_deadline, hello_deadline,
         error_bits, key, threads
     ))]
-    #[allow(clippy::too_many_arguments, reason = "python/gpu_attestor/_session.py names them")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "python/src/gpu_attestor/_session.py names them"
+    )]
     fn new(
         preset: &str,
         policy: &Policy,
@@ -120,7 +123,7 @@ impl Session {
             )),
             SettingsError::Session(error) => error::session(&error),
         })?;
-        let judge = policy.0.judge(&[], None, &settings.assumptions);
+        let judge = policy.policy.judge(&[], None, &settings.assumptions);
         settings.assumptions = judge.assumptions;
         settings.narrowed_by = judge.narrowed_by;
         let stop = Stop::new().map_err(|error| error::resources(&error))?;

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use appraisal::Subject;
 use evidence_check::{Admission, Admitted, Refusal, Rules, Wanted, admit, open, open_file};
 use protocol::bytes::{Identity, unhex};
 use pyo3::exceptions::PyValueError;
@@ -13,8 +14,9 @@ use report::Report;
 use serde_json::json;
 use verifier::budget::{Budget, TMAC};
 use verifier::challenge_file::{self, ChallengeFileError};
+use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
-use verifier::{Opened, Stop, VerifyError};
+use verifier::{Opened, Stop, Verified, VerifyError};
 
 use crate::error;
 use crate::interrupt::interruptible;
@@ -32,7 +34,8 @@ pub(crate) enum Source {
 
 /// What evidence comes to.
 enum Checked {
-    Report(Box<Report>),
+    /// As JSON.
+    Json(String),
     Refused(Refusal),
     Failed(PyErr),
 }
@@ -42,7 +45,7 @@ enum Checked {
 #[pyo3(signature = (
     evidence, verifiers, policy, attester, challenge, received_unix_ms, threads, max_cost_tmac, max_memory_bytes
 ))]
-#[allow(clippy::too_many_arguments, reason = "python/gpu_attestor/_verify.py names them")]
+#[allow(clippy::too_many_arguments, reason = "python/src/gpu_attestor/_verify.py names them")]
 pub(crate) fn verify(
     py: Python<'_>,
     evidence: Source,
@@ -55,10 +58,6 @@ pub(crate) fn verify(
     max_cost_tmac: f64,
     max_memory_bytes: u64,
 ) -> PyResult<String> {
-    let named = verifiers
-        .iter()
-        .map(|key| identity("verifiers", key))
-        .collect::<PyResult<Vec<_>>>()?;
     let wanted = Wanted {
         attester: attester.map(|key| identity("attester", &key)).transpose()?,
         challenge: match challenge {
@@ -75,18 +74,90 @@ pub(crate) fn verify(
         budget: budget(max_cost_tmac, max_memory_bytes)?,
         ..recompute(threads)?
     };
+    let is_received_given = received_unix_ms.is_some();
+    judged(
+        py,
+        evidence,
+        &verifiers,
+        policy.get(),
+        &wanted,
+        &recompute,
+        is_received_given,
+        |verified, sealed, judge| Report::new(&verified.evidence, &verified.session, sealed, judge).to_json(),
+    )
+}
+
+/// The appraisal of evidence, as JSON; a report where there is none.
+#[pyfunction]
+#[pyo3(signature = (evidence, verifiers, policy, attester, threads, max_cost_tmac, max_memory_bytes))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "python/src/gpu_attestor/_appraise.py names them"
+)]
+pub(crate) fn appraise(
+    py: Python<'_>,
+    evidence: Source,
+    verifiers: Vec<String>,
+    policy: Py<Policy>,
+    attester: Option<String>,
+    threads: Option<usize>,
+    max_cost_tmac: f64,
+    max_memory_bytes: u64,
+) -> PyResult<String> {
+    let wanted = Wanted {
+        attester: attester.map(|key| identity("attester", &key)).transpose()?,
+        ..Wanted::any()
+    };
+    let recompute = Recompute {
+        budget: budget(max_cost_tmac, max_memory_bytes)?,
+        ..recompute(threads)?
+    };
+    let Policy { policy: own, profiles } = policy.get();
+    let now_unix_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    judged(
+        py,
+        evidence,
+        &verifiers,
+        policy.get(),
+        &wanted,
+        &recompute,
+        false,
+        |verified, sealed, judge| {
+            let subject = Subject::from((verified, sealed));
+            appraisal::appraise(&subject, own, profiles, judge, now_unix_ms).to_json()
+        },
+    )
+}
+
+/// What evidence comes to, in the form of `form` if its tiles decide.
+#[allow(clippy::too_many_arguments, reason = "the rest of two functions")]
+fn judged(
+    py: Python<'_>,
+    evidence: Source,
+    verifiers: &[String],
+    policy: &Policy,
+    wanted: &Wanted,
+    recompute: &Recompute,
+    is_received_given: bool,
+    form: impl FnOnce(&Verified, &[u8], &Judge) -> String + Send,
+) -> PyResult<String> {
+    let named = verifiers
+        .iter()
+        .map(|key| identity("verifiers", key))
+        .collect::<PyResult<Vec<_>>>()?;
     let stop = Stop::new().map_err(|error| error::resources(&error))?;
-    let policy = &policy.get().0;
     let checked = interruptible(py, &stop, || {
         let rules = Rules {
-            policy,
+            policy: &policy.policy,
             named: &named,
-            wanted: &wanted,
+            wanted,
         };
-        check(evidence, &rules, &recompute, received_unix_ms.is_some(), &stop)
+        check(evidence, &rules, recompute, is_received_given, &stop, form)
     })?;
     match checked {
-        Checked::Report(report) => Ok(report.to_json()),
+        Checked::Json(json) => Ok(json),
         Checked::Refused(refusal) => match error::refusal(&refusal) {
             Some(error) => Err(error),
             None => {
@@ -98,7 +169,14 @@ pub(crate) fn verify(
     }
 }
 
-fn check(source: Source, rules: &Rules<'_>, recompute: &Recompute, is_received_given: bool, stop: &Stop) -> Checked {
+fn check(
+    source: Source,
+    rules: &Rules<'_>,
+    recompute: &Recompute,
+    is_received_given: bool,
+    stop: &Stop,
+    form: impl FnOnce(&Verified, &[u8], &Judge) -> String,
+) -> Checked {
     let opened = match source {
         Source::Bytes(bytes) => open(&bytes, &recompute.budget).map(|opened| (opened, bytes.to_vec())),
         Source::Path(path) => match open_file(&path, &recompute.budget) {
@@ -122,17 +200,14 @@ fn check(source: Source, rules: &Rules<'_>, recompute: &Recompute, is_received_g
         Admission::Untrusted(admitted) | Admission::Trusted(admitted) if is_unused(&admitted.opened) => {
             return unused();
         }
-        Admission::Untrusted(admitted) => return Checked::Report(Box::new(admitted.untested().1)),
+        Admission::Untrusted(admitted) => return Checked::Json(admitted.untested().1.to_json()),
         Admission::Trusted(admitted) => *admitted,
     };
     let Admitted {
         opened, sealed, judge, ..
     } = admitted;
     match opened.recompute(recompute, &mut [], &judge, stop) {
-        Ok(verified) => {
-            let report = Report::new(&verified.evidence, &verified.session, &sealed, &judge);
-            Checked::Report(Box::new(report))
-        }
+        Ok(verified) => Checked::Json(form(&verified, &sealed, &judge)),
         Err(VerifyError::Recompute(error)) => Checked::Failed(error::recompute(&error)),
         // The signal that stopped it is raised instead.
         Err(error) => match Refusal::of(error) {

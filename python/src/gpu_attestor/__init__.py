@@ -4,6 +4,7 @@
 examples.
 """
 
+from ._appraise import Appraisal, DeviceAppraisal, Finding, Reason, appraise
 from ._attestation_result import AttestationResult, Submodule, Tier, VerifierId, verify_result
 from ._command import attest, attest_command
 from ._errors import (
@@ -30,6 +31,7 @@ from ._streams import Reader, Writer, attest_stream, record_stream
 from ._verify import verify
 
 __all__ = [
+    "Appraisal",
     "Assumptions",
     "Attestation",
     "AttestationResult",
@@ -39,7 +41,9 @@ __all__ = [
     "CouldNotRunError",
     "DamagedEvidenceError",
     "Device",
+    "DeviceAppraisal",
     "EvidenceError",
+    "Finding",
     "KeyUnusableError",
     "LocalError",
     "Measured",
@@ -51,6 +55,7 @@ __all__ = [
     "PolicyError",
     "PolicyLike",
     "Reader",
+    "Reason",
     "Report",
     "ResultRefusedError",
     "Session",
@@ -64,6 +69,7 @@ __all__ = [
     "Window",
     "Writer",
     "__version__",
+    "appraise",
     "attest",
     "attest_command",
     "attest_stream",

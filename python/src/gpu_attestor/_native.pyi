@@ -75,6 +75,15 @@ def verify(
     max_cost_tmac: float,
     max_memory_bytes: int,
 ) -> str: ...
+def appraise(
+    evidence: bytes | str,
+    verifiers: list[str],
+    policy: Policy,
+    attester: str | None,
+    threads: int | None,
+    max_cost_tmac: float,
+    max_memory_bytes: int,
+) -> str: ...
 def verify_result(
     token: bytes,
     jwks: str,
