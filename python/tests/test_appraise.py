@@ -16,7 +16,8 @@ from .conftest import H200_VERIFIER
 
 def test_an_h200_is_one(h200: Path, validator: str) -> None:
     appraisal = appraise(h200, verifiers=[H200_VERIFIER], policy="h200")
-    assert appraisal.is_affirming and appraisal.verdict == "affirming" and appraisal.reasons == ()
+    assert appraisal.is_affirming and appraisal.verdict == "affirming"
+    assert [(reason.code, reason.tier) for reason in appraisal.reasons] == [("host-fits", "affirming")]
     (device,) = appraisal.devices
     assert (device.verdict, device.stated_class) == ("affirming", "h200")
     assert appraisal.policy_id == Policy.read("h200").id and appraisal.report.is_affirmed
