@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::architecture::Architecture;
 use super::elf::{self, GLIBC};
-use super::shipped::COMMANDS;
+use super::shipped::{COMMANDS, Shipped};
 use super::{Options, build_flags, compile, sbom, write_sums};
 use crate::tools::{self, run};
 
@@ -20,6 +21,13 @@ their SBOMs. It needs glibc 2.17 and CPython 3.10, or later ones. SHA256SUMS is 
   --out FOLDER   where the files go; those of the same name are replaced [default: target/packages]
 
 Needs what `cargo xtask dist` needs.";
+
+/// The crate of the module.
+const MODULE: Shipped = Shipped {
+    name: "python",
+    summary: "the native part of the Python package",
+    units: &[],
+};
 
 /// Builds wheels; `None` if the usage was not followed.
 pub(crate) fn build(repository: &Path, arguments: &[&str]) -> Option<Result<()>> {
@@ -56,28 +64,30 @@ fn pack(repository: &Path, architecture: Architecture, out: &Path) -> Result<Pat
         sbom::write(repository, shipped, architecture, &binary, &file)?;
         included.push(file);
     }
-    let mut maturin = build_flags(tools::maturin(repository)?, repository)?;
-    maturin
-        // Of its own: maturin builds otherwise than cargo-zigbuild, and each would make the other start again.
-        .env("CARGO_TARGET_DIR", &target)
-        .args([
-            "build",
-            "--zig",
-            "--profile",
-            "dist",
-            "--compatibility",
-            "manylinux2014",
-            "--target",
-        ])
-        .arg(architecture.triple())
-        .arg("--out")
-        .arg(out);
+    let maturin = || -> Result<Command> {
+        let mut maturin = build_flags(tools::maturin(repository)?, repository)?;
+        maturin
+            // Of its own: maturin builds otherwise than cargo-zigbuild, and each would make the other start again.
+            .env("CARGO_TARGET_DIR", &target)
+            .args(["build", "--zig", "--profile", "dist"])
+            .args(["--compatibility", "manylinux2014", "--target"])
+            .arg(architecture.triple())
+            .arg("--out")
+            .arg(out);
+        Ok(maturin)
+    };
+    // Twice: the wheel has the SBOM of the module that the first run builds.
+    run(&mut maturin()?)?;
+    let module = target.join(architecture.triple()).join("dist/lib_native.so");
+    elf::check(&module, architecture, GLIBC).with_context(|| module.display().to_string())?;
+    let file = sboms.join("gpu_attestor-module.cdx.json");
+    sbom::write(repository, &MODULE, architecture, &module, &file)?;
+    included.push(file);
+    let mut maturin = maturin()?;
     for file in &included {
         maturin.arg("--sbom-include").arg(file);
     }
     run(&mut maturin)?;
-    let module = target.join(architecture.triple()).join("dist/lib_native.so");
-    elf::check(&module, architecture, GLIBC).with_context(|| module.display().to_string())?;
     let tag = format!("cp310-abi3-manylinux2014_{0}.manylinux_2_17_{0}", architecture.name());
     let wheel = out.join(format!("gpu_attestor-{}-{tag}.whl", env!("CARGO_PKG_VERSION")));
     ensure!(wheel.exists(), "maturin wrote no {}", wheel.display());
