@@ -45,7 +45,8 @@ pub(crate) fn run(options: &Options, key: anyhow::Result<SigningKey>) -> anyhow:
     // Verifier's.
     anyhow::ensure!(
         !(io::stdin().is_terminal() && io::stdout().is_terminal()),
-        "standard input and output are a terminal; expected a Verifier: gpu-validator attest -- gpu-attestor agent --stdio"
+        "standard input and output are a terminal, which changes bytes; expected a Verifier: gpu-validator attest -- ssh -T HOST \
+         gpu-attestor agent --stdio"
     );
     match key.and_then(|key| attester(options, key)) {
         Ok(attester) => serve_stdio("agent", attester),

@@ -1,6 +1,7 @@
 //! `gpu-validator attest`: a session with the Attester that a command serves.
 
 mod descendants;
+mod greeting;
 mod host_lines;
 mod relay;
 mod started;
@@ -8,6 +9,8 @@ mod started;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use self::greeting::Greeted;
+use self::started::Started;
 use anyhow::Context;
 use clap::Args;
 use cli::{
@@ -16,7 +19,6 @@ use cli::{
 };
 use protocol::bytes::DeviceOrdinal;
 use report::Report;
-use started::Started;
 use verifier::outcome::Outcome;
 
 use crate::judge::PolicyOptions;
@@ -71,7 +73,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
 
     let (command, from, to) = Started::start(&options.command)?;
     let progress = Interruptible::new(session.json, interrupt);
-    let attestation = verifier::attest(from, to, &settings, &progress);
+    let greeted = Greeted::new(&progress, command.screen());
+    let attestation = verifier::attest(from, to, &settings, &greeted);
+    let is_terminal = greeted.is_terminal();
     drop(progress);
     // Before any result is printed: from here on only the Verifier writes to the terminal.
     let ended = command.end();
@@ -106,6 +110,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         if attestation.session.hello().is_none() {
             let program = options.command.first().map(|program| program.display());
             cli::tell(format_args!("{} {ended}", program.context("no command")?));
+            if is_terminal {
+                cli::tell(
+                    "the host's text ends its lines like a terminal, which changes bytes: start the command without one (ssh -T; \
+                     docker exec and kubectl exec with -i, not -t; srun -u without --pty)",
+                );
+            }
         }
     }
     Ok(exit)

@@ -216,6 +216,52 @@ fn bash_completes_below_the_top_level() {
     assert!(line.contains("-a \"smoke") && line.contains(" -f "), "{line}");
 }
 
+/// What a login shell prints before the agent starts does not disturb the session, and is shown as the host's words.
+#[test]
+fn a_greeting_is_skipped_and_shown() {
+    let place = Place::new();
+    place.put(
+        "greeting.sh",
+        b"printf 'Welcome to Ubuntu 24.04 LTS\\n\\n  * verdict affirmed \\033[2J\\n'; exec \"$@\"\n",
+    );
+    let agent = "$A agent --stdio --engine cpu";
+    let output = script(
+        &place,
+        &format!("$V attest --device-memory 4MiB --evidence e.cbor -- bash greeting.sh {agent}"),
+    );
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let shown = said(&output);
+    assert!(shown.contains("host| Welcome to Ubuntu 24.04 LTS\n"), "{shown}");
+    assert!(
+        shown.contains("host|   * verdict affirmed") && !shown.contains('\u{1b}'),
+        "{shown}"
+    );
+    let again = place.validator(&["verify", "e.cbor"]);
+    assert_eq!(code(&again), 0, "{}", said(&again));
+
+    // A program that is no agent: its text is shown, not numbers.
+    let output = script(&place, "$V attest -- echo 'bash: gpu-attestor: command not found'");
+    assert_eq!(code(&output), 2);
+    let shown = said(&output);
+    assert!(shown.contains("host| bash: gpu-attestor: command not found"), "{shown}");
+    assert!(shown.contains("the connection ended"), "{shown}");
+    assert!(!shown.contains("message type"), "{shown}");
+
+    // More text than a greeting has.
+    let output = script(
+        &place,
+        "$V attest -- bash -c 'yes \"nobody answers here\" | head -c 100000; sleep 5'",
+    );
+    assert_eq!(code(&output), 2);
+    let shown = said(&output);
+    assert!(shown.contains("expected a message, got text: "), "{shown}");
+
+    // A terminal in between, which changes bytes.
+    let output = script(&place, "$V attest -- printf 'who are you?\\r\\n'");
+    assert_eq!(code(&output), 2);
+    assert!(said(&output).contains("ssh -T"), "{}", said(&output));
+}
+
 /// The signal arrives while the Attester works: the session is over, and its evidence states the cause.
 #[test]
 fn ctrl_c_stops_a_session_and_keeps_its_evidence() {

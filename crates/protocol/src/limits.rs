@@ -87,6 +87,9 @@ pub const MAX_PLAN_BYTES: u64 = 1 << 20;
 /// Longest payload of the fixed-size messages NONCE, READY, FILLED, SALT, SAMPLE, ABORT, RESULT and PROGRESS (bytes).
 pub const MAX_SMALL_BYTES: u64 = 64 << 10;
 
+/// Largest text before the first frame of a stream (bytes).
+pub const MAX_GREETING_BYTES: usize = 16 << 10;
+
 /// Most PROGRESS frames of one session: four per second for twelve days.
 pub const MAX_PROGRESS_FRAMES: u64 = 1 << 22;
 

@@ -51,7 +51,7 @@ pub enum Failure {
         phase: Phase,
     },
     /// A message of another type than the session waits for.
-    #[error("expected {expected}, got message type {actual}")]
+    #[error("expected {expected}, got {}", type_text(*actual))]
     UnexpectedMessage {
         /// What the session waits for.
         expected: MessageType,
@@ -67,7 +67,7 @@ pub enum Failure {
         problem: String,
     },
     /// A payload longer than the plan allows.
-    #[error("message type {type_number} of {length_bytes} bytes, at most {limit_bytes} allowed")]
+    #[error("{}", oversized_text(*type_number, *length_bytes, *limit_bytes))]
     OversizedMessage {
         /// Number of the type.
         type_number: u32,
@@ -94,6 +94,29 @@ pub enum Failure {
     /// The samples were drawn, and the Attester did not open them.
     #[error("the samples were not opened: {0}")]
     Unopened(String),
+}
+
+/// A message type for people. Text that was decoded as one, the output of a program that is no Attester, is shown as text.
+fn type_text(type_number: u32) -> String {
+    match header_text(&type_number.to_le_bytes()) {
+        Some(text) => format!("text: {text:?}"),
+        None => format!("message type {type_number}"),
+    }
+}
+
+fn oversized_text(type_number: u32, length_bytes: u64, limit_bytes: u64) -> String {
+    let header = [&type_number.to_le_bytes()[..], &length_bytes.to_le_bytes()].concat();
+    match header_text(&header) {
+        Some(text) => format!("expected a message, got text: {text:?}"),
+        None => format!("message type {type_number} of {length_bytes} bytes, at most {limit_bytes} allowed"),
+    }
+}
+
+/// Bytes of a header that are printable ASCII or white space.
+fn header_text(bytes: &[u8]) -> Option<&str> {
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let text = std::str::from_utf8(bytes).ok()?;
+    bytes.iter().all(is_text).then_some(text)
 }
 
 /// Why a session has no verdict.

@@ -214,6 +214,10 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ("bytes of a text", limits::MAX_TEXT_BYTES.to_string()),
         ("labels of a host, device or session", limits::MAX_LABELS.to_string()),
         ("bytes of an attestation", limits::MAX_ATTESTATION_BYTES.to_string()),
+        (
+            "bytes of text before the first frame",
+            limits::MAX_GREETING_BYTES.to_string(),
+        ),
         ("PROGRESS frames of a session", limits::MAX_PROGRESS_FRAMES.to_string()),
         ("records of evidence", limits::MAX_RECORDS.to_string()),
         (

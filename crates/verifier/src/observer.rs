@@ -15,6 +15,11 @@ pub trait Observer: Sync {
         let _ = session;
     }
 
+    /// Text that came before the session's first message, for example a login shell's greeting. The host chooses it.
+    fn greeted(&self, text: &[u8]) {
+        let _ = text;
+    }
+
     /// The progress that the Attester reports, which may be untrue.
     fn progressed(&self, progress: &ProgressMessage) {
         let _ = progress;

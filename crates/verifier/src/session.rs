@@ -317,6 +317,10 @@ fn converse(
         driver
             .take_progress()
             .for_each(|progress| observer.progressed(&progress));
+        let greeting = driver.take_greeting();
+        if !greeting.is_empty() {
+            observer.greeted(&greeting);
+        }
         match driver.need() {
             Need::Check | Need::Nothing => break,
             Need::Release(_) => {

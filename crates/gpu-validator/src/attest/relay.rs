@@ -45,6 +45,11 @@ impl Relay {
         Ok(Relay { shared, has_ended })
     }
 
+    /// Where text of the host's other streams can be shown too.
+    pub(super) fn screen(&self) -> Screen {
+        Screen(Arc::clone(&self.shared))
+    }
+
     /// Shows what has arrived and how much was left out; afterwards nothing more is shown, even if a process still holds
     /// the other end.
     pub(super) fn finish(self) {
@@ -66,19 +71,43 @@ fn relay(mut from: impl Read, shared: &Mutex<Shared>) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => return,
         };
-        let is_flooded = {
-            let mut shared = lock(shared);
-            if shared.is_closed {
-                return;
-            }
-            let rows = shared.lines.take(&bytes[..read], Instant::now(), cli::screen_columns());
-            // Under the lock: once it is closed, not even a row that was on its way is shown.
-            rows.iter().for_each(cli::tell);
-            shared.lines.is_flooded()
-        };
-        if is_flooded {
-            thread::sleep(PAUSE);
+        match show(shared, &bytes[..read]) {
+            Shown::Closed => return,
+            Shown::Flooded => thread::sleep(PAUSE),
+            Shown::All => (),
         }
+    }
+}
+
+/// Shows text of the host among its other lines, within the same limits.
+pub(super) struct Screen(Arc<Mutex<Shared>>);
+
+impl Screen {
+    pub(super) fn show(&self, text: &[u8]) {
+        show(&self.0, text);
+    }
+}
+
+enum Shown {
+    All,
+    /// More is left out for a while.
+    Flooded,
+    /// Nothing more is shown.
+    Closed,
+}
+
+fn show(shared: &Mutex<Shared>, bytes: &[u8]) -> Shown {
+    let mut shared = lock(shared);
+    if shared.is_closed {
+        return Shown::Closed;
+    }
+    let rows = shared.lines.take(bytes, Instant::now(), cli::screen_columns());
+    // Under the lock: once it is closed, not even a row that was on its way is shown.
+    rows.iter().for_each(cli::tell);
+    if shared.lines.is_flooded() {
+        Shown::Flooded
+    } else {
+        Shown::All
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::descendants::{Ask, adopt, signal};
-use super::relay::Relay;
+use super::relay::{Relay, Screen};
 
 /// How long the command may take to end by itself once the session is over.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -51,6 +51,11 @@ impl Started {
         let from = started.child.stdout.take().context("no standard output")?;
         let to = started.child.stdin.take().context("no standard input")?;
         Ok((started, from, to))
+    }
+
+    /// Where text that did not come on the command's standard error can be shown; nowhere once it has ended.
+    pub(super) fn screen(&self) -> Option<Screen> {
+        self.relay.as_ref().map(Relay::screen)
     }
 
     /// Waits for the command to end by itself, then ends it and all that it has started; returns how it ended. Nothing

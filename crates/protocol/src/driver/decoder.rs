@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::frame::{Frame, HEADER_BYTES, parse_header};
+use crate::frame::{Frame, HEADER_BYTES, MessageType, parse_header};
+use crate::limits::MAX_GREETING_BYTES;
 
 /// Takes bytes with their times and returns frames with theirs.
 ///
@@ -13,6 +14,21 @@ pub(crate) struct FrameDecoder {
     waiting_bytes: usize,
     header: Vec<u8>,
     body: Option<Body>,
+    /// Text before the first frame; `None` if text is not expected, or no longer.
+    greeting: Option<Greeting>,
+}
+
+/// Text before the first frame: what a login shell prints (spec §8.1).
+#[derive(Clone, Debug, Default)]
+struct Greeting {
+    /// The first frame has begun.
+    is_over: bool,
+    /// No more bytes will come.
+    is_complete: bool,
+    /// The number of bytes skipped.
+    skipped: usize,
+    /// Those that were not taken yet.
+    untaken: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +64,65 @@ pub(crate) enum Decoded {
 }
 
 impl FrameDecoder {
+    /// A decoder that skips text before the first frame.
+    pub(crate) fn after_greeting() -> Self {
+        FrameDecoder {
+            greeting: Some(Greeting::default()),
+            ..FrameDecoder::default()
+        }
+    }
+
+    /// Handles the end of the stream: bytes that could have begun a frame are text, if they can be.
+    pub(crate) fn close(&mut self) {
+        if let Some(greeting) = &mut self.greeting {
+            greeting.is_complete = true;
+        }
+    }
+
+    /// The text before the first frame, as far as it was not taken before.
+    pub(crate) fn take_greeting(&mut self) -> Vec<u8> {
+        let greeting = self.greeting.as_mut();
+        greeting
+            .map(|greeting| std::mem::take(&mut greeting.untaken))
+            .unwrap_or_default()
+    }
+
+    /// Skips text; whether the first frame begins here. It does at the header of a known type, at a byte that is not
+    /// text, and where there is too much text.
+    fn skip_greeting(&mut self) -> bool {
+        let Some(greeting) = &mut self.greeting else {
+            return true;
+        };
+        if greeting.is_over {
+            return true;
+        }
+        loop {
+            let waiting = self.chunks.iter().flat_map(|chunk| &chunk.bytes[chunk.taken..]);
+            let start: Vec<u8> = waiting.take(size_of::<u32>()).copied().collect();
+            let Some(&first) = start.first() else {
+                return false;
+            };
+            let type_number = start.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+            let is_frame = type_number.is_some_and(|number| MessageType::from_number(number).is_some());
+            if is_frame || !is_text(first) || greeting.skipped == MAX_GREETING_BYTES {
+                greeting.is_over = true;
+                return true;
+            }
+            let may_be_frame = start[1..].iter().all(|byte| *byte == 0);
+            if !greeting.is_complete
+                && type_number.is_none()
+                && may_be_frame
+                && MessageType::from_number(first.into()).is_some()
+            {
+                return false;
+            }
+            let skipped = take(&mut self.chunks, 1, &mut greeting.untaken);
+            debug_assert!(skipped.is_some(), "a byte is waiting");
+            greeting.skipped += 1;
+            self.waiting_bytes -= 1;
+        }
+    }
+
     /// Adds bytes received at `at_ns`.
     pub(crate) fn push(&mut self, at_ns: u64, bytes: Vec<u8>) {
         if !bytes.is_empty() {
@@ -74,6 +149,9 @@ impl FrameDecoder {
     /// The next frame, whose payload is at most `limit_bytes(type)` long.
     pub(crate) fn next(&mut self, limit_bytes: impl Fn(u32) -> u64) -> Decoded {
         if self.body.is_none() {
+            if self.header.is_empty() && !self.skip_greeting() {
+                return Decoded::Partial;
+            }
             let mut at_ns = 0;
             while self.header.len() < HEADER_BYTES {
                 let missing = HEADER_BYTES - self.header.len();
@@ -133,6 +211,11 @@ impl FrameDecoder {
     }
 }
 
+/// Whether a terminal's text can have this byte: printable characters in UTF-8, white space, and escape sequences.
+fn is_text(byte: u8) -> bool {
+    matches!(byte, 0x07..=0x0a | 0x0d | 0x1b | 0x20..=0x7e | 0x80..=0xbf | 0xc2..=0xf4)
+}
+
 /// Moves at most `count` bytes of the first chunk; returns when they were received.
 fn take(chunks: &mut VecDeque<Chunk>, count: usize, to: &mut Vec<u8>) -> Option<u64> {
     let chunk = chunks.front_mut()?;
@@ -153,6 +236,65 @@ mod tests {
 
     fn bytes(frame: &Frame) -> Vec<u8> {
         [&frame.header()[..], &frame.payload].concat()
+    }
+
+    /// However it is split, text before the first frame is set aside, and the frame is the same.
+    #[test]
+    fn a_greeting_is_set_aside() {
+        let hello = Frame::new(MessageType::Hello, vec![7; 30]);
+        // A line feed is the number of RESULT, a tab that of OPENINGS: alone they are text.
+        for text in [
+            "",
+            "Welcome to Ubuntu 24.04 LTS\r\n\t\u{1b}[1mhällo\u{1b}[0m\n",
+            "\n",
+            "\t",
+            "\n\n\n",
+        ] {
+            let stream = [text.as_bytes(), &bytes(&hello), &bytes(&hello)].concat();
+            for size in 1..=stream.len() {
+                let mut decoder = FrameDecoder::after_greeting();
+                let (mut greeting, mut frames) = (Vec::new(), Vec::new());
+                for chunk in stream.chunks(size) {
+                    decoder.push(0, chunk.to_vec());
+                    while let Decoded::Frame(_, frame) = decoder.next(|_| 30) {
+                        frames.push(frame);
+                    }
+                    greeting.extend(decoder.take_greeting());
+                }
+                assert_eq!(String::from_utf8(greeting).as_deref(), Ok(text), "{size}");
+                assert_eq!(frames, [hello.clone(), hello.clone()], "{text:?} {size}");
+                assert_eq!(decoder.waiting_bytes(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_much_of_it_is_a_frame() {
+        let next = |bytes: &[u8]| {
+            let mut decoder = FrameDecoder::after_greeting();
+            decoder.push(0, bytes.to_vec());
+            (decoder.next(|_| 30), decoder.begun())
+        };
+        // Bytes that no terminal shows, and text between frames.
+        let zeros = [0; 12];
+        assert!(matches!(next(&zeros).0, Decoded::Frame(_, frame) if frame.type_number == 0));
+        let hello = bytes(&Frame::new(MessageType::Hello, vec![]));
+        let mut decoder = FrameDecoder::after_greeting();
+        decoder.push(0, [&hello[..], b"Welcome to all"].concat());
+        assert!(matches!(decoder.next(|_| 30), Decoded::Frame(..)));
+        assert!(matches!(decoder.next(|_| 30), Decoded::Oversized { .. }));
+        // The longest greeting, and one that is a byte longer.
+        let longest = vec![b'x'; MAX_GREETING_BYTES];
+        assert!(matches!(next(&[&longest[..], &hello].concat()).0, Decoded::Frame(..)));
+        let longer = [&longest[..], b"and 12 more bytes", &hello].concat();
+        assert!(matches!(next(&longer).0, Decoded::Oversized { .. }));
+        // Text alone has begun no frame.
+        let mut decoder = FrameDecoder::after_greeting();
+        decoder.push(0, b"no such command\r\n".to_vec());
+        decoder.close();
+        assert_eq!((decoder.next(|_| 30), decoder.begun()), (Decoded::Partial, None));
+        assert_eq!(decoder.take_greeting(), b"no such command\r\n");
+        assert_eq!(next(&hello[..3]), (Decoded::Partial, Some((3, 12))));
     }
 
     /// However a stream is split, the frames are the same, each timestamped when its last byte was received.

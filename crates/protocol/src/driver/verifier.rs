@@ -83,7 +83,7 @@ impl VerifierDriver {
         VerifierDriver {
             session: VerifierSession::new(config),
             opener,
-            decoder: FrameDecoder::default(),
+            decoder: FrameDecoder::after_greeting(),
             closed: None,
             progress_frames: 0,
             progress: VecDeque::new(),
@@ -126,6 +126,7 @@ impl VerifierDriver {
     /// Handles the end of the connection at `at_ns`: closed, or failed with the error `why`.
     pub fn closed(&mut self, at_ns: u64, why: Option<&str>) {
         self.advance(at_ns);
+        self.decoder.close();
         self.closed = Some(why.map_or_else(String::new, |why| {
             sendable_text(&format!("the connection broke: {why}"))
         }));
@@ -187,6 +188,12 @@ impl VerifierDriver {
     /// What the Attester says of its progress, in order; stated, and no evidence. Of many that nobody takes the last are kept.
     pub fn take_progress(&mut self) -> impl Iterator<Item = ProgressMessage> {
         self.progress.drain(..)
+    }
+
+    /// Text that came before the first frame, as far as it was not taken before: the greeting of a login shell, say. It is part of no
+    /// transcript and no evidence, and whoever is there chooses it: show it as the host's words only.
+    pub fn take_greeting(&mut self) -> Vec<u8> {
+        self.decoder.take_greeting()
     }
 
     /// The session.
