@@ -1,5 +1,6 @@
 //! Shared by both commands: session options, progress, output files, exit codes, generated completions and man pages.
 
+mod detail;
 mod engine;
 mod generate;
 mod interrupt;
@@ -12,6 +13,7 @@ mod progress;
 mod screen;
 mod values;
 
+pub use detail::{DetailOptions, print_report};
 pub use engine::{EngineChoice, engine_parser};
 pub use generate::{Generate, generate};
 pub use interrupt::{Interrupt, Interruptible};

@@ -15,6 +15,7 @@ use verifier::preset::Preset;
 use verifier::recompute::Recompute;
 use verifier::settings::{SettingsError, SettingsFields, TooFewSamples};
 
+use crate::detail::DetailOptions;
 use crate::output::{print_json, print_text};
 use crate::paths::OutputPath;
 use crate::values::{
@@ -72,6 +73,10 @@ pub struct SessionOptions {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// How much is printed.
+    #[command(flatten)]
+    pub detail: DetailOptions,
 }
 
 /// How sampled tiles are recomputed.

@@ -50,6 +50,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let session = &options.session;
+    if !session.json && !session.detail.quiet {
+        cli::tell(&engine);
+    }
     let settings = session.settings(
         options.ordinals.ordinals(),
         HELLO_DEADLINE,
@@ -65,7 +68,7 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
         // The Verifier is this process.
         limits: Limits::NONE,
     };
-    let progress = Interruptible::new(session.json, Interrupt::listen()?);
+    let progress = Interruptible::new(session.json || session.detail.quiet, Interrupt::listen()?);
 
     let (from_verifier, to_attester) = io::pipe().context("no pipe")?;
     let (from_attester, to_verifier) = io::pipe().context("no pipe")?;
@@ -93,8 +96,8 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     if session.json {
         print_json_text(&report.to_json())?;
     } else {
-        print_text(format_args!("{engine}\n{report}"))?;
-        if let Some(path) = &session.evidence {
+        cli::print_report(&report, session.detail)?;
+        if let Some(path) = session.evidence.as_ref().filter(|_| !session.detail.quiet) {
             print_text(format_args!(
                 "\nevidence in {}; check it again with: gpu-validator verify {}\n",
                 path.display(),

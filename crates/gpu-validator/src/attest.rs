@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::listen()?;
 
     let (command, from, to) = Started::start(&options.command)?;
-    let progress = Interruptible::new(session.json, interrupt);
+    let progress = Interruptible::new(session.json || session.detail.quiet, interrupt);
     let greeted = Greeted::new(&progress, command.screen());
     let attestation = verifier::attest(from, to, &settings, &greeted);
     let is_terminal = greeted.is_terminal();
@@ -99,8 +99,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     if session.json {
         print_json_text(&report.to_json())?;
     } else {
-        print_text(&report)?;
-        if let Some(path) = &session.evidence {
+        cli::print_report(&report, session.detail)?;
+        if let Some(path) = session.evidence.as_ref().filter(|_| !session.detail.quiet) {
             print_text(format_args!("\nevidence in {}\n", path.display()))?;
         }
     }

@@ -201,7 +201,7 @@ impl Shown<'_> {
             self.record.sampled()
         );
         if !self.certified.system.shows_gpu_memory() {
-            text += "shown        no GPU is proven here: no memory is shown to be faster than links\n";
+            text += "shown        no GPU is proven on this host: no memory is shown to be faster than links\n";
         }
         text += &format!("certified    {}\n", line(&self.certified.system));
         for (member, share) in self.shares() {

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use appraisal::policy::Policy;
 use clap::Args;
-use cli::{Exit, Interrupt, Interruptible, RecomputeOptions, input_path, print_json, print_text};
+use cli::{
+    DetailOptions, Exit, Interrupt, Interruptible, RecomputeOptions, input_path, print_json, print_report, print_text,
+};
 use evidence_check::{Admission, Admitted, Refusal, Rules, admit};
 use report::Report;
 use verifier::VerifyError;
@@ -59,6 +61,9 @@ pub(crate) struct Options {
     recompute: RecomputeOptions,
 
     #[command(flatten)]
+    detail: DetailOptions,
+
+    #[command(flatten)]
     budget: BudgetOptions,
 
     #[command(flatten)]
@@ -66,6 +71,13 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     full: FullOptions,
+}
+
+impl Options {
+    /// Nothing but the result is printed.
+    fn is_silent(&self) -> bool {
+        self.json || self.detail.quiet
+    }
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
@@ -81,7 +93,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let refuse = |refusal: Refusal| refusal::tell(&refusal, path, form);
     let engines = options.engine.find()?;
     let interrupt = Interrupt::listen()?;
-    let observer = Interruptible::new(options.json, interrupt.clone());
+    let observer = Interruptible::new(options.is_silent(), interrupt.clone());
     let since = Instant::now();
     let opened = match evidence::open(path, &recompute.budget)? {
         Ok(opened) => opened,
@@ -105,8 +117,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             if options.json {
                 print_json(&serde_json::to_value(&report)?)?;
             } else {
-                print_text(admitted.whose)?;
-                print_text(&report)?;
+                print_report(&report, options.detail)?;
+                if !options.is_silent() {
+                    print_text(format_args!("\n{}", admitted.whose))?;
+                }
             }
             return Ok(end(&outcome));
         }
@@ -130,7 +144,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
 
     let session = &verified.session;
-    if let Some(tiles_due) = tiles_due.filter(|_| !options.json) {
+    if let Some(tiles_due) = tiles_due.filter(|_| !options.is_silent()) {
         let before = tiles_due.duration_since(since);
         cli::tell(format_args!(
             "checked in {:.3} s: {} samples recomputed in {:.3} s, all else in {:.3} s",
@@ -144,9 +158,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let report = |outcome: &Outcome| Report::of(&verified.evidence, session, &sealed, &judge, outcome);
     let by_samples = outcome(None);
     let evidence_blake3 = report(&by_samples).evidence_blake3;
-    if !options.json {
-        print_text(whose)?;
-    }
     let full = options.full.run(
         session,
         &evidence_blake3,
@@ -167,7 +178,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         }
         print_json(&value)?;
     } else {
-        print_text(&report)?;
+        print_report(&report, options.detail)?;
+        if !options.is_silent() {
+            print_text(format_args!("\n{whose}"))?;
+        }
         if let Some(full) = &full {
             print_text(format_args!("\n{full}\n"))?;
         }

@@ -115,8 +115,11 @@ fn a_session_that_certifies_nothing_is_none() {
     let attested = place.attester(&["attest", "--evidence", "e.cbor", "--cpu-memory", "1MiB"]);
     assert_eq!(code(&attested), 2, "{}", text(&attested.stderr));
     assert!(
-        text(&attested.stdout).starts_with("engine") && text(&attested.stdout).contains("none (nothing-certified)")
+        text(&attested.stderr).contains("engine: cpu"),
+        "{}",
+        text(&attested.stderr)
     );
+    assert!(text(&attested.stdout).starts_with("verdict      none (nothing-certified)"));
     let reported = place.validator(&["report", "e.cbor", "--format", "md"]);
     assert_eq!(code(&reported), 2, "{}", text(&reported.stderr));
     assert!(

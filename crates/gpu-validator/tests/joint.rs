@@ -79,7 +79,7 @@ fn sessions_at_once_are_certified_together() {
     assert!(said.contains("a.cbor  V ") && said.contains("b.cbor  V "), "{said}");
     assert!(said.contains("at most 2 * 2^-20"), "{said}");
     // CPUs did this: the output must not suggest GPUs.
-    assert!(said.contains("no GPU is proven here"), "{said}");
+    assert!(said.contains("no GPU is proven on this host"), "{said}");
 
     let value = json(&place.validator(&[&command[..], &["--json"]].concat()));
     let rate = |part: &serde_json::Value| part["tensor_ops_per_s"].as_u64().expect("T is certified");

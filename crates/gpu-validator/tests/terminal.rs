@@ -118,7 +118,9 @@ fn a_host_cannot_speak_as_the_verifier() {
             &all[..at]
         );
     }
-    let report = all.rfind("\nverdict      affirmed\r\n").expect("the report");
+    // In colour: the terminal is the Verifier's.
+    let report = all.rfind("\nverdict      ").expect("the report");
+    assert!(all[report..].contains("affirmed\u{1B}[0m: "), "{}", &all[report..]);
     assert!(!all[report..].contains("host|"), "{}", &all[report..]);
     assert_gone(&place, 1);
 }

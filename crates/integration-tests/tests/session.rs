@@ -45,6 +45,7 @@ fn a_session_is_affirmed_and_its_evidence_too() {
                 &attestation.sealed,
                 &attestation.judge()
             )
+            .text(report::Detail::All)
         );
     }
 }

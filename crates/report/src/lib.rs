@@ -25,3 +25,4 @@ pub use markdown::markdown;
 pub use session::{
     AssumptionsReport, BoundReport, BoundsReport, DeviceReport, MeasuredReport, PlanReport, Report, WindowReport,
 };
+pub use text::Detail;

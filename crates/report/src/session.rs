@@ -300,7 +300,9 @@ fn shown(certified: Option<&Certified>) -> String {
                 if count == 1 { "" } else { "s" }
             )
         }
-        _ => format!("no GPU is proven here: {tensor} can be a CPU's, and no memory is shown to be faster than links"),
+        _ => format!(
+            "no GPU is proven on this host: {tensor} can be a CPU's, and no memory is shown to be faster than links"
+        ),
     }
 }
 

@@ -6,28 +6,61 @@ use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
 use crate::session::{AssumptionsReport, BoundReport, BoundsReport, PlanReport, Report};
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.message.is_empty() {
-            self.verdict.to_owned()
-        } else {
-            format!("{} ({}): {}", self.verdict, self.reason, self.message)
-        };
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, value: &str| writeln!(f, "{name:<12} {value}");
-        line(f, "verdict", &verdict)?;
-        if !self.shown.is_empty() {
-            line(f, "shown", &self.shown)?;
+/// How much of a report is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// The verdict and what it means, one line.
+    Verdict,
+    /// The figures too, what they assume, and what is not proven.
+    #[default]
+    Figures,
+    /// The plan, times and identifiers too.
+    All,
+}
+
+impl Report {
+    /// The verdict and its meaning on one line.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        match (self.shown.is_empty(), self.message.is_empty()) {
+            (false, _) => format!("{}: {}", self.verdict, self.shown),
+            (true, false) => format!("{} ({}): {}", self.verdict, self.reason, self.message),
+            (true, true) => self.verdict.to_owned(),
         }
-        if let Some(id) = &self.session_id {
-            line(f, "session", &format!("{id} ({})", self.mode))?;
+    }
+
+    /// The report for people, the most important part first.
+    #[must_use]
+    pub fn text(&self, detail: Detail) -> String {
+        let mut text = format!("verdict      {}\n", self.headline());
+        // Writing to a string does not fail.
+        let _ = self.write_rest(&mut text, detail);
+        text
+    }
+
+    fn write_rest(&self, f: &mut String, detail: Detail) -> fmt::Result {
+        if detail == Detail::Verdict {
+            return Ok(());
         }
-        if let (Some(attester), Some(software)) = (&self.attester, &self.software) {
-            line(f, "attester", &format!("{attester} ({software})"))?;
+        if let Some(host) = &self.host {
+            self.write_bounds(f, host)?;
         }
-        if let Some(checksum) = &self.checksum {
-            line(f, "checksum", checksum)?;
+        if !self.notes.is_empty() {
+            writeln!(f)?;
         }
-        line(f, "evidence", &format!("BLAKE3 {}", self.evidence_blake3))?;
+        for note in &self.notes {
+            writeln!(f, "- {note}")?;
+        }
+        if detail == Detail::All {
+            self.write_session(f)?;
+        }
+        Ok(())
+    }
+
+    /// The session's plan, times and identifiers.
+    fn write_session(&self, f: &mut String) -> fmt::Result {
+        let line = |f: &mut String, name: &str, value: &str| writeln!(f, "{name:<12} {value}");
+        writeln!(f)?;
         if let Some(plan) = &self.plan {
             line(f, "plan", &plan.to_string())?;
         }
@@ -44,34 +77,31 @@ impl fmt::Display for Report {
                 ),
             )?;
         }
-        if let Some(host) = &self.host {
-            self.write_bounds(f, host)?;
-        } else {
+        if self.host.is_none() {
             for device in &self.devices {
+                let dataset = bytes(device.dataset_bytes.into());
                 line(
                     f,
                     &format!("device {}", device.ordinal),
-                    &format!(
-                        "{}, {} ({})",
-                        bytes(device.dataset_bytes.into()),
-                        device.model,
-                        device.engine
-                    ),
+                    &format!("{dataset}, {} ({})", device.model, device.engine),
                 )?;
             }
         }
-        if !self.notes.is_empty() {
-            writeln!(f)?;
+        if let Some(id) = &self.session_id {
+            line(f, "session", &format!("{id} ({})", self.mode))?;
         }
-        for note in &self.notes {
-            writeln!(f, "- {note}")?;
+        if let (Some(attester), Some(software)) = (&self.attester, &self.software) {
+            line(f, "attester", &format!("{attester} ({software})"))?;
         }
-        Ok(())
+        if let Some(checksum) = &self.checksum {
+            line(f, "checksum", checksum)?;
+        }
+        line(f, "evidence", &format!("BLAKE3 {}", self.evidence_blake3))
     }
 }
 
 impl Report {
-    fn write_bounds(&self, f: &mut fmt::Formatter<'_>, host: &BoundsReport<u128>) -> fmt::Result {
+    fn write_bounds(&self, f: &mut String, host: &BoundsReport<u128>) -> fmt::Result {
         writeln!(f, "\ncertified lower bounds, all at once")?;
         let mut rows = vec![["", "memory V", "bandwidth B", "tensor T", "local T_local"].map(str::to_owned)];
         rows.push(host.cells("host".to_owned()));
@@ -99,19 +129,24 @@ impl Report {
         }
         write_table(f, &rows)?;
         writeln!(f, "\n{}", self.assumptions)?;
-        let mut reasons: Vec<(String, &str)> = Vec::new();
+        // Each reason once, with the bounds that it is for.
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for (name, bound) in [
             ("V", &host.memory_bytes),
             ("B", &host.bandwidth_bytes_per_s),
             ("T", &host.tensor_ops_per_s),
             ("T_local", &host.local_tensor_ops_per_s),
         ] {
-            if let Some(reason) = &bound.no_bound {
-                reasons.push((reason.clone(), name));
+            let Some(reason) = bound.no_bound.as_deref() else {
+                continue;
+            };
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, names)) => names.push(name),
+                None => reasons.push((reason, vec![name])),
             }
         }
-        for (reason, name) in reasons {
-            writeln!(f, "no bound     {name}: {reason}")?;
+        for (reason, names) in reasons {
+            writeln!(f, "no bound     {}: {reason}", names.join(", "))?;
         }
         Ok(())
     }
@@ -167,7 +202,7 @@ impl fmt::Display for AssumptionsReport {
 }
 
 /// Left-aligned columns, two spaces apart.
-fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+fn write_table<const N: usize>(f: &mut String, rows: &[[String; N]]) -> fmt::Result {
     let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
     for row in rows {
         let mut line = String::new();

@@ -334,7 +334,7 @@ proptest! {
                 let report = Report::new(&evidence, &session, &body, &cast::judge());
                 prop_assert!(verifier::inspect::to_json(&evidence, &session).is_object());
                 prop_assert!(report.to_json().len() > 2);
-                prop_assert!(!report.to_string().is_empty());
+                prop_assert!(!report.text(report::Detail::All).is_empty());
             }
         }
     }
@@ -355,7 +355,7 @@ proptest! {
         }
         prop_assert!(fields.is_some());
         if let Some(session) = replayed(&evidence) {
-            prop_assert!(!Report::new(&evidence, &session, &[], &cast::judge()).to_string().is_empty());
+            prop_assert!(!Report::new(&evidence, &session, &[], &cast::judge()).text(report::Detail::All).is_empty());
         }
     }
 }

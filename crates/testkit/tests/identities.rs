@@ -172,7 +172,7 @@ fn a_gpu_shown_under_two_identities_in_turn_passes_and_the_result_says_so() {
         assert!(sum > truth, "{sum} of {truth}");
     }
     for one in &shown {
-        let text = Report::new(&one.evidence, &one.session, &one.sealed(), &cast::judge()).to_string();
+        let text = Report::new(&one.evidence, &one.session, &one.sealed(), &cast::judge()).text(report::Detail::All);
         let limit = "not excluded: the same GPUs in another session under another identity, \
             unless all are challenged at once, phase by phase";
         assert!(text.contains(limit), "{text}");
@@ -261,7 +261,7 @@ fn a_relay_to_another_host_passes_and_the_result_says_so() {
         &attestation.sealed,
         &cast::judge(),
     )
-    .to_string();
+    .text(report::Detail::All);
     assert!(text.contains("not excluded: a relay to equal GPUs elsewhere"), "{text}");
     assert!(served.join().expect("serving does not panic").is_ok());
 }

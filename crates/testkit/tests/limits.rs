@@ -218,7 +218,7 @@ fn two_gpus_joined_by_a_fast_link_pass_as_one_and_the_result_says_so() {
         &rehearsed.sealed(),
         &cast::judge(),
     )
-    .to_string();
+    .text(report::Detail::All);
     let limit = "not excluded: other GPUs behind the session, joined to its own, with their memory and links; a larger GPU in \
         place of smaller ones";
     assert!(text.contains(limit), "{text}");

@@ -87,7 +87,8 @@ fn a_result_says_what_was_certified_in_both_forms() {
             "issuer       verifier.example\n",
             "audience     market.example\n",
             "policy       urn:gpu-attestor:policy:cpu:",
-            "gpu0         affirming\n             minima-met: ",
+            "gpu0         affirming\n             V no bound, B no bound, T ",
+            "\n             minima-met: ",
         ] {
             assert!(said.contains(expected), "{name}: {expected:?} in {said}");
         }

@@ -7,7 +7,9 @@ use appraisal::profile::Basis;
 use attestation_result::{AttestationResult, Submodule};
 use evidence_check::time;
 use protocol::printable::printable;
+use report::figure::CertifiedFigures;
 use serde_json::Value;
+use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
 /// Number of differences that are shown; the others are only counted.
 const MAX_SHOWN: usize = 20;
@@ -44,6 +46,9 @@ impl fmt::Display for ResultText<'_> {
         }
         for (name, submod) in &result.submods {
             line(name, submod.ear_status.name())?;
+            if let Some(figures) = certified(submod) {
+                line("", &figures)?;
+            }
             for reason in list(submod, "reasons") {
                 let of = |key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default();
                 line("", &format!("{}: {}", of("code"), of("text")))?;
@@ -67,6 +72,26 @@ impl fmt::Display for ResultText<'_> {
         }
         Ok(())
     }
+}
+
+/// The certified figures of a host or a device's share of them.
+fn certified(submod: &Submodule) -> Option<String> {
+    let figures: CertifiedFigures = serde_json::from_value(submod.claim("certified").clone()).ok()?;
+    let figure = |name: &str, figure: Option<u64>, text: fn(u128) -> String| {
+        format!(
+            "{name} {}",
+            figure.map_or("no bound".to_owned(), |figure| text(figure.into()))
+        )
+    };
+    Some(
+        [
+            figure("V", figures.memory_bytes, bytes),
+            figure("B", figures.bandwidth_bytes_per_s, bytes_per_s),
+            figure("T", figures.tensor_ops_per_s, ops_per_s),
+            figure("T_local", figures.local_tensor_ops_per_s, ops_per_s),
+        ]
+        .join(", "),
+    )
 }
 
 fn list<'a>(submod: &'a Submodule, claim: &str) -> impl Iterator<Item = &'a Value> {
