@@ -15,7 +15,7 @@ pub enum RecomputeError {
     Engine {
         /// Its index among the given engines, from 0.
         engine: usize,
-        /// Its name ([`TileEngine::name`]).
+        /// Its name ([`protocol::engine::TileEngine::name`]).
         name: String,
         /// The error.
         error: EngineError,
@@ -25,7 +25,7 @@ pub enum RecomputeError {
     NoThread {
         /// Its index among the given engines, from 0.
         engine: usize,
-        /// Its name ([`TileEngine::name`]).
+        /// Its name ([`protocol::engine::TileEngine::name`]).
         name: String,
         /// The system's error.
         error: String,
@@ -38,7 +38,7 @@ pub enum RecomputeError {
     WrongTile {
         /// Its index among the given engines, from 0.
         engine: usize,
-        /// Its name ([`TileEngine::name`]).
+        /// Its name ([`protocol::engine::TileEngine::name`]).
         name: String,
         /// The tile.
         at: TileCoordinate,
