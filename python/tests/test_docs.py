@@ -40,7 +40,7 @@ def test_the_examples_run(
     for i, example in enumerate(ran):
         exec(compile(example, f"example {i} of docs/python.md", "exec"), names)
     said = capsys.readouterr().out
-    assert f"unknown-verifier {H200_VERIFIER}" in said and "no GPU is proven here" in said
+    assert f"unknown-verifier {H200_VERIFIER}" in said and "no GPU is proven" in said
     assert verify(names["evidence"]).is_affirmed
 
     async def with_connections() -> None:

@@ -34,7 +34,7 @@ def run(work: Awaitable[Any], within_s: float = 120.0) -> Any:
 def test_a_command_is_attested_and_its_evidence_holds(agent: list[str]) -> None:
     attestation = attest([*agent, "--cpu-devices", "2"], audience="market.example")
     report = attestation.report
-    assert report.is_affirmed and "no GPU is proven here" in report.shown
+    assert report.is_affirmed and "no GPU is proven" in report.shown
     assert report.audience == "market.example" and len(report.devices) == 2
     assert report.host and report.host.tensor_ops_per_s.at_least
     assert report.host.memory_bytes.at_least is None and report.host.memory_bytes.no_bound
