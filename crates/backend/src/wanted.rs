@@ -1,6 +1,7 @@
 //! What a command asks of an engine.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 use protocol::bytes::DeviceOrdinal;
 
@@ -14,6 +15,9 @@ pub struct Wanted {
     pub memory_limit_bytes: Option<u64>,
     /// Engines per GPU, each a separate device: to test with more devices than there are GPUs [default: 1].
     pub engines_per_gpu: NonZeroU32,
+    /// Most time that one call of a driver may take while devices are found and opened [default: 45 s]. A Verifier waits
+    /// 60 s for HELLO: it then learns which call hangs.
+    pub driver_deadline: Duration,
     /// The devices that the host's CPU emulates.
     pub emulated: EmulatedWanted,
 }
@@ -37,6 +41,7 @@ impl Default for Wanted {
             only: None,
             memory_limit_bytes: None,
             engines_per_gpu: NonZeroU32::MIN,
+            driver_deadline: Duration::from_secs(45),
             emulated: EmulatedWanted::default(),
         }
     }

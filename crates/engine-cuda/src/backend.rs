@@ -11,6 +11,7 @@ use protocol::engine::{Engine, EngineError, TileEngine};
 use protocol::message::{AbortCode, DeviceOffer};
 
 use crate::bench;
+use crate::calls::{self, about};
 use crate::engine::{CudaEngine, CudaEngineConfig};
 use crate::inventory::{self, DeviceInfo};
 use crate::no_cuda::NoCuda;
@@ -43,7 +44,11 @@ impl CudaError {
             CudaError::Device { error, .. } | CudaError::NoCuda(NoCuda::Device { error, .. }) => {
                 AbortCode::of_engine(error)
             }
-            CudaError::NoCuda(NoCuda::NotStarted(_) | NoCuda::Failed(_)) => AbortCode::DriverError,
+            // A device that stopped answering, or the whole driver.
+            CudaError::NoCuda(NoCuda::Hangs { device: Some(_), .. }) => AbortCode::DeviceLost,
+            CudaError::NoCuda(NoCuda::NotStarted(_) | NoCuda::Failed(_) | NoCuda::Hangs { .. }) => {
+                AbortCode::DriverError
+            }
             CudaError::NoCuda(_) => AbortCode::Internal,
         }
     }
@@ -67,7 +72,8 @@ impl Backend for Cuda {
     }
 
     fn count(&self, wanted: &Wanted) -> Result<usize, Unavailable> {
-        let gpus = inventory::device_count().map_err(CudaError::from)?;
+        let count = calls::within(wanted.driver_deadline, inventory::device_count);
+        let gpus = count.flatten().map_err(CudaError::from)?;
         Ok((gpus as usize).saturating_mul(wanted.engines_per_gpu.get() as usize))
     }
 
@@ -76,7 +82,8 @@ impl Backend for Cuda {
     }
 
     fn host_devices(&self) -> Result<Vec<HostDevice>, Unavailable> {
-        let gpus = inventory::devices().map_err(CudaError::from)?;
+        let gpus = calls::within(Wanted::default().driver_deadline, inventory::devices);
+        let gpus = gpus.flatten().map_err(CudaError::from)?;
         let named = |info: DeviceInfo| HostDevice {
             index: info.index,
             name: format!("GPU {} ({})", info.index, info.uuid),
@@ -85,7 +92,7 @@ impl Backend for Cuda {
     }
 
     fn open_engine(&self, index: u32) -> Result<Box<dyn Engine>, EngineError> {
-        Ok(Box::new(CudaEngine::new(CudaEngineConfig::new(index))?))
+        Ok(Box::new(opened(index, CudaEngine::new)?))
     }
 
     fn bench(
@@ -99,12 +106,14 @@ impl Backend for Cuda {
             memory_limit_bytes: wanted.memory_limit_bytes,
             ..CudaEngineConfig::new(ordinal.0)
         };
-        let measured = bench::bench(config, duration, stage)?;
+        stage("warming up");
+        let (engine, device) = calls::within(wanted.driver_deadline, move || to_measure(config))??;
+        let measured = bench::bench(engine, device, duration, stage)?;
         Ok(report(ordinal, &measured))
     }
 
     fn open_tile_engine(&self, index: u32) -> Result<Box<dyn TileEngine>, EngineError> {
-        Ok(Box::new(CudaTiles::new(CudaEngineConfig::new(index))?))
+        Ok(Box::new(opened(index, CudaTiles::new)?))
     }
 }
 
@@ -121,13 +130,41 @@ impl From<CudaError> for Unavailable {
     }
 }
 
+/// An engine on a GPU of a command without settings for it.
+fn opened<T: Send + 'static>(
+    index: u32,
+    open: impl FnOnce(CudaEngineConfig) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let name = format!("GPU {index}");
+    let open = move || about(name, || open(CudaEngineConfig::new(index)));
+    let opened = calls::within(Wanted::default().driver_deadline, open);
+    opened.map_err(|error| EngineError::DeviceLost(error.to_string()))?
+}
+
+/// An engine on a GPU, and what is known of it. The other devices are not queried: one of them may not respond.
+fn to_measure(config: CudaEngineConfig) -> Result<(CudaEngine, DeviceInfo), EngineError> {
+    let index = config.device_index;
+    let engine = about(format!("GPU {index}"), || CudaEngine::new(config))?;
+    let device = inventory::describe(&[index]).map_err(|error| EngineError::Unsupported(error.to_string()))?;
+    let device = device.into_iter().next();
+    device
+        .map(|device| (engine, device))
+        .ok_or_else(|| EngineError::Unsupported(format!("no device {index}")))
+}
+
 /// The GPUs that CUDA makes visible to this process, each with an engine; a GPU's ordinal is its CUDA index, so
 /// `CUDA_VISIBLE_DEVICES` is applied. With several engines per GPU the ordinals count engines, GPU by GPU.
 ///
 /// # Errors
 ///
-/// [`CudaError`]: a GPU that does not start is an error and is not skipped.
+/// [`CudaError`]: a GPU that does not start is an error and is not skipped, nor is one on which a call of the driver
+/// takes longer than its limit.
 pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
+    let asked = wanted.clone();
+    calls::within(wanted.driver_deadline, move || found(&asked))?
+}
+
+fn found(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
     let engines_per_gpu = wanted.engines_per_gpu.get();
     let is_chosen = |ordinal: u32| {
         let only = wanted.only.as_ref();
@@ -148,7 +185,10 @@ pub fn cuda_devices(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
     // Creating a context takes a considerable part of a second: all in parallel.
     let opened: Vec<Opened> = thread::scope(|scope| {
         let opening: Vec<_> = engines
-            .map(|(ordinal, info)| scope.spawn(move || open(ordinal, info, wanted.memory_limit_bytes)))
+            .map(|(ordinal, info)| {
+                let open = move || open(ordinal, info, wanted.memory_limit_bytes);
+                scope.spawn(calls::handed_on(open))
+            })
             .collect();
         opening
             .into_iter()
@@ -174,10 +214,15 @@ fn open(ordinal: DeviceOrdinal, info: DeviceInfo, memory_limit_bytes: Option<u64
         memory_limit_bytes,
         ..CudaEngineConfig::new(info.index)
     };
-    match CudaEngine::new(config) {
+    let name = named(ordinal, &info);
+    match about(name, || CudaEngine::new(config)) {
         Ok(engine) => Ok(Opened { ordinal, info, engine }),
         Err(error) => Err(failed(ordinal, &info, error)),
     }
+}
+
+fn named(device: DeviceOrdinal, info: &DeviceInfo) -> String {
+    format!("GPU {device} ({})", info.uuid)
 }
 
 fn failed(device: DeviceOrdinal, info: &DeviceInfo, error: EngineError) -> CudaError {
@@ -190,7 +235,8 @@ fn failed(device: DeviceOrdinal, info: &DeviceInfo, error: EngineError) -> CudaE
 
 fn offer(opened: Opened) -> Result<Device, CudaError> {
     let Opened { ordinal, info, engine } = opened;
-    let offer = engine.offer().map_err(|error| failed(ordinal, &info, error))?;
+    let offer = about(named(ordinal, &info), || engine.offer());
+    let offer = offer.map_err(|error| failed(ordinal, &info, error))?;
     let mut labels = offer.labels;
     labels.extend(info.labels().iter().map(|(name, value)| Label::new(name, value)));
     labels.truncate(protocol::limits::MAX_LABELS);

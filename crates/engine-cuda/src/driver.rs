@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use protocol::engine::EngineError;
 
+use crate::calls;
 use crate::no_cuda::NoCuda;
 use crate::sys::{self, CUresult};
 
@@ -15,6 +16,8 @@ const OLDEST_DRIVER: i32 = 12_000;
 /// Loads and initialises the driver, once per process.
 pub(crate) fn start() -> Result<(), NoCuda> {
     static STARTED: OnceLock<Result<(), NoCuda>> = OnceLock::new();
+    // Also for a thread that waits here for another one that starts the driver.
+    let _call = calls::enter("cuInit");
     STARTED.get_or_init(start_once).clone()
 }
 

@@ -11,6 +11,7 @@ use nvml_wrapper::{Device, Nvml};
 use protocol::engine::EngineError;
 use protocol::limits::{MAX_LABELS, MAX_TEXT_BYTES};
 
+use crate::calls;
 use crate::device::{device, device_attribute, device_uuid};
 use crate::driver::{self, check};
 use crate::no_cuda::NoCuda;
@@ -133,7 +134,7 @@ pub fn describe(indices: &[u32]) -> Result<Vec<DeviceInfo>, NoCuda> {
     driver::start()?;
     let mut infos = indices
         .iter()
-        .map(|index| from_driver(*index))
+        .map(|index| calls::about(format!("GPU {index}"), || from_driver(*index)))
         .collect::<Result<Vec<_>, _>>()?;
     // Queries all devices in parallel, in threads that may never end: each has the full timeout.
     let asked: Vec<_> = infos
@@ -160,7 +161,9 @@ fn from_driver(index: u32) -> Result<DeviceInfo, NoCuda> {
     let device = device(index).map_err(|error| failed(None, error))?;
     // First: later errors identify the device by it.
     let pci_bus_id = pci_bus_id(device).map_err(|error| failed(None, error))?;
-    described(index, device, pci_bus_id.clone()).map_err(|error| failed(Some(pci_bus_id), error))
+    calls::about(format!("GPU {index} at {pci_bus_id}"), || {
+        described(index, device, pci_bus_id.clone()).map_err(|error| failed(Some(pci_bus_id), error))
+    })
 }
 
 fn pci_bus_id(device: sys::CUdevice) -> Result<String, EngineError> {

@@ -12,6 +12,7 @@
 pub mod attack;
 mod backend;
 pub mod bench;
+mod calls;
 mod context;
 mod device;
 mod driver;

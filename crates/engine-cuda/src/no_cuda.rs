@@ -1,5 +1,7 @@
 //! Why there is no CUDA here, for whoever asks for a device.
 
+use std::time::Duration;
+
 use protocol::engine::EngineError;
 
 /// Why CUDA is not available.
@@ -43,6 +45,17 @@ pub enum NoCuda {
         /// The error.
         error: EngineError,
     },
+    /// A call of the driver does not return.
+    #[error("{call}{} has not returned within {} s: the driver hangs; {}--driver-deadline (gpu-attestor) lets a slow one \
+        take longer", on(device.as_deref()), limit.as_secs_f64(), without(device.as_deref()))]
+    Hangs {
+        /// The call.
+        call: &'static str,
+        /// The device that it is about; `None` if it is about all.
+        device: Option<String>,
+        /// Its limit.
+        limit: Duration,
+    },
     /// A query of the driver failed.
     #[error("{0}")]
     Failed(String),
@@ -67,4 +80,22 @@ fn visible_devices() -> String {
 
 fn at(pci_bus_id: Option<&str>) -> String {
     pci_bus_id.map(|address| format!(" at {address}")).unwrap_or_default()
+}
+
+fn on(device: Option<&str>) -> String {
+    device.map(|device| format!(" on {device}")).unwrap_or_default()
+}
+
+/// What to do about a driver that hangs.
+fn without(device: Option<&str>) -> &'static str {
+    match device {
+        Some(_) => {
+            "look for NVRM and Xid in the kernel's log (dmesg), reset this GPU, or leave it out with --devices \
+             (gpu-attestor) or CUDA_VISIBLE_DEVICES; "
+        }
+        None => {
+            "see whether nvidia-smi answers, look for NVRM and Xid in the kernel's log (dmesg), and reset the GPUs or \
+             reboot; "
+        }
+    }
 }

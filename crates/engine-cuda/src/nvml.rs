@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use nvml_wrapper::{Device, Nvml};
 
+use crate::calls::{self, Watch};
+
 /// How long NVML may take to answer all queries about a device, or to report its telemetry.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -29,14 +31,19 @@ pub(crate) fn within<T: Send + 'static>(
     ask: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let (sender, answer) = channel();
+    let watch = Watch::default();
+    let watched = watch.clone();
     let asking = move || {
         // There is no receiver once the limit has passed.
-        let _ = sender.send(ask());
+        let _ = sender.send(watched.run(ask));
     };
     let thread = thread::Builder::new().name("nvml".to_owned()).spawn(asking);
     thread.map_err(|error| format!("no thread: {error}"))?;
     answer.recv_timeout(limit).map_err(|error| match error {
-        RecvTimeoutError::Timeout => no_answer(limit),
+        RecvTimeoutError::Timeout => match watch.longest() {
+            Some(call) => format!("{call}: {}", no_answer(limit)),
+            None => no_answer(limit),
+        },
         RecvTimeoutError::Disconnected => "the question failed".to_owned(),
     })
 }
@@ -47,6 +54,7 @@ pub(crate) fn within<T: Send + 'static>(
 ///
 /// Why it is not available.
 pub(crate) fn start() -> Result<Nvml, String> {
+    let _call = calls::enter("nvmlInit");
     Nvml::init().map_err(|error| format!("NVML: {error}"))
 }
 
@@ -97,6 +105,15 @@ mod tests {
         let answer = within(limit, move || held.recv().is_ok());
         assert_eq!(answer, Err("no answer within 0.05 s".to_owned()));
         assert!(start.elapsed() < ANSWER_WITHIN);
+        let starting = || {
+            let _call = calls::enter("nvmlInit");
+            let (_holds, held) = channel::<()>();
+            held.recv().is_ok()
+        };
+        assert_eq!(
+            within(limit, starting),
+            Err("nvmlInit: no answer within 0.05 s".to_owned())
+        );
         assert_eq!(within(ANSWER_WITHIN, || 7), Ok(7));
         assert!(within(ANSWER_WITHIN, || -> u8 { panic!("a question that panics") }).is_err());
         assert_eq!(no_answer(ANSWER_WITHIN), "no answer within 5 s");

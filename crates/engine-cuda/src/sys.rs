@@ -23,6 +23,7 @@ pub(crate) use cudarc::driver::sys::{
 };
 use libloading::Library;
 
+use crate::calls;
 use crate::no_cuda::NoCuda;
 
 /// Names of the driver library, in the order in which they are tried. `libcuda.so.1` is its SONAME, which every program
@@ -88,6 +89,7 @@ fn choose<D>(names: &[&str], mut open: impl FnMut(&str) -> Tried<D>) -> Result<D
 }
 
 fn open(name: &str) -> Tried<(Driver, CUresult)> {
+    let loading = calls::enter("dlopen");
     // SAFETY: loading NVIDIA's driver library runs its initialisers, which have no preconditions.
     let library = match unsafe { Library::new(name) } {
         Ok(library) => library,
@@ -98,6 +100,7 @@ fn open(name: &str) -> Tried<(Driver, CUresult)> {
         Ok(init) => *init,
         Err(_) => return Tried::Broken(format!("{name} has no cuInit")),
     };
+    drop(loading);
     // SAFETY: 0 is the only valid flag.
     match unsafe { init(0) } {
         CUresult::CUDA_ERROR_STUB_LIBRARY => Tried::Stub,
@@ -173,6 +176,7 @@ macro_rules! calls {
         /// Those of the call. Without a driver, or if it lacks the call, it does nothing and returns an error.
         #[allow(non_snake_case, clippy::too_many_arguments, reason = "the driver's names and arguments")]
         pub(crate) unsafe fn $name($($argument: $type),*) -> CUresult {
+            let _call = calls::enter(stringify!($name));
             match DRIVER.get().and_then(|driver| driver.calls.$name) {
                 // SAFETY: the caller's.
                 Some(call) => unsafe { call($($argument),*) },

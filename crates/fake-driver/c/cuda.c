@@ -18,7 +18,7 @@
 //   FC_LAUNCH_FAIL=N:S[:D]  the N-th launch on device D (each) returns S, and so do all later calls in its context
 //   FC_LOST=FILE            while that file exists, every call in a context returns 999; allocations are lost after that
 //   FC_FLIP=KERNEL:N[:D]    from its N-th launch on device D (each) on, one bit of that kernel's output is wrong
-//   FC_HANG=CALL:N          that call does not return from its N-th time on
+//   FC_HANG=CALL:N[:D]      that call does not return from its N-th time on, counted for device D (all)
 //   FC_SLEEP=CALL:MS        that call takes that long
 //   FC_SAMEPCI=1            all devices have one PCI address; FC_SAMEUUID=1: one UUID
 #define _GNU_SOURCE
@@ -61,7 +61,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  // of both
 static __thread int current = -1;                         // the device whose context is current
 
 static status fault(const char *call, int device) {
-    delay(call, "FC_HANG", "FC_SLEEP");
+    delay(call, device, "FC_HANG", "FC_SLEEP");
     const char *list = setting("FC_BAD"), *value;
     while ((value = entry(&list, call))) {
         int of, answer;

@@ -1,6 +1,7 @@
 // What the environment asks the substitutes to do wrong. It is read at every call: only counts are kept between calls.
 #pragma once
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,13 @@ static inline const char *entry(const char **from, const char *name) {
     return NULL;
 }
 
-// A call that is to hang (CALL:N, from its N-th time on) or to take long (CALL:MS) does so here.
-static inline void delay(const char *call, const char *hang, const char *slow) {
+// A call that is to hang (CALL:N[:DEVICE], from its N-th time on, for that device) or to take long (CALL:MS) does so here.
+static inline void delay(const char *call, int device, const char *hang, const char *slow) {
     static int calls;  // only one call hangs, so one count is enough
     const char *list = setting(hang), *value = entry(&list, call);
-    if (value && __sync_add_and_fetch(&calls, 1) >= atoi(value))
+    int first = 0, only;
+    bool is_meant = value && (sscanf(value, "%d:%d", &first, &only) < 2 || only == device);
+    if (is_meant && __sync_add_and_fetch(&calls, 1) >= first)
         for (;;) pause();
     list = setting(slow);
     value = entry(&list, call);

@@ -22,7 +22,7 @@ typedef int status;
 enum { SUCCESS = 0, NOT_FOUND = 6 };
 
 static status fault(const char *call) {
-    delay(call, "FN_HANG", "FN_SLEEP");
+    delay(call, -1, "FN_HANG", "FN_SLEEP");
     const char *list = setting("FN_BAD"), *value = entry(&list, call);
     return value ? atoi(value) : SUCCESS;
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 use anyhow::Context;
 use attester::Device;
 use clap::{Args, ValueEnum};
 use cli::{
-    EngineChoice, Exit, engine_parser, parse_bytes, parse_devices, parse_ordinals, parse_threads, print_json,
-    print_text,
+    EngineChoice, Exit, engine_parser, parse_bytes, parse_devices, parse_duration, parse_ordinals, parse_threads,
+    print_json, print_text,
 };
 use engines::{Backend, ENGINES, EmulatedWanted, Path, Taken, Unavailable, Wanted};
 use protocol::bytes::DeviceOrdinal;
@@ -33,6 +34,11 @@ pub(crate) struct DeviceOptions {
     /// nothing about the number of GPUs, and appraisal recognises it by the UUIDs [default: 1]
     #[arg(long, value_name = "N", requires = "memory_limit", value_parser = parse_engines)]
     engines_per_gpu: Option<NonZeroU32>,
+
+    /// How long one call of the GPUs' driver may take while the GPUs are found and opened: a driver in trouble may never
+    /// return. The session's phases have limits of their own [default: 45s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    driver_deadline: Option<Duration>,
 
     /// Devices to emulate on the CPU, 1 to 64 [default: 1]
     #[arg(long, value_name = "N", value_parser = parse_devices)]
@@ -239,11 +245,16 @@ impl DeviceOptions {
 
     /// The settings for either engine; [`DeviceOptions::take`] lists those that do not apply to the selected one.
     fn wanted(&self, ordinals: &OrdinalOptions) -> Wanted {
-        let default = EmulatedWanted::default();
+        let Wanted {
+            driver_deadline,
+            emulated: default,
+            ..
+        } = Wanted::default();
         Wanted {
             only: ordinals.ordinals(),
             memory_limit_bytes: self.memory_limit,
             engines_per_gpu: self.engines_per_gpu.unwrap_or(NonZeroU32::MIN),
+            driver_deadline: self.driver_deadline.unwrap_or(driver_deadline),
             emulated: EmulatedWanted {
                 devices: self.cpu_devices.unwrap_or(default.devices),
                 dataset_bytes: self.cpu_memory.unwrap_or(default.dataset_bytes),
@@ -270,6 +281,7 @@ impl DeviceOptions {
             given([
                 ("--memory-limit", self.memory_limit.is_some()),
                 ("--engines-per-gpu", self.engines_per_gpu.is_some()),
+                ("--driver-deadline", self.driver_deadline.is_some()),
             ])
         } else {
             given([

@@ -2,10 +2,21 @@
 //! when a driver or a GPU fails.
 #![cfg(target_os = "linux")]
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
+use keystore::SigningKey;
+use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
+use protocol::cbor::Canonical;
+use protocol::challenge::Challenge;
+use protocol::frame::MessageType;
+use protocol::message::{Abort, AbortCode};
+use protocol::plan::{DevicePlan, Plan, PlanFields};
 use serde_json::Value;
+use verifier::challenge_file;
+use verifier::preset::Preset;
 
 /// 16 tiles, each leaf of which is sampled: about a second. That certifies nothing, so without a fault it ends with 2.
 const TINY: [&str; 3] = ["--few-samples", "--device-memory", "1MiB"];
@@ -256,6 +267,128 @@ fn a_call_that_does_not_come_back_is_waited_for_until_the_phase_ends() {
         "late",
         "Sweep",
     );
+}
+
+/// Runs a command on a driver with this fault, of which each call may take half a second.
+fn limited(driver: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let place = tempfile::tempdir().expect("a folder");
+    let start = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_gpu-attestor"))
+        .args(arguments)
+        .args(["--engine", "cuda", "--driver-deadline", "500ms"])
+        .env("LD_LIBRARY_PATH", fake_driver::library_path(driver))
+        .env("XDG_CONFIG_HOME", place.path())
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the command runs");
+    assert!(start.elapsed() < Duration::from_secs(30), "{arguments:?}: {output:?}");
+    output
+}
+
+/// A challenge in the form in which a Verifier prints it.
+fn a_challenge() -> String {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let verifier = Identity(key.verifying_key().to_bytes());
+    let request = Preset::Smoke.request(verifier);
+    let plan = Plan::new(PlanFields {
+        session_id: [0; 16],
+        verifier,
+        verifier_name: String::new(),
+        audience: String::new(),
+        matrix_dim: 1024,
+        devices: vec![DevicePlan {
+            ordinal: DeviceOrdinal(0),
+            matrix_offset: 0,
+            num_matrices: 4,
+        }],
+        iterations: request.iterations,
+        samples: request.samples,
+        deadlines: request.deadlines,
+    });
+    let challenge = Challenge::sign(plan.expect("a plan"), Nonce([0; 32]), 0, u64::MAX, &key);
+    challenge_file::to_json(&challenge).to_string()
+}
+
+/// Before a session nobody else has a deadline: each call of the driver has one.
+#[test]
+fn a_driver_that_hangs_at_the_start_is_told_with_the_call_and_the_gpu() {
+    let Some(driver) = fake_driver::folder() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| place.path().join(name).to_str().expect("a name").to_owned();
+    let (challenge, evidence) = (at("c.json"), at("e.cbor"));
+    fs::write(&challenge, a_challenge()).expect("a challenge");
+
+    let prove = ["prove", "--challenge", &challenge, "--evidence", &evidence];
+    let nowhere = "has not returned within 0.5 s: the driver hangs; see whether nvidia-smi answers";
+    let second = "on GPU 1 (GPU-a0a1a2a3-a4a5-a6a7-a8a9-aaabacadae01) has not returned within 0.5 s: the driver hangs; look for \
+                  NVRM and Xid in the kernel's log (dmesg), reset this GPU, or leave it out with --devices";
+    for (hang, expected) in [
+        ("cuInit:1", format!("cuInit {nowhere}")),
+        (
+            "cuDeviceGetName:1:1",
+            "cuDeviceGetName on GPU 1 at 0000:1a:00.0 has not".to_owned(),
+        ),
+        (
+            "cuDevicePrimaryCtxRetain:1:1",
+            format!("cuDevicePrimaryCtxRetain {second}"),
+        ),
+        ("cuModuleLoadData:2:1", format!("cuModuleLoadData {second}")),
+        ("cuMemGetInfo:1:1", format!("cuMemGetInfo {second}")),
+    ] {
+        let environment = [("FC_DEVICES", "2"), ("FC_HANG", hang)];
+        let mut commands = vec![&["devices"][..]];
+        if hang == "cuInit:1" {
+            commands.extend([&["attest"][..], &["agent", "--stdio"], &prove, &["bench"]]);
+        }
+        for arguments in commands {
+            let output = limited(driver, &environment, arguments);
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+            assert!(told.contains(&expected), "{arguments:?}, {hang}: {told}");
+        }
+    }
+    // The other GPU works.
+    let environment = [("FC_DEVICES", "2"), ("FC_HANG", "cuDevicePrimaryCtxRetain:1:1")];
+    let output = limited(driver, &environment, &["devices", "--devices", "0"]);
+    assert!(output.status.success(), "{output:?}");
+    let output = limited(driver, &environment, &["bench", "--devices", "1", "--json"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let error = figures["failed"][0]["error"].as_str().expect("an error");
+    assert!(
+        error.starts_with("cuDevicePrimaryCtxRetain on GPU 1 has not"),
+        "{error}"
+    );
+}
+
+/// ABORT in place of HELLO (spec §5.7).
+#[test]
+fn a_verifier_is_told_that_the_driver_hangs() {
+    let Some(driver) = fake_driver::folder() else { return };
+    for (hang, code) in [
+        ("cuInit:1", AbortCode::DriverError),
+        ("cuDevicePrimaryCtxRetain:1", AbortCode::DeviceLost),
+    ] {
+        let output = limited(driver, &[("FC_HANG", hang)], &["agent", "--stdio"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let frame = transport::read_frame(&mut &output.stdout[..], |_| 4096).expect("a frame");
+        assert_eq!(frame.type_number, MessageType::Abort as u32);
+        let abort = Abort::from_bytes(&frame.payload).expect("an ABORT");
+        assert_eq!((abort.code, abort.device), (code, None));
+        let call = hang.trim_end_matches(":1");
+        assert!(abort.message.starts_with(call), "{}", abort.message);
+    }
+}
+
+/// NVML's answers are labels: the devices are offered without them.
+#[test]
+fn nvml_that_hangs_at_the_start_is_a_label() {
+    let Some(driver) = fake_driver::folder() else { return };
+    let output = limited(driver, &[("FN_HANG", "Init:1")], &["devices", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let label = &told["devices"][0]["labels"]["without_nvml"];
+    assert_eq!(label, "NVML: nvmlInit: no answer within 5 s");
 }
 
 /// What NVML reports, or fails to report, are labels: the session is judged by its work.

@@ -18,8 +18,8 @@ use protocol::engine::{
 };
 use protocol::message::DeviceOffer;
 
-use crate::engine::{CudaEngine, CudaEngineConfig};
-use crate::inventory::{DeviceInfo, describe};
+use crate::engine::CudaEngine;
+use crate::inventory::DeviceInfo;
 use crate::telemetry::NvmlWatch;
 use plain::Plain;
 
@@ -126,19 +126,17 @@ pub struct BenchReport {
     pub keystream: Bandwidth,
 }
 
-/// Measures a device for about `duration`; `stage` is called at the start of each stage.
+/// Measures a device, on its engine, for about `duration`; `stage` is called at the start of each stage.
 ///
 /// # Errors
 ///
 /// The engine's error; [`EngineError::OutOfMemory`] if not even a few small matrices fit.
-pub fn bench(config: CudaEngineConfig, duration: Duration, stage: &dyn Fn(&str)) -> Result<BenchReport, EngineError> {
-    stage("warming up");
-    let mut engine = CudaEngine::new(config)?;
-    // The other devices are not queried: one of them may not respond.
-    let device = describe(&[config.device_index])
-        .map_err(|error| EngineError::Unsupported(error.to_string()))?
-        .pop()
-        .ok_or_else(|| EngineError::Unsupported(format!("no device {}", config.device_index)))?;
+pub fn bench(
+    mut engine: CudaEngine,
+    device: DeviceInfo,
+    duration: Duration,
+    stage: &dyn Fn(&str),
+) -> Result<BenchReport, EngineError> {
     let offer = engine.offer()?;
     let (matrix_dim, most_matrices) = size(&offer)?;
     let share = |share: f64| duration.mul_f64(share);
