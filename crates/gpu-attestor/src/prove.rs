@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use attester::{Attester, Limits, serve};
@@ -10,7 +11,7 @@ use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, OutputPath, input_path, print_json, print_text};
 use keystore::SigningKey;
 use protocol::bounds::OFFLINE_ERROR_BITS;
-use protocol::verdict::Verdict;
+use protocol::verdict::{Obstacle, Verdict};
 use serde_json::json;
 use verifier::challenge_file;
 use verifier::preset::default_assumptions;
@@ -51,6 +52,17 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     let challenge = challenge_file::read(&options.challenge)
         .with_context(|| format!("challenge {}", options.challenge.display()))?;
+    // By this host's clock; the Verifier counts by its own. What takes long must not be done in vain.
+    let now_unix_ms = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_millis());
+    if let Some(since_ms) = now_unix_ms.checked_sub(challenge.expires_unix_ms.into()) {
+        anyhow::bail!(
+            "challenge {} expired {:.3} s ago, by this host's clock: its Verifier would refuse the answer; ask for a new one",
+            options.challenge.display(),
+            since_ms as f64 / 1e3
+        );
+    }
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let file = OutputFile::evidence(&options.evidence)?;
     let progress = Interruptible::new(options.json, Interrupt::listen()?);
@@ -75,6 +87,9 @@ pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
     if let Some(verdict) = session.verdict() {
         if let Verdict::Affirmed = verdict {
             anyhow::bail!("a verdict before any tile was recomputed: a defect of this software");
+        }
+        if let Verdict::CouldNotRun(Obstacle::Stopped) = verdict {
+            anyhow::bail!("stopped; nothing was proven");
         }
         anyhow::bail!("nothing was proven: {}", verdict.message());
     }

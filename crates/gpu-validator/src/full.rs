@@ -69,17 +69,30 @@ impl Ended {
 }
 
 impl FullOptions {
-    /// Runs it, if it was asked for.
+    /// What was done before, and will be done. A file that cannot be used is refused here, before any tile is recomputed.
+    ///
+    /// # Errors
+    ///
+    /// If the file is none of this evidence.
+    pub(crate) fn checkpoint(&self, evidence_blake3: &str) -> anyhow::Result<Option<Checkpoint>> {
+        Ok(match (self.full, &self.resume) {
+            (false, _) => None,
+            (true, None) => Some(Checkpoint::none(evidence_blake3)),
+            (true, Some(path)) => Some(Checkpoint::resume(path, evidence_blake3)?),
+        })
+    }
+
+    /// Runs it from this checkpoint, if it was asked for.
     pub(crate) fn run(
         &self,
+        checkpoint: Option<Checkpoint>,
         session: &VerifierSession,
-        evidence_blake3: &str,
         engines: &Engines,
         recompute: &Recompute,
         is_quiet: bool,
         interrupt: &Interrupt,
     ) -> Option<Full> {
-        self.full.then(|| {
+        checkpoint.map(|checkpoint| {
             let mut full = Full {
                 ended: Ended::Agrees,
                 resume: self.resume.as_deref().map(Path::to_owned),
@@ -90,7 +103,7 @@ impl FullOptions {
                 elapsed: Duration::ZERO,
             };
             full.ended = full
-                .work(session, evidence_blake3, engines, recompute, is_quiet, interrupt)
+                .work(checkpoint, session, engines, recompute, is_quiet, interrupt)
                 .unwrap_or_else(Ended::of);
             full
         })
@@ -100,8 +113,8 @@ impl FullOptions {
 impl Full {
     fn work(
         &mut self,
+        mut checkpoint: Checkpoint,
         session: &VerifierSession,
-        evidence_blake3: &str,
         engines: &Engines,
         recompute: &Recompute,
         is_quiet: bool,
@@ -109,10 +122,6 @@ impl Full {
     ) -> anyhow::Result<Ended> {
         let jobs = jobs(session)?;
         self.jobs = jobs.len();
-        let mut checkpoint = match &self.resume {
-            Some(path) => Checkpoint::resume(path, evidence_blake3)?,
-            None => Checkpoint::none(evidence_blake3),
-        };
         let done = |checkpoint: &Checkpoint| jobs.iter().filter(|job| checkpoint.done().contains(job)).count();
         self.jobs_taken = done(&checkpoint);
         if self.jobs_taken == self.jobs {

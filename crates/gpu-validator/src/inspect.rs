@@ -55,7 +55,7 @@ fn text(value: &Value) -> String {
             out += &format!("{key:<12} {text}\n");
         }
     }
-    out += &format!("{:<12} {}\n", "state", value["state"]);
+    out += &format!("{:<12} {}\n", "state", plain(&value["state"]));
     for (i, iteration) in value["iterations"].as_array().into_iter().flatten().enumerate() {
         out += &format!("\niteration {i}\n");
         for key in ["chain", "v", "w", "fill_ns", "sweep_ns"] {

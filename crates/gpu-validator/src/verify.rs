@@ -9,7 +9,7 @@ use cli::{
     DetailOptions, Exit, Interrupt, Interruptible, RecomputeOptions, input_path, print_json, print_report, print_text,
 };
 use evidence_check::{Admission, Admitted, Refusal, Rules, admit};
-use report::Report;
+use report::{Report, evidence_blake3};
 use verifier::VerifyError;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
@@ -129,6 +129,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             *admitted
         }
     };
+    let checkpoint = options.full.checkpoint(&evidence_blake3(&sealed))?;
     let mut tile_engines = engines.tiles()?;
     let verified = opened.recompute(&recompute, &mut tile_engines, &judge, &observer);
     let (elapsed, tiles_due) = (since.elapsed(), observer.tiles_due.get().copied());
@@ -157,13 +158,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let outcome = |mismatch| Outcome::new(&verified.evidence, session, &judge, mismatch);
     let report = |outcome: &Outcome| Report::of(&verified.evidence, session, &sealed, &judge, outcome);
     let by_samples = outcome(None);
-    let evidence_blake3 = report(&by_samples).evidence_blake3;
     let full = options.full.run(
+        checkpoint,
         session,
-        &evidence_blake3,
         &engines,
         &recompute,
-        options.json,
+        options.is_silent(),
         &interrupt,
     );
     let outcome = match full.as_ref().map(|full| &full.ended) {

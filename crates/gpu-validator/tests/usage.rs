@@ -216,6 +216,38 @@ fn bash_completes_below_the_top_level() {
     assert!(line.contains("-a \"smoke") && line.contains(" -f "), "{line}");
 }
 
+/// What can be known before the work is refused before it.
+#[test]
+fn what_is_useless_is_refused_before_the_work() {
+    let place = Place::new();
+    attested(&place);
+    let expired = script(
+        &place,
+        "$V challenge --device-memory 4MiB --expires 1ms > c.json; sleep 0.1; $A prove --challenge c.json --evidence o.cbor",
+    );
+    assert_eq!(code(&expired), 2);
+    let why = said(&expired);
+    assert!(why.contains("expired") && why.contains("ask for a new one"), "{why}");
+    assert!(!why.contains("fill") && !place.path("o.cbor").exists(), "{why}");
+
+    place.put("bad.done", b"no checkpoint");
+    let resumed = place.validator(&["verify", "e.cbor", "--full", "--resume", "bad.done"]);
+    assert_eq!(code(&resumed), 2);
+    let why = said(&resumed);
+    assert!(why.contains("bad.done") && !why.contains("recomputing"), "{why}");
+
+    for age in ["1ms", "1500ms", "0s"] {
+        let arguments = ["result", "verify", "r.jwt", "--jwks", "jwks.json", "--max-age", age];
+        let refused = place.validator(&arguments);
+        assert_eq!(code(&refused), 2);
+        assert!(
+            said(&refused).contains("expected whole seconds"),
+            "{age}: {}",
+            said(&refused)
+        );
+    }
+}
+
 /// What a login shell prints before the agent starts does not disturb the session, and is shown as the host's words.
 #[test]
 fn a_greeting_is_skipped_and_shown() {

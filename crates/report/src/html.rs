@@ -30,25 +30,27 @@ pub fn html(document: &Document<'_>) -> String {
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
-                h1 { "GPU attestation report" }
-                p.soft {
-                    "session " code { (text(id)) } ", " (session.mode) ", recorded " (date(session.started_unix_ms)) " (UTC)"
-                }
-                section class={ "verdict " (verdict) } { strong { (verdict) } p { (text(&document.meaning)) } }
-                (reasons(document))
-                (host(session))
-                @for device in &document.devices { (device_section(device, session)) }
-                (timeline(&document.devices))
-                (findings(document))
-                (nvidia(document))
-                (parameters(document))
-                h2 { "What this does not prove" }
-                p {
-                    "Limits of the protocol, and what using them would cost a cheat. The table of joined GPUs is argued, not proven."
-                }
-                table {
-                    tr { th { "Limit" } th { "Cost to a cheat" } }
-                    @for (limit, cost) in limits(session) { tr { td { (text(limit)) } td { (text(&cost)) } } }
+                main {
+                    h1 { "GPU attestation report" }
+                    p.soft {
+                        "session " code { (text(id)) } ", " (session.mode) ", recorded " (date(session.started_unix_ms)) " (UTC)"
+                    }
+                    section class={ "verdict " (verdict) } { strong { (verdict) } p { (text(&document.meaning)) } }
+                    (reasons(document))
+                    (host(session))
+                    h2 { "What this does not prove" }
+                    p {
+                        "Limits of the protocol, and what using them would cost a cheat. The table of joined GPUs is argued, not proven."
+                    }
+                    table {
+                        tr { th scope="col" { "Limit" } th scope="col" { "Cost to a cheat" } }
+                        @for (limit, cost) in limits(session) { tr { td { (text(limit)) } td { (text(&cost)) } } }
+                    }
+                    @for device in &document.devices { (device_section(device, session)) }
+                    (timeline(&document.devices))
+                    (findings(document))
+                    (nvidia(document))
+                    (parameters(document))
                 }
             }
         }
@@ -95,7 +97,7 @@ fn host(session: &Report) -> Markup {
     html! {
         h2 { "Certified for the host" }
         table {
-            tr { th { "Figure" } th { "At least" } }
+            tr { th scope="col" { "Figure" } th scope="col" { "At least" } }
             tr { td { "Memory V" } td { (cell(&host.memory_bytes, bytes)) } }
             tr { td { "Bandwidth B" } td { (cell(&host.bandwidth_bytes_per_s, bytes_per_s)) } }
             tr { td { "Int8 tensor rate T of the whole system" } td { (cell(&host.tensor_ops_per_s, ops_per_s)) } }
@@ -148,9 +150,9 @@ fn device_section(device: &Device<'_>, session: &Report) -> Markup {
         }
         table {
             tr {
-                th { "Its share of the host" } th { "Certified at least" }
+                th scope="col" { "Its share of the host" } th scope="col" { "Certified at least" }
                 // Without a class there is no scale for the bar.
-                @if device.class.is_some() { th { "Class has" } th { "Certified against class" } }
+                @if device.class.is_some() { th scope="col" { "Class has" } th scope="col" { "Certified against class" } }
             }
             @for figure in Figure::ALL {
                 tr {
@@ -264,7 +266,7 @@ fn nvidia(document: &Document<'_>) -> Markup {
             h2 { (text("NVIDIA's own attestation")) }
             p.soft { "Carried in the evidence. A complement: it is no part of the verdict." }
             table {
-                @for (name, value) in &document.nvidia { tr { th { (text(name)) } td { (text(value)) } } }
+                @for (name, value) in &document.nvidia { tr { th scope="row" { (text(name)) } td { (text(value)) } } }
             }
         }
     }
@@ -274,7 +276,7 @@ fn parameters(document: &Document<'_>) -> Markup {
     html! {
         h2 { "Parameters and assumptions" }
         table {
-            @for (name, value) in rows(document) { tr { th { (text(name)) } td { (text(&value)) } } }
+            @for (name, value) in rows(document) { tr { th scope="row" { (text(name)) } td { (text(&value)) } } }
         }
         ul.soft { @for note in &document.session.notes { li { (text(note)) } } }
     }
@@ -284,7 +286,7 @@ fn rows(document: &Document<'_>) -> Vec<(&'static str, String)> {
     let session = document.session;
     let a = &session.assumptions;
     let asked = match document.asked.is_empty() {
-        true => "what the default does".to_owned(),
+        true => "no minimum figures and no class".to_owned(),
         false => document.asked.join(", "),
     };
     let narrowed = a.narrowed_by.as_ref();
@@ -366,6 +368,7 @@ fn rows(document: &Document<'_>) -> Vec<(&'static str, String)> {
         ("Attester's key", session.attester.as_deref()),
         ("Attester's software, as it says", session.software.as_deref()),
     ] {
+        let value = value.filter(|value| !value.is_empty());
         rows.extend(value.map(|value| (name, value.to_owned())));
     }
     rows

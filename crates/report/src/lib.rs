@@ -24,5 +24,6 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use session::{
     AssumptionsReport, BoundReport, BoundsReport, DeviceReport, MeasuredReport, PlanReport, Report, WindowReport,
+    evidence_blake3,
 };
 pub use text::Detail;

@@ -184,7 +184,7 @@ impl Report {
             shown: if is_affirmed { shown(certified) } else { String::new() },
             mode: if is_online { "online" } else { "offline" },
             started_unix_ms: evidence.started_unix_ms,
-            evidence_blake3: blake3::hash(sealed).to_hex().to_string(),
+            evidence_blake3: evidence_blake3(sealed),
             session_id: fields.map(|plan| hex(&plan.session_id)),
             verifier: verifier_of(evidence, session).map(|verifier| verifier.to_string()),
             audience: fields.map(|plan| plan.audience.clone()),
@@ -274,6 +274,12 @@ impl AssumptionsReport {
             assumed: Assumed::from(&judge.assumptions),
         }
     }
+}
+
+/// The name of evidence in reports and checkpoints: BLAKE3 of its sealed bytes, hex.
+#[must_use]
+pub fn evidence_blake3(sealed: &[u8]) -> String {
+    blake3::hash(sealed).to_hex().to_string()
 }
 
 /// What an affirmed session shows. A CPU must not be mistaken for a GPU: only memory that is faster than links and

@@ -221,10 +221,11 @@ fn text(proposal: &Proposal, verifier: &VerifierFigures, devices: u32, class: &P
     line(
         "verifier",
         format!(
-            "{:.2} ms a tile at k = {TILE_INNER_DIM}, {:.2} ms at k = {LOCAL_INNER_DIM}, {} threads, {devices} devices",
+            "{:.2} ms per tile at k = {TILE_INNER_DIM}, {:.2} ms at k = {LOCAL_INNER_DIM}, {}, {}",
             verifier.tile_ms(TILE_INNER_DIM),
             verifier.tile_ms(LOCAL_INNER_DIM),
-            verifier.threads
+            count(verifier.threads, "thread"),
+            count(devices as usize, "device")
         ),
     );
     text.push_str("\ncertified of what is measured\n");
@@ -261,6 +262,10 @@ fn options_for(proposal: &Proposal, samples: u32, class: &Profile) -> String {
         class.name,
         iterations.join(",")
     )
+}
+
+fn count(count: usize, of: &str) -> String {
+    format!("{count} {of}{}", if count == 1 { "" } else { "s" })
 }
 
 fn share(share: Option<f64>) -> String {

@@ -53,7 +53,7 @@ pub(crate) struct Options {
     policy_id: Option<String>,
 
     /// How long ago it may have been issued
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_age)]
     max_age: Option<Duration>,
 
     /// Print the result's content as JSON
@@ -72,6 +72,13 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     budget: BudgetOptions,
+}
+
+/// The times of a result are whole seconds.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let age = humantime::parse_duration(text).ok();
+    let age = age.filter(|age| age.as_secs() > 0 && age.subsec_nanos() == 0);
+    age.ok_or_else(|| "expected whole seconds like 90s or 2h, at least 1s".to_owned())
 }
 
 fn parse_nonce(text: &str) -> Result<[u8; 32], String> {
