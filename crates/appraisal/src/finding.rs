@@ -118,10 +118,42 @@ kinds! {
     Throttled = "throttled", Note,
         "the device says that its clocks were held back: power limit, heat or an external brake",
         "raise the power limit, improve cooling, run again when idle";
-    /// The power limit is below the class's.
+    /// The power limit is below the device's default or the class's.
     PowerCapped = "power-capped", Note,
-        "the device's power limit is below that of its class: its rate is lower than the class's can be",
+        "the device's power limit is below its default or that of its class: its rate is lower than the class's can be",
         "raise the power limit, or judge by the certified figures alone";
+    /// Memory errors that were not corrected.
+    MemoryErrors = "memory-errors", Warn,
+        "the device says that bits of its memory changed and were not corrected: a session fails once such a bit is in its data",
+        "reset the device and run again; if the count grows, test it with NVIDIA's diagnostics (dcgmi diag)";
+    /// Defective memory that is not repaired.
+    MemoryRepair = "memory-repair", Warn,
+        "the device says that defective memory is not repaired, or that much of it was: more errors are likely",
+        "reset the device if a repair is pending; have it replaced if a repair failed or 60 pages are retired";
+    /// Error correction is off.
+    EccOff = "ecc-off", Note,
+        "the device says that error correction of its memory is off: a bit that changes is noticed only where a tile is sampled",
+        "turn it on (nvidia-smi -e 1) and reset the device";
+    /// The driver asks for a reset or the like.
+    RecoveryNeeded = "recovery-needed", Warn,
+        "the device says that its driver asks for a reset, a reboot or a drain: parts of it, or its links, do not work until then",
+        "do what the driver asks for (nvidia-smi -q, GPU Recovery Action), and run again";
+    /// Errors in the kernel's log that no application causes.
+    XidErrors = "xid-errors", Note,
+        "the host's kernel log has errors of this device since boot that no application causes: hardware or driver are at fault",
+        "look up the numbers in NVIDIA's catalogue of Xid errors; reset the device, and have it replaced if they come back";
+    /// The PCIe link is narrower or slower than it can be.
+    PcieDegraded = "pcie-degraded", Note,
+        "the device says that its PCIe link is narrower or of an older generation than it can be: copies from and to the host are slower, the certified figures are not",
+        "run again when the device is busy, as an idle link may sleep; reseat the card, and look at the slot and its riser";
+    /// NVLink had errors, or has fewer links than on the other devices.
+    NvlinkDegraded = "nvlink-degraded", Note,
+        "the device says that NVLink had errors, or fewer of its links are up than on others of its model: work on several GPUs is slower, the certified figures are not",
+        "look at nvidia-smi nvlink -s and -e; reset the device; check bridges, or nvidia-fabricmanager and the switches";
+    /// Other processes were on the device.
+    OtherProcesses = "other-processes", Note,
+        "the device says that other processes were on it before the session: their memory is missing from V, and their work from T and B",
+        "end them (nvidia-smi names them), and run again";
     /// More operations per joule than the class is known or able to do.
     PowerAgainstRate = "power-against-rate", Warn,
         "the labelled power is too low for the measured rate: labels made up, or the work was done elsewhere",

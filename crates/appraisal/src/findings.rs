@@ -2,7 +2,8 @@
 //!
 //! The labels that are read are those written by the Attester's CUDA engine: for a device `model`, `uuid`, `pci_bus_id`,
 //! `memory_bytes` (the driver's), `card_memory_bytes` and `nvml_model` (NVML's), `multiprocessors`, `power_limit_w`,
-//! `mig_slice`; those of a session are in [`report::telemetry`].
+//! `default_power_limit_w`, `mig_slice`; those of its health are in [`crate::health`], and those of a session in
+//! [`report::telemetry`].
 
 use std::collections::BTreeMap;
 
@@ -121,6 +122,14 @@ impl<'a> Findings<'a> {
         {
             self.add(FindingKind::Throttled, device, format!("the device says: {reasons}"));
         }
+        // Both are rounded to whole watts.
+        let limit = number("power_limit_w").filter(|limit| *limit > 0.0);
+        let default =
+            number("default_power_limit_w").filter(|default| limit.is_some_and(|limit| limit < default - 1.0));
+        if let (Some(limit), Some(default)) = (limit, default) {
+            let detail = format!("{limit} W, {default} W by default");
+            self.add(FindingKind::PowerCapped, device, detail);
+        }
         let Some((profile, capacity)) = profile.and_then(|p| Some((p, p.capacity.as_ref()?))) else {
             return;
         };
@@ -157,7 +166,7 @@ impl<'a> Findings<'a> {
             self.add(FindingKind::SmCount, device, detail);
         }
         let Some(class_power) = capacity.power_w else { return };
-        if let Some(limit) = number("power_limit_w").filter(|limit| *limit > 0.0 && *limit < class_power * 0.95) {
+        if let Some(limit) = limit.filter(|limit| *limit < class_power * 0.95 && default.is_none()) {
             let detail = format!("{limit} W, {} has {class_power} W", profile.title);
             self.add(FindingKind::PowerCapped, device, detail);
         }

@@ -16,6 +16,7 @@ mod document;
 pub mod expected;
 pub mod finding;
 mod findings;
+mod health;
 mod issue;
 mod nvidia;
 pub mod policy;

@@ -13,6 +13,7 @@ use protocol::message::{AbortCode, DeviceOffer};
 use crate::bench;
 use crate::calls::{self, about};
 use crate::engine::{CudaEngine, CudaEngineConfig};
+use crate::health;
 use crate::inventory::{self, DeviceInfo};
 use crate::no_cuda::NoCuda;
 use crate::report::report;
@@ -198,8 +199,13 @@ fn found(wanted: &Wanted) -> Result<Vec<Device>, CudaError> {
             })
             .collect::<Result<_, _>>()
     })?;
+    let health = health::of_each(opened.iter().map(|opened| &opened.info));
     // A context can take a little memory of other GPUs too: free memory is queried once all contexts exist.
-    opened.into_iter().map(offer).collect()
+    opened
+        .into_iter()
+        .zip(health)
+        .map(|(opened, health)| offer(opened, health))
+        .collect()
 }
 
 /// A GPU with its engine.
@@ -233,12 +239,14 @@ fn failed(device: DeviceOrdinal, info: &DeviceInfo, error: EngineError) -> CudaE
     }
 }
 
-fn offer(opened: Opened) -> Result<Device, CudaError> {
+fn offer(opened: Opened, health: health::Labels) -> Result<Device, CudaError> {
     let Opened { ordinal, info, engine } = opened;
     let offer = about(named(ordinal, &info), || engine.offer());
     let offer = offer.map_err(|error| failed(ordinal, &info, error))?;
     let mut labels = offer.labels;
     labels.extend(info.labels().iter().map(|(name, value)| Label::new(name, value)));
+    labels.extend(health.iter().map(|(name, value)| Label::new(name, value)));
+    // Health is last: it is the least needed to know which device it is.
     labels.truncate(protocol::limits::MAX_LABELS);
     Ok(Device {
         offer: DeviceOffer {

@@ -1,7 +1,6 @@
 //! The host's devices, as reported by the driver and NVML: labels, never evidence (spec §1).
 
 use std::ffi::CStr;
-use std::thread;
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::Clock;
@@ -15,7 +14,7 @@ use crate::calls;
 use crate::device::{device, device_attribute, device_uuid};
 use crate::driver::{self, check};
 use crate::no_cuda::NoCuda;
-use crate::nvml::{self, ANSWER_WITHIN, known};
+use crate::nvml::{self, known};
 use crate::sys::{self, CUdevice_attribute as Attribute};
 
 /// Most NVLink links of a device.
@@ -78,10 +77,12 @@ pub struct DeviceInfo {
 }
 
 /// A device's active NVLink links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nvlink {
     /// Links that are up.
     pub active_links: u32,
+    /// Links that the device has and that are not up.
+    pub down_links: Vec<u32>,
     /// NVLink version of the first of them.
     pub version: Option<u32>,
 }
@@ -136,14 +137,9 @@ pub fn describe(indices: &[u32]) -> Result<Vec<DeviceInfo>, NoCuda> {
         .iter()
         .map(|index| calls::about(format!("GPU {index}"), || from_driver(*index)))
         .collect::<Result<Vec<_>, _>>()?;
-    // Queries all devices in parallel, in threads that may never end: each has the full timeout.
-    let asked: Vec<_> = infos
-        .iter()
-        .cloned()
-        .map(|info| thread::spawn(move || nvml::within(ANSWER_WITHIN, || with_nvml(info))))
-        .collect();
-    for (info, answer) in infos.iter_mut().zip(asked) {
-        match answer.join().unwrap_or_else(|_| Err("the question failed".to_owned())) {
+    let answers = nvml::of_each(infos.clone(), with_nvml);
+    for (info, answer) in infos.iter_mut().zip(answers) {
+        match answer {
             Ok(told) => *info = told,
             Err(why) => info.without_nvml = Some(format!("NVML: {why}")),
         }
@@ -226,9 +222,9 @@ fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
             return;
         }
     };
-    let is_slice = uuid.starts_with("MIG-");
+    let is_slice = uuid.starts_with(nvml::SLICE);
     // Most queries about a slice go to its card.
-    let parent = if is_slice { slice.mig_parent_device().ok() } else { None };
+    let parent = nvml::card_of_slice(&slice, &uuid);
     let card = parent.as_ref().unwrap_or(&slice);
     info.is_mig_slice = Some(is_slice);
     // Drivers append the slice's size to the card's name; if one does not, this would be the card's name.
@@ -269,14 +265,23 @@ fn add_from_nvml(info: &mut DeviceInfo, nvml: &Nvml) {
 }
 
 fn nvlink(card: &Device<'_>) -> Option<Nvlink> {
-    let active: Vec<u32> = (0..MAX_NVLINK_LINKS)
-        .filter(|link| card.link_wrapper_for(*link).is_active().unwrap_or(false))
-        .collect();
-    let first = *active.first()?;
+    let links = (0..MAX_NVLINK_LINKS).filter_map(|link| Some((link, card.link_wrapper_for(link).is_active().ok()?)));
+    let (active, down): (Vec<_>, Vec<_>) = links.partition(|(_, is_active)| *is_active);
+    let (first, _) = *active.first()?;
     Some(Nvlink {
         active_links: active.len() as u32,
+        down_links: down.iter().map(|(link, _)| *link).collect(),
         version: card.link_wrapper_for(first).version().ok().and_then(known),
     })
+}
+
+/// Numbers as text for a label: `none`, or `3 7`.
+fn numbers(numbers: &[u32]) -> String {
+    if numbers.is_empty() {
+        return "none".to_owned();
+    }
+    let numbers = numbers.iter().map(u32::to_string);
+    numbers.collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn watts(milliwatts: u32) -> f64 {
@@ -349,9 +354,13 @@ impl DeviceInfo {
         );
         add(
             "nvlink_active_links",
-            self.nvlink.map(|nvlink| nvlink.active_links.to_string()),
+            self.nvlink.as_ref().map(|nvlink| nvlink.active_links.to_string()),
         );
-        let nvlink_version = self.nvlink.and_then(|nvlink| nvlink.version);
+        add(
+            "nvlink_down_links",
+            self.nvlink.as_ref().map(|nvlink| numbers(&nvlink.down_links)),
+        );
+        let nvlink_version = self.nvlink.as_ref().and_then(|nvlink| nvlink.version);
         add("nvlink_version", nvlink_version.map(|version| version.to_string()));
         add(
             "processes",
@@ -371,7 +380,8 @@ mod tests {
             model: "é".repeat(MAX_TEXT_BYTES),
             power_limit_w: Some(700.0),
             nvlink: Some(Nvlink {
-                active_links: 18,
+                active_links: 16,
+                down_links: vec![3, 7],
                 version: Some(4),
             }),
             ..DeviceInfo::default()
@@ -384,7 +394,8 @@ mod tests {
                 .map(|(_, value)| value.as_str())
         };
         assert_eq!(label("power_limit_w"), Some("700"));
-        assert_eq!(label("nvlink_active_links"), Some("18"));
+        assert_eq!(label("nvlink_active_links"), Some("16"));
+        assert_eq!(label("nvlink_down_links"), Some("3 7"));
         assert_eq!(label("serial"), None);
         assert!(labels.len() <= MAX_LABELS);
         assert!(labels.iter().all(|(_, value)| value.len() <= MAX_TEXT_BYTES));

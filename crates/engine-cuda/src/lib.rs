@@ -19,6 +19,7 @@ mod driver;
 mod engine;
 mod fill;
 mod fill_path;
+mod health;
 mod image;
 mod inventory;
 mod kernels;
@@ -37,6 +38,7 @@ mod telemetry;
 mod tiles;
 mod turn;
 mod workload;
+mod xid;
 
 pub use self::backend::{Cuda, CudaError, cuda_devices};
 pub use engine::{CudaEngine, CudaEngineConfig};

@@ -12,6 +12,9 @@ use nvml_wrapper::{Device, Nvml};
 
 use crate::calls::{self, Watch};
 
+/// What the UUID of a slice begins with in NVML.
+pub(crate) const SLICE: &str = "MIG-";
+
 /// How long NVML may take to answer all queries about a device, or to report its telemetry.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -64,7 +67,7 @@ pub(crate) fn start() -> Result<Nvml, String> {
 ///
 /// Why there is no such device.
 pub(crate) fn device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, String), String> {
-    let slice = uuid.replacen("GPU-", "MIG-", 1);
+    let slice = uuid.replacen("GPU-", SLICE, 1);
     match nvml.device_by_uuid(uuid) {
         Ok(device) => Ok((device, uuid.to_owned())),
         Err(error) => nvml
@@ -72,6 +75,27 @@ pub(crate) fn device<'a>(nvml: &'a Nvml, uuid: &str) -> Result<(Device<'a>, Stri
             .map(|device| (device, slice))
             .map_err(|_| format!("NVML: no device {uuid}: {error}")),
     }
+}
+
+/// The card of a slice with this UUID in NVML; `None` for a card, or if NVML does not report it.
+pub(crate) fn card_of_slice<'a>(device: &Device<'a>, uuid: &str) -> Option<Device<'a>> {
+    let is_slice = uuid.starts_with(SLICE);
+    is_slice.then(|| device.mig_parent_device().ok()).flatten()
+}
+
+/// Asks about all these devices in parallel, in threads that may never end: each has the full time.
+pub(crate) fn of_each<D: Send + 'static, T: Send + 'static>(
+    devices: impl IntoIterator<Item = D>,
+    ask: impl Fn(D) -> T + Copy + Send + 'static,
+) -> Vec<Result<T, String>> {
+    let asked = devices.into_iter();
+    let asked: Vec<_> = asked
+        .map(|device| thread::spawn(move || within(ANSWER_WITHIN, move || ask(device))))
+        .collect();
+    let answers = asked.into_iter().map(thread::JoinHandle::join);
+    answers
+        .map(|answer| answer.unwrap_or_else(|_| Err("the question failed".to_owned())))
+        .collect()
 }
 
 /// Free memory of the device with this UUID; `None` if NVML does not report it in time.

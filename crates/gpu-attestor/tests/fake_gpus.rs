@@ -12,6 +12,7 @@ use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
 use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
 use protocol::frame::MessageType;
+use protocol::limits::MAX_LABELS;
 use protocol::message::{Abort, AbortCode};
 use protocol::plan::{DevicePlan, Plan, PlanFields};
 use serde_json::Value;
@@ -406,6 +407,66 @@ fn a_session_needs_no_nvml() {
     ] {
         ends(driver, &[fault], 2, "none", "nothing-certified");
     }
+}
+
+/// What NVML reports about a card's health becomes labels, and what it does not report becomes none.
+#[test]
+fn the_health_of_a_gpu_is_in_its_labels() {
+    let Some(driver) = fake_driver::folder() else { return };
+    let labels = |environment: &[(&str, &str)]| {
+        let output = limited(driver, environment, &["devices", "--json"]);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let labels = told["devices"][0]["labels"].as_object().expect("labels").clone();
+        assert!(labels.len() < MAX_LABELS, "none is cut off: {}", labels.len());
+        labels
+    };
+    let healthy = labels(&[]);
+    let bad = labels(&[
+        ("FN_ECC", "3"),
+        (
+            "FN_FIELDS",
+            "29:5,30:7,31:1,142:2,143:1,144:1,145:1,38:9,52:2,59:1,230:4",
+        ),
+        ("FN_LINKS", "16"),
+        ("FN_PCIE", "8"),
+        ("FN_PROCESSES", "2"),
+    ]);
+    for (name, good, poor) in [
+        ("ecc", Some("true"), "true"),
+        ("ecc_uncorrected_volatile", Some("0"), "3"),
+        ("ecc_uncorrected_aggregate", Some("0"), "0"),
+        ("retired_pages_single_bit", None, "5"),
+        ("retired_pages_double_bit", None, "7"),
+        ("retired_pages_pending", None, "1"),
+        ("remapped_rows_correctable", Some("0"), "2"),
+        ("remapped_rows_uncorrectable", Some("0"), "1"),
+        ("remapped_rows_pending", Some("0"), "1"),
+        ("remapped_rows_failed", Some("0"), "1"),
+        ("recovery_action", Some("none"), "drain-and-reset"),
+        ("pcie_generation", Some("5"), "5"),
+        ("pcie_max_generation", Some("5"), "5"),
+        ("pcie_width", Some("16"), "8"),
+        ("pcie_max_width", Some("16"), "16"),
+        ("pcie_replays", Some("0"), "0"),
+        ("nvlink_active_links", Some("18"), "16"),
+        ("nvlink_down_links", Some("none"), "16 17"),
+        ("nvlink_crc_errors", Some("0"), "9"),
+        ("nvlink_replays", Some("0"), "2"),
+        ("nvlink_recoveries", Some("0"), "1"),
+        ("default_power_limit_w", Some("700"), "700"),
+        ("processes", Some("0"), "2"),
+    ] {
+        assert_eq!(healthy.get(name).and_then(Value::as_str), good, "{name}");
+        assert_eq!(bad.get(name).and_then(Value::as_str), Some(poor), "{name}");
+    }
+    let without = labels(&[(
+        "FN_BAD",
+        "DeviceGetFieldValues:3,DeviceGetTotalEccErrors:3,DeviceGetPcieWidth:3",
+    )]);
+    for name in ["remapped_rows_pending", "ecc_uncorrected_volatile", "pcie_width"] {
+        assert_eq!(without.get(name), None, "{name}");
+    }
+    assert_eq!(without.get("pcie_max_width").and_then(Value::as_str), Some("16"));
 }
 
 /// Two devices with one PCI address, as MIG slices of a card may have, or with one UUID: each does its own work, so the

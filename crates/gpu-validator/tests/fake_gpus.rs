@@ -162,3 +162,63 @@ fn devices_that_say_they_are_one_are_a_warning() {
         assert!(found.to_string().contains(label), "{same}: {found}");
     }
 }
+
+/// What a GPU reports about its health is in the report, with its figures; it changes no other finding.
+#[test]
+fn bad_health_of_a_gpu_is_told_and_good_health_is_not() {
+    let kinds = [
+        (
+            "memory-errors",
+            "warn",
+            "uncorrected errors since the driver was loaded: 3",
+        ),
+        ("memory-repair", "warn", "could not be remapped; a row of memory waits"),
+        ("recovery-needed", "warn", "the driver asks for gpu-reset"),
+        ("ecc-off", "note", "error correction is off"),
+        ("pcie-degraded", "note", "width 8, 16 possible"),
+        ("nvlink-degraded", "note", "replays: 2"),
+        ("other-processes", "note", "processes on it before the session: 2"),
+        ("power-capped", "note", "500 W, 700 W by default"),
+    ];
+    let bad = [
+        ("FN_ECC", "3"),
+        ("FN_ECC_OFF", "1"),
+        // Rows that wait to be remapped or could not be, the driver's recovery action, and replays of NVLink.
+        ("FN_FIELDS", "144:1,145:1,230:1,52:2"),
+        ("FN_LINKS", "16:1"),
+        ("FN_LIMIT", "500000"),
+        ("FN_PCIE", "8"),
+        ("FN_PROCESSES", "2"),
+    ];
+    for (is_bad, faults) in [(false, &[][..]), (true, &bad)] {
+        let place = Place::new();
+        let attest = [
+            "attest",
+            "--engine",
+            "cuda",
+            "--few-samples",
+            "--device-memory",
+            "1MiB",
+            "--evidence",
+            "e.cbor",
+        ];
+        let environment = [&[("FC_DEVICES", "2")], faults].concat();
+        let Some(output) = on_fake_gpus(&place, attester(), &environment, &attest) else {
+            return;
+        };
+        assert_eq!(code(&output), 2, "too few samples to certify anything: {output:?}");
+        let report = json(&place.validator(&["report", "e.cbor", "--format", "json"]));
+        let findings = report["devices"][0]["findings"].as_array().expect("findings");
+        for (kind, effect, detail) in kinds {
+            let found = findings.iter().find(|finding| finding["kind"] == kind);
+            assert_eq!(found.is_some(), is_bad, "{kind}: {findings:?}");
+            let Some(found) = found else { continue };
+            assert_eq!(found["effect"], effect, "{found}");
+            assert!(found["detail"].to_string().contains(detail), "{found}");
+            assert!(!found["remedy"].to_string().is_empty(), "{found}");
+        }
+        let host = report["findings"].to_string();
+        let fewer = "16 links are up, 18 on another device of its model";
+        assert_eq!(host.contains(fewer), is_bad, "{host}");
+    }
+}

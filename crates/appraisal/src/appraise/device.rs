@@ -93,6 +93,7 @@ impl Context<'_> {
         let mut findings = Findings::new(self.policy);
         if let Some(offer) = offer {
             findings.check_device(offer, profile, &telemetry, certified.map_or(0, fastest_fill));
+            findings.check_health(offer);
             findings.check_clocks(offer, profile, &telemetry, figures.tensor_ops_per_s);
         }
         if let Some(profile) = profile {

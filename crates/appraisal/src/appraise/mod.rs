@@ -52,6 +52,7 @@ pub fn appraise(
     };
     if let Some(hello) = session.hello() {
         findings.check_host(hello);
+        findings.check_links(hello);
         findings.check_coverage(hello, devices.len());
     }
     if !host_indistinguishable_from.is_empty() {
