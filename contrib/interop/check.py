@@ -10,6 +10,7 @@ JWTs: PyJWT with cryptography. CWTs: pycose. Exits 0 if all agree, 1 if anything
 import base64
 import json
 import pathlib
+import subprocess
 import sys
 
 PROFILE = "tag:ietf.org,2026:rats/ear#04"
@@ -85,6 +86,22 @@ def check_cwt(path, jwks, expected):
     print("  a changed payload: refused")
 
 
+def check_recipe(folder):
+    """Runs the block for Relying Parties in docs/results.md, as it is written there."""
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    recipe = text.split("### Without this software")[1].split("```python\n")[1].split("```")[0]
+    (folder / "result.jwt").write_text((folder / "eddsa-aud.jwt").read_text())
+    run = subprocess.run([sys.executable, "-c", recipe], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("at least "), run.stdout
+    print("the recipe of docs/results.md:", run.stdout.strip())
+    # Another audience, or a verdict that is not affirming, must not pass it.
+    for old, new in (('"market.example"', '"someone.else"'), ('== "affirming"', '== "none"')):
+        assert old in recipe
+        refused = subprocess.run([sys.executable, "-c", recipe.replace(old, new)], cwd=folder, capture_output=True)
+        assert refused.returncode != 0, f"{new}: accepted"
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     jwks = json.loads((folder / "jwks.json").read_text())
@@ -94,6 +111,7 @@ def main():
         for name in ("eddsa", "es256"):
             check_jwt(folder / f"{name}-{form}.jwt", jwks, expected, audience)
             check_cwt(folder / f"{name}-{form}.cwt", jwks, expected)
+    check_recipe(folder)
     print("all agree")
 
 

@@ -26,6 +26,62 @@ fn the_recorded_h200_is_affirmed_as_the_readme_says() {
     }
 }
 
+/// The policy that README offers to marketplaces is met by an H200 on a host of which nothing is known.
+#[test]
+fn the_recorded_h200_meets_the_policy_for_marketplaces() {
+    let place = Place::new();
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policies/marketplace-h200.toml");
+    let key = VOUCHED
+        .iter()
+        .position(|argument| *argument == "--verifier")
+        .expect("a key");
+    let verifier = &VOUCHED[key..key + 2];
+    let judged = place.validator(&[&["report", RECORDED, "--policy", policy, "--format", "md"], verifier].concat());
+    assert_eq!(code(&judged), 0, "{}", text(&judged.stderr));
+    assert!(
+        text(&judged.stderr).ends_with("verdict: affirming\n"),
+        "{}",
+        text(&judged.stderr)
+    );
+}
+
+/// README's table of what each GPU can show is that of `classes`.
+#[test]
+fn the_readme_has_the_figures_of_the_classes() {
+    let place = Place::new();
+    let classes = place.validator(&["classes"]);
+    let classes = text(&classes.stdout);
+    for (title, class) in [
+        ("H200", "h200"),
+        ("H100 SXM", "h100-sxm"),
+        ("H100 NVL", "h100-nvl"),
+        ("H100 PCIe", "h100-pcie"),
+        ("A100 80 GB", "a100-80"),
+        ("B200", "b200"),
+        ("RTX 4090", "rtx-4090"),
+        ("L40S", "l40s"),
+    ] {
+        let row = classes
+            .lines()
+            .find(|line| line.split("  ").next() == Some(class))
+            .expect("a class");
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let figures = |memory: &str, bandwidth: &str| match memory {
+            "-" => "no bound".to_owned(),
+            _ => format!("{memory}, {bandwidth}"),
+        };
+        let [.., default_v, default_b, policy_v, policy_b] = cells[..] else {
+            panic!("{row}");
+        };
+        let expected = format!(
+            "| {title} | {} | {} | ",
+            figures(default_v, default_b),
+            figures(policy_v, policy_b)
+        );
+        assert!(README.contains(&expected), "README lacks {expected:?}");
+    }
+}
+
 #[test]
 fn nobody_else_vouches_for_the_recorded_h200() {
     let place = Place::new();
