@@ -89,15 +89,14 @@ pub enum Woken {
 ///
 /// Those of the system's `poll`.
 pub fn wait_to_read(stream: impl AsFd, stops: &[&Stop]) -> io::Result<Woken> {
-    wait(stream.as_fd(), For::Reading, stops)
+    wait(stream.as_fd(), For::Reading, stops, None)
 }
 
 /// Waits until `stream` takes bytes, `limit` at most.
 pub(crate) fn wait_to_write(stream: impl AsFd, limit: Duration) -> io::Result<()> {
     let until = Instant::now() + limit;
     loop {
-        let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
-        let left = left.map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let left = left(until)?;
         match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&left)) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => return Ok(()),
@@ -107,7 +106,13 @@ pub(crate) fn wait_to_write(stream: impl AsFd, limit: Duration) -> io::Result<()
     }
 }
 
-fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop]) -> io::Result<Woken> {
+/// What is left until then, for `poll`.
+fn left(until: Instant) -> io::Result<Timespec> {
+    Timespec::try_from(until.saturating_duration_since(Instant::now()))
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop], deadline: Option<Instant>) -> io::Result<Woken> {
     let flags = match awaited {
         For::Reading => PollFlags::IN,
         For::Writing => PollFlags::OUT,
@@ -117,7 +122,9 @@ fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop]) -> io::Result<Wok
         .map(|stop| PollFd::from_borrowed_fd(stop.0.readable.as_fd(), PollFlags::IN));
     let mut waits: Vec<PollFd<'_>> = stopped.chain([PollFd::from_borrowed_fd(stream, flags)]).collect();
     loop {
-        match poll(&mut waits, None) {
+        let left = deadline.map(left).transpose()?;
+        match poll(&mut waits, left.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
@@ -131,21 +138,32 @@ fn wait(stream: BorrowedFd<'_>, awaited: For, stops: &[&Stop]) -> io::Result<Wok
     }
 }
 
-/// A stream whose reads and writes end with [`io::ErrorKind::ConnectionAborted`] once a stop is requested.
+/// A stream whose reads and writes end with [`io::ErrorKind::ConnectionAborted`] once a stop is requested, and with
+/// [`io::ErrorKind::TimedOut`] after a deadline, if one is set.
 #[derive(Debug)]
 pub struct Until<S> {
     stream: S,
     stop: Stop,
+    deadline: Option<Instant>,
 }
 
 impl<S: AsFd> Until<S> {
     /// This stream, until `stop` is requested.
     pub fn new(stream: S, stop: Stop) -> Self {
-        Until { stream, stop }
+        Until {
+            stream,
+            stop,
+            deadline: None,
+        }
+    }
+
+    /// From now on nothing is read or written after `deadline`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     fn wait(&self, awaited: For) -> io::Result<()> {
-        match wait(self.stream.as_fd(), awaited, &[&self.stop])? {
+        match wait(self.stream.as_fd(), awaited, &[&self.stop], self.deadline)? {
             Woken::Ready => Ok(()),
             Woken::Stopped(_) => Err(io::ErrorKind::ConnectionAborted.into()),
         }
@@ -209,6 +227,22 @@ mod tests {
         let from = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
         let (_other, _) = listener.accept().expect("a connection");
         is_ended(from.try_clone().expect("a socket"), from);
+    }
+
+    #[test]
+    fn a_deadline_ends_reads_and_writes() {
+        let (from, _silent) = io::pipe().expect("a pipe");
+        let (_unread, to) = io::pipe().expect("a pipe");
+        let stop = Stop::new().expect("a pipe");
+        let (mut from, mut to) = (Until::new(from, stop.clone()), Until::new(to, stop));
+        let deadline = Instant::now() + Duration::from_millis(50);
+        from.set_deadline(deadline);
+        to.set_deadline(deadline);
+        let read = from.read(&mut [0; 16]).expect_err("silent");
+        assert_eq!(read.kind(), io::ErrorKind::TimedOut);
+        let written = to.write_all(&vec![0; 64 << 20]).expect_err("unread");
+        assert_eq!(written.kind(), io::ErrorKind::TimedOut);
+        assert!(Instant::now() >= deadline);
     }
 
     #[test]
