@@ -1,16 +1,15 @@
-//! `gpu-validator attest`: a session with the Attester that a command serves.
+//! `gpu-validator attest`: a session with the Attester that a command serves, or that is put on a host.
 
 mod descendants;
 mod greeting;
 mod host_lines;
 mod relay;
+mod ssh;
 mod started;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-use self::greeting::Greeted;
-use self::started::Started;
 use anyhow::Context;
 use clap::Args;
 use cli::{
@@ -21,12 +20,17 @@ use protocol::bytes::DeviceOrdinal;
 use report::Report;
 use verifier::outcome::Outcome;
 
+use self::greeting::Greeted;
+use self::ssh::{Errand, SshOptions, SshTarget};
+use self::started::Started;
 use crate::judge::PolicyOptions;
 
 /// Options of `gpu-validator attest`.
 #[derive(Args)]
 #[command(after_help = "Ctrl-C stops the session; its evidence says so.\n\n\
     Examples:\n  \
+    gpu-validator attest --evidence e.cbor ssh://user@host\n  \
+    gpu-validator attest ssh://host:2222 -- --devices 0,1\n  \
     gpu-validator attest -- ssh host gpu-attestor agent --stdio\n  \
     gpu-validator attest --preset standard -- srun -u -w node7 gpu-attestor agent --stdio\n  \
     gpu-validator attest --json -- kubectl exec -i pod -- gpu-attestor agent --stdio")]
@@ -41,15 +45,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "LIST", value_parser = parse_ordinal_list)]
     devices: Option<OrdinalList>,
 
-    /// How long the command may take until HELLO
+    /// How long the command may take until HELLO; with ssh://, also how long each answer of the host's shell may take
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
     hello_deadline: Duration,
 
     #[command(flatten)]
     recompute: RecomputeOptions,
 
-    /// The command whose standard input and output lead to the Attester
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[command(flatten)]
+    ssh: SshOptions,
+
+    /// The host to attest, ssh://[USER@]HOST[:PORT]: gpu-attestor is put there, run, and removed again
+    #[arg(value_name = "HOST", value_parser = SshTarget::parse)]
+    target: Option<SshTarget>,
+
+    /// The command whose standard input and output lead to the Attester; with ssh://, options of gpu-attestor agent
+    #[arg(last = true, required_unless_present = "target", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -69,11 +80,28 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     settings.assumptions = policy.assumptions.applied_to(&own);
     settings.narrowed_by = policy.judge(&[], None, &own).narrowed_by;
     let file = session.evidence.as_deref().map(OutputFile::evidence).transpose()?;
+    let target = options.target.as_ref();
+    let errand = target.map(|target| Errand::new(target, &options.ssh, &options.command));
+    let errand = errand.transpose()?;
     let interrupt = Interrupt::listen()?;
 
-    let (command, from, to) = Started::start(&options.command)?;
-    let progress = Interruptible::new(session.json || session.detail.quiet, interrupt);
+    let words = errand
+        .as_ref()
+        .map_or(&options.command, |errand| &errand.command)
+        .clone();
+    let program = words.first().context("no command")?.display();
+    let (command, mut from, mut to) = Started::start(&words)?;
+    let is_quiet = session.json || session.detail.quiet;
+    let progress = Interruptible::new(is_quiet, interrupt);
     let greeted = Greeted::new(&progress, command.screen());
+    if let (Some(errand), Some(target)) = (errand, target)
+        && let Err(error) = errand.run(&mut from, &mut to, options.hello_deadline, is_quiet, &greeted)
+    {
+        // Closed first, so that ssh ends by itself; what it says is shown before the error.
+        drop((from, to));
+        cli::tell(format_args!("{program} {}", command.end()));
+        return Err(error.context(format!("no gpu-attestor runs on {target}")));
+    }
     let attestation = verifier::attest(from, to, &settings, &greeted);
     let is_terminal = greeted.is_terminal();
     drop(progress);
@@ -108,8 +136,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     if exit == Exit::NoVerdict {
         cli::tell(format_args!("{}: {}", outcome.name(), outcome.message()));
         if attestation.session.hello().is_none() {
-            let program = options.command.first().map(|program| program.display());
-            cli::tell(format_args!("{} {ended}", program.context("no command")?));
+            cli::tell(format_args!("{program} {ended}"));
             if is_terminal {
                 cli::tell(
                     "the host's text ends its lines like a terminal, which changes bytes: start the command without one (ssh -T; \

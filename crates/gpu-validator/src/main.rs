@@ -33,7 +33,7 @@ use cli::{Exit, Generate};
     after_help = "Exit codes: 0 affirmed or done, 1 contraindicated (a check failed), 2 no verdict (could not run, stopped, \
         damaged or too costly evidence, usage, input or output), 130 a second Ctrl-C.\n\n\
         Examples:\n  \
-        gpu-validator attest --evidence e.cbor -- ssh host gpu-attestor agent --stdio\n  \
+        gpu-validator attest --evidence e.cbor ssh://host\n  \
         gpu-validator verify e.cbor\n  \
         gpu-validator inspect e.cbor --json"
 )]
@@ -44,7 +44,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Attest the host that a command reaches: the Attester is on its standard input and output
+    /// Attest a host that ssh reaches, or the Attester on a command's standard input and output
     Attest(attest::Options),
     /// Check evidence again: recomputes everything except the Verifier's clock and randomness
     Verify(verify::Options),

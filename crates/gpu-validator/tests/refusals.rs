@@ -24,6 +24,12 @@ $V challenge --samples 255
 $V challenge --audience $'a\nb'
 $V challenge --audience $(printf a%.0s {1..257})
 $V attest
+$V attest ssh://-oProxyCommand=id
+$V attest 'ssh://gpu7;id'
+$V attest ssh://gpu7:ssh
+$V attest gpu7
+$V attest --attester-file e.cbor ssh://gpu7
+$V attest --ssh-option Compression=yes -- false
 $V attest --samples 255 -- false
 $V attest --preset standard --samples 255 -- false
 $V attest --device-memory 1MiB -- false
