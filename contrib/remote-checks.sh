@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Sessions with another host as the guide describes them, through ssh and through srun. The servers are real: an sshd and a
-# Slurm cluster of two nodes, both on the loopback, started and stopped here. Prints one line per check, SKIPPED for what is
-# not installed, and ends with code 1 if a session failed.
+# Sessions with another host as the guide describes them, through ssh and through srun, and on a host that has nothing of
+# this project (ssh://). The servers are real: an sshd and a Slurm cluster of two nodes, both on the loopback, started and
+# stopped here. Prints one line per check, SKIPPED for what is not installed, and ends with code 1 if a check failed.
 #
 #   contrib/remote-checks.sh [FOLDER OF THE RELEASE BINARIES]
 #
@@ -19,6 +19,7 @@ stop() {
         if [[ -f $pid ]]; then kill "$(cat "$pid")" || true; fi
     done
     sleep 0.2
+    if mountpoint -q "$scratch/host/tmp"; then umount "$scratch/host/tmp"; fi
     rm -rf "$scratch"
 }
 trap stop EXIT
@@ -63,18 +64,101 @@ check() {
     fi
 }
 
+# The host that ssh:// reaches has no gpu-attestor, and what it gets is gone when the session is over.
+
+is_as_before() {
+    [[ -z $(find "$scratch/host/tmp" "$scratch/host/home" /dev/shm -name 'gpu-attestor*') ]]
+}
+
+# result NAME IS_RIGHT LOG
+result() {
+    if (($2)) && until_true is_as_before; then
+        echo "ok      $1"
+    else
+        sed "s/^/$1: /" "$3"
+        echo "FAILED  $1"
+        failed=1
+    fi
+}
+
+# expect NAME CODE TEXT OPTION...: attests the host, and requires the exit code and the text.
+expect() {
+    local name=$1 expected=$2 text=$3 log=$scratch/$1.log code=0
+    shift 3
+    "${attest[@]}" "$@" "${there[@]}" >"$log" 2>&1 || code=$?
+    result "$name" "$((code == expected)) && $(grep -qF -- "$text" "$log" && echo 1 || echo 0)" "$log"
+}
+
+# fake NAME LINE: a tool of the host that does something else.
+fake() {
+    printf '#!/bin/sh\n%s\n' "$2" >"$scratch/host/tools/$1"
+    chmod 755 "$scratch/host/tools/$1"
+}
+
+# breaks NAME CODE SIGNAL WHOM: starts a session that takes long, and sends a signal while the agent works.
+breaks() {
+    local name=$1 expected=$2 signal=$3 whom=$4 log=$scratch/$1.log code=0 validator
+    "${attest[@]}" --preset soak --evidence "$scratch/$name.cbor" "${there[@]}" >"$log" 2>&1 &
+    validator=$!
+    until_true grep -q 'devices take their memory' "$log"
+    case $whom in
+    validator) kill "-$signal" "$validator" ;;
+    ssh) kill "-$signal" $(<"/proc/$validator/task/$validator/children") ;;
+    server) kill "-$signal" $(<"/proc/$(<"$scratch/sshd.pid")/task/$(<"$scratch/sshd.pid")/children") ;;
+    esac
+    wait "$validator" 2>/dev/null || code=$?
+    result "$name" "$((code == expected))" "$log"
+}
+
+ssh_url_checks() {
+    attest=("$bin/gpu-validator" attest --hello-deadline 20s --ssh-option "IdentityFile=$scratch/user")
+    attest+=(--ssh-option BatchMode=yes --ssh-option StrictHostKeyChecking=accept-new)
+    attest+=(--ssh-option "UserKnownHostsFile=$scratch/known")
+    there=("ssh://127.0.0.1:$port" -- --engine cpu)
+    # The key that the first check has made.
+    rm -rf "$scratch/host/home/.config"
+    # A login that prints a greeting, whose end has no newline.
+    echo 'printf "Welcome!\nLast login: today"' >"$scratch/host/home/.bashrc"
+    expect ssh-url 0 'verdict      affirmed' --evidence "$scratch/ssh-url.cbor"
+    "$bin/gpu-validator" verify "$scratch/ssh-url.cbor" >/dev/null 2>&1 || { echo "FAILED  ssh-url: verify"; failed=1; }
+
+    fake sha256sum "printf '%064d  -\\n' 0"
+    expect ssh-url-hash 2 'the host received other bytes than were sent'
+    rm "$scratch/host/tools/sha256sum"
+    fake uname 'echo Linux riscv64'
+    expect ssh-url-architecture 2 'expected Linux on x86_64 or aarch64'
+    rm "$scratch/host/tools/uname"
+
+    breaks ssh-url-interrupt 2 INT validator
+    breaks ssh-url-verifier-killed 137 KILL validator
+    breaks ssh-url-ssh-killed 2 KILL ssh
+    breaks ssh-url-server-killed 2 KILL server
+
+    # A /tmp that nothing can be run from is no hindrance; one without space is.
+    if ((EUID == 0)) && mount -t tmpfs -o noexec tmpfs "$scratch/host/tmp" 2>/dev/null; then
+        expect ssh-url-noexec 0 'verdict      affirmed'
+        mount -o remount,exec,size=1m "$scratch/host/tmp"
+        expect ssh-url-full 2 'gpu-attestor cannot be written to'
+        umount "$scratch/host/tmp"
+    else
+        echo "SKIPPED: ssh:// with a noexec and with a full /tmp: nothing can be mounted here"
+    fi
+}
+
 if has sshd ssh ssh-keygen; then
     port=$(free_ports 1)
-    for key in host user; do ssh-keygen -q -t ed25519 -N '' -f "$scratch/$key"; done
+    mkdir -p "$scratch"/host/{home,tmp,tools}
+    for key in server user; do ssh-keygen -q -t ed25519 -N '' -f "$scratch/$key"; done
     cat >"$scratch/sshd.conf" <<CONF
 Port $port
 ListenAddress 127.0.0.1
-HostKey $scratch/host
+HostKey $scratch/server
 AuthorizedKeysFile $scratch/user.pub
 PasswordAuthentication no
 UsePAM no
 StrictModes no
 PermitRootLogin prohibit-password
+SetEnv PATH=$scratch/host/tools:/usr/bin:/bin HOME=$scratch/host/home TMPDIR=$scratch/host/tmp XDG_RUNTIME_DIR=
 PidFile $scratch/sshd.pid
 CONF
     # An sshd that root runs requires a folder that its package creates at boot.
@@ -84,6 +168,7 @@ CONF
     until_true listens
     check ssh ssh -T -p "$port" -i "$scratch/user" -o BatchMode=yes -o StrictHostKeyChecking=accept-new \
         -o "UserKnownHostsFile=$scratch/known" 127.0.0.1 "$bin/gpu-attestor" agent --stdio
+    ssh_url_checks
 fi
 
 if has slurmctld slurmd srun scontrol; then
