@@ -184,7 +184,7 @@ fn a_page_says_what_is_certified_and_why_the_rest_is_not() {
     assert!(!page.contains("class=\"bar\""), "{page}");
     let page = html(&appraised(&Subject::from(common::session(2))).document());
     assert!(
-        page.contains("<th>The policy asks for</th><td>what the default does</td>"),
+        page.contains("<th scope=\"row\">The policy asks for</th><td>no minimum figures and no class</td>"),
         "{page}"
     );
 }
