@@ -39,7 +39,7 @@ fn without_time(report: &str) -> String {
     for i in 0..lines.len() {
         if lines[i].trim_start().starts_with("\"appraised_unix_ms\": ") {
             lines[i] = "  \"appraised_unix_ms\": [time],";
-        } else if lines[i] == "<th>Appraised</th>" {
+        } else if lines[i] == "<th scope=\"row\">Appraised</th>" {
             lines[i + 1] = "<td>[time]</td>";
         }
     }
