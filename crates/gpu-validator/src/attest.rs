@@ -55,7 +55,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     ssh: SshOptions,
 
-    /// The host to attest, ssh://[USER@]HOST[:PORT]: gpu-attestor is put there, run, and removed again
+    /// The host to attest, `ssh://[USER@]HOST[:PORT]`: gpu-attestor is put there, run, and removed again
     #[arg(value_name = "HOST", value_parser = SshTarget::parse)]
     target: Option<SshTarget>,
 
