@@ -220,7 +220,14 @@ def test_ctrl_c_ends_it(h200: Path, tmp_path: Path) -> None:
         "import sys, gpu_attestor; print('begun', flush=True)\n"
         f"while True: gpu_attestor.verify({str(h200)!r}, verifiers=[{H200_VERIFIER!r}], threads=1)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore SIGINT, and what they start inherits that.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout and process.stdout.readline() == "begun\n"
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
