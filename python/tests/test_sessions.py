@@ -459,6 +459,29 @@ def test_nonsense_ends_the_session_and_accuses_nobody(nonsense: bytes) -> None:
     run(session(), within_s=20.0)
 
 
+def test_text_before_the_first_message_is_kept_apart(caplog: pytest.LogCaptureFixture) -> None:
+    session = gpu_attestor.Session()
+    session.receive(b"sh: gpu-attestor: ")
+    session.receive(b"not found\r\n")
+    session.receive_end()
+    assert not session.is_under_way
+    assert session.take_greeting() == b"sh: gpu-attestor: not found\r\n"
+    assert session.take_greeting() == b""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"Welcome\x1b[2J\n")
+        writer.close()
+
+    async def attest() -> None:
+        async with served(answer) as (reader, writer):
+            with pytest.raises(gpu_attestor.CouldNotRunError):
+                await attest_stream(reader, writer)
+
+    run(attest(), within_s=20.0)
+    said = "".join(record.getMessage() for record in caplog.records if record.name == "gpu_attestor")
+    assert "Welcome\\x1b[2J" in said and "\x1b" not in said
+
+
 def test_a_flood_takes_no_memory() -> None:
     # HELLO of a length that is allowed, and never whole; then PROGRESS without end.
     script = """

@@ -14,7 +14,7 @@ use crate::finding::FindingKind;
 use crate::findings::Findings;
 
 /// Retired pages of a card that is to be replaced: `DCGM_LIMIT_MAX_RETIRED_PAGES` of NVIDIA's DCGM.
-const MAX_RETIRED_PAGES: u64 = 60;
+const MAX_RETIRED_PAGES: u64 = 63;
 
 /// Xid numbers that an application causes, after which the GPU is healthy: those that NVIDIA's k8s-device-plugin ignores
 /// (`internal/rm/health.go`).
@@ -152,8 +152,8 @@ mod tests {
             ("remapped_rows_uncorrectable", "1"),
             ("remapped_rows_pending", "0"),
             ("remapped_rows_failed", "0"),
-            ("retired_pages_single_bit", "30"),
-            ("retired_pages_double_bit", "29"),
+            ("retired_pages_single_bit", "31"),
+            ("retired_pages_double_bit", "31"),
             ("recovery_action", "none"),
             ("xid_errors", "none"),
             ("pcie_width", "16"),
@@ -188,10 +188,10 @@ mod tests {
                 "a row of memory could not be remapped; a row of memory waits to be remapped",
             ),
             (
-                &[("retired_pages_single_bit", "30"), ("retired_pages_double_bit", "30")],
+                &[("retired_pages_single_bit", "31"), ("retired_pages_double_bit", "32")],
                 FindingKind::MemoryRepair,
                 Warn,
-                "60 pages of memory are retired",
+                "63 pages of memory are retired",
             ),
             (
                 &[("retired_pages_pending", "1")],

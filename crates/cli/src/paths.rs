@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use clap::builder::{PathBufValueParser, TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser};
 
 /// Parses the command line, and refuses an output that is also an input: what a session needed hours for, or a key that
@@ -18,7 +19,7 @@ use clap::{ArgMatches, Command, Parser};
 pub fn parse<C: Parser>() -> C {
     let mut command = C::command();
     let mut matches = command.get_matches_mut();
-    if let Some(clash) = clash(&matches) {
+    if let Some(clash) = clash(&command, &matches) {
         refuse(&mut command, &clash);
     }
     C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
@@ -100,21 +101,27 @@ struct Clash {
     path: PathBuf,
 }
 
-fn clash(matches: &ArgMatches) -> Option<Clash> {
+fn clash(command: &Command, matches: &ArgMatches) -> Option<Clash> {
     let mut outputs: Vec<(String, PathBuf)> = Vec::new();
     let mut others: Vec<(String, OsString)> = Vec::new();
-    let mut level = Some(matches);
-    while let Some(matches) = level {
-        for id in matches.ids() {
-            let name = format!("--{}", id.as_str().replace('_', "-"));
-            if let Ok(Some(paths)) = matches.try_get_many::<OutputPath>(id.as_str()) {
-                outputs.extend(paths.map(|path| (name.clone(), path.0.clone())));
-            } else if let Ok(Some(values)) = matches.try_get_raw(id.as_str()) {
-                // Arguments without a name of their own: the evidence, say.
-                others.extend(values.map(|value| (name.clone(), value.to_owned())));
+    let mut level = Some((command, matches));
+    while let Some((command, matches)) = level {
+        for arg in command.get_arguments() {
+            let id = arg.get_id().as_str();
+            // A default, like the preset's name, names no file.
+            if !matches!(matches.try_contains_id(id), Ok(true))
+                || matches.value_source(id) != Some(ValueSource::CommandLine)
+            {
+                continue;
+            }
+            if let Ok(Some(paths)) = matches.try_get_many::<OutputPath>(id) {
+                outputs.extend(paths.map(|path| (arg.to_string(), path.0.clone())));
+            } else if let Ok(Some(values)) = matches.try_get_raw(id) {
+                others.extend(values.map(|value| (arg.to_string(), value.to_owned())));
             }
         }
-        level = matches.subcommand().map(|(_, below)| below);
+        let below = matches.subcommand();
+        level = below.and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)));
     }
     for (i, (output, path)) in outputs.iter().enumerate() {
         let earlier = outputs[..i].iter().map(|(name, path)| (name, path.as_os_str()));
@@ -176,6 +183,8 @@ mod tests {
     #[derive(clap::Subcommand, Debug)]
     enum Below {
         Report {
+            #[arg(long, default_value = "smoke")]
+            preset: String,
             #[arg(value_parser = input_path())]
             evidence: PathBuf,
             #[arg(long)]
@@ -189,8 +198,9 @@ mod tests {
 
     fn clash_of(arguments: &[&str]) -> Option<(String, String)> {
         let arguments = [&["try"], arguments].concat();
-        let matches = Try::command().try_get_matches_from(arguments).expect("valid");
-        clash(&matches).map(|clash| (clash.output, clash.other))
+        let mut command = Try::command();
+        let matches = command.try_get_matches_from_mut(arguments).expect("valid");
+        clash(&command, &matches).map(|clash| (clash.output, clash.other))
     }
 
     #[test]
@@ -206,25 +216,29 @@ mod tests {
         for name in [e, hard, soft] {
             assert_eq!(
                 clash_of(&["report", e, "--output", name]),
-                same("--output", "--evidence")
+                same("--output <OUTPUT>", "<EVIDENCE>")
             );
         }
         // The option of the level above, and an argument of a command to be started.
         assert_eq!(
             clash_of(&["--key", e, "report", new, "--output", e]),
-            same("--output", "--key")
+            same("--output <OUTPUT>", "--key <KEY>")
         );
         assert_eq!(
             clash_of(&["report", new, "--svg", e, "--", "run", e]),
-            same("--svg", "--command")
+            same("--svg <SVG>", "[COMMAND]...")
         );
         // Two outputs, one file: also before it exists.
         assert_eq!(
             clash_of(&["report", e, "--output", new, "--svg", dotted]),
-            same("--svg", "--output")
+            same("--svg <SVG>", "--output <OUTPUT>")
         );
         assert_eq!(clash_of(&["report", e, "--output", new, "--svg", other]), None);
         assert_eq!(clash_of(&["report", e, "--output", new]), None);
+        // The names of a default and of an argument are no files.
+        for name in ["smoke", "evidence", "preset", "report"] {
+            assert_eq!(clash_of(&["report", e, "--output", name]), None, "{name}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) struct Options {
     evidence: Vec<PathBuf>,
 
     /// Check sessions that ran at the same time: this record names them; shows what they certify together
-    #[arg(long, value_name = "RECORD", value_parser = input_path(), conflicts_with_all = ["attester", "challenge", "received", "full"])]
+    #[arg(long, value_name = "RECORD", value_parser = input_path(), conflicts_with_all = ["attester", "challenge", "received", "full", "quiet", "verbose"])]
     joint: Option<PathBuf>,
 
     #[command(flatten)]

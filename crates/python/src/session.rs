@@ -38,6 +38,8 @@ struct State {
     stage: Stage,
     /// Bytes that are to be written to the host. The Verifier sends little, however much the host sends.
     output: Vec<u8>,
+    /// Text of the host that was not taken yet; the driver limits it.
+    greeting: Vec<u8>,
     /// Whether RESULT was among them.
     has_ended: bool,
 }
@@ -133,6 +135,7 @@ impl Session {
             state: Mutex::new(State {
                 stage: Stage::Talking(Box::new(settings.driver())),
                 output: Vec::new(),
+                greeting: Vec::new(),
                 has_ended: false,
             }),
             settings,
@@ -163,6 +166,11 @@ impl Session {
 
     fn take_output<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &mem::take(&mut self.lock().output))
+    }
+
+    /// Text of the host before its first message.
+    fn take_greeting<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &mem::take(&mut self.lock().greeting))
     }
 
     fn receive(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
@@ -248,11 +256,17 @@ impl Session {
     /// Passes an event to a session that is under way, and does what is due then; one that is over ignores it.
     fn drive(&self, event: impl FnOnce(&mut VerifierDriver)) -> PyResult<()> {
         let mut state = self.lock();
-        let State { stage, output, .. } = &mut *state;
+        let State {
+            stage,
+            output,
+            greeting,
+            ..
+        } = &mut *state;
         let Stage::Talking(driver) = stage else { return Ok(()) };
         event(driver);
         // Nobody takes it, and it is limited.
         driver.take_progress().for_each(drop);
+        greeting.extend(driver.take_greeting());
         while let Need::Release(_) = driver.need() {
             let mut fresh = [0; 32];
             fill_random(&mut fresh).map_err(|error| error::session(&error))?;
@@ -310,7 +324,7 @@ fn load_key(file: Option<PathBuf>) -> PyResult<SigningKey> {
     key.map_err(|error| error::key(&error))
 }
 
-/// The public key (hex) of this host's Verifier, or of the key in this file; it is made on first use.
+/// The public key (hex) of this host's Verifier, or of the key in this file; created on first use.
 #[pyfunction]
 #[pyo3(signature = (key=None))]
 pub(crate) fn identity(key: Option<PathBuf>) -> PyResult<String> {

@@ -74,17 +74,17 @@ pub(crate) fn verify(
         budget: budget(max_cost_tmac, max_memory_bytes)?,
         ..recompute(threads)?
     };
-    let is_received_given = received_unix_ms.is_some();
-    judged(
-        py,
+    let asked = Asked {
         evidence,
-        &verifiers,
-        policy.get(),
-        &wanted,
-        &recompute,
-        is_received_given,
-        |verified, sealed, judge| Report::new(&verified.evidence, &verified.session, sealed, judge).to_json(),
-    )
+        verifiers,
+        policy: policy.get(),
+        wanted,
+        recompute,
+        is_received_given: received_unix_ms.is_some(),
+    };
+    judged(py, asked, |verified, sealed, judge| {
+        Report::new(&verified.evidence, &verified.session, sealed, judge).to_json()
+    })
 }
 
 /// The appraisal of evidence, as JSON; a report where there is none.
@@ -116,46 +116,44 @@ pub(crate) fn appraise(
     let now_unix_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    judged(
-        py,
+    let asked = Asked {
         evidence,
-        &verifiers,
-        policy.get(),
-        &wanted,
-        &recompute,
-        false,
-        |verified, sealed, judge| {
-            let subject = Subject::from((verified, sealed));
-            appraisal::appraise(&subject, own, profiles, judge, now_unix_ms).to_json()
-        },
-    )
+        verifiers,
+        policy: policy.get(),
+        wanted,
+        recompute,
+        is_received_given: false,
+    };
+    judged(py, asked, |verified, sealed, judge| {
+        let subject = Subject::from((verified, sealed));
+        appraisal::appraise(&subject, own, profiles, judge, now_unix_ms).to_json()
+    })
+}
+
+/// Evidence, and what is asked of it.
+struct Asked<'a> {
+    evidence: Source,
+    verifiers: Vec<String>,
+    policy: &'a Policy,
+    wanted: Wanted,
+    recompute: Recompute,
+    /// Whether the caller said when it was received.
+    is_received_given: bool,
 }
 
 /// What evidence comes to, in the form of `form` if its tiles decide.
-#[allow(clippy::too_many_arguments, reason = "the rest of two functions")]
 fn judged(
     py: Python<'_>,
-    evidence: Source,
-    verifiers: &[String],
-    policy: &Policy,
-    wanted: &Wanted,
-    recompute: &Recompute,
-    is_received_given: bool,
+    asked: Asked<'_>,
     form: impl FnOnce(&Verified, &[u8], &Judge) -> String + Send,
 ) -> PyResult<String> {
-    let named = verifiers
+    let named = asked
+        .verifiers
         .iter()
         .map(|key| identity("verifiers", key))
         .collect::<PyResult<Vec<_>>>()?;
     let stop = Stop::new().map_err(|error| error::resources(&error))?;
-    let checked = interruptible(py, &stop, || {
-        let rules = Rules {
-            policy: &policy.policy,
-            named: &named,
-            wanted,
-        };
-        check(evidence, &rules, recompute, is_received_given, &stop, form)
-    })?;
+    let checked = interruptible(py, &stop, || check(asked, &named, &stop, form))?;
     match checked {
         Checked::Json(json) => Ok(json),
         Checked::Refused(refusal) => match error::refusal(&refusal) {
@@ -170,21 +168,30 @@ fn judged(
 }
 
 fn check(
-    source: Source,
-    rules: &Rules<'_>,
-    recompute: &Recompute,
-    is_received_given: bool,
+    asked: Asked<'_>,
+    named: &[Identity],
     stop: &Stop,
     form: impl FnOnce(&Verified, &[u8], &Judge) -> String,
 ) -> Checked {
-    let opened = match source {
+    let Asked {
+        wanted,
+        recompute,
+        is_received_given,
+        ..
+    } = asked;
+    let rules = Rules {
+        policy: &asked.policy.policy,
+        named,
+        wanted: &wanted,
+    };
+    let opened = match asked.evidence {
         Source::Bytes(bytes) => open(&bytes, &recompute.budget).map(|opened| (opened, bytes.to_vec())),
         Source::Path(path) => match open_file(&path, &recompute.budget) {
             Ok(opened) => opened,
             Err(error) => return Checked::Failed(error::os(&error, &path)),
         },
     };
-    let admission = match opened.map(|opened| admit(opened, rules)) {
+    let admission = match opened.map(|opened| admit(opened, &rules)) {
         Ok(Ok(admission)) => admission,
         Ok(Err(error)) => return Checked::Failed(error::own_key(&error)),
         Err(refusal) => return Checked::Refused(refusal),
@@ -206,7 +213,7 @@ fn check(
     let Admitted {
         opened, sealed, judge, ..
     } = admitted;
-    match opened.recompute(recompute, &mut [], &judge, stop) {
+    match opened.recompute(&recompute, &mut [], &judge, stop) {
         Ok(verified) => Checked::Json(form(&verified, &sealed, &judge)),
         Err(VerifyError::Recompute(error)) => Checked::Failed(error::recompute(&error)),
         // The signal that stopped it is raised instead.

@@ -19,7 +19,7 @@ class SessionOptions(TypedDict, total=False):
     """What is asked of a session; each has the default of `gpu-validator attest`."""
 
     preset: str
-    """"smoke" (16 MiB a device, seconds), "standard" (all memory offered), "strict" or "soak"."""
+    """"smoke" (16 MiB per device, seconds), "standard" (all memory offered), "strict" or "soak"."""
     policy: PolicyLike
     """A policy, a file, or the name of a class; of it the assumptions are taken."""
     devices: Sequence[int]
@@ -29,20 +29,20 @@ class SessionOptions(TypedDict, total=False):
     samples: int
     """Leaves checked for each device and distinct k, 256 to 65536."""
     few_samples: bool
-    """Run with fewer than 256 samples: such a session can catch a cheat, and certifies nothing."""
+    """Allow fewer than 256 samples: such a session can catch a cheat but certifies nothing."""
     matrix_dim: int
     device_memory: int
-    """Most dataset of a device, bytes."""
+    """Largest dataset per device, bytes."""
     audience: str
-    """For whom the evidence is made."""
+    """The party that the evidence is for, which it names."""
     phase_deadline: float
     """How long a phase may take, seconds."""
     hello_deadline: float
     """How long HELLO may take, seconds; 60, if not given."""
     error_bits: int
-    """Samples of a device and distinct k miss what they must not with probability at most 2^-error_bits; 20, if not given."""
+    """The bounds of a device and distinct k are false with probability at most 2^-error_bits; 20, if not given."""
     key: str | os.PathLike[str]
-    """The file of the Verifier's key, made on first use; `$XDG_CONFIG_HOME/gpu-attestor/verifier.pem`, if not given."""
+    """The file of the Verifier's key, created on first use; `$XDG_CONFIG_HOME/gpu-attestor/verifier.pem`, if not given."""
     threads: int
     """Threads that recompute samples; one for each CPU, if not given."""
 
@@ -104,6 +104,13 @@ class Session:
     def take_output(self) -> bytes:
         """What is to be written to the host now, before anything else is done; often nothing."""
         return self._native.take_output()
+
+    def take_greeting(self) -> bytes:
+        """Text that the host sent before its first message, for example a login's greeting or a shell's error; often nothing.
+
+        The host chooses it: never print it to a terminal unescaped.
+        """
+        return self._native.take_greeting()
 
     def receive(self, data: bytes) -> None:
         """Takes bytes of the host, received now."""

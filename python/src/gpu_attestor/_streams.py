@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,8 @@ from ._session import Attestation, Session, SessionOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+_log = logging.getLogger("gpu_attestor")
 
 READ_BYTES = 64 << 10
 """Most bytes that are read at once; more stay in the stream, so that a host which floods has to wait."""
@@ -74,6 +77,10 @@ async def _converse(session: Session, reader: Reader, writer: Writer) -> None:
     try:
         while True:
             _write(session, writer)
+            greeting = session.take_greeting()
+            if greeting:
+                # Escaped: the host chooses this text.
+                _log.warning("before its first message the host says %r", greeting)
             if not session.is_under_way:
                 return
             if reading is None:
