@@ -156,9 +156,9 @@ fn every_reason_is_in_the_spec_with_its_message() {
 /// The guide explains each reason in the section of its status, with a cause and a remedy.
 #[test]
 fn every_reason_is_in_the_guide_with_a_remedy() {
-    let text = spec("../docs/guide.md");
+    let text = spec("../docs/guide/reasons.md");
     let section = |title: &str| {
-        let rest = text.split(&format!("\n### {title}\n")).nth(1).expect("a section");
+        let rest = text.split(&format!("\n## {title}\n")).nth(1).expect("a section");
         rest.split("\n#").next().unwrap_or(rest)
     };
     let sections = [section("Contraindicated"), section("Could not run")];
@@ -169,14 +169,14 @@ fn every_reason_is_in_the_guide_with_a_remedy() {
         let cells: Vec<&str> = row.map_or(Vec::new(), |row| row.trim_end_matches(" |").split(" | ").collect());
         assert!(
             cells.len() == 2 && cells.iter().all(|cell| !cell.is_empty()),
-            "docs/guide.md: {code}: {cells:?}"
+            "docs/guide/reasons.md: {code}: {cells:?}"
         );
     }
     let flood = format!(
         "| `flood` | more than {} PROGRESS frames | ",
         limits::MAX_PROGRESS_FRAMES
     );
-    assert!(text.contains(&flood), "docs/guide.md lacks {flood:?}");
+    assert!(text.contains(&flood), "docs/guide/reasons.md lacks {flood:?}");
 }
 
 #[test]
