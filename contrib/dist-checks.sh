@@ -118,6 +118,7 @@ debs() {
             bash -n /usr/share/bash-completion/completions/$command
             test -s /usr/share/zsh/vendor-completions/_$command
             test -s /usr/share/doc/$command/copyright
+            grep -q "^blake3@" /usr/share/doc/$command/THIRD-PARTY-NOTICES.txt
         done
         rm -r /root/e.cbor /root/.config
         dpkg --purge gpu-attestor gpu-validator
@@ -138,7 +139,9 @@ wheel() {
         gpu-attestor attest --preset smoke --evidence e.cbor
         gpu-validator verify e.cbor
         python3 -c "
-import gpu_attestor
+import gpu_attestor, importlib.resources
+notices = importlib.resources.files(gpu_attestor) / \"THIRD-PARTY-NOTICES.txt\"
+assert \"\\npyo3@\" in notices.read_text()
 attestation = gpu_attestor.attest([\"gpu-attestor\", \"agent\", \"--stdio\"], preset=\"smoke\")
 assert attestation.report.is_affirmed, attestation
 assert gpu_attestor.verify(attestation.evidence) == attestation.report

@@ -2,7 +2,9 @@
 
 mod architecture;
 mod checksum;
+mod crates;
 mod elf;
+mod notices;
 mod package;
 mod sbom;
 mod shipped;
@@ -91,11 +93,13 @@ fn build_all(repository: &Path, options: &Options) -> Result<()> {
         for &architecture in &options.architectures {
             let binary = compile(repository, shipped, architecture)?;
             elf::check(&binary, architecture, GLIBC).with_context(|| binary.display().to_string())?;
+            let notices = notices::of(repository, &[shipped], architecture)?;
             let tree = tree::Tree {
                 repository,
                 shipped,
                 binary: &binary,
                 generator: &generator,
+                notices: &notices,
             };
             let release = package::Release {
                 shipped,

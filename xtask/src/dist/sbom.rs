@@ -8,22 +8,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::architecture::Architecture;
 use super::checksum::hex_of_sha256;
+use super::crates::{self, Crate, Edges, output};
 use super::shipped::Shipped;
-
-/// Each crate by its reference, `name@version`.
-type Crates = BTreeMap<String, Crate>;
-
-/// A crate as `cargo tree` shows it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Crate {
-    license: String,
-    depends_on: BTreeSet<String>,
-}
 
 /// Writes the SBOM of a binary.
 ///
@@ -37,26 +28,8 @@ pub(super) fn write(
     binary: &Path,
     file: &Path,
 ) -> Result<()> {
-    let tree = |edges: &str| {
-        let text = output(Command::new("cargo").current_dir(repository).args([
-            "tree",
-            "--quiet",
-            "--locked",
-            "--package",
-            shipped.name,
-            "--target",
-            &architecture.triple(),
-            "--edges",
-            edges,
-            "--prefix",
-            "depth",
-            "--format",
-            "{p}\t{l}",
-        ]))?;
-        parse(&text)
-    };
-    let (all, root) = tree("normal,build")?;
-    let (linked, _) = tree("normal,no-proc-macro")?;
+    let (all, root) = crates::tree(repository, shipped, architecture, Edges::Built)?;
+    let (linked, _) = crates::tree(repository, shipped, architecture, Edges::Linked)?;
     let lock = fs::read_to_string(repository.join("Cargo.lock")).context("Cargo.lock")?;
     let checksums = checksums(&lock);
 
@@ -160,35 +133,6 @@ fn zig(repository: &Path) -> Result<Value> {
     }))
 }
 
-/// The crates of `cargo tree --prefix depth`, and the reference of the one at its root.
-fn parse(tree: &str) -> Result<(Crates, String)> {
-    let mut crates = Crates::new();
-    let mut above: Vec<String> = Vec::new();
-    for line in tree.lines() {
-        let context = || format!("unexpected line of cargo tree: {line:?}");
-        let name_at = line.find(|c: char| !c.is_ascii_digit()).with_context(context)?;
-        let depth: usize = line[..name_at].parse().with_context(context)?;
-        let (package, license) = line[name_at..].split_once('\t').with_context(context)?;
-        let mut words = package.split(' ');
-        let name = words.next().with_context(context)?;
-        let version = words
-            .next()
-            .and_then(|word| word.strip_prefix('v'))
-            .with_context(context)?;
-        let reference = format!("{name}@{version}");
-        ensure!(depth <= above.len(), context());
-        above.truncate(depth);
-        if let Some(parent) = above.last().and_then(|parent| crates.get_mut(parent)) {
-            parent.depends_on.insert(reference.clone());
-        }
-        let license = license.strip_suffix(" (*)").unwrap_or(license).to_owned();
-        crates.entry(reference.clone()).or_default().license = license;
-        above.push(reference);
-    }
-    let root = above.into_iter().next().context("cargo tree printed nothing")?;
-    Ok((crates, root))
-}
-
 /// The checksums of `Cargo.lock` by the reference of the crate.
 fn checksums(lock: &str) -> BTreeMap<String, String> {
     let value = |entry: &str, key: &str| {
@@ -215,42 +159,9 @@ fn split(reference: &str) -> Result<(&str, &str)> {
         .with_context(|| format!("{reference} has no version"))
 }
 
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tree_gives_crates_and_what_they_depend_on() {
-        let tree = "0a v1.0.0 (/src/a)\tMIT\n\
-                    1b v0.2.0\tMIT/Apache-2.0\n\
-                    2c v3.0.0+x (proc-macro)\t\n\
-                    1c v3.0.0+x (proc-macro)\t (*)\n\
-                    1d v0.1.0\tISC\n";
-        let (crates, root) = parse(tree).expect("it is a tree");
-        assert_eq!(root, "a@1.0.0");
-        let on = |reference: &str| {
-            crates[reference]
-                .depends_on
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(on("a@1.0.0"), ["b@0.2.0", "c@3.0.0+x", "d@0.1.0"]);
-        assert_eq!(on("b@0.2.0"), ["c@3.0.0+x"]);
-        assert_eq!(on("c@3.0.0+x"), [] as [&str; 0]);
-        assert_eq!(crates["c@3.0.0+x"].license, "");
-        assert_eq!(crates["d@0.1.0"].license, "ISC");
-        for wrong in ["", "a v1\tMIT", "0a\tMIT", "0a v1", "1a v1\tMIT"] {
-            assert!(parse(wrong).is_err(), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn checksums_are_those_of_the_lock_file() {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::notices;
 use super::shipped::Shipped;
 use crate::tools::run;
 
@@ -18,6 +19,8 @@ pub(super) struct Tree<'a> {
     pub(super) binary: &'a Path,
     /// The same command for this host, which generates pages and completions.
     pub(super) generator: &'a Path,
+    /// The licences of what is linked into it.
+    pub(super) notices: &'a str,
 }
 
 impl Tree<'_> {
@@ -38,6 +41,7 @@ impl Tree<'_> {
         for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
             copy(&self.repository.join(file), &doc.join(file))?;
         }
+        write(&doc.join(notices::FILE), self.notices.as_bytes())?;
         for unit in self.shipped.units {
             let from = self.repository.join("packaging/systemd").join(unit);
             copy(&from, &root.join("lib/systemd/system").join(unit))?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::architecture::Architecture;
 use super::elf::{self, GLIBC};
 use super::shipped::{COMMANDS, Shipped};
-use super::{Options, build_flags, compile, sbom, write_sums};
+use super::{Options, build_flags, compile, notices, sbom, write_sums};
 use crate::tools::{self, run};
 
 pub(crate) const USAGE: &str = "usage: cargo xtask wheel [--target ARCH]... [--out FOLDER]
@@ -64,6 +64,10 @@ fn pack(repository: &Path, architecture: Architecture, out: &Path) -> Result<Pat
         sbom::write(repository, shipped, architecture, &binary, &file)?;
         included.push(file);
     }
+    // Beside the module, as maturin packs what lies there.
+    let notices = notices::of(repository, &[&COMMANDS[0], &COMMANDS[1], &MODULE], architecture)?;
+    let file = repository.join("python/src/gpu_attestor").join(notices::FILE);
+    fs::write(&file, notices).with_context(|| file.display().to_string())?;
     let maturin = || -> Result<Command> {
         let mut maturin = build_flags(tools::maturin(repository)?, repository)?;
         maturin
