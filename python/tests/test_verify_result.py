@@ -12,7 +12,7 @@ import pytest
 
 from gpu_attestor import KeyUnusableError, ResultRefusedError, verify_result
 
-FORMS = ["eddsa-aud.jwt", "es256-aud.jwt", "eddsa-aud.cwt", "es256-aud.cwt"]
+FORMS = [f"{algorithm}-aud.{form}" for algorithm in ("eddsa", "es256", "es384") for form in ("jwt", "cwt")]
 
 
 def _refused(code: str, *arguments: object, **options: object) -> str:

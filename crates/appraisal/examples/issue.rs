@@ -17,6 +17,9 @@ use verifier::Unobserved;
 /// A CPU is not affirmed by default: a policy has to ask for one, and for some figure.
 const CPU: &str = "name = \"cpu\"\n[device]\nclass = \"cpu\"\nmin_tensor_ops_per_s = 1\n";
 
+/// NVIDIA's verification of an EAR expects the keys below this address.
+const ISSUER: &str = "https://verifier.example";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("expected a folder")?);
     fs::create_dir_all(&folder)?;
@@ -32,13 +35,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let judge = policy.judge(&[], Some(own), &attestation.evidence.assumptions);
     let appraisal = appraise(&subject, &policy, &profiles, &judge, now_unix_ms);
     let mut keys = JwkSet::default();
-    for (name, algorithm) in [("eddsa", Algorithm::EdDsa), ("es256", Algorithm::Es256)] {
+    for (name, algorithm) in [
+        ("eddsa", Algorithm::EdDsa),
+        ("es256", Algorithm::Es256),
+        ("es384", Algorithm::Es384),
+    ] {
         let key = SigningKey::generate(algorithm)?;
-        keys.insert(key.public());
+        keys.extend(&JwkSet::of_signer(&key)?);
         for audience in [Some("market.example".to_owned()), None] {
             let form = if audience.is_some() { "aud" } else { "open" };
             let result = appraisal.to_result(&Issuance {
                 audience,
+                issuer: Some(ISSUER.to_owned()),
                 ..Issuance::default()
             });
             fs::write(folder.join(format!("{name}-{form}.jwt")), result.to_jwt(&key))?;

@@ -39,7 +39,7 @@ fn expectations(appraisal: &Appraisal) -> Expectations {
 #[test]
 fn a_result_is_what_was_appraised() {
     let appraisal = appraised("");
-    for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Es384] {
         let key = SigningKey::generate(algorithm).expect("a key");
         let result = appraisal.to_result(&issuance());
         let jwks = JwkSet::parse(&JwkSet::new([key.public()]).to_json()).expect("a set");

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::certificate::self_signed;
+
 /// Supported signature algorithms; a key has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -17,7 +19,7 @@ pub enum Algorithm {
     EdDsa,
     /// ECDSA with P-256 and SHA-256.
     Es256,
-    /// ECDSA with P-384 and SHA-384: signatures are checked, but never made here.
+    /// ECDSA with P-384 and SHA-384.
     Es384,
 }
 
@@ -41,15 +43,15 @@ impl Algorithm {
 /// Why a key can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Neither an Ed25519 nor a P-256 private key in PKCS #8 PEM.
-    #[error("no PKCS #8 PEM of an Ed25519 or P-256 private key")]
+    /// Not a private key in PKCS #8 PEM for one of the algorithms.
+    #[error("no PKCS #8 PEM of an Ed25519, P-256 or P-384 private key")]
     NoPrivateKey,
     /// The system provided no randomness.
     #[error("no randomness for a new key: {0}")]
     Randomness(getrandom::Error),
-    /// ES384 keys are not made here.
-    #[error("{} keys are checked, not made", .0.name())]
-    NotMade(Algorithm),
+    /// No certificate could be made of the key.
+    #[error("no certificate of the key could be made: {0}")]
+    Certificate(x509_cert::builder::Error),
     /// A JWK that is not a public signing key.
     #[error("key {index} of the set: {problem}")]
     Jwk {
@@ -73,6 +75,8 @@ pub enum SigningKey {
     Ed25519(ed25519_dalek::SigningKey),
     /// For ES256.
     P256(p256::ecdsa::SigningKey),
+    /// For ES384.
+    P384(p384::ecdsa::SigningKey),
 }
 
 impl SigningKey {
@@ -80,20 +84,20 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError::Randomness`], and [`KeyError::NotMade`] for ES384.
+    /// [`KeyError::Randomness`].
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         loop {
-            let mut seed = Zeroizing::new([0; 32]);
+            let mut seed = Zeroizing::new([0; 48]);
             getrandom::fill(&mut *seed).map_err(KeyError::Randomness)?;
-            match algorithm {
-                Algorithm::EdDsa => return Ok(SigningKey::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed))),
-                Algorithm::Es256 => {
-                    // All but 2^-32 of seeds are scalars.
-                    if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&*seed) {
-                        return Ok(SigningKey::P256(key));
-                    }
-                }
-                Algorithm::Es384 => return Err(KeyError::NotMade(algorithm)),
+            let (half, _) = seed.split_first_chunk::<32>().expect("32 of 48 bytes");
+            // All but 2^-32 of seeds are scalars of P-256, and all but 2^-194 of P-384.
+            let key = match algorithm {
+                Algorithm::EdDsa => Some(SigningKey::Ed25519(ed25519_dalek::SigningKey::from_bytes(half))),
+                Algorithm::Es256 => p256::ecdsa::SigningKey::from_slice(half).ok().map(SigningKey::P256),
+                Algorithm::Es384 => p384::ecdsa::SigningKey::from_slice(&*seed).ok().map(SigningKey::P384),
+            };
+            if let Some(key) = key {
+                return Ok(key);
             }
         }
     }
@@ -107,6 +111,7 @@ impl SigningKey {
         let ed25519 = ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map(SigningKey::Ed25519);
         ed25519
             .or_else(|_| p256::ecdsa::SigningKey::from_pkcs8_pem(pem).map(SigningKey::P256))
+            .or_else(|_| p384::ecdsa::SigningKey::from_pkcs8_pem(pem).map(SigningKey::P384))
             .map_err(|_| KeyError::NoPrivateKey)
     }
 
@@ -119,6 +124,7 @@ impl SigningKey {
         match self {
             SigningKey::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF),
             SigningKey::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+            SigningKey::P384(key) => key.to_pkcs8_pem(LineEnding::LF),
         }
         .map_err(|_| KeyError::NoPrivateKey)
     }
@@ -129,6 +135,7 @@ impl SigningKey {
         match self {
             SigningKey::Ed25519(_) => Algorithm::EdDsa,
             SigningKey::P256(_) => Algorithm::Es256,
+            SigningKey::P384(_) => Algorithm::Es384,
         }
     }
 
@@ -138,16 +145,21 @@ impl SigningKey {
         match self {
             SigningKey::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
             SigningKey::P256(key) => PublicKey::P256(*key.verifying_key()),
+            SigningKey::P384(key) => PublicKey::P384(*key.verifying_key()),
         }
     }
 
-    /// A signature of 64 bytes: that of EdDSA, or r and s of ECDSA.
+    /// A signature: the 64 bytes of EdDSA, or r and s of ECDSA, of 32 (ES256) or 48 bytes (ES384) each.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         match self {
             SigningKey::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
             SigningKey::P256(key) => {
                 let signature: p256::ecdsa::Signature = key.sign(message);
+                signature.to_bytes().to_vec()
+            }
+            SigningKey::P384(key) => {
+                let signature: p384::ecdsa::Signature = key.sign(message);
                 signature.to_bytes().to_vec()
             }
         }
@@ -364,6 +376,21 @@ impl JwkSet {
         JwkSet(keys.into_iter().map(entry).collect())
     }
 
+    /// The set of the public half of a key, as its issuer publishes it: a key of ES384 with a certificate of its own, because
+    /// readers of NVIDIA's tokens take the key from there.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Certificate`].
+    pub fn of_signer(key: &SigningKey) -> Result<Self, KeyError> {
+        let mut set = JwkSet::new([key.public()]);
+        if let SigningKey::P384(signer) = key {
+            let certificate = self_signed(signer, &key.public().kid()).map_err(KeyError::Certificate)?;
+            set.0[0].chain = vec![certificate];
+        }
+        Ok(set)
+    }
+
     /// The set in JSON text. Keys of other types, curves, uses and algorithms are ignored. Symmetric and private keys
     /// must not be in a set, and are refused.
     ///
@@ -442,15 +469,12 @@ impl JwkSet {
         self.0.len() < before
     }
 
-    /// Adds a key under its thumbprint, unless it is there.
-    pub fn insert(&mut self, key: PublicKey) {
-        let kid = key.kid();
-        if self.key(&kid).is_none() {
-            self.0.push(Entry {
-                kid,
-                key,
-                chain: Vec::new(),
-            });
+    /// Adds the keys of another set, with their certificates, except those whose `kid` is there.
+    pub fn extend(&mut self, other: &JwkSet) {
+        for entry in &other.0 {
+            if self.entry(&entry.kid).is_none() {
+                self.0.push(entry.clone());
+            }
         }
     }
 }
@@ -471,20 +495,18 @@ mod tests {
 
     #[test]
     fn keys_survive_pem_and_jwk() {
-        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Es384] {
             let key = SigningKey::generate(algorithm).expect("a key");
             let again = SigningKey::from_pem(&key.to_pem().expect("PEM")).expect("the key");
             assert_eq!(again.public(), key.public());
-            let set = JwkSet::new([key.public()]);
-            assert_eq!(JwkSet::parse(&set.to_json()).expect("the set"), set);
+            assert_eq!(again.algorithm(), algorithm);
+            for set in [JwkSet::new([key.public()]), JwkSet::of_signer(&key).expect("a set")] {
+                assert_eq!(JwkSet::parse(&set.to_json()).expect("the set"), set);
+            }
             let signature = again.sign(b"message");
             assert!(key.public().verifies(b"message", &signature));
             assert!(!key.public().verifies(b"another", &signature));
         }
-        assert!(matches!(
-            SigningKey::generate(Algorithm::Es384),
-            Err(KeyError::NotMade(_))
-        ));
         assert!(matches!(SigningKey::from_pem("no key"), Err(KeyError::NoPrivateKey)));
     }
 

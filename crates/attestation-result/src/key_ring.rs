@@ -62,6 +62,8 @@ fn list(kids: &[String]) -> String {
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     signing: SigningKey,
+    /// The public half of the key that signs.
+    own: JwkSet,
     retired: JwkSet,
 }
 
@@ -78,14 +80,14 @@ impl KeyRing {
     ///
     /// [`KeyRingError`]; a private key that others can read is refused.
     pub fn load(folder: &Path) -> Result<Self, KeyRingError> {
-        let signing = read_key(&folder.join(CURRENT))?;
+        let mut ring = KeyRing::from_file(&folder.join(CURRENT))?;
         let path = folder.join(RETIRED);
-        let retired = match fs::read_to_string(&path) {
+        ring.retired = match fs::read_to_string(&path) {
             Ok(json) => JwkSet::parse(&json).map_err(|error| KeyRingError::Key { path, error })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => JwkSet::default(),
             Err(error) => return Err(PrivateFileError::Io { path, error }.into()),
         };
-        Ok(KeyRing { signing, retired })
+        Ok(ring)
     }
 
     /// The ring of one key, PKCS #8 PEM in an environment variable.
@@ -103,7 +105,7 @@ impl KeyRing {
             Err(VarError::NotPresent) => return Err(KeyRingError::Unset(variable.to_owned())),
             Err(VarError::NotUnicode(_)) => return Err(wrong(KeyError::NoPrivateKey)),
         };
-        SigningKey::from_pem(&pem).map(KeyRing::of).map_err(wrong)
+        SigningKey::from_pem(&pem).and_then(KeyRing::of).map_err(wrong)
     }
 
     /// The ring of one key, PKCS #8 PEM in a file.
@@ -112,14 +114,20 @@ impl KeyRing {
     ///
     /// [`KeyRingError`]; a private key that others can read is refused.
     pub fn from_file(path: &Path) -> Result<Self, KeyRingError> {
-        read_key(path).map(KeyRing::of)
+        let pem = private_file::read(path)?;
+        let ring = SigningKey::from_pem(&pem).and_then(KeyRing::of);
+        ring.map_err(|error| KeyRingError::Key {
+            path: path.to_owned(),
+            error,
+        })
     }
 
-    fn of(signing: SigningKey) -> Self {
-        KeyRing {
+    fn of(signing: SigningKey) -> Result<Self, KeyError> {
+        Ok(KeyRing {
+            own: JwkSet::of_signer(&signing)?,
             signing,
             retired: JwkSet::default(),
-        }
+        })
     }
 
     /// Creates a ring in `folder`, with a private key file of mode 0600; an existing ring is never overwritten.
@@ -144,7 +152,7 @@ impl KeyRing {
         let path = folder.join(CURRENT);
         let pem = new_key(&path, algorithm)?;
         // This order ensures that the public key of every signature is always available.
-        ring.retired.insert(ring.signing.public());
+        ring.retired.extend(&ring.own);
         private_file::write(&folder.join(RETIRED), ring.retired.to_json().as_bytes(), true)?;
         private_file::write(&path, pem.as_bytes(), true)?;
         KeyRing::load(folder)
@@ -179,23 +187,10 @@ impl KeyRing {
     /// The public keys, the current one first: the set for Relying Parties.
     #[must_use]
     pub fn jwks(&self) -> JwkSet {
-        let mut set = JwkSet::new([self.signing.public()]);
-        for kid in self.retired.kids() {
-            self.retired
-                .key(kid)
-                .into_iter()
-                .for_each(|key| set.insert(key.clone()));
-        }
+        let mut set = self.own.clone();
+        set.extend(&self.retired);
         set
     }
-}
-
-fn read_key(path: &Path) -> Result<SigningKey, KeyRingError> {
-    let pem = private_file::read(path)?;
-    SigningKey::from_pem(&pem).map_err(|error| KeyRingError::Key {
-        path: path.to_owned(),
-        error,
-    })
 }
 
 /// A new key for this file, as PEM.
@@ -220,7 +215,7 @@ mod tests {
             KeyRing::create(folder.path(), Algorithm::EdDsa).is_err(),
             "never over an old key"
         );
-        let second = KeyRing::rotate(folder.path(), Algorithm::Es256).expect("a new key");
+        let second = KeyRing::rotate(folder.path(), Algorithm::Es384).expect("a new key");
         let third = KeyRing::rotate(folder.path(), Algorithm::EdDsa).expect("a new key");
         let expected = [&third, &second, &first].map(|ring| ring.signing().public().kid());
         let mut kids: Vec<String> = third.jwks().kids().map(str::to_owned).collect();
@@ -229,6 +224,14 @@ mod tests {
         let mut expected = expected.to_vec();
         expected.sort();
         assert_eq!(kids, expected);
+        let kid = second.signing().public().kid();
+        let certificates = |ring: &KeyRing| ring.jwks().chain(&kid).to_vec();
+        assert_eq!(certificates(&second).len(), 1);
+        assert_eq!(
+            certificates(&third),
+            certificates(&second),
+            "a retired key keeps its certificate"
+        );
 
         let path = folder.path().join(CURRENT);
         assert_eq!(

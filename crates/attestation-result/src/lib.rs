@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificate;
 pub mod chain;
 mod cwt;
 mod either;

@@ -135,7 +135,7 @@ fn what_does_not_hold_is_refused() {
 fn the_key_says_which_algorithm_it_is() {
     let result = result();
     let (now, expected) = (result.iat + 1, expectations());
-    for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Es384] {
         let key = key(algorithm);
         let (jwks, kid) = (JwkSet::new([key.public()]), key.public().kid());
         let jwt = result.to_jwt(&key);
@@ -194,7 +194,7 @@ fn cwts_are_held_to_the_same() {
     use coset::{CoseSign1, HeaderBuilder, TaggedCborSerializable, iana};
     let result = result();
     let (now, expected) = (result.iat + 1, expectations());
-    for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256, Algorithm::Es384] {
         let key = key(algorithm);
         let jwks = JwkSet::new([key.public()]);
         let cwt = result.to_cwt(&key).expect("a CWT");
@@ -227,11 +227,15 @@ fn cwts_are_held_to_the_same() {
             };
             forged.to_tagged_vec().expect("COSE")
         };
-        for alg in [
-            iana::Algorithm::HMAC_256_256,
-            iana::Algorithm::ES384,
-            iana::Algorithm::ES512,
-        ] {
+        // Those of the other keys, and two of none.
+        let others = [
+            ("EdDSA", iana::Algorithm::EdDSA),
+            ("ES256", iana::Algorithm::ES256),
+            ("ES384", iana::Algorithm::ES384),
+            ("", iana::Algorithm::HMAC_256_256),
+            ("", iana::Algorithm::ES512),
+        ];
+        for (_, alg) in others.into_iter().filter(|(name, _)| *name != algorithm.name()) {
             assert!(matches!(check(&with_header(alg)), TokenError::Algorithm { .. }));
         }
         let mut changed = signed.clone();

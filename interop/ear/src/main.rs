@@ -10,29 +10,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("expected a folder")?);
     let jwks: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("jwks.json"))?)?;
     let keys = jwks["keys"].as_array().ok_or("no keys")?;
-    for (name, kty) in [("eddsa", "OKP"), ("es256", "EC")] {
-        let key = keys.iter().find(|key| key["kty"] == kty).ok_or("no such key")?;
-        let algorithm = || {
-            if kty == "OKP" {
-                Algorithm::EdDSA
-            } else {
-                Algorithm::ES256
-            }
+    for (name, alg) in [("eddsa", "EdDSA"), ("es256", "ES256"), ("es384", "ES384")] {
+        let key = keys.iter().find(|key| key["alg"] == alg).ok_or("no such key")?;
+        let (algorithm, alg) = match alg {
+            "EdDSA" => (Algorithm::EdDSA, jsonwebtoken::Algorithm::EdDSA),
+            "ES256" => (Algorithm::ES256, jsonwebtoken::Algorithm::ES256),
+            _ => (Algorithm::ES384, jsonwebtoken::Algorithm::ES384),
         };
 
         // Without an audience, by its own reader.
         let jwt = fs::read_to_string(folder.join(format!("{name}-open.jwt")))?;
-        let ear = Ear::from_jwt_jwk(&jwt, algorithm(), &serde_json::to_vec(key)?)?;
+        let ear = Ear::from_jwt_jwk(&jwt, algorithm, &serde_json::to_vec(key)?)?;
         check(&ear, &fs::read(folder.join("open.json"))?)?;
         println!("{name}-open.jwt: {:?}, {} submods", ear.status, ear.submods.len());
 
         // With one, which the reader above has no argument for: its claims, jsonwebtoken's validation.
         let jwt = fs::read_to_string(folder.join(format!("{name}-aud.jwt")))?;
-        let alg = if kty == "OKP" {
-            jsonwebtoken::Algorithm::EdDSA
-        } else {
-            jsonwebtoken::Algorithm::ES256
-        };
         let mut validation = jsonwebtoken::Validation::new(alg);
         validation.set_audience(&["market.example"]);
         let jwk = serde_json::from_value(key.clone())?;

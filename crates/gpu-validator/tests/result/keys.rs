@@ -203,3 +203,32 @@ fn keys_are_private_and_rotate() {
         "nothing is thrown away"
     );
 }
+
+#[test]
+fn a_key_of_es384_keeps_its_certificate() {
+    let place = place();
+    let made = place.validator(&["result", "keys", "keys", "--new", "--algorithm", "es384"]);
+    let current = json(&made)["keys"][0].clone();
+    assert_eq!((&current["alg"], &current["crv"]), (&"ES384".into(), &"P-384".into()));
+    assert_eq!(current["x5c"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json(&place.validator(&["result", "keys", "keys"])), json(&made));
+    for (format, name) in [("jwt", "r.jwt"), ("cwt", "r.cwt")] {
+        let issue = [
+            "result", "issue", "e.cbor", "--policy", "cpu.toml", "--keys", "keys", "--format", format, "-o", name,
+        ];
+        assert_eq!(code(&place.validator(&issue)), 0);
+    }
+    let rotated = place.validator(&["result", "keys", "keys", "--new"]);
+    let keys = json(&rotated);
+    assert!(keys["keys"][0].get("x5c").is_none(), "EdDSA needs none");
+    assert!(keys["keys"].as_array().is_some_and(|keys| keys.contains(&current)));
+    place.put("new.json", &rotated.stdout);
+    for (name, jwks, expected) in [
+        ("r.jwt", "new.json", 0),
+        ("r.cwt", "new.json", 0),
+        ("r.jwt", "jwks.json", 1),
+    ] {
+        let verified = place.validator(&["result", "verify", name, "--jwks", jwks]);
+        assert_eq!(code(&verified), expected, "{name} {jwks}: {}", text(&verified.stderr));
+    }
+}

@@ -68,12 +68,15 @@ enum AlgorithmChoice {
     Eddsa,
     /// ECDSA on P-256
     Es256,
+    /// ECDSA on P-384, with a certificate of its own in the set (x5c): what NVIDIA's nvat_verify_ear reads
+    Es384,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let algorithm = match options.algorithm {
         AlgorithmChoice::Eddsa => Algorithm::EdDsa,
         AlgorithmChoice::Es256 => Algorithm::Es256,
+        AlgorithmChoice::Es384 => Algorithm::Es384,
     };
     let keys = match (&options.folder, options.one.read()?) {
         (Some(folder), _) => match (&options.drop, options.new, KeyRing::is_in(folder)) {
