@@ -103,9 +103,9 @@ fn cheat(options: &Options, name: &str, key: SigningKey) -> anyhow::Result<Exit>
     };
     let devices: Vec<_> = devices.into_iter().map(cheating).collect();
     cli::tell(format_args!(
-        "gpu-attestor adversary {name}: {}; {} devices, {engine}",
+        "gpu-attestor adversary {name}: {}; {}, {engine}",
         adversary.summary,
-        devices.len()
+        crate::agent::counted(devices.len())
     ));
     let attester = Attester {
         software: software(),

@@ -59,14 +59,18 @@ pub(crate) fn run(options: &Options, key: anyhow::Result<SigningKey>) -> anyhow:
     }
 }
 
+/// A number of devices in words.
+pub(crate) fn counted(devices: usize) -> String {
+    match devices {
+        1 => "1 device".to_owned(),
+        count => format!("{count} devices"),
+    }
+}
+
 /// Who attests, its devices opened.
 fn attester(options: &Options, key: SigningKey) -> anyhow::Result<Attester> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
-    let count = match devices.len() {
-        1 => "1 device".to_owned(),
-        count => format!("{count} devices"),
-    };
-    cli::tell(format_args!("gpu-attestor agent: {count}, {engine}"));
+    cli::tell(format_args!("gpu-attestor agent: {}, {engine}", counted(devices.len())));
     Ok(Attester {
         software: software(),
         labels: Vec::new(),

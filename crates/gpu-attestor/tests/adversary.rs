@@ -90,6 +90,24 @@ fn an_adversary_that_leaves_nothing_out_is_affirmed() {
     assert_eq!((code, &result["verdict"]), (Some(0), &"affirmed".into()), "{result}");
 }
 
+/// The Verifier's side leaves at once: what the command says before is enough.
+#[test]
+fn one_device_is_no_plural() {
+    for (devices, said) in [("1", "; 1 device, engine: cpu"), ("2", "; 2 devices, engine: cpu")] {
+        let output = attester(&[
+            "--engine",
+            "cpu",
+            "--cpu-memory",
+            "4MiB",
+            "--cpu-devices",
+            devices,
+            "opening-altered",
+        ]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(said), "{said:?}: {error}");
+    }
+}
+
 #[test]
 fn what_is_no_adversary_is_a_usage_error() {
     for arguments in [
