@@ -4,7 +4,8 @@
     python3 -m venv VENV && VENV/bin/pip install -r contrib/interop/requirements.txt
     VENV/bin/python contrib/interop/check.py FOLDER
 
-JWTs: PyJWT with cryptography. CWTs: pycose. Also the steps of NVIDIA's `nvat_verify_ear` (see `NvidiaSteps`). Exits 0 if all agree, 1 if anything differs, 77 if a library is missing.
+JWTs: PyJWT with cryptography. CWTs: pycose. Also the steps of NVIDIA's `nvat_verify_ear` (see `NvidiaSteps`). Exits 0 if
+all agree, 1 if anything differs, 77 if a library is missing.
 """
 
 import base64

@@ -178,6 +178,10 @@ kinds! {
     UuidElsewhere = "uuid-elsewhere", Warn,
         "another Attester's session gave the same UUID: a card shown by two hosts, a new key of the same host, or a label made up by either",
         "ask both hosts, challenge them at once; a UUID is a label, and anyone can write another's";
+    /// The device states no UUID, and one is asked for.
+    UuidWithheld = "uuid-withheld", Note,
+        "the device states no UUID: nothing tells whether another host showed the same card, or this session another device",
+        "ask the host for it: an Attester states UUIDs unless its operator withholds them (--withhold)";
     /// HELLO offers devices that the session does not cover.
     PartialHost = "partial-host", Warn,
         "the host has more devices than the session covers: the others' memory, links and rate may have helped",

@@ -91,6 +91,10 @@ impl<'a> Findings<'a> {
         fill_ops_per_s: u64,
     ) {
         let device = Some(offer.ordinal.0);
+        if self.policy.device.must_state_uuid && stated_uuid(offer).is_none() {
+            let detail = "no UUID in HELLO, and device.must_state_uuid asks for one".to_owned();
+            self.add(FindingKind::UuidWithheld, device, detail);
+        }
         let number = |name: &str| label(&offer.labels, name).and_then(|value| value.trim().parse::<f64>().ok());
         let memory = |bytes: u64| Figure::Memory.with_unit(bytes);
         if let Some(model) = label(&offer.labels, "model").filter(|model| *model != offer.model) {
@@ -260,6 +264,11 @@ impl<'a> Findings<'a> {
             self.add(FindingKind::RateMayBeRemote, Some(device), detail);
         }
     }
+}
+
+/// The UUID that a device states; one of blanks alone is none.
+pub(crate) fn stated_uuid(offer: &DeviceOffer) -> Option<&str> {
+    label(&offer.labels, "uuid").filter(|uuid| !uuid.trim().is_empty())
 }
 
 /// Whether the device states that it is a slice of a card.

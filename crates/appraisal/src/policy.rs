@@ -56,6 +56,8 @@ pub struct DevicePolicy {
     pub min_local_tensor_ops_per_s: Option<u64>,
     /// V and B must be certified for it: nothing else distinguishes a GPU from a CPU. Not required for the class `cpu`.
     pub gpu_must_show: bool,
+    /// It must state a UUID, else the finding `uuid-withheld` contraindicates it. A UUID is a label: it proves nothing.
+    pub must_state_uuid: bool,
 }
 
 impl DevicePolicy {
@@ -84,6 +86,7 @@ impl Default for DevicePolicy {
             min_tensor_ops_per_s: None,
             min_local_tensor_ops_per_s: None,
             gpu_must_show: true,
+            must_state_uuid: false,
         }
     }
 }
@@ -250,7 +253,12 @@ impl Policy {
     /// What a finding of this kind does.
     #[must_use]
     pub fn effect(&self, kind: FindingKind) -> Effect {
-        self.findings.get(&kind).copied().unwrap_or(kind.default_effect())
+        let is_asked = kind == FindingKind::UuidWithheld && self.device.must_state_uuid;
+        let default = match is_asked {
+            true => Effect::Contraindicate,
+            false => kind.default_effect(),
+        };
+        self.findings.get(&kind).copied().unwrap_or(default)
     }
 
     fn check(&self, document: &Document<'_>, profiles: &Profiles) -> Result<(), InputError> {
@@ -289,6 +297,9 @@ impl Policy {
                     return fail(key, format!("{least}, but {of} at most {most}"));
                 }
             }
+            if profile.kind == Kind::Cpu && self.device.must_state_uuid {
+                return fail("device.must_state_uuid", format!("true, but {class} has no UUID"));
+            }
             if profile.kind == Kind::Cpu && !self.device.has_minimum() {
                 return fail(
                     "device.class",
@@ -300,6 +311,12 @@ impl Policy {
             return fail(
                 "device.stated_class_must_fit",
                 "false, and no least figure of a device: nothing is asked of it that could be certified".to_owned(),
+            );
+        }
+        if self.device.must_state_uuid && self.effect(FindingKind::UuidWithheld) == Effect::Note {
+            return fail(
+                "device.must_state_uuid",
+                "true, but findings.uuid-withheld is note: contradiction".to_owned(),
             );
         }
         self.check_zeros(document)?;

@@ -1,15 +1,16 @@
-//! Which Attester stated which device's UUID: a registry kept across sessions, for the finding `uuid-elsewhere`.
+//! Which Attester stated which device's UUID: a registry kept across sessions, for the finding `uuid-elsewhere`; for
+//! devices without a UUID, there is nothing to compare, which is the finding `uuid-withheld`.
 //!
 //! UUIDs are labels: an Attester can state the UUID of another's device. An entry in the registry raises doubt, and proves
 //! nothing.
 
 use std::collections::BTreeMap;
 
-use report::telemetry::label;
 use serde::{Deserialize, Serialize};
 
 use crate::appraisal::Appraisal;
 use crate::finding::{Finding, FindingKind};
+use crate::findings::stated_uuid;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::subject::Subject;
@@ -111,7 +112,7 @@ impl Seen {
 
 impl Appraisal {
     /// Adds a finding for each device whose UUID another Attester stated before, according to `seen` at the time of this
-    /// appraisal.
+    /// appraisal, and for each that states none.
     #[must_use]
     pub fn with_seen(mut self, subject: &Subject<'_>, policy: &Policy, seen: &Seen) -> Self {
         let Some(identity) = self.report.attester.clone() else {
@@ -120,23 +121,34 @@ impl Appraisal {
         if self.report.reason == "unknown-verifier" {
             return self;
         }
-        for (ordinal, uuid) in uuids(subject) {
-            let others = seen.others(uuid, &identity, self.appraised_unix_ms / 1000);
-            let Some(device) = self.devices.iter_mut().find(|device| device.ordinal == ordinal) else {
-                continue;
+        let stated: BTreeMap<u32, &str> = uuids(subject).collect();
+        let appraised_unix_s = self.appraised_unix_ms / 1000;
+        for device in &mut self.devices {
+            let (kind, detail) = match stated.get(&device.ordinal) {
+                Some(uuid) => {
+                    let others = seen.others(uuid, &identity, appraised_unix_s);
+                    if others.is_empty() {
+                        continue;
+                    }
+                    let list: Vec<String> = others
+                        .iter()
+                        .map(|(key, sighting)| format!("{key} in session {}", sighting.session))
+                        .collect();
+                    let detail = format!("{uuid} was given by {}", list.join(", "));
+                    (FindingKind::UuidElsewhere, detail)
+                }
+                // The policy asked for it, and the appraisal has said so.
+                None if policy.device.must_state_uuid => continue,
+                None => {
+                    let detail = "no UUID in HELLO: --seen has nothing to compare".to_owned();
+                    (FindingKind::UuidWithheld, detail)
+                }
             };
-            if others.is_empty() {
-                continue;
-            }
-            let list: Vec<String> = others
-                .iter()
-                .map(|(key, sighting)| format!("{key} in session {}", sighting.session))
-                .collect();
             let finding = Finding {
-                kind: FindingKind::UuidElsewhere,
-                effect: policy.effect(FindingKind::UuidElsewhere),
-                device: Some(ordinal),
-                detail: format!("{uuid} was given by {}", list.join(", ")),
+                kind,
+                effect: policy.effect(kind),
+                device: Some(device.ordinal),
+                detail,
             };
             if let Some(reason) = Reason::acting(&finding) {
                 device.verdict = device.verdict.and(reason.tier());
@@ -152,6 +164,6 @@ impl Appraisal {
 /// Ordinal and UUID of each device that states one.
 fn uuids<'a>(subject: &Subject<'a>) -> impl Iterator<Item = (u32, &'a str)> {
     let offers = subject.session.hello().map(|hello| &hello.devices[..]);
-    let uuid = |offer: &'a protocol::message::DeviceOffer| Some((offer.ordinal.0, label(&offer.labels, "uuid")?));
+    let uuid = |offer: &'a protocol::message::DeviceOffer| Some((offer.ordinal.0, stated_uuid(offer)?));
     offers.unwrap_or_default().iter().filter_map(uuid)
 }
