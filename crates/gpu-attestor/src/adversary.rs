@@ -10,6 +10,7 @@ use keystore::SigningKey;
 use testkit::adversary::{ADVERSARIES, Adversary, End};
 
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::key::KeyOptions;
 use crate::software::software;
 
 /// Options of `gpu-attestor adversary`.
@@ -45,6 +46,9 @@ pub(crate) struct Options {
     ordinals: OrdinalOptions,
 
     #[command(flatten)]
+    key: KeyOptions,
+
+    #[command(flatten)]
     devices: DeviceOptions,
 }
 
@@ -69,11 +73,11 @@ fn parse_fraction(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(crate) fn run(options: &Options, key: impl FnOnce() -> anyhow::Result<SigningKey>) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     match (&options.command, &options.name) {
         (Some(Command::List), _) => list(),
         (Some(Command::Gpu(options)), _) => gpu::run(options),
-        (None, Some(name)) => cheat(options, name, key()?),
+        (None, Some(name)) => cheat(options, name, options.key.read()?),
         (None, None) => anyhow::bail!("expected the name of an adversary"),
     }
 }

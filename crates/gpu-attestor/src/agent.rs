@@ -11,6 +11,7 @@ use protocol::message::AbortCode;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::key::KeyOptions;
 use crate::limits::LimitOptions;
 use crate::software::software;
 
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     stdio: bool,
 
     #[command(flatten)]
+    key: KeyOptions,
+
+    #[command(flatten)]
     ordinals: OrdinalOptions,
 
     #[command(flatten)]
@@ -40,7 +44,7 @@ pub(crate) struct Options {
     limits: LimitOptions,
 }
 
-pub(crate) fn run(options: &Options, key: anyhow::Result<SigningKey>) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     // Check both: under `srun -u` standard output is a terminal that passes every byte on, and standard input is the
     // Verifier's.
     anyhow::ensure!(
@@ -48,7 +52,7 @@ pub(crate) fn run(options: &Options, key: anyhow::Result<SigningKey>) -> anyhow:
         "standard input and output are a terminal, which changes bytes; expected a Verifier: gpu-validator attest -- ssh -T HOST \
          gpu-attestor agent --stdio"
     );
-    match key.and_then(|key| attester(options, key)) {
+    match options.key.read().and_then(|key| attester(options, key)) {
         Ok(attester) => serve_stdio("agent", attester),
         Err(error) => {
             let unavailable = error.downcast_ref::<Unavailable>();

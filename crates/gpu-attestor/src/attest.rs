@@ -8,12 +8,12 @@ use anyhow::Context;
 use attester::{Attester, Limits, serve};
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, RecomputeOptions, SessionOptions, print_json_text, print_text};
-use keystore::SigningKey;
 use report::Report;
 use verifier::outcome::Outcome;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::key::KeyOptions;
 use crate::software::software;
 
 /// There is no connection between the two sides here.
@@ -35,6 +35,9 @@ pub(crate) struct Options {
     session: SessionOptions,
 
     #[command(flatten)]
+    key: KeyOptions,
+
+    #[command(flatten)]
     ordinals: OrdinalOptions,
 
     #[command(flatten)]
@@ -47,7 +50,8 @@ pub(crate) struct Options {
     recompute: RecomputeOptions,
 }
 
-pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let key = options.key.read()?;
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     let session = &options.session;
     if !session.json && !session.detail.quiet {

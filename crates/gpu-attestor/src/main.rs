@@ -7,15 +7,17 @@ mod attest;
 mod attestation;
 mod bench;
 mod devices;
+mod key;
 mod limits;
 mod prove;
 mod software;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Exit, Generate, attester_key, print_identity};
+use cli::{Exit, Generate, print_identity};
+
+use crate::key::KeyOptions;
 
 /// Proves to a Verifier what this host's GPUs hold and do; runs the whole attestation on the CPU where there is no GPU.
 #[derive(Parser)]
@@ -31,10 +33,6 @@ use cli::{Exit, Generate, attester_key, print_identity};
         gpu-validator attest -- ssh host gpu-attestor agent --stdio"
 )]
 struct Cli {
-    /// The Attester's Ed25519 key (PKCS #8 PEM); created on first use [default: $XDG_CONFIG_HOME/gpu-attestor/attester.pem]
-    #[arg(long, global = true, value_name = "FILE")]
-    key: Option<PathBuf>,
-
     #[command(subcommand)]
     command: Command,
 }
@@ -57,6 +55,9 @@ enum Command {
     /// Show this Attester's identity: its public key
     #[command(after_help = "Examples:\n  gpu-attestor identity\n  gpu-attestor identity --json")]
     Identity {
+        #[command(flatten)]
+        key: KeyOptions,
+
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -71,19 +72,18 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = cli::parse::<Cli>();
-    let key = cli.key.as_deref();
     if let Err(error) = cli::start_log() {
         return cli::finish(Err(error));
     }
     cli::finish(match &cli.command {
         Command::Devices(options) => devices::run(options),
         Command::Bench(options) => bench::run(options),
-        Command::Attest(options) => attester_key(key).and_then(|key| attest::run(options, key)),
-        Command::Agent(options) => agent::run(options, attester_key(key)),
+        Command::Attest(options) => attest::run(options),
+        Command::Agent(options) => agent::run(options),
         #[cfg(feature = "adversary")]
-        Command::Adversary(options) => adversary::run(options, || attester_key(key)),
-        Command::Prove(options) => attester_key(key).and_then(|key| prove::run(options, key)),
-        Command::Identity { json } => attester_key(key).and_then(|key| {
+        Command::Adversary(options) => adversary::run(options),
+        Command::Prove(options) => prove::run(options),
+        Command::Identity { key, json } => key.read().and_then(|key| {
             print_identity(&key, *json)?;
             Ok(Exit::Affirmed)
         }),

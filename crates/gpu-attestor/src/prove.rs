@@ -9,7 +9,6 @@ use anyhow::Context;
 use attester::{Attester, Limits, serve};
 use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, OutputPath, input_path, print_json, print_text};
-use keystore::SigningKey;
 use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::verdict::{Obstacle, Verdict};
 use serde_json::json;
@@ -18,6 +17,7 @@ use verifier::preset::default_assumptions;
 
 use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
+use crate::key::KeyOptions;
 use crate::software::software;
 
 /// Options of `gpu-attestor prove`.
@@ -43,13 +43,17 @@ pub(crate) struct Options {
     ordinals: OrdinalOptions,
 
     #[command(flatten)]
+    key: KeyOptions,
+
+    #[command(flatten)]
     devices: DeviceOptions,
 
     #[command(flatten)]
     attestation: AttestationOptions,
 }
 
-pub(crate) fn run(options: &Options, key: SigningKey) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let key = options.key.read()?;
     let challenge = challenge_file::read(&options.challenge)
         .with_context(|| format!("challenge {}", options.challenge.display()))?;
     // By this host's clock; the Verifier counts by its own. What takes long must not be done in vain.

@@ -11,9 +11,9 @@ const SOON: Duration = Duration::from_secs(60);
 fn agent(key: &std::path::Path, devices: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-attestor"));
     command
-        .arg("--key")
+        .args(["agent", "--key"])
         .arg(key)
-        .args(["agent", "--stdio", "--engine", "cpu", "--cpu-devices", devices])
+        .args(["--stdio", "--engine", "cpu", "--cpu-devices", devices])
         .args(["--max-idle", "300ms"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped());

@@ -44,7 +44,7 @@ fn the_verifier_is_told_why_an_agent_does_not_begin() {
     place.put("key.pem", "no key");
     fs::set_permissions(place.path("key.pem"), fs::Permissions::from_mode(0o644)).expect("chmod");
     let key = place.path("key.pem");
-    let options = [&["--key", key.to_str().expect("UTF-8")], &AGENT[..]].concat();
+    let options = [&AGENT[..], &["--key", key.to_str().expect("UTF-8")]].concat();
     let message = refused(&attest(&place, &[], &options), "internal");
     assert!(
         message.contains("the Attester gave up") && message.contains("has mode 0644; expected 0600"),

@@ -568,3 +568,28 @@ fn a_log_is_kept_where_it_is_asked_for() {
         assert!(says.contains(part), "{part} in {says}");
     }
 }
+
+#[test]
+fn the_attesters_key_is_an_option_of_the_commands_that_use_it() {
+    let place = Place::new();
+    for arguments in [
+        &["devices", "--key", "k.pem"][..],
+        &["bench", "--key", "k.pem"],
+        &["generate", "completions", "bash", "--key", "k.pem"],
+        &["--key", "k.pem", "identity"],
+    ] {
+        let refused = place.attester(arguments);
+        assert_eq!(code(&refused), 2, "{arguments:?}");
+        assert!(
+            said(&refused).contains("unexpected argument '--key'"),
+            "{}",
+            said(&refused)
+        );
+    }
+    assert!(!place.path("k.pem").exists());
+    let identity = place.attester(&["identity", "--key", "k.pem"]);
+    assert_eq!(code(&identity), 0, "{}", said(&identity));
+    // Its name in a session is that of the same key.
+    let attested = place.attester(&[&["attest", "--json", "--key", "k.pem"], &SMALL[..]].concat());
+    assert_eq!(json(&attested)["attester"], text(&identity.stdout).trim());
+}
