@@ -9,6 +9,7 @@ use report::telemetry::StatedTelemetry;
 use serde::Serialize;
 
 use crate::classify::Classification;
+use crate::explained;
 use crate::finding::Finding;
 use crate::nvidia::Carried;
 use crate::profile::{Basis, Profile};
@@ -17,12 +18,17 @@ use crate::subject::Subject;
 
 /// The result of evidence under a policy.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Appraisal {
     /// The host's verdict: the worst of its own reasons and of its devices' verdicts.
     pub verdict: Tier,
     /// Reasons of the host and the session.
+    #[serde(serialize_with = "explained::reasons")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<explained::ExplainedReason<'static>>"))]
     pub reasons: Vec<Reason>,
     /// Findings about the host.
+    #[serde(serialize_with = "explained::findings")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<explained::ExplainedFinding<'static>>"))]
     pub findings: Vec<Finding>,
     /// Devices of the plan.
     pub devices: Vec<DeviceAppraisal>,
@@ -48,14 +54,19 @@ pub struct Appraisal {
 
 /// The result for one device.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceAppraisal {
     /// Its ordinal.
     pub ordinal: u32,
     /// Its verdict.
     pub verdict: Tier,
     /// Why.
+    #[serde(serialize_with = "explained::reasons")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<explained::ExplainedReason<'static>>"))]
     pub reasons: Vec<Reason>,
     /// Findings, mostly from labels.
+    #[serde(serialize_with = "explained::findings")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<explained::ExplainedFinding<'static>>"))]
     pub findings: Vec<Finding>,
     /// The model that it states.
     pub model: String,
@@ -75,6 +86,7 @@ pub struct DeviceAppraisal {
 
 /// A class that figures are compared with, and the data that its limits are based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeldAgainst {
     /// The class.
     pub class: String,

@@ -8,6 +8,7 @@ use crate::appraisal::Appraisal;
 /// The result of an audit. Evidence, policy and profiles show whether the same input was appraised; only if they agree does a
 /// verdict that differs count against the issuer.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Audit {
     /// Digests of the evidence.
     pub evidence: Pair,
@@ -23,6 +24,7 @@ pub struct Audit {
 
 /// A value in the result, and the value that follows now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pair {
     /// In the signed result; empty if it has no such value.
     pub signed: String,

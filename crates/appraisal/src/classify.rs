@@ -39,6 +39,7 @@ impl Default for Shares {
 
 /// How a device's certified figures compare with one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClassFit {
     /// The class.
     pub class: String,
@@ -104,6 +105,7 @@ fn margin(certified: &CertifiedFigures, profile: &Profile, shares: &Shares, figu
 
 /// What certified figures show about every known class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Classification {
     /// Classes that the figures fit.
     pub fits: Vec<ClassFit>,

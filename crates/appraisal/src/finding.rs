@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a finding does to a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// The finding is shown, and has no other effect.
@@ -41,6 +42,7 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $effect:ident, $cause:literal, $remedy:literal;)*) => {
         /// All kinds of findings.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum FindingKind {
             $($(#[$doc])* #[serde(rename = $name)] $kind,)*
         }
@@ -198,12 +200,13 @@ kinds! {
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// Which.
     pub kind: FindingKind,
     /// Its effect on the verdict.
     pub effect: Effect,
-    /// The device; `None` for the host.
+    /// The device; null for the host.
     pub device: Option<u32>,
     /// What was observed, with figures.
     pub detail: String,

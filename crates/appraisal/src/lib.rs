@@ -14,6 +14,7 @@ pub mod calibrate;
 pub mod classify;
 mod document;
 pub mod expected;
+mod explained;
 pub mod finding;
 mod findings;
 mod health;

@@ -7,6 +7,7 @@ use crate::subject::{Subject, nonce};
 
 /// The result of checking the attestation that the evidence carries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Carried {
     /// No keys were given to check it with.

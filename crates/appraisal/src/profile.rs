@@ -47,9 +47,10 @@ pub enum Kind {
 
 /// Where a class's figures come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Sessions with real cards, counted in [`MeasuredFigures`].
+    /// Sessions with real cards.
     Measured,
     /// A datasheet: no device of the class has been measured with this software.
     Datasheet,
@@ -123,6 +124,7 @@ pub struct MeasuredFigures {
 
 /// The data that a class's limits are based on; every verdict based on the class states it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Basis {
     /// Sessions with real cards.

@@ -16,6 +16,7 @@ mod untested;
 
 /// A reason for a verdict.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "code", rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum Reason {
     /// A check of the session failed.
@@ -212,6 +213,7 @@ pub enum Reason {
 
 /// A least figure of a policy that is certified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Met {
     /// The policy's key.
     pub key: String,

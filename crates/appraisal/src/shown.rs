@@ -4,11 +4,9 @@ use attestation_result::Tier;
 use report::date::date;
 use report::document::{Class, Device, Document, Finding, Part, Remark, Test, Verdict};
 use report::figure::Figure;
-use serde_json::Value;
 
 use crate::appraisal::{Appraisal, DeviceAppraisal};
 use crate::classify::ClassFit;
-use crate::finding;
 use crate::nvidia::Carried;
 use crate::reason::Reason;
 
@@ -49,26 +47,8 @@ impl Appraisal {
     /// The appraisal as JSON, indented; reasons with their tier, text and remedy, findings with their cause and remedy.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut value = serde_json::to_value(self).expect("strings, numbers and lists");
-        explain(&mut value, &self.reasons, &self.findings);
-        for (at, device) in self.devices.iter().enumerate() {
-            explain(&mut value["devices"][at], &device.reasons, &device.findings);
-        }
+        let value = serde_json::to_value(self).expect("strings, numbers and lists");
         serde_json::to_string_pretty(&value).expect("strings, numbers and lists")
-    }
-}
-
-fn explain(part: &mut Value, reasons: &[Reason], findings: &[finding::Finding]) {
-    for (at, reason) in reasons.iter().enumerate() {
-        let entry = &mut part["reasons"][at];
-        entry["tier"] = reason.tier().name().into();
-        entry["text"] = reason.to_string().into();
-        entry["remedy"] = reason.remedy().into();
-    }
-    for (at, finding) in findings.iter().enumerate() {
-        let entry = &mut part["findings"][at];
-        entry["cause"] = finding.kind.cause().into();
-        entry["remedy"] = finding.kind.remedy().into();
     }
 }
 

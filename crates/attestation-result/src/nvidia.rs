@@ -41,6 +41,7 @@ impl NvidiaKeys {
 
 /// The content of NVIDIA's attestation, with checked signatures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NvidiaAttestation {
     /// `iss` of the overall token.
     pub issuer: String,

@@ -24,8 +24,9 @@ pub const CLOCK_LEEWAY_S: u64 = 60;
 
 /// An EAT Attestation Result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AttestationResult {
-    /// [`EAR_PROFILE`].
+    /// The EAT profile, `tag:ietf.org,2026:rats/ear#04`.
     pub eat_profile: String,
     /// When it was issued, s since the Unix epoch.
     pub iat: u64,
@@ -50,6 +51,7 @@ pub struct AttestationResult {
 
 /// The software that appraised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VerifierId {
     /// Its developer.
     pub developer: String,
@@ -69,15 +71,16 @@ impl Default for VerifierId {
 /// The appraisal of the host or of one device. It has no trustworthiness vector: none of the vector's claims matches what
 /// is certified here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Submodule {
     /// Its verdict.
     pub ear_status: Tier,
     /// The policy, with its digest.
     pub ear_appraisal_policy_ids: Vec<String>,
-    /// What the Attester states about itself, under [`PRIVATE_CLAIM`]; not evidence.
+    /// What the Attester states about itself, under `gpu-attestor`; not evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ear_attester_claims: Option<BTreeMap<String, Value>>,
-    /// What is certified and why the verdict is what it is, under [`PRIVATE_CLAIM`].
+    /// What is certified and why the verdict is what it is, under `gpu-attestor` (docs/results.md).
     pub ear_verifier_claims: BTreeMap<String, Value>,
 }
 
@@ -232,6 +235,7 @@ pub fn verify_result(
 
 /// Where two results differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Difference {
     /// Members from the root, with dots.
     pub path: String,

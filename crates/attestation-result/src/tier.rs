@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A verdict after AR4SI; also `ear_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// Nothing can be concluded: neither accepted nor rejected.

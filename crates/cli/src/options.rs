@@ -9,7 +9,7 @@ use clap::Args;
 use keystore::{KeyError, SigningKey};
 use protocol::bytes::{DeviceOrdinal, Identity};
 use protocol::request::PlanRequest;
-use serde_json::json;
+use serde::Serialize;
 use verifier::Settings;
 use verifier::preset::Preset;
 use verifier::recompute::Recompute;
@@ -181,6 +181,14 @@ fn key_of(name: &str, file: Option<&Path>) -> Result<SigningKey, KeyError> {
     }
 }
 
+/// What `identity --json` prints.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct IdentityReport {
+    /// The public key, Ed25519, hex.
+    pub identity: String,
+}
+
 /// Prints the public key, in hexadecimal or as JSON.
 ///
 /// # Errors
@@ -189,7 +197,9 @@ fn key_of(name: &str, file: Option<&Path>) -> Result<SigningKey, KeyError> {
 pub fn print_identity(key: &SigningKey, is_json: bool) -> anyhow::Result<()> {
     let identity = Identity(key.verifying_key().to_bytes());
     if is_json {
-        print_json(&json!({ "identity": identity.to_string() }))
+        print_json(&IdentityReport {
+            identity: identity.to_string(),
+        })
     } else {
         print_text(format_args!("{identity}\n"))
     }

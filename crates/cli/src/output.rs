@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use protocol::printable::{printable_json, printable_lines};
-use serde_json::Value;
+use serde::Serialize;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 
+use crate::failure::{ErrorReport, Failure, is_json_asked};
 use crate::screen::write_lines;
 
 /// The outcome of a command.
@@ -34,13 +35,18 @@ impl From<&Outcome> for Exit {
     }
 }
 
-/// The exit code for this outcome; an error is printed to standard error and results in 2.
-pub fn finish(ended: anyhow::Result<Exit>) -> ExitCode {
+/// The exit code for this outcome; an error is printed to standard error, under `--json` also to standard output, and results
+/// in 2.
+pub fn finish(ended: anyhow::Result<Exit>, failure: impl FnOnce(&anyhow::Error) -> Failure) -> ExitCode {
     match ended {
         Ok(Exit::Affirmed) => ExitCode::SUCCESS,
         Ok(Exit::Contraindicated) => ExitCode::from(1),
         Ok(Exit::NoVerdict) => ExitCode::from(2),
         Err(error) => {
+            if is_json_asked() {
+                // If standard output fails, standard error still says why the command did.
+                let _ = print_error(failure(&error));
+            }
             tell(format_args!("error: {error:#}"));
             ExitCode::from(2)
         }
@@ -70,7 +76,7 @@ pub fn print_text(text: impl Display) -> anyhow::Result<()> {
 /// Those of standard output.
 pub fn print_stopped(report: &PartialReport, as_json: bool, evidence: Option<&Path>) -> anyhow::Result<Exit> {
     if as_json {
-        print_json(&serde_json::to_value(report)?)?;
+        print_json(report)?;
     } else {
         print_text(report)?;
         if let Some(path) = evidence {
@@ -97,14 +103,24 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Prints indented JSON and a newline to standard output; unprintable characters are escaped, which preserves the
-/// value.
+/// Prints indented JSON, its members in alphabetical order, and a newline to standard output; unprintable characters are
+/// escaped, which preserves the value.
 ///
 /// # Errors
 ///
 /// Those of standard output.
-pub fn print_json(value: &Value) -> anyhow::Result<()> {
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let value = serde_json::to_value(value).context("cannot be written as JSON")?;
     print_json_text(&format!("{value:#}"))
+}
+
+/// Prints a failure as JSON to standard output.
+///
+/// # Errors
+///
+/// Those of standard output.
+pub fn print_error(error: Failure) -> anyhow::Result<()> {
+    print_json(&ErrorReport { error })
 }
 
 /// Prints a JSON text and a newline to standard output; unprintable characters are escaped, which preserves the value.

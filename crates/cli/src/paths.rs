@@ -10,6 +10,9 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser};
 
+use crate::failure::{ErrorCode, Failure, is_json_asked};
+use crate::output::print_error;
+
 /// Parses the command line, and refuses an output that is also an input: what a session needed hours for, or a key that
 /// no one else has, would be lost with exit code 0.
 ///
@@ -18,24 +21,38 @@ use clap::{ArgMatches, Command, Parser};
 #[must_use]
 pub fn parse<C: Parser>() -> C {
     let mut command = C::command();
-    let mut matches = command.get_matches_mut();
+    let mut matches = command
+        .try_get_matches_from_mut(std::env::args_os())
+        .unwrap_or_else(|error| exit(&error));
     if let Some(clash) = clash(&command, &matches) {
         refuse(&mut command, &clash);
     }
-    C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+    C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| exit(&error))
+}
+
+/// Ends with an error of usage, or with the help or version that was asked for.
+fn exit(error: &clap::Error) -> ! {
+    if error.use_stderr() && is_json_asked() {
+        // If standard output fails, standard error still says what is wrong.
+        let _ = print_error(Failure::new(ErrorCode::Usage, what_is_wrong(&error.to_string())));
+    }
+    error.exit()
+}
+
+/// What is wrong, on one line, without the usage and the hints that follow.
+fn what_is_wrong(rendered: &str) -> String {
+    let first = rendered.split("\n\n").next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn refuse(command: &mut Command, clash: &Clash) -> ! {
     let Clash { output, other, path } = clash;
-    command
-        .error(
-            ErrorKind::ValueValidation,
-            format!(
-                "{output} would replace {}, which is also given as {other}; expected another file",
-                path.display()
-            ),
-        )
-        .exit()
+    let text = format!(
+        "{output} would replace {}, which is also given as {other}; expected another file",
+        path.display()
+    );
+    exit(&command.error(ErrorKind::ValueValidation, text))
 }
 
 /// The path of a file that is written, replaced or continued.

@@ -4,9 +4,8 @@ use protocol::bytes::Nonce;
 use protocol::cbor::Canonical;
 use protocol::challenge::{Challenge, ChallengeError};
 use protocol::plan::Plan;
-use serde_json::Value;
 use testkit::cast;
-use verifier::challenge_file::{ChallengeFileError, parse, to_json};
+use verifier::challenge_file::{ChallengeFile, ChallengeFileError, parse};
 
 use crate::vectors;
 
@@ -42,7 +41,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn round_trip(challenge: &Challenge) -> Result<Challenge, ChallengeFileError> {
-    parse(&Value::to_string(&to_json(challenge)))
+    parse(&ChallengeFile::from(challenge).to_json())
 }
 
 /// A challenge in three forms: its file, its bytes, its plan; and the vectors of PLAN.
@@ -53,7 +52,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         .expect("a plan");
     let challenge = Challenge::sign(plan.clone(), Nonce([0xC4; 32]), 1_000, 2_000, &cast::verifier_key());
     let mut seeds = vec![
-        to_json(&challenge).to_string().into_bytes(),
+        ChallengeFile::from(&challenge).to_json().into_bytes(),
         challenge.to_bytes(),
         plan.to_bytes(),
     ];

@@ -1,14 +1,99 @@
 //! `gpu-attestor bench`: the performance of this host's devices, each figure next to its ceiling from the same run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
 use cli::{Exit, WorkProgress, print_json, print_text};
 use engines::{Report, Row};
-use serde_json::{Value, json};
+use protocol::bytes::DeviceOrdinal;
+use serde::Serialize;
+use serde_json::Value;
 use verifier::units::bytes;
 
 use crate::devices::{DeviceOptions, Measured, OrdinalOptions};
+
+/// The performance of this host's devices.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct BenchReport {
+    /// The engine that was measured.
+    engine: &'static str,
+    /// Devices that were measured.
+    devices: Vec<DeviceFigures>,
+    /// Devices that could not be measured.
+    failed: Vec<NotMeasured>,
+}
+
+/// A device's figures. The members beside `figures` are facts that depend on the engine.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct DeviceFigures {
+    #[serde(flatten)]
+    facts: BTreeMap<&'static str, Value>,
+    /// The figures.
+    figures: Vec<Figure>,
+}
+
+/// A device that could not be measured.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NotMeasured {
+    /// Its ordinal.
+    ordinal: u32,
+    /// Why.
+    error: String,
+}
+
+/// One figure, the median of its repeats.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Figure {
+    /// What was measured.
+    name: &'static str,
+    /// The unit of `value`, `least`, `most` and the ceilings.
+    unit: &'static str,
+    /// The median.
+    value: f64,
+    /// The minimum of all repeats.
+    least: f64,
+    /// The maximum of all repeats.
+    most: f64,
+    /// The number of repeats.
+    repeats: usize,
+    /// Upper limits from the same run.
+    ceilings: Vec<CeilingFigure>,
+    #[serde(flatten)]
+    load: Option<LoadFigures>,
+}
+
+/// The upper limit of a figure.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct CeilingFigure {
+    /// What it is.
+    name: String,
+    /// Its value.
+    value: f64,
+    /// The figure divided by it.
+    share: f64,
+}
+
+/// Telemetry during a measurement; absent where there is none.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct LoadFigures {
+    /// Mean power, W.
+    power_w: Option<f64>,
+    /// Mean clock, MHz.
+    mean_sm_clock_mhz: Option<f64>,
+    /// Highest temperature, degrees Celsius.
+    max_temperature_c: Option<u32>,
+    /// Why the clock was throttled.
+    throttle_reasons: Vec<String>,
+    /// 10^12 operations/s per W, where that is meaningful.
+    tops_per_w: Option<f64>,
+}
 
 /// Options of `gpu-attestor bench`.
 #[derive(Args)]
@@ -70,12 +155,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         }
     }
     if options.json {
-        let devices: Vec<_> = reports.iter().map(to_json).collect();
-        let failed: Vec<_> = failed
-            .iter()
-            .map(|(ordinal, error)| json!({ "ordinal": ordinal.0, "error": error.to_string() }))
-            .collect();
-        print_json(&json!({ "engine": backend.name(), "devices": devices, "failed": failed }))?;
+        let not_measured = |(ordinal, error): &(DeviceOrdinal, _)| NotMeasured {
+            ordinal: ordinal.0,
+            error: format!("{error}"),
+        };
+        print_json(&BenchReport {
+            engine: backend.name(),
+            devices: reports.iter().map(DeviceFigures::from).collect(),
+            failed: failed.iter().map(not_measured).collect(),
+        })?;
     } else {
         print_text(reports.iter().map(to_table).collect::<Vec<_>>().join("\n"))?;
     }
@@ -113,15 +201,39 @@ impl Stages {
     }
 }
 
-fn to_json(report: &Report) -> Value {
-    let mut device: serde_json::Map<_, _> = report
-        .facts
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect();
-    let figures = report.rows.iter().map(row_to_json).collect();
-    device.insert("figures".to_owned(), figures);
-    device.into()
+impl From<&Report> for DeviceFigures {
+    fn from(report: &Report) -> Self {
+        DeviceFigures {
+            facts: report.facts.iter().cloned().collect(),
+            figures: report.rows.iter().map(Figure::from).collect(),
+        }
+    }
+}
+
+impl From<&Row> for Figure {
+    fn from(row: &Row) -> Self {
+        let ceilings = row.ceilings.iter().map(|ceiling| CeilingFigure {
+            name: ceiling.name.clone(),
+            value: ceiling.value,
+            share: row.value / ceiling.value,
+        });
+        Figure {
+            name: row.name,
+            unit: row.unit,
+            value: row.value,
+            least: row.least,
+            most: row.most,
+            repeats: row.repeats,
+            ceilings: ceilings.collect(),
+            load: row.load.as_ref().map(|load| LoadFigures {
+                power_w: load.power_w,
+                mean_sm_clock_mhz: load.mean_sm_clock_mhz,
+                max_temperature_c: load.max_temperature_c,
+                throttle_reasons: load.throttle_reasons.clone(),
+                tops_per_w: load.tops_per_w,
+            }),
+        }
+    }
 }
 
 fn to_table(report: &Report) -> String {
@@ -145,31 +257,6 @@ fn to_table(report: &Report) -> String {
         text += &format!("  {note}\n");
     }
     text
-}
-
-fn row_to_json(row: &Row) -> Value {
-    let ceilings: Vec<_> = row
-        .ceilings
-        .iter()
-        .map(|ceiling| json!({ "name": ceiling.name, "value": ceiling.value, "share": row.value / ceiling.value }))
-        .collect();
-    let mut figure = json!({
-        "name": row.name,
-        "unit": row.unit,
-        "value": row.value,
-        "least": row.least,
-        "most": row.most,
-        "repeats": row.repeats,
-        "ceilings": ceilings,
-    });
-    if let Some(load) = &row.load {
-        figure["power_w"] = load.power_w.into();
-        figure["mean_sm_clock_mhz"] = load.mean_sm_clock_mhz.into();
-        figure["max_temperature_c"] = load.max_temperature_c.into();
-        figure["throttle_reasons"] = load.throttle_reasons.clone().into();
-        figure["tops_per_w"] = load.tops_per_w.into();
-    }
-    figure
 }
 
 fn row_to_line(row: &Row) -> String {

@@ -1,5 +1,6 @@
 //! The devices of this host, and `gpu-attestor devices`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -16,8 +17,40 @@ use protocol::bytes::DeviceOrdinal;
 use protocol::cbor::Label;
 use protocol::limits::MAX_DEVICES;
 use protocol::message::DeviceOffer;
-use serde_json::json;
+use serde::Serialize;
 use verifier::units::bytes;
+
+/// The devices of this host.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DeviceList {
+    /// The engine that drives them.
+    engine: &'static str,
+    /// How the engine works and why it was chosen; null if there is nothing to say.
+    note: Option<String>,
+    /// The devices.
+    devices: Vec<OfferedDevice>,
+}
+
+/// A device, as this Attester would offer it to a Verifier.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct OfferedDevice {
+    /// Its ordinal.
+    ordinal: u32,
+    /// The engine that drives it.
+    engine: String,
+    /// Its model.
+    model: String,
+    /// Its memory, bytes.
+    memory_bytes: u64,
+    /// Memory that can be allocated now, bytes.
+    available_bytes: u64,
+    /// The part of it that the engine needs for any plan, bytes.
+    reserve_bytes: u64,
+    /// What else is stated of it, by name.
+    labels: BTreeMap<String, String>,
+}
 
 /// Which devices, on which engine.
 #[derive(Args, Clone, Debug)]
@@ -316,8 +349,14 @@ fn given<const N: usize>(options: [(&str, bool); N]) -> String {
 pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let (devices, engine) = options.devices.discover(&options.ordinals)?;
     if options.json {
-        let devices: Vec<_> = devices.iter().map(|device| to_json(&device.offer)).collect();
-        print_json(&json!({ "engine": engine.name, "note": engine.note, "devices": devices }))?;
+        print_json(&DeviceList {
+            engine: engine.name,
+            note: engine.note,
+            devices: devices
+                .iter()
+                .map(|device| OfferedDevice::from(&device.offer))
+                .collect(),
+        })?;
         return Ok(Exit::Affirmed);
     }
     let mut text = format!("{engine}\n");
@@ -337,21 +376,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     Ok(Exit::Affirmed)
 }
 
-fn to_json(offer: &DeviceOffer) -> serde_json::Value {
-    let labels: serde_json::Map<_, _> = offer
-        .labels
-        .iter()
-        .map(|label| (label.name.clone(), label.value.clone().into()))
-        .collect();
-    json!({
-        "ordinal": offer.ordinal.0,
-        "engine": offer.engine,
-        "model": offer.model,
-        "memory_bytes": offer.memory_bytes,
-        "available_bytes": offer.available_bytes,
-        "reserve_bytes": offer.reserve_bytes,
-        "labels": labels,
-    })
+impl From<&DeviceOffer> for OfferedDevice {
+    fn from(offer: &DeviceOffer) -> Self {
+        let label = |label: &Label| (label.name.clone(), label.value.clone());
+        OfferedDevice {
+            ordinal: offer.ordinal.0,
+            engine: offer.engine.clone(),
+            model: offer.model.clone(),
+            memory_bytes: offer.memory_bytes,
+            available_bytes: offer.available_bytes,
+            reserve_bytes: offer.reserve_bytes,
+            labels: offer.labels.iter().map(label).collect(),
+        }
+    }
 }
 
 #[cfg(test)]

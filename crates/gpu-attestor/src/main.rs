@@ -10,12 +10,14 @@ mod devices;
 mod key;
 mod limits;
 mod prove;
+#[cfg(test)]
+mod schemas;
 mod software;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::{Exit, Generate, print_identity};
+use cli::{Exit, Failure, Generate, print_identity};
 
 use crate::key::KeyOptions;
 
@@ -73,9 +75,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = cli::parse::<Cli>();
     if let Err(error) = cli::start_log() {
-        return cli::finish(Err(error));
+        return cli::finish(Err(error), Failure::of);
     }
-    cli::finish(match &cli.command {
+    let ended = match &cli.command {
         Command::Devices(options) => devices::run(options),
         Command::Bench(options) => bench::run(options),
         Command::Attest(options) => attest::run(options),
@@ -88,5 +90,6 @@ fn main() -> ExitCode {
             Ok(Exit::Affirmed)
         }),
         Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
-    })
+    };
+    cli::finish(ended, Failure::of)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use cli::{Exit, Interrupt, Interruptible, OutputFile, OutputPath, input_path, print_json, print_text};
 use protocol::bounds::OFFLINE_ERROR_BITS;
 use protocol::verdict::{Obstacle, Verdict};
-use serde_json::json;
+use serde::Serialize;
 use verifier::challenge_file;
 use verifier::preset::default_assumptions;
 
@@ -19,6 +19,18 @@ use crate::attestation::AttestationOptions;
 use crate::devices::{DeviceOptions, OrdinalOptions};
 use crate::key::KeyOptions;
 use crate::software::software;
+
+/// An answer to a challenge.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ProofReport {
+    /// The file of the evidence.
+    evidence: String,
+    /// The session's checksum, hex.
+    checksum: Option<String>,
+    /// The engine that did the work.
+    engine: &'static str,
+}
 
 /// Options of `gpu-attestor prove`.
 #[derive(Args)]
@@ -104,7 +116,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let checksum = session.checksum().map(|checksum| checksum.to_string());
     let path = options.evidence.display();
     if options.json {
-        print_json(&json!({ "evidence": path.to_string(), "checksum": checksum, "engine": engine.name }))?;
+        print_json(&ProofReport {
+            evidence: path.to_string(),
+            checksum,
+            engine: engine.name,
+        })?;
     } else {
         print_text(format_args!(
             "{engine}\nchecksum     {}\nevidence in {path}; to be checked with: gpu-validator verify {path} --challenge {}\n",

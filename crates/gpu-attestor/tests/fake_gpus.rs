@@ -16,7 +16,7 @@ use protocol::limits::MAX_LABELS;
 use protocol::message::{Abort, AbortCode};
 use protocol::plan::{DevicePlan, Plan, PlanFields};
 use serde_json::Value;
-use verifier::challenge_file;
+use verifier::challenge_file::ChallengeFile;
 use verifier::preset::Preset;
 
 /// 16 tiles, each leaf of which is sampled: about a second. That certifies nothing, so without a fault it ends with 2.
@@ -307,7 +307,7 @@ fn a_challenge() -> String {
         deadlines: request.deadlines,
     });
     let challenge = Challenge::sign(plan.expect("a plan"), Nonce([0; 32]), 0, u64::MAX, &key);
-    challenge_file::to_json(&challenge).to_string()
+    ChallengeFile::from(&challenge).to_json()
 }
 
 /// Before a session nobody else has a deadline: each call of the driver has one.

@@ -13,7 +13,7 @@ use protocol::bytes::{OperandKey, Salt};
 use protocol::commitment::Commitment;
 use protocol::digest::DigestKey;
 use protocol::tile::TileCoordinate;
-use serde_json::{Value, json};
+use serde::Serialize;
 use verifier::calibrate::{Calibration, calibrate};
 use verifier::recompute::Recompute;
 
@@ -76,11 +76,11 @@ pub(crate) fn run(options: &BenchOptions) -> anyhow::Result<Exit> {
     let openings = openings(options.time);
     drop(stage);
     if options.json {
-        print_json(&json!({
-            "inner_dim": options.inner_dim,
-            "paths": results.iter().map(PathResult::to_json).collect::<Vec<_>>(),
-            "opening_us": openings.to_json(1e6),
-        }))?;
+        print_json(&BenchReport {
+            inner_dim: options.inner_dim,
+            paths: results.iter().map(PathResult::report).collect(),
+            opening_us: openings.report(1e6),
+        })?;
     } else {
         for result in &results {
             print_text(result)?;
@@ -91,6 +91,72 @@ pub(crate) fn run(options: &BenchOptions) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(Exit::Affirmed)
+}
+
+/// The cost of recomputing on this host.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct BenchReport {
+    /// k of the tiles.
+    inner_dim: u32,
+    /// Path by path.
+    paths: Vec<PathReport>,
+    /// Time to check the opening of a leaf, us.
+    opening_us: TimedReport,
+}
+
+/// A figure that was measured repeatedly, in the unit that its name ends in.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct TimedReport {
+    /// The median.
+    median: f64,
+    /// The best.
+    best: f64,
+    /// How often it was measured.
+    runs: usize,
+}
+
+/// The figures of one path.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct PathReport {
+    /// Its name.
+    path: &'static str,
+    /// Multiply-adds/s in registers; null if the path has no instruction of its own.
+    ceiling_macs_per_s: Option<TimedReport>,
+    /// Multiply-adds/s of a tile's product, its operands packed.
+    product_macs_per_s: TimedReport,
+    /// The product's share of the ceiling, median by median; null without a ceiling.
+    product_share_of_ceiling: Option<f64>,
+    /// Bytes/s of operands generated from their key.
+    keystream_bytes_per_s: TimedReport,
+    /// Time of a tile whose operand B is cached, ms.
+    tile_ms: TimedReport,
+    /// Time of a tile whose operand B is generated again, ms.
+    tile_with_b_regenerated_ms: TimedReport,
+    /// Bytes/s of fill digests.
+    fill_digest_bytes_per_s: TimedReport,
+    /// Bytes/s of pair digests.
+    pair_digest_bytes_per_s: TimedReport,
+    /// A whole recomputation.
+    recomputation: RecomputationReport,
+}
+
+/// Tiles recomputed on all threads.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct RecomputationReport {
+    /// Threads.
+    threads: usize,
+    /// Tiles that were recomputed.
+    tiles: u64,
+    /// How long this took, s.
+    seconds: f64,
+    /// Time of a tile on one thread, ms.
+    tile_ms_per_thread: f64,
+    /// Multiply-adds/s of all threads.
+    macs_per_s: f64,
 }
 
 /// Seconds of one run among many.
@@ -111,13 +177,22 @@ impl Timed {
         }
     }
 
-    fn to_json(self, scale: f64) -> Value {
-        json!({ "median": self.median * scale, "best": self.best * scale, "runs": self.runs })
+    /// Seconds times `scale`.
+    fn report(self, scale: f64) -> TimedReport {
+        TimedReport {
+            median: self.median * scale,
+            best: self.best * scale,
+            runs: self.runs,
+        }
     }
 
     /// `count` a second.
-    fn rate_json(self, count: f64) -> Value {
-        json!({ "median": count / self.median, "best": count / self.best, "runs": self.runs })
+    fn rate(self, count: f64) -> TimedReport {
+        TimedReport {
+            median: count / self.median,
+            best: count / self.best,
+            runs: self.runs,
+        }
     }
 }
 
@@ -250,25 +325,25 @@ impl PathResult {
         Some(self.tile_macs() / self.product.median / (macs as f64 / ceiling.median))
     }
 
-    fn to_json(&self) -> Value {
-        json!({
-            "path": self.path.name(),
-            "ceiling_macs_per_s": self.ceiling.map(|(macs, timed)| timed.rate_json(macs as f64)),
-            "product_macs_per_s": self.product.rate_json(self.tile_macs()),
-            "product_share_of_ceiling": self.share(),
-            "keystream_bytes_per_s": self.keystream.rate_json(self.row_bytes()),
-            "tile_ms": self.tile.to_json(1e3),
-            "tile_with_b_regenerated_ms": self.tile_alone.to_json(1e3),
-            "fill_digest_bytes_per_s": self.fill_digest.rate_json(65_536.0),
-            "pair_digest_bytes_per_s": self.pair_digest.rate_json(131_072.0),
-            "recomputation": {
-                "threads": self.whole.threads,
-                "tiles": self.whole.tiles,
-                "seconds": self.whole.elapsed.as_secs_f64(),
-                "tile_ms_per_thread": self.whole.tile_ms(),
-                "macs_per_s": self.whole.macs_per_s(),
+    fn report(&self) -> PathReport {
+        PathReport {
+            path: self.path.name(),
+            ceiling_macs_per_s: self.ceiling.map(|(macs, timed)| timed.rate(macs as f64)),
+            product_macs_per_s: self.product.rate(self.tile_macs()),
+            product_share_of_ceiling: self.share(),
+            keystream_bytes_per_s: self.keystream.rate(self.row_bytes()),
+            tile_ms: self.tile.report(1e3),
+            tile_with_b_regenerated_ms: self.tile_alone.report(1e3),
+            fill_digest_bytes_per_s: self.fill_digest.rate(65_536.0),
+            pair_digest_bytes_per_s: self.pair_digest.rate(131_072.0),
+            recomputation: RecomputationReport {
+                threads: self.whole.threads,
+                tiles: self.whole.tiles,
+                seconds: self.whole.elapsed.as_secs_f64(),
+                tile_ms_per_thread: self.whole.tile_ms(),
+                macs_per_s: self.whole.macs_per_s(),
             },
-        })
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use cli::{
 };
 use protocol::bytes::{Identity, Nonce};
 use protocol::challenge::Challenge;
-use verifier::challenge_file::to_json;
+use verifier::challenge_file::ChallengeFile;
 use verifier::preset::Preset;
 
 /// Options of `gpu-validator challenge`.
@@ -93,6 +93,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let expires = issued.checked_add(options.expires).context("--expires is too far")?;
     let nonce = Nonce(random[16..].try_into().expect("32 bytes"));
     let challenge = Challenge::sign(plan, nonce, unix_ms(issued), unix_ms(expires), &key);
-    print_json(&to_json(&challenge))?;
+    print_json(&ChallengeFile::from(&challenge))?;
     Ok(Exit::Affirmed)
 }

@@ -8,7 +8,7 @@ use appraisal::profiles::Profiles;
 use clap::{Args, Subcommand};
 use cli::{Exit, print_json, print_text};
 use report::figure::CertifiedFigures;
-use serde_json::{Value, json};
+use serde::Serialize;
 use verifier::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
@@ -52,7 +52,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     let profiles = options.profiles.read()?;
     let rows: Vec<Row<'_>> = profiles.iter().map(Row::of).collect();
     if options.json {
-        print_json(&json!({ "classes": rows.iter().map(Row::to_json).collect::<Vec<_>>() }))?;
+        print_json(&ClassList {
+            classes: rows.iter().map(Row::report).collect(),
+        })?;
     } else {
         print_text(table(&rows))?;
     }
@@ -83,6 +85,36 @@ pub(crate) fn status(class: &Profile) -> &'static str {
         Status::Measured => "measured",
         Status::Datasheet => "datasheet",
     }
+}
+
+/// The known classes.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ClassList<'a> {
+    /// The classes.
+    classes: Vec<ClassReport<'a>>,
+}
+
+/// A class, and what a session of the standard preset can certify of a flawless device of it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct ClassReport<'a> {
+    /// Its name.
+    name: &'a str,
+    /// Its name for people.
+    title: &'a str,
+    /// Where its figures come from.
+    status: Status,
+    /// Memory of a device, bytes; null for a class without figures.
+    memory_bytes: Option<u64>,
+    /// Bandwidth of that memory, bytes/s; null for a class without figures.
+    bandwidth_bytes_per_s: Option<u64>,
+    /// Peak int8 rate, operations/s; null if it is not known.
+    int8_ops_per_s: Option<u64>,
+    /// Certified under the default assumptions; null for a class without figures.
+    certified_by_default: Option<CertifiedFigures>,
+    /// Certified under the assumptions of the class's own policy; null for a class without figures.
+    certified_by_own_policy: Option<CertifiedFigures>,
 }
 
 /// A class, and what a session can show of it.
@@ -130,27 +162,20 @@ impl<'a> Row<'a> {
         ]
     }
 
-    fn to_json(&self) -> Value {
+    fn report(&self) -> ClassReport<'_> {
         let profile = self.profile;
-        let certified = |figures: &CertifiedFigures| {
-            json!({
-                "memory_bytes": figures.memory_bytes,
-                "bandwidth_bytes_per_s": figures.bandwidth_bytes_per_s,
-                "tensor_ops_per_s": figures.tensor_ops_per_s,
-                "local_tensor_ops_per_s": figures.local_tensor_ops_per_s,
-            })
-        };
         let capacity = profile.capacity.as_ref();
-        json!({
-            "name": profile.name,
-            "title": profile.title,
-            "status": status(profile),
-            "memory_bytes": capacity.map(|capacity| capacity.memory_bytes),
-            "bandwidth_bytes_per_s": capacity.map(|capacity| capacity.bandwidth_bytes_per_s),
-            "int8_ops_per_s": capacity.and_then(|capacity| capacity.int8_ops_per_s),
-            "certified_by_default": self.certified.as_ref().map(|[by_default, _]| certified(by_default)),
-            "certified_by_own_policy": self.certified.as_ref().map(|[_, by_policy]| certified(by_policy)),
-        })
+        let [by_default, by_policy] = self.certified.map_or([None; 2], |certified| certified.map(Some));
+        ClassReport {
+            name: &profile.name,
+            title: &profile.title,
+            status: profile.status,
+            memory_bytes: capacity.map(|capacity| capacity.memory_bytes),
+            bandwidth_bytes_per_s: capacity.map(|capacity| capacity.bandwidth_bytes_per_s),
+            int8_ops_per_s: capacity.and_then(|capacity| capacity.int8_ops_per_s),
+            certified_by_default: by_default,
+            certified_by_own_policy: by_policy,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use cli::{Interrupt, OutputPath, WorkProgress};
 use protocol::engine::{EngineError, Progress};
 use protocol::verifier::VerifierSession;
-use serde_json::{Value, json};
+use serde::Serialize;
 use verifier::budget::Work;
 use verifier::recompute::Recompute;
 use verifier::reexecute::{Checkpoint, ReexecuteError, RootMismatch, jobs, reexecute, tiles_left};
@@ -26,6 +26,28 @@ pub(crate) struct FullOptions {
     /// Save progress in this file, and continue from it after an interruption
     #[arg(long, value_name = "FILE", requires = "full")]
     resume: Option<OutputPath>,
+}
+
+/// The result of full re-execution; a job is the work of one device in one iteration.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct FullReport {
+    /// Whether every root agrees; null if it was not finished.
+    agrees: Option<bool>,
+    /// Which root does not agree; null if none was found.
+    mismatch: Option<String>,
+    /// Why it was not finished; null if it was.
+    unfinished: Option<String>,
+    /// Jobs of the session.
+    jobs: usize,
+    /// Jobs taken from the file of `--resume`.
+    jobs_taken: usize,
+    /// Jobs done now that agree.
+    jobs_done: usize,
+    /// Tiles filled and swept now.
+    tiles: u64,
+    /// How long this took, s.
+    seconds: f64,
 }
 
 /// The result of full re-execution, in jobs; a job is the work of one device in one iteration.
@@ -163,23 +185,23 @@ impl Progress for Tiles {
 }
 
 impl Full {
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn report(&self) -> FullReport {
         let (agrees, mismatch, unfinished) = match &self.ended {
             Ended::Agrees => (Some(true), None, None),
             Ended::Differs(mismatch) => (Some(false), Some(mismatch.to_string()), None),
             Ended::Stopped => (None, None, Some("stopped".to_owned())),
             Ended::Failed(error) => (None, None, Some(format!("{error:#}"))),
         };
-        json!({
-            "agrees": agrees,
-            "mismatch": mismatch,
-            "unfinished": unfinished,
-            "jobs": self.jobs,
-            "jobs_taken": self.jobs_taken,
-            "jobs_done": self.jobs_done,
-            "tiles": self.tiles,
-            "seconds": self.elapsed.as_secs_f64(),
-        })
+        FullReport {
+            agrees,
+            mismatch,
+            unfinished,
+            jobs: self.jobs,
+            jobs_taken: self.jobs_taken,
+            jobs_done: self.jobs_done,
+            tiles: self.tiles,
+            seconds: self.elapsed.as_secs_f64(),
+        }
     }
 
     /// "2 of 3 jobs done, 1 of them taken from e.done".

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli::{Exit, input_path, print_json, print_text};
-use serde_json::Value;
 use verifier::Opened;
-use verifier::inspect::to_json;
+use verifier::inspect::{RecordReport, State, Transcript};
 
 use crate::evidence::MemoryOptions;
 use crate::refusal::{self, Form};
@@ -38,48 +37,73 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             return refusal::tell(&refusal, &options.evidence, form);
         }
     };
-    let value = to_json(&evidence, &session);
+    let transcript = Transcript::new(&evidence, &session);
     if options.json {
-        print_json(&value)?;
+        print_json(&transcript)?;
     } else {
-        print_text(text(&value))?;
+        print_text(text(&transcript))?;
     }
     Ok(Exit::Affirmed)
 }
 
 /// The transcript for people: each message with its time, without the data of openings.
-fn text(value: &Value) -> String {
-    let mut out = String::new();
-    for key in ["mode", "sealer", "checksum", "nonce"] {
-        if let Some(text) = value[key].as_str() {
-            out += &format!("{key:<12} {text}\n");
+fn text(transcript: &Transcript) -> String {
+    let mut out = format!(
+        "{:<12} {}\n{:<12} {}\n",
+        "mode", transcript.mode, "sealer", transcript.sealer
+    );
+    for (name, hex) in [("checksum", &transcript.checksum), ("nonce", &transcript.nonce)] {
+        if let Some(hex) = hex {
+            out += &format!("{name:<12} {hex}\n");
         }
     }
-    out += &format!("{:<12} {}\n", "state", plain(&value["state"]));
-    for (i, iteration) in value["iterations"].as_array().into_iter().flatten().enumerate() {
+    out += &format!("{:<12} {}\n", "state", state(&transcript.state));
+    let plain = |hex: &Option<String>| hex.clone().unwrap_or_else(|| "null".to_owned());
+    for (i, iteration) in transcript.iterations.iter().enumerate() {
         out += &format!("\niteration {i}\n");
-        for key in ["chain", "v", "w", "fill_ns", "sweep_ns"] {
-            out += &format!("  {key:<10} {}\n", plain(&iteration[key]));
+        for (name, value) in [
+            ("chain", iteration.chain.clone()),
+            ("v", plain(&iteration.v)),
+            ("w", plain(&iteration.w)),
+            ("fill_ns", iteration.fill_ns.to_string()),
+            ("sweep_ns", iteration.sweep_ns.to_string()),
+        ] {
+            out += &format!("  {name:<10} {value}\n");
         }
-        for (g, root) in iteration["fill_roots"].as_array().into_iter().flatten().enumerate() {
-            let sweeps = iteration["sweep_roots"][g].as_array().map_or(0, Vec::len);
+        for (g, root) in iteration.fill_roots.iter().enumerate() {
+            let sweeps = iteration.sweep_roots.get(g).map_or(0, Vec::len);
             out += &format!("  device {g}   fill root {}, {sweeps} sweep roots\n", plain(root));
         }
     }
     out += "\nrecords\n";
-    for record in value["records"].as_array().into_iter().flatten() {
-        let at_s = record["at_ns"].as_u64().unwrap_or(0) as f64 / 1e9;
-        let what = match record["direction"].as_str() {
-            Some("ended") => plain(&record["cause"]),
-            _ => format!("{:<9} {} bytes", plain(&record["type"]), record["payload_bytes"]),
+    for record in &transcript.records {
+        let (at_ns, direction, what) = match record {
+            RecordReport::Sent(frame) | RecordReport::Received(frame) => {
+                let is_sent = matches!(record, RecordReport::Sent(_));
+                let direction = if is_sent { "sent" } else { "received" };
+                let what = format!("{:<9} {} bytes", frame.name, frame.payload_bytes);
+                (frame.at_ns, direction, what)
+            }
+            RecordReport::Ended { at_ns, cause, .. } => (*at_ns, "ended", cause.clone()),
         };
-        out += &format!("  {at_s:>12.6} s  {:<9} {what}\n", plain(&record["direction"]));
+        let at_s = at_ns as f64 / 1e9;
+        out += &format!("  {at_s:>12.6} s  {direction:<9} {what}\n");
     }
-    let samples = value["samples"].as_array().map_or(0, Vec::len);
+    let samples = transcript.samples.len();
     out += &format!("\n{samples} samples; --json shows each with its openings\n");
     out
 }
 
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+fn state(state: &State) -> String {
+    match state {
+        State::Ended {
+            verdict,
+            reason,
+            message,
+        } => match reason.is_empty() {
+            true => (*verdict).to_owned(),
+            false => format!("{verdict} ({reason}): {message}"),
+        },
+        State::Open(left) => left.clone(),
+    }
 }

@@ -10,7 +10,8 @@ use evidence_check::Refusal;
 use protocol::certified::{Bound, HostBounds};
 use protocol::joint::{EvidenceHash, JointCertified, JointError, JointRecord};
 use protocol::verifier::VerifierSession;
-use serde_json::{Value, json};
+use report::figure::CertifiedFigures;
+use serde::Serialize;
 use verifier::assumptions::Assumed;
 use verifier::outcome::{Judge, NoVerdict, Outcome};
 use verifier::recompute::Recompute;
@@ -25,6 +26,78 @@ use crate::refusal::{Form, tell as tell_refusal};
 
 /// Longest sealed record: each of its sessions has at most 44 bytes.
 const MAX_RECORD_BYTES: u64 = 4 << 20;
+
+/// What is printed of sessions that belong together.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct JointReport<'a> {
+    /// The verdict of all sessions, or that of the first that is against it.
+    #[cfg_attr(test, schemars(extend("enum" = ["affirmed", "contraindicated", "could not run", "none"])))]
+    verdict: &'static str,
+    /// The reason's code; empty when affirmed.
+    reason: &'a str,
+    /// The reason for people; empty when affirmed.
+    message: &'a str,
+    /// What the sessions certify; absent if one of them decides alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joint: Option<Together>,
+}
+
+/// What sessions certify together.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Together {
+    /// The Verifier of all sessions, hex.
+    verifier: String,
+    /// Sessions to which SAMPLE was sent, including those that did not remain.
+    sampled: u32,
+    /// The sessions, in the record's order.
+    sessions: Vec<Share>,
+    /// The common windows, one per iteration.
+    windows: Vec<CommonWindow>,
+    /// Whether V and B are certified: memory that is faster than links.
+    shows_gpu_memory: bool,
+    /// What is certified for the system behind all sessions; a value of more than 64 bits is replaced by the largest.
+    certified: CertifiedFigures,
+    /// The probability that the bounds are false.
+    error: JointSoundness,
+    /// What the bounds assume.
+    assumptions: Assumed,
+}
+
+/// A session, and its share of what is certified.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Share {
+    /// The file of its evidence, as given.
+    file: String,
+    /// BLAKE3 of its evidence, hex.
+    evidence: String,
+    /// The Attester's key, hex.
+    attester: Option<String>,
+    /// Its share.
+    share: CertifiedFigures,
+}
+
+/// The windows of an iteration that all sessions share.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct CommonWindow {
+    /// The fill window, ns.
+    fill_ns: u64,
+    /// The sweep window, ns.
+    sweep_ns: u64,
+}
+
+/// All bounds together are false with probability at most `groups` times 2^-`error_bits`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct JointSoundness {
+    /// Groups of samples: one for each device and distinct k.
+    groups: u64,
+    /// The soundness error of a group is 2^-this.
+    error_bits: u32,
+}
 
 /// What the check needs.
 pub(crate) struct Check<'a> {
@@ -161,11 +234,12 @@ fn tell(form: Form, outcome: &Outcome, code: &str, message: &str, shown: Option<
     let name = outcome.name();
     match form {
         Form::Json => {
-            let mut value = json!({ "verdict": name, "reason": code, "message": message });
-            if let Some(shown) = shown {
-                value["joint"] = shown.to_json();
-            }
-            print_json(&value)?;
+            print_json(&JointReport {
+                verdict: name,
+                reason: code,
+                message,
+                joint: shown.map(Shown::report),
+            })?;
         }
         Form::Text | Form::Nothing => {
             let why = if code.is_empty() {
@@ -214,35 +288,31 @@ impl Shown<'_> {
         text + "not proven   that no GPU outside these sessions helps; what docs/threat-model.md lists for one session\n"
     }
 
-    fn to_json(&self) -> Value {
-        let shares: Vec<Value> = self
-            .shares()
-            .map(|(member, share)| {
-                json!({
-                    "file": member.path.display().to_string(),
-                    "evidence": member.hash.to_string(),
-                    "attester": member.session.hello().map(|hello| hello.identity.to_string()),
-                    "share": figures(share),
-                })
-            })
-            .collect();
-        let windows: Vec<Value> = self
-            .certified
-            .windows
-            .iter()
-            .map(|window| json!({ "fill_ns": window.fill_ns, "sweep_ns": window.sweep_ns }))
-            .collect();
+    fn report(&self) -> Together {
+        let shares = self.shares().map(|(member, share)| Share {
+            file: member.path.display().to_string(),
+            evidence: member.hash.to_string(),
+            attester: member.session.hello().map(|hello| hello.identity.to_string()),
+            share: figures(share),
+        });
+        let windows = self.certified.windows.iter().map(|window| CommonWindow {
+            fill_ns: window.fill_ns,
+            sweep_ns: window.sweep_ns,
+        });
         let assumptions = &self.certified.assumptions;
-        json!({
-            "verifier": self.record.verifier().to_string(),
-            "sampled": self.record.sampled(),
-            "sessions": shares,
-            "windows": windows,
-            "shows_gpu_memory": self.certified.system.shows_gpu_memory(),
-            "certified": figures(&self.certified.system),
-            "error": { "groups": self.certified.sampled_groups, "error_bits": assumptions.error_bits },
-            "assumptions": Assumed::from(assumptions),
-        })
+        Together {
+            verifier: self.record.verifier().to_string(),
+            sampled: self.record.sampled(),
+            sessions: shares.collect(),
+            windows: windows.collect(),
+            shows_gpu_memory: self.certified.system.shows_gpu_memory(),
+            certified: figures(&self.certified.system),
+            error: JointSoundness {
+                groups: self.certified.sampled_groups,
+                error_bits: assumptions.error_bits,
+            },
+            assumptions: Assumed::from(assumptions),
+        }
     }
 }
 
@@ -263,12 +333,12 @@ fn line(bounds: &HostBounds) -> String {
 }
 
 /// Figures may be beyond what a JSON number of most readers holds exactly: they are counts, and stay numbers below 2^64.
-fn figures(bounds: &HostBounds) -> Value {
+fn figures(bounds: &HostBounds) -> CertifiedFigures {
     let figure = |bound: Option<Bound<u128>>| bound.map(|bound| u64::try_from(bound.value).unwrap_or(u64::MAX));
-    json!({
-        "memory_bytes": figure(bounds.memory_bytes),
-        "bandwidth_bytes_per_s": figure(bounds.bandwidth_bytes_per_s),
-        "tensor_ops_per_s": figure(bounds.tensor_ops_per_s),
-        "local_tensor_ops_per_s": figure(bounds.local_tensor_ops_per_s),
-    })
+    CertifiedFigures {
+        memory_bytes: figure(bounds.memory_bytes),
+        bandwidth_bytes_per_s: figure(bounds.bandwidth_bytes_per_s),
+        tensor_ops_per_s: figure(bounds.tensor_ops_per_s),
+        local_tensor_ops_per_s: figure(bounds.local_tensor_ops_per_s),
+    }
 }

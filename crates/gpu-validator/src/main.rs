@@ -7,6 +7,7 @@ mod challenge;
 mod classes;
 mod engines;
 mod evidence;
+mod failure;
 mod full;
 mod identity;
 mod input;
@@ -16,6 +17,8 @@ mod judge;
 mod named;
 mod plan;
 mod refusal;
+#[cfg(test)]
+mod schemas;
 mod telling;
 mod verify;
 mod wanted;
@@ -84,9 +87,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = cli::parse::<Cli>();
     if let Err(error) = cli::start_log() {
-        return cli::finish(Err(error));
+        return cli::finish(Err(error), failure::of);
     }
-    cli::finish(match &cli.command {
+    let ended = match &cli.command {
         Command::Attest(options) => attest::run(options),
         Command::Verify(options) => verify::run(options),
         Command::Inspect(options) => inspect::run(options),
@@ -101,5 +104,6 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(options),
         Command::Identity(options) => identity::run(options),
         Command::Generate(what) => cli::generate(what, Cli::command()).map(|()| Exit::Affirmed),
-    })
+    };
+    cli::finish(ended, failure::of)
 }

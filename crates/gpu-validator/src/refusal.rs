@@ -4,8 +4,21 @@ use std::path::Path;
 
 use cli::{Exit, print_json, print_text};
 use evidence_check::{Refusal, RefusalKind};
-use serde_json::json;
+use serde::Serialize;
 use verifier::budget::{Tmac, TooCostly};
+
+/// What is printed of evidence that is refused.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Refused {
+    /// `contraindicated` if the evidence was sealed as it is, else `none`.
+    #[cfg_attr(test, schemars(extend("enum" = ["contraindicated", "none"])))]
+    verdict: &'static str,
+    /// The refusal's code.
+    reason: &'static str,
+    /// The refusal for people.
+    message: String,
+}
 
 /// How a command reports it, in addition to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +40,7 @@ fn exit(refusal: &Refusal) -> Exit {
 }
 
 /// Why it is refused, and the option that accepts it, if one does.
-pub(crate) fn why(refusal: &Refusal) -> String {
+fn why(refusal: &Refusal) -> String {
     let why = refusal.why();
     match refusal.kind() {
         RefusalKind::TooCostly(TooCostly::Work { work, .. }) => {
@@ -43,7 +56,11 @@ pub(crate) fn tell(refusal: &Refusal, path: &Path, form: Form) -> anyhow::Result
     let (verdict, code, why) = (refusal.verdict(), refusal.code(), why(refusal));
     match form {
         Form::Text => print_text(format_args!("verdict      {verdict} ({code}): {why}\n"))?,
-        Form::Json => print_json(&json!({ "verdict": verdict, "reason": code, "message": why }))?,
+        Form::Json => print_json(&Refused {
+            verdict,
+            reason: code,
+            message: why.clone(),
+        })?,
         Form::Nothing => {}
     }
     let exit = exit(refusal);

@@ -10,6 +10,7 @@ use cli::{
 };
 use evidence_check::{Admission, Admitted, Refusal, Rules, admit};
 use report::{Report, evidence_blake3};
+use serde::Serialize;
 use verifier::VerifyError;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
@@ -17,11 +18,22 @@ use verifier::recompute::Recompute;
 
 use crate::engines::EngineOptions;
 use crate::evidence::{self, BudgetOptions};
-use crate::full::{Ended, FullOptions};
+use crate::full::{Ended, Full, FullOptions, FullReport};
 use crate::joint;
 use crate::judge::{PolicyOptions, VouchOptions};
 use crate::refusal::{self, Form};
 use crate::wanted::WantedOptions;
+
+/// Evidence that was checked.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct VerifiedReport {
+    #[serde(flatten)]
+    report: Report,
+    /// With `--full`, what it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    full_reexecution: Option<FullReport>,
+}
 
 /// Options of `gpu-validator verify`.
 #[derive(Args)]
@@ -115,7 +127,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             options.wanted.ensure_used(&admitted)?;
             let (outcome, report) = admitted.untested();
             if options.json {
-                print_json(&serde_json::to_value(&report)?)?;
+                print_json(&report)?;
             } else {
                 print_report(&report, options.detail)?;
                 if !options.is_silent() {
@@ -172,11 +184,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
     let report = report(&outcome);
     if options.json {
-        let mut value = serde_json::to_value(&report)?;
-        if let Some(full) = &full {
-            value["full_reexecution"] = full.to_json();
-        }
-        print_json(&value)?;
+        print_json(&VerifiedReport {
+            report,
+            full_reexecution: full.as_ref().map(Full::report),
+        })?;
     } else {
         print_report(&report, options.detail)?;
         if !options.is_silent() {

@@ -93,7 +93,7 @@ fn verify_says_which_engine_it_took_and_wants_the_one_asked_for() {
     } else {
         assert_eq!(code(&asked), 2);
         assert!(text(&asked.stderr).contains("--engine cuda"), "{}", text(&asked.stderr));
-        assert!(asked.stdout.is_empty());
+        assert_eq!(json(&asked)["error"]["code"], "failed");
     }
 }
 

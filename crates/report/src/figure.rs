@@ -6,8 +6,9 @@ use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
 use crate::session::{BoundReport, BoundsReport};
 
-/// Certified figures of one device; `None` where there is no bound.
+/// Certified figures; null where there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CertifiedFigures {
     /// V, bytes.
     pub memory_bytes: Option<u64>,
@@ -53,6 +54,7 @@ impl From<&BoundsReport<u128>> for CertifiedFigures {
 
 /// The figures that are compared with those of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
     /// V.
@@ -101,6 +103,7 @@ impl Figure {
 
 /// How one certified figure compares with a class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Margin {
     /// Which figure.
     pub figure: Figure,
@@ -141,6 +144,7 @@ impl Margin {
 
 /// How certified figures compare with a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Relation {
     /// Enough for the class, and no more than one device of it has.

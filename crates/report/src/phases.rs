@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// One device in one iteration, ns since the session began; arrival times are diagnostics (spec §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PhaseSpan {
     /// Iteration, from 0.
     pub iteration: u32,

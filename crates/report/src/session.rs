@@ -16,8 +16,10 @@ use crate::notes;
 
 /// A finished session, ready to print.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
-    /// affirmed, contraindicated, could not run or none.
+    /// The verdict.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["affirmed", "contraindicated", "could not run", "none"])))]
     pub verdict: &'static str,
     /// The reason's code; empty when affirmed.
     pub reason: &'static str,
@@ -25,25 +27,26 @@ pub struct Report {
     pub message: String,
     /// What an affirmed session shows, in a sentence; empty unless affirmed.
     pub shown: String,
-    /// online or offline.
+    /// Whether a Verifier was connected.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["online", "offline"])))]
     pub mode: &'static str,
-    /// Start by the recorder's clock, ms since the Unix epoch.
+    /// Start by the recorder's clock, ms since the Unix epoch; information, not evidence of time.
     pub started_unix_ms: u64,
-    /// BLAKE3 of the sealed evidence, hex.
+    /// BLAKE3 of the evidence file, hex.
     pub evidence_blake3: String,
-    /// Session id of the plan, hex.
+    /// Session id of the plan, hex; null without a plan.
     pub session_id: Option<String>,
-    /// Verifier's key, hex.
+    /// The Verifier's key, hex; null if it is not known.
     pub verifier: Option<String>,
-    /// The audience that the evidence was made for.
+    /// The party that the evidence is for, empty for none; null without a plan.
     pub audience: Option<String>,
-    /// Attester's key, hex.
+    /// The Attester's key, hex; null if no HELLO came.
     pub attester: Option<String>,
-    /// The software that the Attester states.
+    /// The software that the Attester states; null if no HELLO came.
     pub software: Option<String>,
-    /// The session's checksum, hex.
+    /// The chain after the last iteration, hex; null if the session did not get that far.
     pub checksum: Option<String>,
-    /// Samples whose tiles were recomputed and agree.
+    /// Samples whose tiles were recomputed and agree; 0 unless affirmed.
     pub samples_checked: usize,
     /// The soundness error of a device and distinct k is 2^-this.
     pub error_bits: u32,
@@ -51,13 +54,13 @@ pub struct Report {
     pub error_terms: usize,
     /// What the bounds assume.
     pub assumptions: AssumptionsReport,
-    /// The work.
+    /// The work; null without a plan.
     pub plan: Option<PlanReport>,
-    /// The Verifier's windows, one entry per iteration.
+    /// The Verifier's windows, one entry per iteration; empty offline.
     pub windows: Vec<WindowReport>,
     /// Devices of the plan.
     pub devices: Vec<DeviceReport>,
-    /// Bounds certified for the system behind the session, for all devices at the same time; absent unless affirmed online.
+    /// Bounds certified for the system behind the session, for all devices at the same time; null unless affirmed online.
     pub host: Option<BoundsReport<u128>>,
     /// What a reader must know to read the figures.
     pub notes: Vec<String>,
@@ -65,12 +68,13 @@ pub struct Report {
 
 /// The assumptions, with units.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AssumptionsReport {
     /// Name of the hardware table that they come from.
     pub hardware_table: &'static str,
     /// The date of that table, `YYYY-MM-DD`.
     pub hardware_date: &'static str,
-    /// The policy that narrows it, if one does.
+    /// The policy that narrows them; null if none does.
     pub narrowed_by: Option<String>,
     /// The figures.
     #[serde(flatten)]
@@ -79,6 +83,7 @@ pub struct AssumptionsReport {
 
 /// The plan's sizes.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanReport {
     /// n.
     pub matrix_dim: u32,
@@ -90,6 +95,7 @@ pub struct PlanReport {
 
 /// One iteration's windows.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WindowReport {
     /// k.
     pub inner_dim: u32,
@@ -103,18 +109,19 @@ pub struct WindowReport {
 
 /// One device.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceReport {
     /// Its ordinal.
     pub ordinal: u32,
-    /// The engine that it states.
+    /// The engine that the Attester states; a label, never evidence.
     pub engine: String,
-    /// The model that it states.
+    /// The model that the Attester states; a label, never evidence.
     pub model: String,
-    /// Memory that it states, bytes.
+    /// The memory that the Attester states, bytes; a label, never evidence.
     pub memory_bytes: u64,
     /// N: bytes it was asked to hold.
     pub dataset_bytes: u64,
-    /// Its share of what is certified for the host; absent unless affirmed online.
+    /// Its share of what is certified for the host; null unless affirmed online.
     pub share: Option<BoundsReport>,
     /// What was measured by the clock, group by group; not certified.
     pub measured: Vec<MeasuredReport>,
@@ -122,6 +129,7 @@ pub struct DeviceReport {
 
 /// The four bounds.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoundsReport<T = u64> {
     /// V, bytes.
     pub memory_bytes: BoundReport<T>,
@@ -135,17 +143,19 @@ pub struct BoundsReport<T = u64> {
 
 /// A bound, or why there is none.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoundReport<T = u64> {
-    /// The certified lower bound.
+    /// The certified lower bound; null if there is none.
     pub at_least: Option<T>,
-    /// k of the group it comes from.
+    /// k of the group it comes from; null if there is no bound.
     pub inner_dim: Option<u32>,
-    /// Why there is none.
+    /// Why there is none; null if there is a bound.
     pub no_bound: Option<String>,
 }
 
 /// One group's figures.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MeasuredReport {
     /// k.
     pub inner_dim: u32,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// What one device reports about itself during a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StatedTelemetry {
     /// Summaries: name and number.
     pub summaries: Vec<(&'static str, f64)>,

@@ -6,6 +6,7 @@ use serde::Serialize;
 /// The assumptions about hardware, with units. The soundness error is separate: evidence of an offline session has its
 /// own.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Assumed {
     /// Highest exact int8 rate of one GPU, operations/s.
     pub best_rate_ops_per_s: u64,

@@ -14,6 +14,7 @@ use crate::units::{bytes, bytes_per_s, ops_per_s};
 
 /// No verdict, but how many samples agree and what they certify.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PartialReport {
     /// Always "none": a sample that was not checked never counts as passed.
     pub verdict: &'static str,
@@ -25,12 +26,13 @@ pub struct PartialReport {
     pub samples_drawn: usize,
     /// Device by device and group by group.
     pub groups: Vec<GroupReport>,
-    /// Certified for the host by the samples that count; absent offline.
+    /// Certified for the host by the samples that count; null offline, and if the Verifier is not trusted.
     pub host_so_far: Option<HostSoFar>,
 }
 
-/// The host's bounds from the samples that count; `None` where there is no bound.
+/// The host's bounds from the samples that count; null where there is no bound.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostSoFar {
     /// V, bytes.
     pub memory_bytes: Option<u128>,
@@ -44,6 +46,7 @@ pub struct HostSoFar {
 
 /// One device's samples with one k.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GroupReport {
     /// The device's ordinal.
     pub device: u32,

@@ -9,6 +9,7 @@ use verifier::units::bytes;
 
 /// What was missing for the stated class to be tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "missing", rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum Untested {
     /// Samples: fewer than bounds take.

@@ -16,7 +16,7 @@ use cli::{Exit, parse_bytes, print_json, print_text};
 use engine_cuda::attack::{Attack, Outcome, play};
 use engine_cuda::{CudaEngineConfig, SweepPath};
 use protocol::bounds::Assumptions;
-use serde_json::json;
+use serde::Serialize;
 use verifier::assumptions::Assumed;
 use verifier::preset::default_assumptions;
 
@@ -32,6 +32,26 @@ const LAUNCH_LIMIT: Duration = Duration::from_secs(15);
 
 /// The end of the parameters of an attack that is repeated with loads to registers.
 const BY_LOADS: &str = " (by loads)";
+
+/// What the attacks came to.
+#[derive(Serialize)]
+struct AttackReport<'a> {
+    /// What a Verifier would assume.
+    assumptions: AttackAssumptions,
+    /// What each attack came to.
+    rows: &'a [Row],
+}
+
+/// What a Verifier would assume.
+#[derive(Serialize)]
+struct AttackAssumptions {
+    #[serde(flatten)]
+    assumed: Assumed,
+    /// The soundness error of a device and distinct k is 2^-this.
+    error_bits: u32,
+    /// Samples per device and distinct k.
+    samples: u32,
+}
 
 /// Options of `gpu-attestor adversary gpu`.
 #[derive(Args)]
@@ -134,10 +154,14 @@ fn play_all(options: &Options, assumptions: &Assumptions) -> anyhow::Result<Exit
         rows.extend(new);
     }
     if options.json {
-        let mut assumed = json!(Assumed::from(assumptions));
-        assumed["error_bits"] = assumptions.error_bits.into();
-        assumed["samples"] = SAMPLES.into();
-        print_json(&json!({ "assumptions": assumed, "rows": rows }))?;
+        print_json(&AttackReport {
+            assumptions: AttackAssumptions {
+                assumed: Assumed::from(assumptions),
+                error_bits: assumptions.error_bits,
+                samples: SAMPLES,
+            },
+            rows: &rows,
+        })?;
     } else {
         print_text(header() + &rows.iter().map(Row::to_line).collect::<String>())?;
     }

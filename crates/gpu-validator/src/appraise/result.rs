@@ -3,7 +3,7 @@
 mod issue;
 mod keys;
 mod text;
-mod verify;
+pub(crate) mod verify;
 
 use clap::Subcommand;
 use cli::Exit;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use appraisal::expected::Expected;
 use appraisal::policy::Policy;
-use appraisal::profile::Profile;
+use appraisal::profile::{Profile, Status};
 use clap::Args;
 use cli::{Exit, OutputFile, OutputPath, parse_bytes, print_json, print_text};
-use serde_json::{Value, json};
+use serde::Serialize;
 use verifier::calibrate::calibrate;
+use verifier::challenge_file::IterationReport;
 use verifier::cost::{DeviceFigures, LOCAL_INNER_DIM, Proposal, Row, VerifierFigures, Wanted, propose};
 use verifier::preset::default_assumptions;
 use verifier::recompute::Recompute;
@@ -30,6 +31,60 @@ const LOCAL_FILL_SHARE: f64 = 0.9;
 
 /// k of the tiles that `--tile-ms` is about.
 const TILE_INNER_DIM: u32 = 16_384;
+
+/// A proposed session, and what others would certify.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct PlanProposal<'a> {
+    /// The class whose figures are used.
+    class: PlannedClass<'a>,
+    /// Samples per device and distinct k; null if no number meets what was asked for.
+    samples: Option<u32>,
+    /// Options of `attest` that ask for this session; null without samples.
+    attest_options: Option<String>,
+    /// Iterations, in order.
+    iterations: Vec<IterationReport>,
+    /// All fills and sweeps, s.
+    session_seconds: f64,
+    /// Threads of the Verifier.
+    threads: usize,
+    /// Time to recompute a tile with k = 16384 on one thread, ms.
+    tile_ms: f64,
+    /// Bounds and costs by number of samples.
+    rows: Vec<PlanRow>,
+}
+
+/// The class whose figures a plan uses.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct PlannedClass<'a> {
+    /// Its name.
+    name: &'a str,
+    /// Where its figures come from.
+    status: Status,
+}
+
+/// What a number of samples certifies, as shares of what is measured, and what it costs.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct PlanRow {
+    /// Samples per device and distinct k.
+    samples: u32,
+    /// The share of wrong leaves that the samples may miss.
+    wrong_share: f64,
+    /// V as a share of the dataset; null if it is not certified.
+    memory_share: Option<f64>,
+    /// B as a share of the sweep's rate; null if it is not certified.
+    bandwidth_share: Option<f64>,
+    /// T as a share of the fill's rate; null if it is not certified.
+    tensor_share: Option<f64>,
+    /// T_local as a share of the fill's rate with k = 2048; null if it is not certified.
+    local_tensor_share: Option<f64>,
+    /// Work of the Verifier, s on one thread.
+    core_seconds: f64,
+    /// Time of the Verifier, s on its threads.
+    verifier_seconds: f64,
+}
 
 /// Options of `gpu-validator plan`.
 #[derive(Args)]
@@ -137,7 +192,7 @@ pub(crate) fn run(options: &PlanOptions) -> anyhow::Result<Exit> {
         file.write(plot::svg(&proposal, &title).as_bytes())?;
     }
     if options.json {
-        print_json(&to_json(&proposal, &verifier, class))?;
+        print_json(&report(&proposal, &verifier, class))?;
     } else {
         print_text(text(&proposal, &verifier, options.devices, class))?;
     }
@@ -272,30 +327,28 @@ fn share(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{share:.3}"))
 }
 
-fn to_json(proposal: &Proposal, verifier: &VerifierFigures, class: &Profile) -> Value {
-    let row = |row: &Row| {
-        json!({
-            "samples": row.samples,
-            "wrong_share": row.wrong_share,
-            "memory_share": row.memory,
-            "bandwidth_share": row.bandwidth,
-            "tensor_share": row.tensor,
-            "local_tensor_share": row.local_tensor,
-            "core_seconds": row.core_s,
-            "verifier_seconds": row.verifier_s,
-        })
+fn report<'a>(proposal: &Proposal, verifier: &VerifierFigures, class: &'a Profile) -> PlanProposal<'a> {
+    let row = |row: &Row| PlanRow {
+        samples: row.samples,
+        wrong_share: row.wrong_share,
+        memory_share: row.memory,
+        bandwidth_share: row.bandwidth,
+        tensor_share: row.tensor,
+        local_tensor_share: row.local_tensor,
+        core_seconds: row.core_s,
+        verifier_seconds: row.verifier_s,
     };
-    json!({
-        "class": { "name": class.name, "status": classes::status(class) },
-        "samples": proposal.samples,
-        "attest_options": proposal.samples.map(|samples| options_for(proposal, samples, class)),
-        "iterations": proposal.iterations.iter().map(|i| json!({
-            "inner_dim": i.inner_dim,
-            "sweeps": i.sweeps,
-        })).collect::<Vec<_>>(),
-        "session_seconds": proposal.session_s,
-        "threads": verifier.threads,
-        "tile_ms": verifier.tile_ms(TILE_INNER_DIM),
-        "rows": proposal.rows.iter().map(row).collect::<Vec<_>>(),
-    })
+    PlanProposal {
+        class: PlannedClass {
+            name: &class.name,
+            status: class.status,
+        },
+        samples: proposal.samples,
+        attest_options: proposal.samples.map(|samples| options_for(proposal, samples, class)),
+        iterations: proposal.iterations.iter().map(IterationReport::from).collect(),
+        session_seconds: proposal.session_s,
+        threads: verifier.threads,
+        tile_ms: verifier.tile_ms(TILE_INNER_DIM),
+        rows: proposal.rows.iter().map(row).collect(),
+    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
+pub(crate) mod schema;
 pub(crate) mod x1;
 
 use std::fs;
@@ -50,11 +51,15 @@ impl Place {
     }
 
     pub(crate) fn attester(&self, arguments: &[&str]) -> Output {
-        self.run(attester(), arguments)
+        let output = self.run(attester(), arguments);
+        schema::assert_printed("gpu-attestor", arguments, &output);
+        output
     }
 
     pub(crate) fn validator(&self, arguments: &[&str]) -> Output {
-        self.run(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), arguments)
+        let output = self.run(Path::new(env!("CARGO_BIN_EXE_gpu-validator")), arguments);
+        schema::assert_printed("gpu-validator", arguments, &output);
+        output
     }
 }
 

@@ -226,7 +226,12 @@ fn what_does_not_hold_for_this_reader_is_refused() {
             );
             let refused = place.validator(&[&["result", "verify", name, "--json"], arguments].concat());
             assert_eq!(code(&refused), 1);
-            assert!(json(&refused)["refused"].as_str().is_some_and(|why| why.contains(says)));
+            let error = &json(&refused)["error"];
+            assert_eq!(error["code"], "result-refused");
+            assert!(
+                error["message"].as_str().is_some_and(|why| why.contains(says)),
+                "{error}"
+            );
         }
     }
     // A nonce that is requested and present.

@@ -5,17 +5,27 @@ use std::time::Duration;
 
 use appraisal::Subject;
 use appraisal::audit::Audit;
-use attestation_result::{Expectations, verify_token};
+use attestation_result::{AttestationResult, Expectations, verify_token};
 use clap::Args;
-use cli::{Exit, RecomputeOptions, input_path, print_json, print_text};
+use cli::{ErrorCode, Exit, Failure, RecomputeOptions, input_path, print_error, print_json, print_text};
 use protocol::bytes::unhex;
-use serde_json::json;
+use serde::Serialize;
 
 use super::text::{AuditText, ResultText};
 use crate::appraise::{RuleOptions, now_unix_ms, read_keys, read_verified};
 use crate::evidence::BudgetOptions;
 use crate::input::read_bytes;
 use crate::refusal::{self, Form};
+
+/// A result that is accepted.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct CheckedResult<'a> {
+    /// The result's claims.
+    result: &'a AttestationResult,
+    /// With `--evidence`, how the result compares with a new appraisal; else null.
+    audit: Option<&'a Audit>,
+}
 
 /// Options of `gpu-validator result verify`.
 #[derive(Args)]
@@ -104,7 +114,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
     let refuse = |why: String| {
         if options.json {
-            print_json(&json!({ "refused": why }))?;
+            print_error(Failure::new(ErrorCode::ResultRefused, why.clone()))?;
         }
         cli::tell(format_args!("refused: {why}"));
         Ok(Exit::Contraindicated)
@@ -122,11 +132,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
             options.json,
         )? {
             Err(refusal) => {
-                if options.json {
-                    let why = format!("evidence {}: {}", path.display(), refusal::why(&refusal));
-                    print_json(&json!({ "refused": why, "reason": refusal.code() }))?;
-                }
-                return refusal::tell(&refusal, path, Form::Nothing);
+                let form = if options.json { Form::Json } else { Form::Nothing };
+                return refusal::tell(&refusal, path, form);
             }
             Ok((verified, sealed, judge)) => {
                 let subject = Subject::from((&verified, &sealed[..]));
@@ -137,7 +144,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Exit> {
         },
     };
     if options.json {
-        print_json(&json!({ "result": result, "audit": audit }))?;
+        print_json(&CheckedResult {
+            result: &result,
+            audit: audit.as_ref(),
+        })?;
     } else {
         print_text(ResultText(&result))?;
         if let Some(audit) = &audit {
