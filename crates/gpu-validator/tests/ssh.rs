@@ -279,12 +279,13 @@ fn signal(pid: u32, signal: &str) {
     assert!(killed.expect("kill starts").success());
 }
 
+/// The `head` of a host that takes the program slowly.
+const SLOW: &str = "#!/bin/sh\n[ \"$2\" -lt 100000 ] || sleep 2\nexec /usr/bin/head \"$@\"\n";
+
 /// Ctrl-C before and during the session, a Verifier that is killed and so a connection that is lost, and signals to the
 /// host's shell: the agent ends, and nothing is left.
 #[test]
 fn however_it_ends_nothing_is_left() {
-    // A host that takes the program slowly.
-    let slow = "#!/bin/sh\n[ \"$2\" -lt 100000 ] || sleep 2\nexec /usr/bin/head \"$@\"\n";
     let session = [
         &["--device-memory", "16GiB", "--evidence", "e.cbor", "--"][..],
         &["--engine", "cpu", "--cpu-memory", "512MiB"],
@@ -302,7 +303,7 @@ fn however_it_ends_nothing_is_left() {
         let place = host();
         place.put("before", "echo $$ >pid");
         if during == "upload" {
-            put_program(&place, "tools/head", slow);
+            put_program(&place, "tools/head", SLOW);
         }
         let mut child = start(&place, &session);
         match during {
@@ -330,4 +331,95 @@ fn however_it_ends_nothing_is_left() {
             );
         }
     }
+}
+
+/// What a killed shell left is removed by the next session, if it is certainly that, and nothing else.
+#[test]
+fn the_folder_of_a_killed_shell_is_removed_a_day_later() {
+    let host = host();
+    host.put("before", "echo $$ >pid");
+    put_program(&host, "tools/head", SLOW);
+    let mut child = start(&host, &AGENT);
+    let killed = || names(&host, "tmp").into_iter().next().unwrap_or_default();
+    until("a file", || {
+        host.path("tmp").join(killed()).join("gpu-attestor").exists()
+    });
+    signal(host.text("pid").trim().parse().expect("a process"), "-KILL");
+    assert_eq!(child.wait().expect("it ends").code(), Some(2), "{}", host.text("log"));
+    let killed = killed();
+    assert!(killed.starts_with("gpu-attestor-ssh."), "{killed}");
+    let age = |name: &str, age: &str| {
+        let aged = host.run(Path::new("touch"), &["-d", age, &format!("tmp/{name}/session")]);
+        assert_eq!(code(&aged), 0, "{}", text(&aged.stderr));
+    };
+    age(&killed, "2 days ago");
+    fs::remove_file(host.path("tools/head")).expect("a file");
+
+    let node = text(&Command::new("uname").arg("-n").output().expect("uname starts").stdout);
+    let node = node.trim();
+    let mut gone = Command::new("true").spawn().expect("it starts");
+    let (gone_pid, own_pid) = (gone.id(), std::process::id());
+    gone.wait().expect("a child");
+    let folder = |name: &str, mark: Option<String>, old: &str| {
+        host.put(&format!("tmp/{name}/gpu-attestor"), "a program");
+        if let Some(mark) = mark {
+            host.put(&format!("tmp/{name}/session"), mark);
+            age(name, old);
+        }
+    };
+    let mark = |node: &str, pid: u32| Some(format!("{node} {pid}\n"));
+    for name in [
+        "gpu-attestor-ssh.stale12345",
+        "gpu-attestor-ssh.fresh12345",
+        "gpu-attestor-ssh.alive12345",
+        "gpu-attestor-ssh.other12345",
+        "gpu-attestor-ssh.nomark1234",
+        "gpu-attestor-ssh.nopid12345",
+        "gpu-attestor-ssh.group12345",
+        "gpu-attestor-ssh.longer123456",
+        "elsewhere",
+    ] {
+        fs::create_dir(host.path("tmp").join(name)).expect("a folder");
+    }
+    folder("gpu-attestor-ssh.stale12345", mark(node, gone_pid), "2 days ago");
+    folder("gpu-attestor-ssh.fresh12345", mark(node, gone_pid), "23 hours ago");
+    folder("gpu-attestor-ssh.alive12345", mark(node, own_pid), "2 days ago");
+    folder(
+        "gpu-attestor-ssh.other12345",
+        mark("another-host", gone_pid),
+        "2 days ago",
+    );
+    folder("gpu-attestor-ssh.nomark1234", None, "");
+    folder("gpu-attestor-ssh.nopid12345", Some(format!("{node}\n")), "2 days ago");
+    folder(
+        "gpu-attestor-ssh.group12345",
+        Some(format!("{node} -{gone_pid}\n")),
+        "2 days ago",
+    );
+    folder("gpu-attestor-ssh.longer123456", mark(node, gone_pid), "2 days ago");
+    folder("elsewhere", mark(node, gone_pid), "2 days ago");
+    std::os::unix::fs::symlink("elsewhere", host.path("tmp/gpu-attestor-ssh.alink12345")).expect("a link");
+    let before = names(&host, "tmp");
+
+    // Others could have put them there: nothing is removed. Only root can give a folder away.
+    let is_root = text(&Command::new("id").arg("-u").output().expect("id starts").stdout).trim() == "0";
+    if is_root {
+        std::os::unix::fs::chown(host.path("tmp"), Some(65534), None).expect("a chown");
+        fs::set_permissions(host.path("tmp"), fs::Permissions::from_mode(0o777)).expect("a mode");
+        assert_eq!(code(&attest_with_own(&host, &AGENT)), 0);
+        assert_eq!(names(&host, "tmp").len(), before.len());
+        // A sticky folder protects each one's files from the others.
+        fs::set_permissions(host.path("tmp"), fs::Permissions::from_mode(0o1777)).expect("a mode");
+    }
+    let attested = attest_with_own(&host, &AGENT);
+    assert_eq!(code(&attested), 0, "{}", text(&attested.stderr));
+    let mut expected: Vec<String> = before
+        .into_iter()
+        .filter(|name| !name.contains("stale") && *name != killed)
+        .collect();
+    let mut left = names(&host, "tmp");
+    expected.sort();
+    left.sort();
+    assert_eq!(left, expected);
+    assert!(host.path("tmp/elsewhere/session").exists());
 }

@@ -27,15 +27,35 @@ trap "exit 130" INT
 trap "exit 141" PIPE
 trap "exit 143" TERM
 
+# Removes folders that shells like this one left when they were killed with SIGKILL: this user's, a day old or older, of a
+# shell of this host that is gone. Where others could put folders of this user under such a name, nothing is removed.
+remove_stale() {
+    if [ ! -O "$1" ] && [ ! -k "$1" ]; then return; fi
+    set +f
+    for old in "$1"/gpu-attestor-ssh.??????????; do
+        mark=$old/session
+        if [ -L "$old" ] || [ ! -O "$old" ] || [ -L "$mark" ] || [ ! -f "$mark" ] || [ ! -O "$mark" ]; then continue; fi
+        if [ -z "$(find "$mark" -prune -mtime +0 2>/dev/null)" ]; then continue; fi
+        node= shell=
+        read -r node shell <"$mark"
+        case $shell in "" | *[!0-9]*) continue ;; esac
+        if [ "$node" != "$(uname -n)" ] || kill -0 "$shell" 2>/dev/null; then continue; fi
+        rm -rf "$old" 2>/dev/null
+    done
+    set -f
+}
+
 # A folder that programs can be run from; /tmp may be mounted noexec, and so may any of the others.
 tried=
 for parent in "${TMPDIR:-/tmp}" "$XDG_RUNTIME_DIR" /dev/shm "$HOME"; do
     if [ -z "$parent" ]; then continue; fi
-    if ! dir=$(mktemp -d "$parent/gpu-attestor.XXXXXXXX" 2>/dev/null); then
+    remove_stale "$parent"
+    if ! dir=$(mktemp -d "$parent/gpu-attestor-ssh.XXXXXXXXXX" 2>/dev/null); then
         dir=
         tried="$tried $parent (not writable)"
         continue
     fi
+    printf "%s %s\n" "$(uname -n)" "$$" 2>/dev/null >"$dir/session"
     if printf "#!/bin/sh\nexit 0\n" 2>/dev/null >"$dir/try" && chmod 700 "$dir/try" && "$dir/try" 2>/dev/null; then
         break
     fi
