@@ -125,7 +125,8 @@ fn gpus_that_cannot_recompute_are_no_verdict() {
             return;
         };
         assert_eq!(code(&output), 2, "{fault:?}: {output:?}");
-        assert!(output.stdout.is_empty(), "{fault:?}: {output:?}");
+        // A failure, and no verdict.
+        assert_eq!(json(&output)["error"]["code"], "failed", "{fault:?}: {output:?}");
         let told = text(&output.stderr);
         assert!(told.contains(expected), "{fault:?}: {output:?}");
         assert!(!told.contains("TileCoordinate"), "{told}");
