@@ -86,6 +86,33 @@ checksums() {
     sha256sum --check --strict SHA256SUMS
 }
 
+# The licences in every file, whatever its architecture: this repository's own texts, and those of what is linked.
+licences() {
+    local file folder count=0
+    for file in "$packages"/*.tar.gz "$packages"/*.deb "$packages"/*.whl; do
+        folder=$scratch/licences/${file##*/}
+        mkdir -p "$folder"
+        case $file in
+            *.tar.gz) tar -xzf "$file" -C "$folder" ;;
+            *.deb) dpkg-deb --extract "$file" "$folder" ;;
+            *.whl) python3 -m zipfile -e "$file" "$folder" ;;
+        esac
+        for name in LICENSE-MIT LICENSE-APACHE; do
+            find "$folder" -name "$name" -exec cmp --silent {} "$name" ';' -print | grep .
+        done
+        find "$folder" -name THIRD-PARTY-NOTICES.txt -exec grep -l '^blake3@' {} + | grep .
+        if [[ $file == *.deb ]]; then
+            # Debian wants the text of a licence that its own folder of licences lacks, and who has the copyright.
+            diff -B <(sed -n '/^Permission/,$ p' LICENSE-MIT) \
+                <(sed -n '/^License: MIT$/,/^$/ { /^License/ d; s/^ \.$//; s/^ //; p }' "$folder"/usr/share/doc/*/copyright)
+            grep -Fx "Copyright: $(sed -n 's/^Copyright (c) //p' LICENSE-MIT)" "$folder"/usr/share/doc/*/copyright
+        fi
+        count=$((count + 1))
+    done
+    rm -r "$scratch/licences"
+    ((count >= 5))
+}
+
 archives() {
     cp -a "$roots/bare" "$scratch/archives"
     mkdir "$scratch/archives/new"
@@ -117,7 +144,8 @@ debs() {
             zcat /usr/share/man/man1/$command.1.gz | grep -q "^\.TH"
             bash -n /usr/share/bash-completion/completions/$command
             test -s /usr/share/zsh/vendor-completions/_$command
-            test -s /usr/share/doc/$command/copyright
+            dpkg-query -f "\${Maintainer} \${Homepage} \${Bugs}" -W $command |
+                grep "^The gpu-attestor authors https://github.com/.*/issues$"
             grep -q "^blake3@" /usr/share/doc/$command/THIRD-PARTY-NOTICES.txt
         done
         rm -r /root/e.cbor /root/.config
@@ -315,6 +343,7 @@ aarch64) native=aarch64 debian=arm64 ;;
 esac
 
 check checksums checksums
+check licences licences
 if has systemd-analyze; then check units units; fi
 if ! compgen -G "$packages/*-aarch64-linux.tar.gz" >/dev/null; then
     echo "SKIPPED: nothing was built for aarch64"

@@ -110,12 +110,13 @@ impl Release<'_> {
             "Package: {name}\n\
              Version: {VERSION}\n\
              Architecture: {architecture}\n\
-             Maintainer: The gpu-attestor developers <developers@gpu-attestor.invalid>\n\
+             Maintainer: The gpu-attestor authors\n\
              Installed-Size: {size}\n\
              Depends: libc6 (>= {GLIBC})\n\
              Section: utils\n\
              Priority: optional\n\
              Homepage: {homepage}\n\
+             Bugs: {homepage}/issues\n\
              Description: {summary}\n \
              A Verifier without a GPU establishes, over any byte stream and in seconds, how\n \
              much memory, memory bandwidth and int8 tensor throughput an untrusted host has\n \
