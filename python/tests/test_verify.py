@@ -215,11 +215,43 @@ def test_other_threads_run_while_samples_are_recomputed(h200: Path) -> None:
     assert turns > elapsed / 0.005 / 20
 
 
-def test_ctrl_c_ends_it(h200: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys, gpu_attestor; print('begun', flush=True)\n"
-        f"while True: gpu_attestor.verify({str(h200)!r}, verifiers=[{H200_VERIFIER!r}], threads=1)"
-    )
+def test_all_of_the_work_can_be_repeated(agent: list[str], validator: str, tmp_path: Path) -> None:
+    evidence = gpu_attestor.attest(agent, preset="smoke").evidence
+    (tmp_path / "e.cbor").write_bytes(evidence)
+    assert verify(evidence).full_reexecution is None
+    report = verify(evidence, full=True)
+    full = report.full_reexecution
+    assert report.is_affirmed and full is not None and full.agrees is True
+    assert full.jobs_done == full.jobs > 0 and full.jobs_taken == 0 and full.tiles > 0
+    assert full.mismatch is None and full.unfinished is None
+    # As the command prints it, but for the time that it took; which can be read too.
+    command = [validator, "verify", "--full", "--json", "e.cbor"]
+    printed = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path, text=True).stdout
+    ours, theirs = json.loads(report.json), json.loads(printed)
+    for value in (ours, theirs):
+        assert value["full_reexecution"].pop("seconds") > 0
+    assert ours == theirs
+    assert gpu_attestor.Report.from_json(printed).full_reexecution is not None
+
+
+def test_a_device_that_does_not_fit_cannot_be_repeated(h200: Path) -> None:
+    # 128 GiB in one piece.
+    with pytest.raises(gpu_attestor.LocalError, match="takes [0-9]+ bytes of memory") as caught:
+        verify(h200, verifiers=[H200_VERIFIER], full=True)
+    assert caught.value.code == "full"
+    # Evidence that does not count is not worked on.
+    with pytest.raises(gpu_attestor.NotTrustedError):
+        verify(h200, full=True)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_ctrl_c_ends_it(h200: Path, agent: list[str], tmp_path: Path, full: bool) -> None:
+    evidence, verifiers = h200, [H200_VERIFIER]
+    if full:
+        evidence, verifiers = tmp_path / "e.cbor", [gpu_attestor.identity()]
+        evidence.write_bytes(gpu_attestor.attest(agent, preset="smoke").evidence)
+    arguments = f"{str(evidence)!r}, verifiers={verifiers!r}, threads=1, full={full}"
+    code = f"import gpu_attestor; print('begun', flush=True)\nwhile True: gpu_attestor.verify({arguments})"
     # A shell's background jobs ignore SIGINT, and what they start inherits that.
     process = subprocess.Popen(
         [sys.executable, "-c", code],

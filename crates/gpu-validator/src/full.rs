@@ -9,10 +9,9 @@ use clap::Args;
 use cli::{Interrupt, OutputPath, WorkProgress};
 use protocol::engine::{EngineError, Progress};
 use protocol::verifier::VerifierSession;
-use serde::Serialize;
 use verifier::budget::Work;
 use verifier::recompute::Recompute;
-use verifier::reexecute::{Checkpoint, ReexecuteError, RootMismatch, jobs, reexecute, tiles_left};
+use verifier::reexecute::{Checkpoint, FullReport, ReexecuteError, RootMismatch, jobs, reexecute, tiles_left};
 
 use crate::engines::Engines;
 
@@ -26,28 +25,6 @@ pub(crate) struct FullOptions {
     /// Save progress in this file, and continue from it after an interruption
     #[arg(long, value_name = "FILE", requires = "full")]
     resume: Option<OutputPath>,
-}
-
-/// The result of full re-execution; a job is the work of one device in one iteration.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct FullReport {
-    /// Whether every root agrees; null if it was not finished.
-    agrees: Option<bool>,
-    /// Which root does not agree; null if none was found.
-    mismatch: Option<String>,
-    /// Why it was not finished; null if it was.
-    unfinished: Option<String>,
-    /// Jobs of the session.
-    jobs: usize,
-    /// Jobs taken from the file of `--resume`.
-    jobs_taken: usize,
-    /// Jobs done now that agree.
-    jobs_done: usize,
-    /// Tiles filled and swept now.
-    tiles: u64,
-    /// How long this took, s.
-    seconds: f64,
 }
 
 /// The result of full re-execution, in jobs; a job is the work of one device in one iteration.

@@ -15,10 +15,11 @@ use verifier::VerifyError;
 use verifier::outcome::Outcome;
 use verifier::partial::PartialReport;
 use verifier::recompute::Recompute;
+use verifier::reexecute::FullReport;
 
 use crate::engines::EngineOptions;
 use crate::evidence::{self, BudgetOptions};
-use crate::full::{Ended, Full, FullOptions, FullReport};
+use crate::full::{Ended, Full, FullOptions};
 use crate::joint;
 use crate::judge::{PolicyOptions, VouchOptions};
 use crate::refusal::{self, Form};

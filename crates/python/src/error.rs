@@ -71,6 +71,11 @@ pub(crate) fn recompute(error: &RecomputeError) -> PyErr {
     LocalError::new_err(("recompute", format!("tiles cannot be recomputed here: {error}")))
 }
 
+/// Why all of the work could not be done again here.
+pub(crate) fn full(why: &str) -> PyErr {
+    LocalError::new_err(("full", format!("the work cannot be done again here: {why}")))
+}
+
 pub(crate) fn session(error: &SessionError) -> PyErr {
     let code = match error {
         SessionError::Randomness(_) => "randomness",

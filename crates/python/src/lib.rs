@@ -2,6 +2,7 @@
 //! both their types.
 
 mod error;
+mod full;
 mod interrupt;
 mod policy;
 mod result;

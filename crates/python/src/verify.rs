@@ -10,15 +10,18 @@ use protocol::bytes::{Identity, unhex};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use report::Report;
+use report::{Report, evidence_blake3};
+use serde::Serialize;
 use serde_json::json;
 use verifier::budget::{Budget, TMAC};
 use verifier::challenge_file::{self, ChallengeFileError};
 use verifier::outcome::Judge;
 use verifier::recompute::Recompute;
+use verifier::reexecute::FullReport;
 use verifier::{Opened, Stop, Verified, VerifyError};
 
 use crate::error;
+use crate::full::{Unfinished, full};
 use crate::interrupt::interruptible;
 use crate::policy::Policy;
 
@@ -43,7 +46,7 @@ enum Checked {
 /// The report on evidence, as JSON.
 #[pyfunction]
 #[pyo3(signature = (
-    evidence, verifiers, policy, attester, challenge, received_unix_ms, threads, max_cost_tmac, max_memory_bytes
+    evidence, verifiers, policy, attester, challenge, received_unix_ms, threads, max_cost_tmac, max_memory_bytes, is_full
 ))]
 #[allow(clippy::too_many_arguments, reason = "python/src/gpu_attestor/_verify.py names them")]
 pub(crate) fn verify(
@@ -57,6 +60,7 @@ pub(crate) fn verify(
     threads: Option<usize>,
     max_cost_tmac: f64,
     max_memory_bytes: u64,
+    is_full: bool,
 ) -> PyResult<String> {
     let wanted = Wanted {
         attester: attester.map(|key| identity("attester", &key)).transpose()?,
@@ -82,8 +86,17 @@ pub(crate) fn verify(
         recompute,
         is_received_given: received_unix_ms.is_some(),
     };
-    judged(py, asked, |verified, sealed, judge| {
-        Report::new(&verified.evidence, &verified.session, sealed, judge).to_json()
+    judged(py, asked, |verified, sealed, judge, recompute, stop| {
+        if !is_full {
+            return Ok(Report::new(&verified.evidence, &verified.session, sealed, judge).to_json());
+        }
+        let full = full(verified, &evidence_blake3(sealed), judge, recompute, stop)?;
+        let report = Report::of(&verified.evidence, &verified.session, sealed, judge, &full.outcome);
+        let report = VerifiedReport {
+            report,
+            full_reexecution: full.report,
+        };
+        Ok(serde_json::to_string(&report).expect("plain values"))
     })
 }
 
@@ -124,10 +137,18 @@ pub(crate) fn appraise(
         recompute,
         is_received_given: false,
     };
-    judged(py, asked, |verified, sealed, judge| {
+    judged(py, asked, |verified, sealed, judge, _, _| {
         let subject = Subject::from((verified, sealed));
-        appraisal::appraise(&subject, own, profiles, judge, now_unix_ms).to_json()
+        Ok(appraisal::appraise(&subject, own, profiles, judge, now_unix_ms).to_json())
     })
+}
+
+/// A report with what repeating all work came to, as the command prints it.
+#[derive(Serialize)]
+struct VerifiedReport {
+    #[serde(flatten)]
+    report: Report,
+    full_reexecution: FullReport,
 }
 
 /// Evidence, and what is asked of it.
@@ -141,12 +162,13 @@ struct Asked<'a> {
     is_received_given: bool,
 }
 
+/// What is made of evidence whose samples were recomputed.
+trait Form: FnOnce(&Verified, &[u8], &Judge, &Recompute, &Stop) -> Result<String, Unfinished> {}
+
+impl<F: FnOnce(&Verified, &[u8], &Judge, &Recompute, &Stop) -> Result<String, Unfinished>> Form for F {}
+
 /// What evidence comes to, in the form of `form` if its tiles decide.
-fn judged(
-    py: Python<'_>,
-    asked: Asked<'_>,
-    form: impl FnOnce(&Verified, &[u8], &Judge) -> String + Send,
-) -> PyResult<String> {
+fn judged(py: Python<'_>, asked: Asked<'_>, form: impl Form + Send) -> PyResult<String> {
     let named = asked
         .verifiers
         .iter()
@@ -167,12 +189,7 @@ fn judged(
     }
 }
 
-fn check(
-    asked: Asked<'_>,
-    named: &[Identity],
-    stop: &Stop,
-    form: impl FnOnce(&Verified, &[u8], &Judge) -> String,
-) -> Checked {
+fn check(asked: Asked<'_>, named: &[Identity], stop: &Stop, form: impl Form) -> Checked {
     let Asked {
         wanted,
         recompute,
@@ -214,14 +231,22 @@ fn check(
         opened, sealed, judge, ..
     } = admitted;
     match opened.recompute(&recompute, &mut [], &judge, stop) {
-        Ok(verified) => Checked::Json(form(&verified, &sealed, &judge)),
+        Ok(verified) => match form(&verified, &sealed, &judge, &recompute, stop) {
+            Ok(json) => Checked::Json(json),
+            Err(Unfinished::Stopped) => stopped("stopped before all of the work was done again".to_owned()),
+            Err(Unfinished::Failed(why)) => Checked::Failed(error::full(&why)),
+        },
         Err(VerifyError::Recompute(error)) => Checked::Failed(error::recompute(&error)),
         // The signal that stopped it is raised instead.
         Err(error) => match Refusal::of(error) {
             Ok(refusal) => Checked::Refused(refusal),
-            Err(error) => Checked::Failed(error::StoppedError::new_err(("stopped", error.to_string()))),
+            Err(error) => stopped(error.to_string()),
         },
     }
+}
+
+fn stopped(why: String) -> Checked {
+    Checked::Failed(error::StoppedError::new_err(("stopped", why)))
 }
 
 /// The public key in a text.

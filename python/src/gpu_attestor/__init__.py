@@ -25,7 +25,7 @@ from ._errors import (
 )
 from ._native import Policy, __version__, identity
 from ._policy import PolicyLike
-from ._report import Assumptions, Bound, Bounds, Device, Measured, Plan, Report, Window
+from ._report import Assumptions, Bound, Bounds, Device, FullReexecution, Measured, Plan, Report, Window
 from ._session import Attestation, Session, SessionOptions
 from ._streams import Reader, Writer, attest_stream, record_stream
 from ._verify import verify
@@ -44,6 +44,7 @@ __all__ = [
     "DeviceAppraisal",
     "EvidenceError",
     "Finding",
+    "FullReexecution",
     "KeyUnusableError",
     "LocalError",
     "Measured",

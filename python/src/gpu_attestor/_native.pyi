@@ -75,6 +75,7 @@ def verify(
     threads: int | None,
     max_cost_tmac: float,
     max_memory_bytes: int,
+    is_full: bool,
 ) -> str: ...
 def appraise(
     evidence: bytes | str,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ._errors import CouldNotRunError, NothingCertifiedError, NotTrustedError, NoVerdictError
 
-__all__ = ["Assumptions", "Bound", "Bounds", "Device", "Measured", "Plan", "Report", "Window"]
+__all__ = ["Assumptions", "Bound", "Bounds", "Device", "FullReexecution", "Measured", "Plan", "Report", "Window"]
 
 Verdict = Literal["affirmed", "contraindicated", "could not run", "none"]
 
@@ -100,6 +100,28 @@ class Device:
 
 
 @dataclass(frozen=True)
+class FullReexecution:
+    """What repeating all of the work came to. A job is the work of one device in one iteration."""
+
+    agrees: bool | None
+    """Whether every root agrees; None if it was not finished."""
+    mismatch: str | None
+    """Which root does not agree."""
+    unfinished: str | None
+    """Why it was not finished."""
+    jobs: int
+    """Jobs of the session."""
+    jobs_taken: int
+    """Jobs that an earlier run of the command had done."""
+    jobs_done: int
+    """Jobs done now that agree."""
+    tiles: int
+    """Tiles filled and swept now."""
+    seconds: float
+    """How long it took."""
+
+
+@dataclass(frozen=True)
 class Report:
     """What a session comes to.
 
@@ -139,6 +161,8 @@ class Report:
     devices: tuple[Device, ...] = ()
     host: Bounds | None = None
     """The bounds of the system behind the session, all at once; None unless it is affirmed online."""
+    full_reexecution: FullReexecution | None = None
+    """What repeating all of the work came to, if that was asked for."""
     notes: tuple[str, ...] = ()
     """What a reader must know to read the figures."""
     json: str = field(default="", repr=False)
@@ -161,6 +185,7 @@ class Report:
         value["windows"] = tuple(Window(**window) for window in value.get("windows", ()))
         value["devices"] = tuple(_device(device) for device in value.get("devices", ()))
         value["host"] = _bounds(value.get("host"))
+        value["full_reexecution"] = _optional(FullReexecution, value.get("full_reexecution"))
         value["notes"] = tuple(value.get("notes", ()))
         return cls(**value, json=text)
 

@@ -25,6 +25,7 @@ def verify(
     threads: int | None = None,
     max_cost: float = 500.0,
     max_memory: int = 4 << 30,
+    full: bool = False,
 ) -> Report:
     """Checks evidence, and returns its report if there is a verdict.
 
@@ -41,6 +42,8 @@ def verify(
     threads: threads that recompute; one for each CPU, if not given.
     max_cost: most work of recomputing samples, 10^12 multiply-adds.
     max_memory: most memory of reading evidence, bytes.
+    full: afterwards repeat all of the work on the CPU and compare every root, not only samples, as by `gpu-validator verify
+        --full`. It takes the memory of the largest device's dataset, and neither `max_cost` nor `max_memory` limits it.
 
     It works without the interpreter's lock; Ctrl-C ends it.
 
@@ -57,6 +60,7 @@ def verify(
         threads,
         max_cost,
         max_memory,
+        full,
     )
     return with_verdict(Report.from_json(text))
 

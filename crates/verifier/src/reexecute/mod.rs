@@ -8,6 +8,7 @@ mod checkpoint;
 mod error;
 mod floor;
 mod job;
+mod report;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -23,6 +24,7 @@ pub use checkpoint::Checkpoint;
 pub use error::{ReexecuteError, RootMismatch};
 use floor::{Board, Execution, Floor, JobState, Worker};
 pub use job::{Job, jobs};
+pub use report::FullReport;
 
 /// Tiles filled and swept by the jobs that are missing from `checkpoint`.
 #[must_use]
