@@ -9,11 +9,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use backend::{Device, panic_message};
-use protocol::bytes::{DeviceOrdinal, Salt};
+use protocol::bytes::{DeviceOrdinal, Root, Salt};
+use protocol::cbor::Label;
 use protocol::derive::next_sweep_salt;
 use protocol::driver::Done;
-use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
-use protocol::trace::Site;
+use protocol::engine::{Assignment, CommitmentId, CrossTask, Dataset, EngineError, FillTask, LinkPath, Progress};
 use tracing::debug_span;
 
 use crate::in_step::InStep;
@@ -21,17 +21,22 @@ use crate::telemetry::Watch;
 
 /// A task for a device's thread.
 pub(crate) enum Command {
-    Prepare(Assignment),
+    Prepare {
+        assignment: Assignment,
+        /// Where the datasets of all devices are exchanged, if the plan has rounds.
+        datasets: Option<Arc<InStep<Arc<dyn Dataset>>>>,
+    },
     Fill(FillTask),
     Sweep {
         first_salt: Salt,
         sweeps: u32,
         /// Where the roots of all devices are exchanged after each sweep.
-        in_step: Arc<InStep>,
+        in_step: Arc<InStep<Root>>,
     },
+    Cross(CrossTask),
     Open {
-        /// Positions among all samples, and the source of each leaf.
-        sites: Vec<(usize, Site)>,
+        /// The sample's position among all samples, which of its openings, and the leaf.
+        leaves: Vec<(usize, usize, CommitmentId, u32)>,
         /// How long the telemetry labels may take.
         telemetry_limit: Duration,
     },
@@ -40,9 +45,10 @@ pub(crate) enum Command {
 impl Command {
     fn name(&self) -> &'static str {
         match self {
-            Command::Prepare(_) => "prepare",
+            Command::Prepare { .. } => "prepare",
             Command::Fill(_) => "fill",
             Command::Sweep { .. } => "sweep",
+            Command::Cross(_) => "cross",
             Command::Open { .. } => "open",
         }
     }
@@ -154,9 +160,10 @@ fn work(
 ) {
     let mut iteration = 0;
     let mut watch = None;
+    let mut links = None;
     while let Ok(command) = commands.recv() {
         let done = catch_unwind(AssertUnwindSafe(|| {
-            obey(device, ordinal, meter, &mut iteration, &mut watch, command)
+            obey(device, ordinal, meter, &mut iteration, &mut watch, &mut links, command)
         }));
         let done = done.unwrap_or_else(|panic| {
             let text = panic_message(&*panic);
@@ -170,6 +177,20 @@ fn work(
     }
 }
 
+/// How a device reads the tiles of the others; nothing where it reads only memory of its own.
+fn links_label(own: DeviceOrdinal, devices: &[DeviceOrdinal], paths: &[LinkPath]) -> Option<Label> {
+    let over = |path: LinkPath| {
+        let reached = devices.iter().zip(paths).filter(|(_, of)| **of == path);
+        let reached: Vec<String> = reached.map(|(device, _)| device.to_string()).collect();
+        (!reached.is_empty()).then(|| format!("{path} to {}", reached.join(" ")))
+    };
+    let links: Vec<String> = [LinkPath::Peer, LinkPath::Staged]
+        .into_iter()
+        .filter_map(over)
+        .collect();
+    (!links.is_empty()).then(|| Label::new(&format!("device {own} links"), &links.join(", ")))
+}
+
 /// `iteration` counts the fills started.
 fn obey(
     device: &mut Device,
@@ -177,13 +198,18 @@ fn obey(
     meter: &Meter,
     iteration: &mut u32,
     watch: &mut Option<Watch>,
+    links: &mut Option<Label>,
     command: Command,
 ) -> Result<Done, EngineError> {
     let _span = debug_span!("device", %ordinal, does = command.name()).entered();
     let engine = &mut device.engine;
     match command {
-        Command::Prepare(assignment) => {
+        Command::Prepare { assignment, datasets } => {
             engine.prepare(&assignment)?;
+            if let Some(datasets) = datasets {
+                let shared = datasets.meet(ordinal, engine.dataset()?)?;
+                *links = links_label(ordinal, datasets.devices(), &engine.connect(&shared)?);
+            }
             *watch = device.telemetry.take().map(Watch::start);
             Ok(Done::Prepared)
         }
@@ -206,24 +232,18 @@ fn obey(
             }
             Ok(Done::Swept(roots))
         }
-        Command::Open { sites, telemetry_limit } => {
-            let openings = sites
+        Command::Cross(task) => engine.cross(&task, meter).map(Done::Crossed),
+        Command::Open {
+            leaves,
+            telemetry_limit,
+        } => {
+            let openings = leaves
                 .into_iter()
-                .map(|(position, site)| {
-                    let (iteration, sweep) = (site.sample.iteration, site.sample.sweep);
-                    let fill = CommitmentId::Fill { iteration };
-                    Ok((
-                        position,
-                        [
-                            engine.open(CommitmentId::Sweep { iteration, sweep }, site.sample.leaf)?,
-                            engine.open(fill, site.pair[0])?,
-                            engine.open(fill, site.pair[1])?,
-                        ],
-                    ))
-                })
+                .map(|(sample, which, commitment, leaf)| Ok((sample, which, engine.open(commitment, leaf)?)))
                 .collect::<Result<_, EngineError>>()?;
             let labels = watch.take().map(|watch| watch.finish(ordinal, telemetry_limit));
-            let labels = labels.unwrap_or_default();
+            let mut labels: Vec<Label> = labels.unwrap_or_default();
+            labels.extend(links.take());
             Ok(Done::Opened(openings, labels))
         }
     }
@@ -232,7 +252,6 @@ fn obey(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::bytes::Root;
     use protocol::commitment::Opening;
     use protocol::engine::{AssignmentFields, Engine};
     use protocol::message::DeviceOffer;
@@ -261,6 +280,16 @@ mod tests {
     }
 
     #[test]
+    fn a_label_says_how_the_others_are_read() {
+        let devices = [0, 1, 2, 5].map(DeviceOrdinal);
+        let label = |paths| links_label(DeviceOrdinal(0), &devices, paths).map(|label| (label.name, label.value));
+        let paths = [LinkPath::Same, LinkPath::Peer, LinkPath::Staged, LinkPath::Peer];
+        let expected = ("device 0 links".to_owned(), "peer to 1 5, staged to 2".to_owned());
+        assert_eq!(label(&paths), Some(expected));
+        assert_eq!(label(&[LinkPath::Same; 4]), None);
+    }
+
+    #[test]
     fn a_device_that_hangs_is_left_behind_and_an_idle_one_ends() {
         let soon = || Instant::now() + Duration::from_millis(50);
         let (_holds, held) = channel();
@@ -284,15 +313,16 @@ mod tests {
             Worker::start(device, |_, _| ()).expect("a thread")
         };
         let hanging = start(held);
-        hanging.send(Command::Prepare(
-            Assignment::new(AssignmentFields {
+        hanging.send(Command::Prepare {
+            assignment: Assignment::new(AssignmentFields {
                 matrix_dim: 256,
                 matrix_offset: 0,
                 num_matrices: 1,
                 max_inner_dim: 64,
             })
             .expect("sizes that a plan can have"),
-        ));
+            datasets: None,
+        });
         assert!(!hanging.end_until(soon()));
         let idle = start(channel().1);
         assert!(idle.end_until(Instant::now() + Duration::from_secs(30)));

@@ -2,7 +2,7 @@
 
 use protocol::frame::MessageType;
 use protocol::openings::max_payload_bytes;
-use protocol::plan::Plan;
+use protocol::plan::{Iteration, Plan};
 
 /// The host has too little memory for the data that a plan requires it to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ pub(crate) fn check(plan: &Plan, available_bytes: Option<u64>) -> Result<(), Hos
     }
 }
 
-/// Eight bytes per leaf: one leaf per tile for every fill, one per two tiles for every sweep. OPENINGS exists three
+/// Eight bytes per leaf: one leaf per tile for every fill, one per two tiles for every sweep, and those of rounds. OPENINGS exists three
 /// times: as openings, as their encoding, and as the frame.
 fn required_bytes(plan: &Plan) -> u64 {
     let leaves: u128 = plan
@@ -39,10 +39,10 @@ fn required_bytes(plan: &Plan) -> u64 {
         .iter()
         .map(|device| {
             let tiles = u128::from(plan.assignment(device).tiles());
-            let iterations = plan.iterations().iter();
-            iterations
-                .map(|iteration| tiles + u128::from(iteration.sweeps) * tiles.div_ceil(2))
-                .sum::<u128>()
+            let of_iteration = |iteration: &Iteration| tiles + u128::from(iteration.sweeps) * tiles.div_ceil(2);
+            let of_rounds = |k| u128::from(plan.group_crossing_leaves(k));
+            let iterations: u128 = plan.iterations().iter().map(of_iteration).sum();
+            iterations + plan.groups().into_iter().map(of_rounds).sum::<u128>()
         })
         .sum();
     let openings = u128::from(max_payload_bytes(plan, MessageType::Openings));
@@ -52,12 +52,12 @@ fn required_bytes(plan: &Plan) -> u64 {
 #[cfg(test)]
 mod tests {
     use protocol::bytes::{DeviceOrdinal, Identity};
-    use protocol::plan::{Deadlines, DevicePlan, Iteration, PlanFields};
+    use protocol::plan::{Deadlines, DevicePlan, PlanFields};
 
     use super::*;
 
     fn plan(matrices: u32, iterations: &[u32], samples: u32) -> Plan {
-        let iteration = |&sweeps: &u32| Iteration { inner_dim: 64, sweeps };
+        let iteration = |&sweeps: &u32| Iteration::new(64, sweeps);
         Plan::new(PlanFields {
             session_id: [0; 16],
             verifier: Identity([0; 32]),

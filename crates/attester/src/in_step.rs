@@ -1,74 +1,80 @@
-//! Devices that sweep in step: each sweep's salts need the roots of the sweep before of all devices (spec §4.7).
+//! Devices that wait for each other: each sweep's salts need the roots of the sweep before of all devices (spec §4.7), and rounds
+//! the datasets of all.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use protocol::bytes::{DeviceOrdinal, Root};
+use protocol::bytes::DeviceOrdinal;
 use protocol::engine::EngineError;
 
-/// Where the devices of one iteration exchange the roots of each sweep.
-pub(crate) struct InStep {
-    /// In the order in which the roots enter the next salts.
+/// Where devices exchange values, a value each a turn.
+pub(crate) struct InStep<T> {
+    /// In the order in which the values are given to all.
     devices: Vec<DeviceOrdinal>,
-    round: Mutex<Round>,
+    turn: Mutex<Turn<T>>,
     is_over: Condvar,
 }
 
-#[derive(Default)]
-struct Round {
+struct Turn<T> {
     number: u64,
-    /// The roots received in this round.
-    roots: Vec<Option<Root>>,
-    /// All roots of the previous round.
-    joint: Vec<Root>,
+    /// The values received in this turn.
+    values: Vec<Option<T>>,
+    /// All values of the previous turn.
+    joint: Vec<T>,
     /// One of the devices has failed, or nobody wants the work any more.
     is_cancelled: bool,
 }
 
-impl InStep {
+impl<T: Clone> InStep<T> {
     /// A meeting point for these devices, in the order of their ordinals.
     pub(crate) fn new(devices: impl Iterator<Item = DeviceOrdinal>) -> Self {
         let devices: Vec<DeviceOrdinal> = devices.collect();
-        let round = Round {
-            roots: vec![None; devices.len()],
-            ..Round::default()
+        let turn = Turn {
+            number: 0,
+            values: vec![None; devices.len()],
+            joint: Vec::new(),
+            is_cancelled: false,
         };
         InStep {
             devices,
-            round: Mutex::new(round),
+            turn: Mutex::new(turn),
             is_over: Condvar::new(),
         }
     }
 
-    /// Submits the root of a device's sweep and waits for the roots of all other devices. Returns all roots, in device
-    /// order.
+    /// The devices, in the order of the values.
+    pub(crate) fn devices(&self) -> &[DeviceOrdinal] {
+        &self.devices
+    }
+
+    /// Submits the value of a device and waits for those of all other devices. Returns all values, in device order.
     ///
     /// # Errors
     ///
     /// [`EngineError::Cancelled`] if the work is no longer wanted, as when another device has failed.
-    pub(crate) fn meet(&self, device: DeviceOrdinal, root: Root) -> Result<Vec<Root>, EngineError> {
+    pub(crate) fn meet(&self, device: DeviceOrdinal, value: T) -> Result<Vec<T>, EngineError> {
         let place = self.devices.iter().position(|other| *other == device);
-        let place = place.expect("only devices of the iteration sweep in it");
-        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        round.roots[place] = Some(root);
-        if round.roots.iter().all(Option::is_some) {
-            round.joint = round.roots.iter_mut().filter_map(Option::take).collect();
-            round.number += 1;
+        let place = place.expect("only devices that were named meet");
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.values[place] = Some(value);
+        if turn.values.iter().all(Option::is_some) {
+            turn.joint = turn.values.iter_mut().filter_map(Option::take).collect();
+            turn.number += 1;
             self.is_over.notify_all();
-            return Ok(round.joint.clone());
+            return Ok(turn.joint.clone());
         }
-        let own = round.number;
-        while round.number == own {
-            if round.is_cancelled {
+        let own = turn.number;
+        while turn.number == own {
+            if turn.is_cancelled {
                 return Err(EngineError::Cancelled);
             }
-            round = self.is_over.wait(round).unwrap_or_else(PoisonError::into_inner);
+            turn = self.is_over.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(round.joint.clone())
+        Ok(turn.joint.clone())
     }
 
     /// Ends the wait of every device, now and later.
     pub(crate) fn cancel(&self) {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner).is_cancelled = true;
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).is_cancelled = true;
         self.is_over.notify_all();
     }
 }
@@ -76,6 +82,7 @@ impl InStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::bytes::Root;
     use std::thread;
 
     #[test]

@@ -16,10 +16,10 @@ use ed25519_dalek::SigningKey;
 use engine_cpu::available_memory_bytes;
 
 use protocol::attester::{Task, Violation};
-use protocol::bytes::{DeviceOrdinal, Identity};
+use protocol::bytes::{DeviceOrdinal, Identity, Root};
 use protocol::cbor::{Canonical, Label, sendable_text};
 use protocol::driver::{Action, AttesterDriver, Done, Ended, LimitPassed, Limits};
-use protocol::engine::EngineError;
+use protocol::engine::{Dataset, EngineError};
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::{MAX_LABELS, SUITE, VERSION};
 use protocol::message::{Abort, AbortCode, Hello, ResultMessage};
@@ -174,6 +174,7 @@ pub fn serve(
         driver: AttesterDriver::new(hello, key, limits, attestation.is_some(), None),
         events: events.clone(),
         workers,
+        datasets: None,
         in_step: None,
         uuids,
         outbox,
@@ -248,8 +249,10 @@ struct Served {
     driver: AttesterDriver,
     events: SyncSender<Event>,
     workers: Vec<Worker>,
+    /// Where the devices meet that exchange datasets.
+    datasets: Option<Arc<InStep<Arc<dyn Dataset>>>>,
     /// Where the devices of the sweeps under way meet.
-    in_step: Option<Arc<InStep>>,
+    in_step: Option<Arc<InStep<Root>>>,
     uuids: BTreeMap<DeviceOrdinal, String>,
     outbox: Outbox,
     attestation: Option<AttestationCommand>,
@@ -402,7 +405,14 @@ impl Served {
                 }
                 let is_planned = |worker: &Worker| assignments.iter().any(|(g, _)| *g == worker.ordinal);
                 self.workers.retain(is_planned);
-                self.command(assignments.into_iter().map(|(g, a)| (g, Command::Prepare(a))));
+                let has_rounds = plan.iterations().iter().any(|iteration| iteration.crossings > 0);
+                let exchange = || Arc::new(InStep::new(assignments.iter().map(|(g, _)| *g)));
+                self.datasets = has_rounds.then(exchange);
+                let prepare = |(g, assignment)| {
+                    let datasets = self.datasets.clone();
+                    (g, Command::Prepare { assignment, datasets })
+                };
+                self.command(assignments.iter().copied().map(prepare));
             }
             Task::Fill(task) => self.command_all(|_| Command::Fill(task)),
             Task::Sweep { first_salts, sweeps } => {
@@ -419,14 +429,22 @@ impl Served {
                 };
                 self.command(first_salts.into_iter().map(sweep));
             }
+            Task::Cross(tasks) => self.command(tasks.into_iter().map(|(g, task)| (g, Command::Cross(task)))),
             Task::Open(sites) => {
                 let plan = self.driver.plan().expect("SAMPLE follows PLAN");
                 let telemetry_limit = telemetry::limit(plan.fields().deadlines.openings_ms);
-                self.command_all(|g| {
-                    let own = sites.iter().enumerate().filter(|(_, site)| site.sample.device == g);
-                    let sites = own.map(|(i, site)| (i, site.clone())).collect();
-                    Command::Open { sites, telemetry_limit }
-                });
+                let mut leaves = BTreeMap::<DeviceOrdinal, Vec<_>>::new();
+                for (sample, site) in sites.iter().enumerate() {
+                    for (which, (g, commitment, leaf)) in site.openings().into_iter().enumerate() {
+                        leaves.entry(g).or_default().push((sample, which, commitment, leaf));
+                    }
+                }
+                for worker in &self.workers {
+                    worker.send(Command::Open {
+                        leaves: leaves.remove(&worker.ordinal).unwrap_or_default(),
+                        telemetry_limit,
+                    });
+                }
             }
             Task::Wait | Task::Finish(_) => {}
         }
@@ -451,6 +469,9 @@ impl Drop for Served {
     fn drop(&mut self) {
         // Cancel all at once, so that they end in parallel.
         self.workers.iter().for_each(Worker::cancel);
+        if let Some(datasets) = &self.datasets {
+            datasets.cancel();
+        }
         if let Some(in_step) = &self.in_step {
             in_step.cancel();
         }

@@ -63,10 +63,7 @@ fn fields(devices: Vec<DevicePlan>) -> PlanFields {
         audience: String::new(),
         matrix_dim: 256,
         devices,
-        iterations: vec![Iteration {
-            inner_dim: 64,
-            sweeps: 1,
-        }],
+        iterations: vec![Iteration::new(64, 1)],
         samples: 1,
         deadlines: Deadlines {
             ready_ms: 1,
@@ -154,13 +151,7 @@ fn a_plan_that_fills_the_hosts_memory_is_answered_with_the_figures() {
     let (dropped, _all_dropped) = channel();
     let plan = Plan::new(PlanFields {
         matrix_dim: 32_768,
-        iterations: vec![
-            Iteration {
-                inner_dim: 64,
-                sweeps: 4096,
-            };
-            16
-        ],
+        iterations: vec![Iteration::new(64, 4096); 16],
         ..fields(vec![DevicePlan {
             ordinal: DeviceOrdinal(0),
             matrix_offset: 0,

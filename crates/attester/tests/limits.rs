@@ -101,10 +101,7 @@ fn plan(openings_ms: u64) -> Plan {
             matrix_offset: 0,
             num_matrices: 2,
         }],
-        iterations: vec![Iteration {
-            inner_dim: 64,
-            sweeps: 1,
-        }],
+        iterations: vec![Iteration::new(64, 1)],
         samples: 1,
         // The Verifier's deadlines do not limit the Attester.
         deadlines: Deadlines {

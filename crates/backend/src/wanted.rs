@@ -1,6 +1,6 @@
 //! What a command asks of an engine.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use protocol::bytes::DeviceOrdinal;
@@ -33,6 +33,8 @@ pub struct EmulatedWanted {
     pub path: Option<String>,
     /// Threads of all devices together [default: one per CPU].
     pub threads: Option<NonZeroUsize>,
+    /// Bytes of another device's tiles that each reads in a second: an emulated link [default: what memory gives].
+    pub link_bytes_per_s: Option<NonZeroU64>,
 }
 
 impl Default for Wanted {
@@ -54,6 +56,7 @@ impl Default for EmulatedWanted {
             dataset_bytes: 256 << 20,
             path: None,
             threads: None,
+            link_bytes_per_s: None,
         }
     }
 }

@@ -87,12 +87,13 @@ impl<Member: Ord + Copy> Barrier<Member> {
 }
 
 /// The rank of a message in a session.
-fn order(outgoing: Outgoing) -> (u8, u32, u8) {
+fn order(outgoing: Outgoing) -> (u8, u32, u32) {
     match outgoing {
         Outgoing::Plan => (0, 0, 0),
         Outgoing::Nonce => (1, 0, 0),
         Outgoing::Salt(Stage::V, iteration) => (2, iteration, 0),
-        Outgoing::Salt(Stage::W, iteration) => (2, iteration, 1),
+        Outgoing::Salt(Stage::Round(round), iteration) => (2, iteration, 1 + round),
+        Outgoing::Salt(Stage::W, iteration) => (2, iteration, u32::MAX),
         Outgoing::Sample => (3, 0, 0),
     }
 }
@@ -145,6 +146,22 @@ mod tests {
         barrier.update(1, Need::Check);
         barrier.update(3, Need::Check);
         assert_eq!((barrier.release(), barrier.members().count()), (None, 0));
+    }
+
+    /// Hosts of one device have no rounds, and wait until the others have had theirs.
+    #[test]
+    fn who_has_no_round_waits_for_those_that_have() {
+        let round = |round| Outgoing::Salt(Stage::Round(round), 0);
+        let mut barrier = Barrier::new([1, 2, 3]);
+        barrier.update(1, Need::Release(W));
+        barrier.update(2, Need::Release(round(1)));
+        barrier.update(3, Need::Release(round(0)));
+        assert_eq!(barrier.release(), release(round(0), &[3]));
+        barrier.update(3, Need::Release(round(1)));
+        assert_eq!(barrier.release(), release(round(1), &[2, 3]));
+        barrier.update(2, Need::Release(W));
+        barrier.update(3, Need::Release(W));
+        assert_eq!(barrier.release(), release(W, &[1, 2, 3]));
     }
 
     /// Sessions with different plans cannot certify anything together, but none waits forever.

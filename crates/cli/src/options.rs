@@ -38,7 +38,8 @@ pub struct SessionOptions {
     pub few_samples: bool,
 
     /// Instead of the preset's iterations: k and sweeps of each, as `gpu-validator plan` proposes them, for example
-    /// 20480:32,2048:2
+    /// 20480:32,2048:2. A third number asks for rounds between devices, in which so many leaves of each cross:
+    /// 20480:32:500000; at most a quarter of the tiles cross
     #[arg(long, value_name = "K:SWEEPS,...", value_parser = parse_iterations)]
     pub iterations: Option<Iterations>,
 

@@ -81,6 +81,10 @@ impl Observer for SessionProgress {
                     Phase::Prepare => ("devices take their memory".to_owned(), self.bar()),
                     Phase::Fill => (format!("fill {current} of {iterations} (k = {k})"), self.bar()),
                     Phase::Sweep => (format!("sweeps {current} of {iterations} (k = {k})"), self.bar()),
+                    Phase::Cross => (
+                        format!("rounds between devices, {current} of {iterations} (k = {k})"),
+                        self.bar(),
+                    ),
                     Phase::Open => ("opening samples".to_owned(), self.bar()),
                 };
                 self.say(text, bar);

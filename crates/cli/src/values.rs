@@ -128,25 +128,31 @@ pub fn parse_ordinals(text: &str) -> Result<Vec<DeviceOrdinal>, String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Iterations(pub Vec<Iteration>);
 
-/// Iterations of a list like `20480:32,2048:2`: k and sweeps of each.
+/// Iterations of a list like `20480:32:500000,2048:2`: k and sweeps of each, and how many leaves cross in its rounds, if it has
+/// some.
 ///
 /// # Errors
 ///
 /// The part that is no iteration, and what a plan allows (spec §9.2).
 pub fn parse_iterations(text: &str) -> Result<Iterations, String> {
     let iteration = |part: &str| {
-        let (inner_dim, sweeps) = part.trim().split_once(':')?;
+        let (inner_dim, passes) = part.trim().split_once(':')?;
+        let (sweeps, crossings) = passes.split_once(':').unwrap_or((passes, "0"));
         let (inner_dim, sweeps): (u32, u32) = (inner_dim.parse().ok()?, sweeps.parse().ok()?);
+        let crossings = crossings.parse().ok()?;
         let is_valid = INNER_DIM_RANGE.contains(&inner_dim)
             && inner_dim.is_multiple_of(INNER_DIM_STEP)
             && (1..=MAX_SWEEPS_PER_ITERATION).contains(&sweeps);
-        is_valid.then_some(Iteration { inner_dim, sweeps })
+        is_valid.then_some(Iteration {
+            crossings,
+            ..Iteration::new(inner_dim, sweeps)
+        })
     };
     let mut iterations = Vec::new();
     for part in text.split(',') {
         let iteration = iteration(part).ok_or_else(|| {
             format!(
-                "{part:?} is no iteration; expected K:SWEEPS, k a multiple of {INNER_DIM_STEP} up to {}, sweeps 1 to \
+                "{part:?} is no iteration; expected K:SWEEPS or K:SWEEPS:CROSSINGS, k a multiple of {INNER_DIM_STEP} up to {}, sweeps 1 to \
                  {MAX_SWEEPS_PER_ITERATION}",
                 INNER_DIM_RANGE.end()
             )
@@ -193,9 +199,13 @@ mod tests {
 
     #[test]
     fn iterations_are_those_of_a_plan() {
-        let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
-        let parsed = parse_iterations("20480:31, 2048:2").expect("valid");
-        assert_eq!(parsed, Iterations(vec![iteration(20_480, 31), iteration(2048, 2)]));
+        let iteration = |inner_dim, sweeps| Iteration::new(inner_dim, sweeps);
+        let parsed = parse_iterations("20480:31:9, 2048:2").expect("valid");
+        let crossing = Iteration {
+            crossings: 9,
+            ..iteration(20_480, 31)
+        };
+        assert_eq!(parsed, Iterations(vec![crossing, iteration(2048, 2)]));
         for wrong in [
             "",
             "20480",
@@ -205,7 +215,9 @@ mod tests {
             "2048:4097",
             "2048:2,",
             "-64:2",
-            "2048:2:2",
+            "2048:2:",
+            "2048:2:-1",
+            "2048:2:2:2",
         ] {
             assert!(
                 parse_iterations(wrong).is_err_and(|e| e.contains("expected K:SWEEPS")),

@@ -96,6 +96,7 @@ fn config(wanted: &EmulatedWanted) -> Result<CpuEngineConfig, ParsePathError> {
     Ok(CpuEngineConfig {
         path: path(wanted)?,
         threads: wanted.threads.unwrap_or(default.threads),
+        link_bytes_per_s: wanted.link_bytes_per_s,
         ..default
     })
 }

@@ -1,16 +1,20 @@
 //! A device emulated on threads: its dataset is memory of this host.
 
-use std::num::NonZeroUsize;
+use std::any::Any;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::{Commitment, Opening};
-use protocol::digest::DigestKey;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::digest::{DigestKey, matching};
+use protocol::engine::{
+    Assignment, CommitmentId, CrossTask, Dataset, Engine, EngineError, FillTask, LinkPath, Progress,
+};
 use protocol::limits::{TILE_BYTES, TILE_SIDE};
-use protocol::matching::Matching;
+use protocol::matching::{Crossing, Matching};
 use protocol::operand::Operand;
 
 use crate::layout::{Quad, packed_quads};
@@ -34,6 +38,8 @@ pub struct CpuEngineConfig {
     pub operand_budget_bytes: usize,
     /// Most bytes that the engine may allocate; `None` for all that the host has.
     pub memory_limit_bytes: Option<u64>,
+    /// Bytes of other devices' tiles that it reads in a second, at most: an emulated link. `None` for what memory gives.
+    pub link_bytes_per_s: Option<NonZeroU64>,
 }
 
 impl Default for CpuEngineConfig {
@@ -44,6 +50,7 @@ impl Default for CpuEngineConfig {
             threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             operand_budget_bytes: 256 << 20,
             memory_limit_bytes: None,
+            link_bytes_per_s: None,
         }
     }
 }
@@ -58,13 +65,41 @@ pub struct CpuEngine {
 /// The memory allocated by `prepare`, and the results of fills and sweeps.
 struct Device {
     assignment: Assignment,
-    tiles: Vec<Tile>,
+    dataset: Arc<Tiles>,
+    /// The datasets of all devices of the session.
+    connected: Vec<Arc<dyn Dataset>>,
     right: Vec<Quad>,
     workers: Vec<Worker>,
     fills: Vec<Commitment>,
     sweeps: Vec<Vec<Commitment>>,
+    /// Of each iteration, with their numbers: a device rests in some.
+    rounds: Vec<Vec<(u32, Commitment)>>,
     /// Whether the dataset is that of the last fill; false if a fill was interrupted.
     is_filled: bool,
+}
+
+/// The tiles of a device, which the others of its host read in rounds.
+struct Tiles(RwLock<Vec<Tile>>);
+
+impl Dataset for Tiles {
+    fn tiles(&self) -> u32 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u32
+    }
+
+    fn read(&self, tile: u32, into: &mut [u8; TILE_BYTES]) -> Result<(), EngineError> {
+        let tiles = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = tiles.get(tile as usize).ok_or_else(|| no_tile(tile))?;
+        into.copy_from_slice(&found.0);
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn no_tile(tile: u32) -> EngineError {
+    EngineError::Unsupported(format!("tile {tile}, which the other device does not have"))
 }
 
 /// The memory of one thread.
@@ -115,9 +150,7 @@ impl CpuEngine {
     }
 
     fn device(&mut self) -> Result<&mut Device, EngineError> {
-        self.device
-            .as_mut()
-            .ok_or_else(|| EngineError::Unsupported("work before prepare".to_owned()))
+        self.device.as_mut().ok_or_else(unprepared)
     }
 }
 
@@ -155,11 +188,13 @@ impl Engine for CpuEngine {
         let tiles = self::zeroed(assignment.tiles() as usize, Tile([0; TILE_BYTES])).ok_or(out_of_memory)?;
         self.device = Some(Device {
             assignment: *assignment,
-            tiles,
+            dataset: Arc::new(Tiles(RwLock::new(tiles))),
+            connected: Vec::new(),
             right,
             workers,
             fills: Vec::new(),
             sweeps: Vec::new(),
+            rounds: Vec::new(),
             is_filled: false,
         });
         Ok(())
@@ -175,6 +210,7 @@ impl Engine for CpuEngine {
         device.is_filled = true;
         device.fills.push(commitment);
         device.sweeps.push(Vec::new());
+        device.rounds.push(Vec::new());
         Ok(root)
     }
 
@@ -194,6 +230,30 @@ impl Engine for CpuEngine {
         Ok(root)
     }
 
+    fn dataset(&self) -> Result<Arc<dyn Dataset>, EngineError> {
+        let device = self.device.as_ref().ok_or_else(unprepared)?;
+        Ok(device.dataset.clone())
+    }
+
+    fn connect(&mut self, datasets: &[Arc<dyn Dataset>]) -> Result<Vec<LinkPath>, EngineError> {
+        self.device()?.connected = datasets.to_vec();
+        Ok(vec![LinkPath::Same; datasets.len()])
+    }
+
+    fn cross(&mut self, task: &CrossTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let kernels = self.kernels;
+        let link = self.config.link_bytes_per_s;
+        let device = self.device()?;
+        if !device.is_filled {
+            return Err(EngineError::Unsupported("a round before a fill".to_owned()));
+        }
+        let commitment = Commitment::new(device.cross(kernels, task, link, progress)?);
+        let root = commitment.root();
+        let rounds = device.rounds.last_mut().expect("a fill makes room for its rounds");
+        rounds.push((task.round, commitment));
+        Ok(root)
+    }
+
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
         let made = self.device.as_ref().and_then(|device| match commitment {
             CommitmentId::Fill { iteration } => device.fills.get(iteration as usize),
@@ -201,6 +261,12 @@ impl Engine for CpuEngine {
                 .sweeps
                 .get(iteration as usize)?
                 .get((sweep as usize).checked_sub(1)?),
+            CommitmentId::Round { iteration, round } => {
+                let mut rounds = device.rounds.get(iteration as usize)?.iter();
+                rounds
+                    .find(|(made, _)| *made == round)
+                    .map(|(_, commitment)| commitment)
+            }
         });
         made.and_then(|made| made.open(leaf))
             .ok_or(EngineError::NoSuchLeaf { commitment, leaf })
@@ -215,11 +281,12 @@ impl Device {
     fn fill(&mut self, kernels: Kernels, task: &FillTask, progress: &dyn Progress) -> Result<Vec<u64>, EngineError> {
         let Device {
             assignment,
-            tiles,
+            dataset,
             right,
             workers,
             ..
         } = self;
+        let mut tiles = dataset.0.write().unwrap_or_else(PoisonError::into_inner);
         let k = task.inner_dim;
         let blocks = assignment.matrix_dim() as usize / TILE_SIDE;
         let rows = tiles.len() / blocks;
@@ -279,7 +346,8 @@ impl Device {
 
     /// The pair digests of one sweep.
     fn sweep(&mut self, kernels: Kernels, salt: &Salt, progress: &dyn Progress) -> Result<Vec<u64>, EngineError> {
-        let Device { tiles, workers, .. } = self;
+        let Device { dataset, workers, .. } = self;
+        let tiles = dataset.0.read().unwrap_or_else(PoisonError::into_inner);
         let digest_key = DigestKey::expand(salt);
         let tile_count = tiles.len() as u32;
         let matching = digest_key.matching(tile_count);
@@ -295,6 +363,103 @@ impl Device {
         })?;
         Ok(leaves)
     }
+}
+
+impl Device {
+    /// The leaves of one round: pair digests of own tiles, and of own tiles with those of the other device.
+    fn cross(
+        &mut self,
+        kernels: Kernels,
+        task: &CrossTask,
+        link: Option<NonZeroU64>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<u64>, EngineError> {
+        let Device {
+            dataset,
+            connected,
+            workers,
+            ..
+        } = self;
+        let unsupported = |what: String| EngineError::Unsupported(what);
+        let other = connected.get(task.other);
+        let other = other.ok_or_else(|| unsupported(format!("device {} of the plan is not connected", task.other)))?;
+        let tiles = dataset.0.read().unwrap_or_else(PoisonError::into_inner);
+        let fewest = (tiles.len() as u32).min(other.tiles());
+        if task.crossings == 0 || task.crossings > fewest / 4 {
+            let most = fewest / 4;
+            return Err(unsupported(format!(
+                "{} crossings, expected 1..={most}",
+                task.crossings
+            )));
+        }
+        let digest_key = DigestKey::expand(&task.salt);
+        let crossing = Crossing {
+            own: digest_key.matching(tiles.len() as u32),
+            other: matching(&task.other_salt, other.tiles()),
+            crossings: task.crossings,
+        };
+        let own = &crossing;
+        let link = Link::new(link);
+        let failed = Mutex::new(None);
+        let mut leaves = vec![0; crossing.leaves() as usize];
+        let items = leaves.chunks_mut(SWEEP_LEAVES_AT_ONCE).enumerate();
+        share(workers, items, progress, |_, (at, leaves)| {
+            let first = (at * SWEEP_LEAVES_AT_ONCE) as u32;
+            let mut fetched = Tile([0; TILE_BYTES]);
+            for (leaf, digest) in (first..).zip(leaves.iter_mut()) {
+                let (a, b) = own.pair(leaf);
+                let b = if own.crosses(leaf) {
+                    link.wait();
+                    // A tile that is not there would be answered wrongly: the device reports it instead.
+                    if let Err(error) = other.read(b, &mut fetched.0) {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return;
+                    }
+                    &fetched
+                } else {
+                    &tiles[b as usize]
+                };
+                *digest = kernels.pair_digest(&digest_key, leaf, &tiles[a as usize], b);
+            }
+            progress.advance(2 * leaves.len() as u64);
+        })?;
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(leaves),
+        }
+    }
+}
+
+/// An emulated link: tiles come over it at its rate.
+struct Link {
+    /// Between two tiles.
+    interval: Option<Duration>,
+    next: Mutex<Instant>,
+}
+
+impl Link {
+    fn new(bytes_per_s: Option<NonZeroU64>) -> Self {
+        let interval = |rate: NonZeroU64| Duration::from_secs_f64(TILE_BYTES as f64 / rate.get() as f64);
+        Link {
+            interval: bytes_per_s.map(interval),
+            next: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until the link has carried another tile.
+    fn wait(&self) {
+        let Some(interval) = self.interval else { return };
+        let end = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            *next += interval;
+            *next
+        };
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn unprepared() -> EngineError {
+    EngineError::Unsupported("work before prepare".to_owned())
 }
 
 /// Distributes `items` to the workers, one thread each as far as there are threads, in order, until none are left or

@@ -21,6 +21,7 @@ impl OnPath {
             threads: NonZeroUsize::new(threads).expect("not zero"),
             operand_budget_bytes,
             memory_limit_bytes,
+            link_bytes_per_s: None,
         })
         .expect("the path is available")
     }
@@ -68,6 +69,12 @@ fn every_run_of_the_vectors_is_reproduced() {
         &[(2, 256 << 20), (2, 0)],
         conformance::every_run_of_the_vectors_is_reproduced,
     );
+}
+
+#[test]
+fn rounds_agree_with_the_reference() {
+    on_every_path(&CONFIGS, conformance::rounds_agree_with_the_reference);
+    on_every_path(&[(2, 0)], conformance::refused_rounds_do_no_harm);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
 use protocol::cbor::Canonical;
 use protocol::derive::{advance_sweep_salts, derive};
 use protocol::engine::{Engine, Unobserved};
-use protocol::message::{Filled, SaltMessage, Stage, Swept};
+use protocol::message::{Crossed, Filled, SaltMessage, Stage, Swept};
 use protocol::plan::{DevicePlan, Iteration, Plan, PlanFields};
 use protocol::trace::Trace;
 use testkit::cast;
@@ -27,6 +27,12 @@ pub fn run(data: &[u8]) {
     let plan = plan(&mut input);
     let nonce = Nonce(derive("fuzz nonce", &[input.rest()]));
     let v = |t: usize| Fresh(derive("fuzz v", &[&nonce.0, &t.to_le_bytes()]));
+    let x = |t: usize, round: usize| {
+        Fresh(derive(
+            "fuzz round",
+            &[&nonce.0, &t.to_le_bytes(), &round.to_le_bytes()],
+        ))
+    };
     let w = |t: usize| Fresh(derive("fuzz w", &[&nonce.0, &t.to_le_bytes()]));
 
     let plan_bytes = plan.to_bytes();
@@ -34,6 +40,7 @@ pub fn run(data: &[u8]) {
         &theirs(&plan),
         &reference::chain_0(&nonce.0, b"hello", &plan_bytes),
         |t, _| v(t).0,
+        |t, round| x(t, round).0,
         |t, _| w(t).0,
     );
 
@@ -43,6 +50,13 @@ pub fn run(data: &[u8]) {
         .iter()
         .map(|device| engine(path, &plan, device))
         .collect();
+    let datasets: Vec<_> = engines
+        .iter()
+        .map(|engine| engine.dataset().expect("prepared"))
+        .collect();
+    for engine in &mut engines {
+        engine.connect(&datasets).expect("all of one host");
+    }
     for (t, iteration) in plan.iterations().iter().enumerate() {
         let expected = &theirs.trace[t];
         assert_eq!(trace.current() as usize, t);
@@ -93,6 +107,28 @@ pub fn run(data: &[u8]) {
             };
             trace.swept(&swept).expect("sweeps are due");
         }
+        for (r, expected) in expected.rounds.iter().enumerate() {
+            let stage = Stage::Round(r as u32);
+            trace.salted(&salt(stage, x(t, r))).expect("a round is due");
+            let mut roots = Vec::new();
+            for (device, task) in trace.cross_tasks() {
+                assert_eq!(
+                    task.salt.0, expected.salts[device.0 as usize],
+                    "iteration {t}, round {r}"
+                );
+                let engine = &mut engines[device.0 as usize];
+                let root = engine.cross(&task, &Unobserved).expect("nothing fails here");
+                roots.push(root.0);
+                let crossed = Crossed {
+                    iteration: t as u32,
+                    round: r as u32,
+                    device,
+                    root,
+                };
+                trace.crossed(&crossed).expect("a round is under way");
+            }
+            assert_eq!(roots, expected.roots, "{path}, iteration {t}, round {r}");
+        }
         trace.salted(&salt(Stage::W, w(t))).expect("w is due");
     }
     assert_eq!(trace.checksum().map(|checksum| checksum.0), Some(theirs.checksum));
@@ -100,9 +136,9 @@ pub fn run(data: &[u8]) {
 
 /// At most four tiles a device and three devices, small k.
 fn plan(input: &mut Input<'_>) -> Plan {
-    let (matrix_dim, most) = [(256, 3), (256, 2), (512, 1)][input.below(3)];
+    let (matrix_dim, most) = [(256, 9), (256, 2), (512, 2)][input.below(3)];
     let mut matrix_offset = 0;
-    let devices = (0..=input.below(3) as u32)
+    let devices: Vec<DevicePlan> = (0..=input.below(3) as u32)
         .map(|g| {
             let num_matrices = 1 + input.below(most) as u32;
             let device = DevicePlan {
@@ -114,10 +150,19 @@ fn plan(input: &mut Input<'_>) -> Plan {
             device
         })
         .collect();
+    let tiles_per_matrix = (matrix_dim / 256) * (matrix_dim / 256);
+    let fewest = devices
+        .iter()
+        .map(|device| device.num_matrices * tiles_per_matrix)
+        .min();
+    let most_crossings = match devices.len() {
+        1 => 0,
+        _ => fewest.unwrap_or(0) / 4,
+    };
     let iterations = (0..=input.below(2))
         .map(|_| Iteration {
-            inner_dim: 64 * (1 + input.below(7) as u32),
-            sweeps: 1 + input.below(3) as u32,
+            crossings: input.below(most_crossings as usize + 1) as u32,
+            ..Iteration::new(64 * (1 + input.below(7) as u32), 1 + input.below(3) as u32)
         })
         .collect();
     let request = cast::request(&[(64, 1)], 1);
@@ -152,6 +197,7 @@ fn theirs(plan: &Plan) -> reference::Plan {
             .map(|iteration| reference::Iteration {
                 k: iteration.inner_dim as usize,
                 sweeps: iteration.sweeps.into(),
+                crossings: iteration.crossings.into(),
             })
             .collect(),
     }
@@ -163,6 +209,7 @@ fn engine(path: Path, plan: &Plan, device: &DevicePlan) -> CpuEngine {
         threads: NonZeroUsize::MIN,
         operand_budget_bytes: 1,
         memory_limit_bytes: Some(64 << 20),
+        link_bytes_per_s: None,
     })
     .expect("an available path");
     engine.prepare(&plan.assignment(device)).expect("the memory is there");

@@ -4,7 +4,7 @@ use protocol::cbor::Canonical;
 use protocol::frame::MessageType;
 use protocol::limits::{MAX_ATTESTATION_BYTES, MAX_TEXT_BYTES};
 use protocol::message::{
-    Abort, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage, SaltMessage,
+    Abort, Crossed, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage, SaltMessage,
     SampleMessage, Swept,
 };
 use protocol::plan::{Iteration, Plan};
@@ -39,6 +39,7 @@ pub fn run(data: &[u8]) {
         MessageType::Filled => drop(same::<Filled>(payload)),
         MessageType::Salt => drop(same::<SaltMessage>(payload)),
         MessageType::Swept => drop(same::<Swept>(payload)),
+        MessageType::Crossed => drop(same::<Crossed>(payload)),
         MessageType::Sample => drop(same::<SampleMessage>(payload)),
         MessageType::Openings => {
             if let Some(attestation) = same::<OpeningsBody>(payload).and_then(|body| body.attestation) {
@@ -76,13 +77,7 @@ fn check_offers(hello: &Hello, payload: &[u8]) {
     let mut request = cast::request(&iterations, 1 + u32::from(input.u16()));
     request.matrix_dim = [None, Some(256), Some(32_768), Some(300)][input.below(4)];
     request.device_bytes = [None, Some(input.u64())][input.below(2)];
-    request.iterations.resize(
-        1 + input.below(3),
-        Iteration {
-            inner_dim: 128,
-            sweeps: 2,
-        },
-    );
+    request.iterations.resize(1 + input.below(3), Iteration::new(128, 2));
     let Ok(plan) = request.plan(hello) else { return };
     plan::check(&plan);
     let inner_dim = request.iterations.iter().map(|i| i.inner_dim).max().unwrap_or(0);

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use protocol::bytes::Fresh;
 use protocol::cbor::Canonical;
 use protocol::derive::hash;
+use protocol::engine::Pass;
 use protocol::frame::MessageType;
 use protocol::limits::{MAX_SAMPLES, MAX_SWEEPS};
 use protocol::openings::max_payload_bytes;
-use protocol::plan::Plan;
+use protocol::plan::{Iteration, Plan};
 use protocol::sampling::samples;
 
 use crate::vectors;
@@ -34,8 +35,9 @@ pub(crate) fn check(plan: &Plan) {
     for kind in MessageType::ALL {
         assert!(max_payload_bytes(plan, kind) > 0);
     }
-    let sweeps: u32 = plan.iterations().iter().map(|i| i.sweeps).sum();
-    assert!(sweeps <= MAX_SWEEPS);
+    let passes = |(t, iteration): (u32, &Iteration)| iteration.sweeps + plan.rounds(t);
+    let passes: u32 = (0..).zip(plan.iterations()).map(passes).sum();
+    assert!(passes <= MAX_SWEEPS);
     let groups = plan.groups();
     let mut total = 0;
     for device in plan.devices() {
@@ -46,7 +48,9 @@ pub(crate) fn check(plan: &Plan) {
             let effective = plan.effective_samples(device, inner_dim);
             assert!((1..=MAX_SAMPLES).contains(&effective));
             assert!(u64::from(effective) <= plan.group_leaves(device, inner_dim));
-            total += u64::from(effective);
+            let crossing = plan.effective_crossing_samples(inner_dim);
+            assert!(u64::from(crossing) <= plan.group_crossing_leaves(inner_dim));
+            total += u64::from(effective) + u64::from(crossing);
         }
     }
     if groups.len() <= 8 {
@@ -64,9 +68,13 @@ fn check_samples(plan: &Plan, total: u64) {
     assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), drawn.len(), "no leaf twice");
     for sample in drawn {
         let device = plan.devices().iter().find(|d| d.ordinal == sample.device);
-        assert!(device.is_some_and(|device| sample.leaf < plan.sweep_leaves(device)));
+        let leaves = device.map_or(0, |device| plan.sweep_leaves(device));
         let iteration = plan.iterations().get(sample.iteration as usize);
-        assert!(iteration.is_some_and(|iteration| (1..=iteration.sweeps).contains(&sample.sweep)));
+        let is_there = |iteration: &Iteration| match sample.pass {
+            Pass::Sweep(sweep) => (1..=iteration.sweeps).contains(&sweep) && sample.leaf < leaves,
+            Pass::Round(round) => round < plan.rounds(sample.iteration) && sample.leaf < 2 * iteration.crossings,
+        };
+        assert!(iteration.is_some_and(is_there));
     }
 }
 

@@ -7,9 +7,10 @@ use protocol::bytes::{DeviceOrdinal, Fresh, Identity, Nonce};
 use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
 use protocol::derive::derive;
+use protocol::engine::Pass;
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::frame::{Frame, MessageType};
-use protocol::message::{Abort, Filled, Hello, OpeningsBody, ProgressMessage, Ready, ResultMessage, Swept};
+use protocol::message::{Abort, Crossed, Filled, Hello, OpeningsBody, ProgressMessage, Ready, ResultMessage, Swept};
 use protocol::openings::{Digest, TileMismatch};
 use protocol::plan::Plan;
 use protocol::sampling::Sample;
@@ -208,7 +209,7 @@ pub fn run_verifier(data: &[u8]) {
                     sample: Sample {
                         device: DeviceOrdinal(0),
                         iteration: 0,
-                        sweep: 1,
+                        pass: Pass::Sweep(1),
                         leaf: 0,
                     },
                     digest: Digest::FillA,
@@ -328,6 +329,7 @@ fn check_said(frame: &Frame) {
         Some(MessageType::Hello) => Hello::from_bytes(payload).map(drop),
         Some(MessageType::Ready) => Ready::from_bytes(payload).map(drop),
         Some(MessageType::Filled) => Filled::from_bytes(payload).map(drop),
+        Some(MessageType::Crossed) => Crossed::from_bytes(payload).map(drop),
         Some(MessageType::Swept) => Swept::from_bytes(payload).map(drop),
         Some(MessageType::Openings) => OpeningsBody::from_bytes(&payload[..payload.len() - SIGNATURE_BYTES]).map(drop),
         Some(MessageType::Abort) => Abort::from_bytes(payload).map(drop),

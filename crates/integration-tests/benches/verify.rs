@@ -45,7 +45,7 @@ fn session(c: &mut Criterion) {
     settings.request.device_bytes = Some(32 << 20);
     settings.request.samples = 1024;
     settings.request.iterations = [(16_384, 8), (2048, 4)]
-        .map(|(inner_dim, sweeps)| Iteration { inner_dim, sweeps })
+        .map(|(inner_dim, sweeps)| Iteration::new(inner_dim, sweeps))
         .to_vec();
     let devices = engines::cpu_devices(
         std::num::NonZeroUsize::MIN,

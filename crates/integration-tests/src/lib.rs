@@ -83,18 +83,9 @@ pub fn settings() -> Settings {
     let mut request = Preset::Smoke.request(Identity(key.verifying_key().to_bytes()));
     request.device_bytes = Some(1 << 20);
     request.iterations = vec![
-        Iteration {
-            inner_dim: 4096,
-            sweeps: 40,
-        },
-        Iteration {
-            inner_dim: 192,
-            sweeps: 3,
-        },
-        Iteration {
-            inner_dim: 4096,
-            sweeps: 2,
-        },
+        Iteration::new(4096, 40),
+        Iteration::new(192, 3),
+        Iteration::new(4096, 2),
     ];
     request.audience = "tests".to_owned();
     Settings {

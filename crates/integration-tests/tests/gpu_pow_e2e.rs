@@ -62,16 +62,7 @@ fn plan(count: usize) -> Plan {
     let mut request = settings().request;
     request.verifier = Identity(SigningKey::from_bytes(&VERIFIER).verifying_key().to_bytes());
     request.matrix_dim = Some(256);
-    request.iterations = vec![
-        Iteration {
-            inner_dim: 1024,
-            sweeps: 3,
-        },
-        Iteration {
-            inner_dim: 192,
-            sweeps: 1,
-        },
-    ];
+    request.iterations = vec![Iteration::new(1024, 3), Iteration::new(192, 1)];
     request.samples = 8;
     let whole = request.plan(&hello).expect("a plan");
     // The remainder goes to the first devices (spec §3.3).

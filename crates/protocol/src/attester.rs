@@ -5,12 +5,12 @@ use ed25519_dalek::{Signer, SigningKey};
 use crate::bytes::{DeviceOrdinal, Root, Salt};
 use crate::cbor::{Canonical, Label, Malformed};
 use crate::commitment::Opening;
-use crate::engine::{Assignment, FillTask};
+use crate::engine::{Assignment, CrossTask, FillTask};
 use crate::frame::{Frame, MessageType, Payload};
 use crate::limits::{MAX_ATTESTATION_BYTES, MAX_PLAN_BYTES, MAX_SMALL_BYTES};
 use crate::message::{
-    Abort, AbortCode, Filled, Hello, NonceMessage, OpeningsBody, Ready, ResultMessage, SaltMessage, SampleMessage,
-    Stage, Swept,
+    Abort, AbortCode, Crossed, Filled, Hello, NonceMessage, OpeningsBody, Ready, ResultMessage, SaltMessage,
+    SampleMessage, Stage, Swept,
 };
 use crate::plan::Plan;
 use crate::sampling::samples;
@@ -31,6 +31,8 @@ pub enum Task {
         /// Sweeps to do.
         sweeps: u32,
     },
+    /// Compute the leaves of a round on these devices, and send [`AttesterSession::crossed`] as each ends.
+    Cross(Vec<(DeviceOrdinal, CrossTask)>),
     /// Open these leaves, three openings each, and send [`AttesterSession::openings`].
     Open(Vec<Site>),
     /// Wait for the next message.
@@ -90,7 +92,9 @@ enum State {
     Fill,
     AwaitV,
     Sweep,
+    /// Waits for w, or for the next round.
     AwaitW,
+    Cross,
     AwaitSample,
     Open,
     AwaitResult,
@@ -178,6 +182,10 @@ impl AttesterSession {
                             first_salts: trace.first_sweep_salts(),
                             sweeps: plan.iterations()[salt.iteration as usize].sweeps,
                         }
+                    }
+                    Stage::Round(_) => {
+                        self.state = State::Cross;
+                        Task::Cross(trace.cross_tasks())
                     }
                     Stage::W if trace.checksum().is_some() => {
                         self.state = State::AwaitSample;
@@ -270,6 +278,34 @@ impl AttesterSession {
         Ok(Frame::new(MessageType::Swept, swept.to_bytes()))
     }
 
+    /// CROSSED of one device.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`] if the device has crossed, rests in this round or is not in the plan.
+    ///
+    /// # Panics
+    ///
+    /// If no round is under way.
+    pub fn crossed(&mut self, device: DeviceOrdinal, root: Root) -> Result<Frame, Misplaced> {
+        assert_eq!(self.state, State::Cross, "CROSSED answers the SALT of a round");
+        let trace = self.trace.as_mut().expect("a round follows NONCE");
+        let crossed = Crossed {
+            iteration: trace.current(),
+            round: trace.round(),
+            device,
+            root,
+        };
+        if trace.crossed(&crossed)? {
+            trace
+                .crossed_frames()
+                .iter()
+                .for_each(|frame| self.transcript.append(frame));
+            self.state = State::AwaitW;
+        }
+        Ok(Frame::new(MessageType::Crossed, crossed.to_bytes()))
+    }
+
     /// Makes OPENINGS carry the hardware manufacturer's attestation over this session's nonce; carries none if it is
     /// empty or longer than [`MAX_ATTESTATION_BYTES`].
     pub fn carry_attestation(&mut self, attestation: Vec<u8>) {
@@ -327,7 +363,7 @@ impl AttesterSession {
             State::AwaitV | State::AwaitW => Some(MessageType::Salt),
             State::AwaitSample => Some(MessageType::Sample),
             State::AwaitResult => Some(MessageType::Result),
-            State::Prepare | State::Fill | State::Sweep | State::Open | State::Over => None,
+            State::Prepare | State::Fill | State::Sweep | State::Cross | State::Open | State::Over => None,
         }
     }
 
@@ -347,7 +383,7 @@ impl AttesterSession {
         let expected = match self.state {
             State::AwaitPlan | State::Prepare => MessageType::Plan,
             State::AwaitNonce => MessageType::Nonce,
-            State::Fill | State::AwaitV | State::Sweep | State::AwaitW => MessageType::Salt,
+            State::Fill | State::AwaitV | State::Sweep | State::Cross | State::AwaitW => MessageType::Salt,
             State::AwaitSample => MessageType::Sample,
             State::Open | State::AwaitResult | State::Over => MessageType::Result,
         };

@@ -266,7 +266,7 @@ mod tests {
             matrix_offset,
             num_matrices,
         };
-        let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
+        let iteration = |inner_dim, sweeps| Iteration::new(inner_dim, sweeps);
         Plan::new(PlanFields {
             session_id: [0; 16],
             verifier: Identity([0; 32]),

@@ -82,10 +82,17 @@ pub fn advance_sweep_salts(salts: &mut [(DeviceOrdinal, Salt)], roots: &[Root]) 
     }
 }
 
-/// The chain of the next iteration, or the session's checksum; roots are each device's last, in ordinal order (spec §4).
+/// Salt of device `g`'s leaves in the round that the Verifier's `fresh` bytes begin (spec §4.8).
 #[must_use]
-pub fn next_chain(chain: &Chain, w: &Fresh, last_sweep_roots: &[Root]) -> Chain {
-    Chain(derive("chain", &[&chain.0, &w.0, &hash_roots(last_sweep_roots)]))
+pub fn crossing_salt(chain: &Chain, fresh: &Fresh, g: DeviceOrdinal) -> Salt {
+    Salt(derive("crossing salt", &[&chain.0, &fresh.0, &g.0.to_le_bytes()]))
+}
+
+/// The chain of the next iteration, or the session's checksum. Roots are those of each device's last sweep, and then of the
+/// rounds one after the other, each in ordinal order (spec §4).
+#[must_use]
+pub fn next_chain(chain: &Chain, w: &Fresh, last_roots: &[Root]) -> Chain {
+    Chain(derive("chain", &[&chain.0, &w.0, &hash_roots(last_roots)]))
 }
 
 fn hash_roots(roots: &[Root]) -> [u8; 32] {

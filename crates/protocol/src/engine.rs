@@ -1,6 +1,8 @@
 //! The interface of a device; `engine-cpu` and `engine-cuda` implement it (spec §4, §5).
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::bytes::{OperandKey, Root, Salt};
 use crate::commitment::Opening;
@@ -163,7 +165,40 @@ pub struct FillTask {
     pub sweeps: u32,
 }
 
-/// Identifies one commitment of a device: the fill of iteration t, or its sweep s.
+/// The part of one device in a round of the tournament (spec §4.8).
+#[derive(Clone, Copy, Debug)]
+pub struct CrossTask {
+    /// Round within the iteration, from 0.
+    pub round: u32,
+    /// c: leaves that pair two tiles of this device, and leaves that pair one of this device with one of the other.
+    pub crossings: u32,
+    /// Salt of this device's leaves.
+    pub salt: Salt,
+    /// Which of the connected datasets is the other device's.
+    pub other: usize,
+    /// Salt of the other device's leaves, which decides where its tiles are paired.
+    pub other_salt: Salt,
+}
+
+/// What computes leaves of pairs of tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// A sweep, from 1.
+    Sweep(u32),
+    /// A round of the tournament, from 0.
+    Round(u32),
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pass::Sweep(sweep) => write!(f, "sweep {sweep}"),
+            Pass::Round(round) => write!(f, "round {round}"),
+        }
+    }
+}
+
+/// Identifies one commitment of a device: the fill of iteration t, its sweep s, or its round r.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CommitmentId {
     /// The fill of an iteration (from 0).
@@ -178,6 +213,41 @@ pub enum CommitmentId {
         /// Sweep within the iteration, from 1.
         sweep: u32,
     },
+    /// A round of the tournament (from 0) of an iteration (from 0).
+    Round {
+        /// Iteration, from 0.
+        iteration: u32,
+        /// Round within the iteration, from 0.
+        round: u32,
+    },
+}
+
+impl CommitmentId {
+    /// The commitment of a sweep or round.
+    #[must_use]
+    pub fn of_pass(iteration: u32, pass: Pass) -> Self {
+        match pass {
+            Pass::Sweep(sweep) => CommitmentId::Sweep { iteration, sweep },
+            Pass::Round(round) => CommitmentId::Round { iteration, round },
+        }
+    }
+}
+
+/// The dataset of a prepared device, for the other devices of its host. It stays that of the device through all fills until the
+/// device is prepared again; then it has no tiles to read.
+pub trait Dataset: Send + Sync {
+    /// M: its tiles.
+    fn tiles(&self) -> u32;
+
+    /// Reads one tile, as it is now: for engines that cannot read this device's memory directly.
+    ///
+    /// # Errors
+    ///
+    /// The device's error; [`EngineError::Unsupported`] for a tile that it does not have.
+    fn read(&self, tile: u32, into: &mut [u8; TILE_BYTES]) -> Result<(), EngineError>;
+
+    /// Itself, for engines of its own kind.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// Is notified of a device's progress and may cancel its work.
@@ -200,8 +270,29 @@ impl Progress for Unobserved {
     }
 }
 
-/// One device at work. Calls are in session order: `prepare`, then for each iteration `fill` and its sweeps, then
-/// `open`.
+/// How a device reads the tiles of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkPath {
+    /// They are in the memory of this same device.
+    Same,
+    /// From the other GPU's memory, by loads of the kernel.
+    Peer,
+    /// From copies in the memory of this device: this GPU has no access to the other's memory, or the tiles are not on a GPU.
+    Staged,
+}
+
+impl fmt::Display for LinkPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LinkPath::Same => "same",
+            LinkPath::Peer => "peer",
+            LinkPath::Staged => "staged",
+        })
+    }
+}
+
+/// One device at work. Calls are in session order: `prepare`, `connect` if there are rounds, then for each iteration `fill`,
+/// its sweeps and its rounds, then `open`.
 ///
 /// Iterations count `fill` calls from 0, sweeps count `sweep` calls since the last fill from 1; only calls that return
 /// a root count. An engine keeps the leaves of all of them (not the dataset of past iterations) until it is prepared
@@ -212,7 +303,7 @@ impl Progress for Unobserved {
 /// - A fill with a k that was not prepared ([`EngineError::Unsupported`]): unchanged.
 /// - Any other fill that returns an error, even one that was cancelled before it started: earlier leaves can be opened,
 ///   but there is no dataset, and a sweep is [`EngineError::Unsupported`] until a fill returns a root.
-/// - A sweep that was cancelled: unchanged, and the dataset can be swept again.
+/// - A sweep or round that was cancelled: unchanged, and the dataset can be swept again.
 /// - Any call whose error means that the device is lost ([`EngineError::is_lost`]): nothing is left. Every later fill,
 ///   sweep and opening ends with such an error, until `prepare` returns `Ok` on a device that is back. No call blocks
 ///   forever.
@@ -240,12 +331,49 @@ pub trait Engine: Send {
     /// As for [`Engine::fill`].
     fn sweep(&mut self, salt: &Salt, progress: &dyn Progress) -> Result<Root, EngineError>;
 
-    /// The opening of one leaf of an earlier fill or sweep.
+    /// The dataset of the prepared device, for the other devices of the host. Engines that are alone in all their sessions need
+    /// not have it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unsupported`] before `prepare`, or where this engine takes part in no rounds.
+    fn dataset(&self) -> Result<Arc<dyn Dataset>, EngineError> {
+        Err(no_rounds())
+    }
+
+    /// Gets access to the datasets of all devices of the session, itself among them, in the order of the plan: all that can
+    /// fail or take time before the clock runs. Returns how it will read each.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Engine::prepare`].
+    fn connect(&mut self, datasets: &[Arc<dyn Dataset>]) -> Result<Vec<LinkPath>, EngineError> {
+        let _ = datasets;
+        Err(no_rounds())
+    }
+
+    /// Computes this device's leaves of a round and returns their root: c of its own tiles, c with those of the other device,
+    /// which it reads itself. No device may fill until all that meet it have returned.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Engine::fill`]; [`EngineError::Unsupported`] if the other dataset is not connected, or more tiles are needed than
+    /// either has.
+    fn cross(&mut self, task: &CrossTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        let (_, _) = (task, progress);
+        Err(no_rounds())
+    }
+
+    /// The opening of one leaf of an earlier fill, sweep or round.
     ///
     /// # Errors
     ///
     /// [`EngineError::NoSuchLeaf`] for a commitment that does not exist or a leaf that it does not have.
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError>;
+}
+
+fn no_rounds() -> EngineError {
+    EngineError::Unsupported("rounds between devices, by this engine".to_owned())
 }
 
 /// Computes single tiles for a Verifier (spec §5). A call is short and cannot be cancelled: a caller that needs many
@@ -355,6 +483,7 @@ impl fmt::Display for CommitmentId {
         match self {
             CommitmentId::Fill { iteration } => write!(f, "fill of iteration {iteration}"),
             CommitmentId::Sweep { iteration, sweep } => write!(f, "sweep {sweep} of iteration {iteration}"),
+            CommitmentId::Round { iteration, round } => write!(f, "round {round} of iteration {iteration}"),
         }
     }
 }

@@ -33,13 +33,15 @@ pub enum MessageType {
     Result = 10,
     /// Attester: it cannot continue, and why.
     Abort = 11,
+    /// Attester: root of one device's leaves in a round of the tournament.
+    Crossed = 12,
     /// Attester: its progress. Outside the transcript; never moves a deadline.
     Progress = 0x80,
 }
 
 impl MessageType {
     /// Every type, in numeric order.
-    pub const ALL: [MessageType; 12] = [
+    pub const ALL: [MessageType; 13] = [
         MessageType::Hello,
         MessageType::Plan,
         MessageType::Ready,
@@ -51,6 +53,7 @@ impl MessageType {
         MessageType::Openings,
         MessageType::Result,
         MessageType::Abort,
+        MessageType::Crossed,
         MessageType::Progress,
     ];
 
@@ -75,6 +78,7 @@ impl MessageType {
             MessageType::Openings => "OPENINGS",
             MessageType::Result => "RESULT",
             MessageType::Abort => "ABORT",
+            MessageType::Crossed => "CROSSED",
             MessageType::Progress => "PROGRESS",
         }
     }
@@ -168,7 +172,7 @@ mod tests {
         let frame = Frame::new(MessageType::Openings, vec![0; 300]);
         assert_eq!(frame.header(), [9, 0, 0, 0, 44, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(parse_header(&frame.header()), (9, 300));
-        assert_eq!(MessageType::from_number(12), None);
+        assert_eq!(MessageType::from_number(13), None);
         for kind in MessageType::ALL {
             assert_eq!(MessageType::from_number(kind as u32), Some(kind));
         }

@@ -10,6 +10,7 @@ use crate::cbor::{Canonical, Malformed, Reader, Writer};
 use crate::certified::{Bounds, HostBounds, joint_bounds, measured};
 use crate::derive::derive;
 use crate::limits::{MAX_JOINT_SESSIONS, MIN_SAMPLES_FOR_BOUND};
+use crate::plan::Iteration;
 use crate::verdict::Verdict;
 use crate::verifier::{Mode, SIGNATURE_BYTES, VerifierSession, Windows};
 
@@ -290,7 +291,11 @@ impl JointRecord {
             if !nonces.insert(chain) {
                 return Err(JointError::Twice(*evidence));
             }
-            let iterations = |session: &VerifierSession| session.plan().map(|plan| plan.iterations().to_vec());
+            // Rounds come after the sweeps of an iteration: in no common window. How many leaves cross depends on each host.
+            let iterations = |session: &VerifierSession| -> Option<Vec<(u32, u32)>> {
+                let of = |iteration: &Iteration| (iteration.inner_dim, iteration.sweeps);
+                session.plan().map(|plan| plan.iterations().iter().map(of).collect())
+            };
             if ordered
                 .first()
                 .is_some_and(|first| iterations(first) != iterations(session))

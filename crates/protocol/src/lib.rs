@@ -24,12 +24,14 @@ pub mod sampling;
 
 pub mod engine;
 
+pub mod fabric;
 pub mod frame;
 pub mod message;
 pub mod record;
 pub mod request;
 
 pub mod openings;
+pub mod tournament;
 pub mod trace;
 pub mod transcript;
 

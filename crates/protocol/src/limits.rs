@@ -45,13 +45,16 @@ pub const DEADLINE_RANGE_MS: std::ops::RangeInclusive<u64> = 1..=366 * 24 * 3_60
 /// Most devices of one plan.
 pub const MAX_DEVICES: usize = 64;
 
+/// Most rounds of one tournament: that of all devices.
+pub const MAX_ROUNDS: u32 = MAX_DEVICES as u32 - 1;
+
 /// Most sessions of a joint record.
 pub const MAX_JOINT_SESSIONS: usize = 65_536;
 
 /// Most sweeps of one iteration.
 pub const MAX_SWEEPS_PER_ITERATION: u32 = 4_096;
 
-/// Most sweeps of a whole plan.
+/// Most sweeps of a whole plan, rounds included.
 pub const MAX_SWEEPS: u32 = 65_536;
 
 /// Most samples per device and distinct `k`.
@@ -93,7 +96,7 @@ pub const MAX_GREETING_BYTES: usize = 16 << 10;
 /// Most PROGRESS frames of one session: four per second for twelve days.
 pub const MAX_PROGRESS_FRAMES: u64 = 1 << 22;
 
-/// Most records of a session: FILLED and SWEPT of all devices and two SALTs per iteration, HELLO, PLAN, READY, NONCE, SAMPLE,
+/// Most records of a session: FILLED, SWEPT and CROSSED of all devices and the SALTs of each iteration and round, HELLO, PLAN, READY, NONCE, SAMPLE,
 /// OPENINGS, and an end.
 pub const MAX_RECORDS: usize = MAX_SWEEPS as usize * (2 * MAX_DEVICES + 2) + 7;
 

@@ -62,6 +62,45 @@ impl Matching {
     }
 }
 
+/// Which tiles the leaves of one device pair in a round: c leaves its own tiles with each other, c its own with those of the
+/// device that it meets (spec §4.8).
+#[derive(Clone, Copy, Debug)]
+pub struct Crossing {
+    /// The permutation of this device's tiles.
+    pub own: Matching,
+    /// The permutation of the other device's tiles.
+    pub other: Matching,
+    /// c, at most a quarter of the tiles of either.
+    pub crossings: u32,
+}
+
+impl Crossing {
+    /// Leaves of the round.
+    #[must_use]
+    pub fn leaves(&self) -> u32 {
+        2 * self.crossings
+    }
+
+    /// Whether the second tile of `leaf` is the other device's.
+    #[inline]
+    #[must_use]
+    pub fn crosses(&self, leaf: u32) -> bool {
+        leaf >= self.crossings
+    }
+
+    /// The two tiles of `leaf`; the second is one of the other device if the leaf crosses.
+    #[inline]
+    #[must_use]
+    pub fn pair(&self, leaf: u32) -> (u32, u32) {
+        let c = self.crossings;
+        // 4c is at most the number of tiles, so positions fit a u32.
+        match leaf.checked_sub(c) {
+            None => (self.own.permute(2 * leaf), self.own.permute(2 * leaf + 1)),
+            Some(j) => (self.own.permute(2 * c + j), self.other.permute(3 * c + j)),
+        }
+    }
+}
+
 /// MurmurHash3's 32-bit finalizer (spec §4).
 #[inline(always)]
 #[must_use]
@@ -91,6 +130,41 @@ mod tests {
                 }
             }
             assert!(seen.iter().all(|&n| n == 1), "{tiles} tiles: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_round_uses_every_tile_at_most_once() {
+        for (g_tiles, h_tiles, c) in [(4, 4, 1), (16, 20, 4), (1000, 257, 64)] {
+            let [g, h] = [
+                Matching::new([1, 2, 3, 4], g_tiles),
+                Matching::new([5, 6, 7, 8], h_tiles),
+            ];
+            let mut seen = [vec![0; g_tiles as usize], vec![0; h_tiles as usize]];
+            let mut crossed = 0;
+            for (side, own, other) in [(0, g, h), (1, h, g)] {
+                let crossing = Crossing {
+                    own,
+                    other,
+                    crossings: c,
+                };
+                for leaf in 0..crossing.leaves() {
+                    let (a, b) = crossing.pair(leaf);
+                    let of_b = if crossing.crosses(leaf) { 1 - side } else { side };
+                    crossed += u32::from(crossing.crosses(leaf));
+                    seen[side][a as usize] += 1;
+                    seen[of_b][b as usize] += 1;
+                }
+            }
+            assert_eq!(crossed, 2 * c);
+            for seen in seen {
+                assert!(seen.iter().all(|&n| n <= 1));
+                assert_eq!(
+                    seen.iter().sum::<u32>(),
+                    4 * c,
+                    "{g_tiles} and {h_tiles} tiles, c = {c}"
+                );
+            }
         }
     }
 

@@ -4,7 +4,12 @@ use crate::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, Root};
 use crate::cbor::{Canonical, Label, Malformed, Reader, Writer, sendable_text};
 use crate::commitment::Opening;
 use crate::engine::EngineError;
-use crate::limits::{MAX_ATTESTATION_BYTES, MAX_DEVICES, MAX_LABELS, MAX_SWEEPS_PER_ITERATION, SUITE, VERSION};
+use crate::limits::{
+    MAX_ATTESTATION_BYTES, MAX_DEVICES, MAX_LABELS, MAX_ROUNDS, MAX_SWEEPS_PER_ITERATION, SUITE, VERSION,
+};
+
+/// The stage of SALT that begins round 0; 0 is v, 1 is w.
+const FIRST_ROUND_STAGE: u64 = 2;
 
 /// Most entries of a list of versions or suites.
 const MAX_VERSIONS: usize = 16;
@@ -93,19 +98,21 @@ pub struct Filled {
     pub root: Root,
 }
 
-/// Which of an iteration's two random values a SALT carries.
+/// Which of an iteration's random values a SALT carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// v: sent after the last FILLED; the sweeps are derived from it.
     V,
-    /// w: sent after the last SWEPT; the next chain is derived from it.
+    /// w: sent after the last SWEPT, or the last CROSSED; the next chain is derived from it.
     W,
+    /// A round of the tournament begins, from 0: sent after the last SWEPT, or the last CROSSED of the round before.
+    Round(u32),
 }
 
 /// SALT: fresh random bytes of the Verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SaltMessage {
-    /// v or w.
+    /// v, w or a round.
     pub stage: Stage,
     /// Iteration, from 0.
     pub iteration: u32,
@@ -122,6 +129,19 @@ pub struct Swept {
     pub device: DeviceOrdinal,
     /// Root of each sweep, in order.
     pub roots: Vec<Root>,
+}
+
+/// CROSSED: the root of one device's leaves in a round of the tournament.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crossed {
+    /// Iteration, from 0.
+    pub iteration: u32,
+    /// Round within the iteration, from 0.
+    pub round: u32,
+    /// The device.
+    pub device: DeviceOrdinal,
+    /// Root of its leaves.
+    pub root: Root,
 }
 
 /// SAMPLE: the seed that the samples are expanded from.
@@ -369,6 +389,7 @@ impl Canonical for SaltMessage {
         to.uint(match self.stage {
             Stage::V => 0,
             Stage::W => 1,
+            Stage::Round(round) => FIRST_ROUND_STAGE + u64::from(round),
         });
         to.uint(self.iteration.into());
         to.bytes(&self.fresh.0);
@@ -380,7 +401,10 @@ impl Canonical for SaltMessage {
             stage: match from.uint("stage")? {
                 0 => Stage::V,
                 1 => Stage::W,
-                other => return Err(Malformed::value("stage", "0 (v) or 1 (w)", other)),
+                other => match u32::try_from(other - FIRST_ROUND_STAGE) {
+                    Ok(round) if round < MAX_ROUNDS => Stage::Round(round),
+                    _ => return Err(Malformed::value("stage", "0 (v), 1 (w) or 2 to 64 (a round)", other)),
+                },
             },
             iteration: from.uint32("iteration")?,
             fresh: Fresh(from.array_of_bytes("fresh bytes")?),
@@ -409,6 +433,30 @@ impl Canonical for Swept {
             device,
             roots,
         })
+    }
+}
+
+impl Canonical for Crossed {
+    fn write(&self, to: &mut Writer) {
+        to.array(4);
+        to.uint(self.iteration.into());
+        to.uint(self.round.into());
+        to.uint(self.device.0.into());
+        to.bytes(&self.root.0);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        from.array("crossed", 4)?;
+        let crossed = Crossed {
+            iteration: from.uint32("iteration")?,
+            round: from.uint32("round")?,
+            device: DeviceOrdinal(from.uint32("ordinal")?),
+            root: Root(from.array_of_bytes("root")?),
+        };
+        if crossed.round >= MAX_ROUNDS {
+            return Err(Malformed::value("round", "0 to 62", crossed.round));
+        }
+        Ok(crossed)
     }
 }
 

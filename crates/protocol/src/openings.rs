@@ -12,8 +12,8 @@ use crate::trace::Site;
 /// Which of a sample's three digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Digest {
-    /// The pair digest of the sweep leaf.
-    Sweep,
+    /// The pair digest of the leaf of a sweep or round.
+    Pair,
     /// The fill digest of the pair's first tile.
     FillA,
     /// The fill digest of the pair's second tile.
@@ -26,7 +26,7 @@ pub struct TileCheck {
     /// The origin of the leaf.
     pub site: Site,
     /// The committed pair digest.
-    pub sweep_digest: u64,
+    pub pair_digest: u64,
     /// The committed fill digests.
     pub fill_digests: [u64; 2],
 }
@@ -34,8 +34,8 @@ pub struct TileCheck {
 /// A committed digest that differs from the recomputed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "device {}, iteration {}, sweep {}, leaf {}: {digest:?} digest is {expected:016x}, committed was {actual:016x}",
-    sample.device, sample.iteration, sample.sweep, sample.leaf
+    "device {}, iteration {}, {}, leaf {}: {digest:?} digest is {expected:016x}, committed was {actual:016x}",
+    sample.device, sample.iteration, sample.pass, sample.leaf
 )]
 pub struct TileMismatch {
     /// The sample.
@@ -60,7 +60,7 @@ pub enum OpeningsError {
         actual: usize,
     },
     /// One opening has the wrong size or leads to another root.
-    #[error("device {}, iteration {}, sweep {}, leaf {}, {digest:?}: {error}", sample.device, sample.iteration, sample.sweep, sample.leaf)]
+    #[error("device {}, iteration {}, {}, leaf {}, {digest:?}: {error}", sample.device, sample.iteration, sample.pass, sample.leaf)]
     Opening {
         /// The sample.
         sample: Sample,
@@ -72,7 +72,7 @@ pub enum OpeningsError {
 }
 
 /// The fill salt of a site's tiles and the pair of its leaf decide three openings, in this order.
-const ORDER: [Digest; 3] = [Digest::Sweep, Digest::FillA, Digest::FillB];
+const ORDER: [Digest; 3] = [Digest::Pair, Digest::FillA, Digest::FillB];
 
 /// Checks the number of openings and the length of every chunk and path, which depend only on the plan.
 ///
@@ -120,7 +120,7 @@ pub fn check_sizes(sites: &[Site], body: &OpeningsBody) -> Result<(), OpeningsEr
 pub fn check_paths(sites: &[Site], body: &OpeningsBody) -> Result<Vec<[u64; 3]>, OpeningsError> {
     let mut opened = Vec::with_capacity(sites.len());
     for (site, openings) in sites.iter().zip(&body.openings) {
-        let roots = [site.sweep_root, site.fill_root, site.fill_root];
+        let roots = [site.pair_root, site.fill_roots[0], site.fill_roots[1]];
         let mut digests = [0; 3];
         for i in 0..3 {
             let (leaf, leaves) = leaves_of(site)[i];
@@ -138,12 +138,12 @@ pub fn check_paths(sites: &[Site], body: &OpeningsBody) -> Result<Vec<[u64; 3]>,
 }
 
 impl TileCheck {
-    /// A site and its three opened digests: of the sweep leaf, of tile a, of tile b.
+    /// A site and its three opened digests: of the pair, of tile a, of tile b.
     #[must_use]
-    pub fn new(site: Site, [sweep_digest, a, b]: [u64; 3]) -> Self {
+    pub fn new(site: Site, [pair_digest, a, b]: [u64; 3]) -> Self {
         TileCheck {
             site,
-            sweep_digest,
+            pair_digest,
             fill_digests: [a, b],
         }
     }
@@ -153,9 +153,9 @@ impl TileCheck {
     /// # Errors
     ///
     /// [`TileMismatch`] for the first that differs.
-    pub fn compare(&self, sweep_digest: u64, fill_digests: [u64; 2]) -> Result<(), TileMismatch> {
-        let committed = [self.sweep_digest, self.fill_digests[0], self.fill_digests[1]];
-        let recomputed = [sweep_digest, fill_digests[0], fill_digests[1]];
+    pub fn compare(&self, pair_digest: u64, fill_digests: [u64; 2]) -> Result<(), TileMismatch> {
+        let committed = [self.pair_digest, self.fill_digests[0], self.fill_digests[1]];
+        let recomputed = [pair_digest, fill_digests[0], fill_digests[1]];
         for ((digest, actual), expected) in ORDER.into_iter().zip(committed).zip(recomputed) {
             if actual != expected {
                 return Err(TileMismatch {
@@ -169,19 +169,19 @@ impl TileCheck {
         Ok(())
     }
 
-    /// The salts of the check's two keys: fill and sweep.
+    /// The salts of the check's two keys: of fill digests and of pair digests.
     #[must_use]
     pub fn salts(&self) -> [Salt; 2] {
-        [self.site.fill_salt, self.site.sweep_salt]
+        [self.site.fill_salt, self.site.pair_salt]
     }
 }
 
 /// Leaf and leaf count of a site's three openings, in [`ORDER`].
 fn leaves_of(site: &Site) -> [(u32, u64); 3] {
     [
-        (site.sample.leaf, site.sweep_leaves),
-        (site.pair[0], site.fill_leaves),
-        (site.pair[1], site.fill_leaves),
+        (site.sample.leaf, site.pair_leaves),
+        (site.pair[0], site.fill_leaves[0]),
+        (site.pair[1], site.fill_leaves[1]),
     ]
 }
 
@@ -197,21 +197,20 @@ pub fn max_payload_bytes(plan: &Plan, message_type: MessageType) -> u64 {
             32 + 34 * sweeps
         }
         MessageType::Openings => {
-            let samples: u64 = plan
-                .devices()
-                .iter()
-                .map(|device| {
-                    let samples: u64 = plan
-                        .groups()
-                        .iter()
-                        .map(|&k| u64::from(plan.effective_samples(device, k)))
-                        .sum();
-                    let tiles = u64::from(plan.assignment(device).tiles());
-                    // The longest path has a sibling a level of chunks; each item has a header of at most 3 bytes.
-                    let levels = u64::from(64 - (tiles * 8).div_ceil(1024).leading_zeros());
-                    samples * (1 + 3 * (1 + 3 + 1024 + 2 + 34 * levels))
-                })
-                .sum();
+            // The longest path has a sibling a level of chunks; each item has a header of at most 3 bytes.
+            let sample_bytes = |tiles: u64| {
+                let levels = u64::from(64 - (tiles * 8).div_ceil(1024).leading_zeros());
+                1 + 3 * (1 + 3 + 1024 + 2 + 34 * levels)
+            };
+            let groups = plan.groups();
+            let drawn = |of: &dyn Fn(u32) -> u32| -> u64 { groups.iter().map(|&k| u64::from(of(k))).sum() };
+            let tiles = |device| u64::from(plan.assignment(device).tiles());
+            // The second tile of a leaf that crosses may be that of any device.
+            let most_tiles = plan.devices().iter().map(tiles).max().unwrap_or(0);
+            let crossing = drawn(&|k| plan.effective_crossing_samples(k)) * sample_bytes(most_tiles);
+            let of_device =
+                |device| drawn(&|k| plan.effective_samples(device, k)) * sample_bytes(tiles(device)) + crossing;
+            let samples: u64 = plan.devices().iter().map(of_device).sum();
             // Labels, headers and the signature; the maker's attestation.
             samples + MAX_SMALL_BYTES + MAX_ATTESTATION_BYTES as u64
         }

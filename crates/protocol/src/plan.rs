@@ -12,6 +12,7 @@ use crate::limits::{
     is_inner_dim, is_matrix_dim,
 };
 use crate::matching::Matching;
+use crate::tournament;
 
 /// A whole session's work, valid by construction (spec §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,21 @@ pub struct Iteration {
     pub inner_dim: u32,
     /// Sweeps over the filled dataset.
     pub sweeps: u32,
+    /// c: leaves that each device computes with another's tiles, in each round of the tournament after the sweeps; 0 for no
+    /// tournament.
+    pub crossings: u32,
+}
+
+impl Iteration {
+    /// An iteration without a tournament.
+    #[must_use]
+    pub const fn new(inner_dim: u32, sweeps: u32) -> Self {
+        Iteration {
+            inner_dim,
+            sweeps,
+            crossings: 0,
+        }
+    }
 }
 
 /// How long each phase may take, in milliseconds (spec §3, §5).
@@ -112,7 +128,21 @@ impl Plan {
         if fields.iterations.is_empty() {
             return Err(Malformed::value("iterations", "1 or more", 0));
         }
-        for Iteration { inner_dim, sweeps } in fields.iterations.iter().copied() {
+        let fewest_tiles = fields
+            .devices
+            .iter()
+            .map(|device| u64::from(device.num_matrices) * tiles_per_matrix);
+        // Every tile is in at most one leaf of a round.
+        let most_crossings = match fields.devices.len() {
+            1 => 0,
+            _ => fewest_tiles.min().unwrap_or(0) / 4,
+        };
+        for Iteration {
+            inner_dim,
+            sweeps,
+            crossings,
+        } in fields.iterations.iter().copied()
+        {
             if !is_inner_dim(inner_dim) {
                 return Err(Malformed::value(
                     "inner_dim",
@@ -123,10 +153,22 @@ impl Plan {
             if !(1..=MAX_SWEEPS_PER_ITERATION).contains(&sweeps) {
                 return Err(Malformed::value("sweeps", "1..=4096", sweeps));
             }
+            if u64::from(crossings) > most_crossings {
+                return Err(Malformed::value(
+                    "crossings",
+                    format!("at most {most_crossings}, a quarter of the fewest tiles of two or more devices"),
+                    crossings,
+                ));
+            }
         }
-        let all_sweeps: u64 = fields.iterations.iter().map(|i| u64::from(i.sweeps)).sum();
-        if all_sweeps > u64::from(MAX_SWEEPS) {
-            return Err(Malformed::value("sum of sweeps", "at most 65536", all_sweeps));
+        let passes = |i: &Iteration| u64::from(i.sweeps) + u64::from(rounds(i, fields.devices.len()));
+        let all_passes: u64 = fields.iterations.iter().map(passes).sum();
+        if all_passes > u64::from(MAX_SWEEPS) {
+            return Err(Malformed::value(
+                "sum of sweeps and rounds",
+                "at most 65536",
+                all_passes,
+            ));
         }
         if !(1..=MAX_SAMPLES).contains(&fields.samples) {
             return Err(Malformed::value("samples", "1..=65536", fields.samples));
@@ -193,6 +235,18 @@ impl Plan {
         Matching::leaves(self.assignment(device).tiles())
     }
 
+    /// Rounds of the tournament of an iteration (< the number of iterations); 0 if it has none.
+    #[must_use]
+    pub fn rounds(&self, iteration: u32) -> u32 {
+        rounds(&self.0.iterations[iteration as usize], self.0.devices.len())
+    }
+
+    /// Position in the plan of the device that the one at `place` meets in `round`; `None` if it rests.
+    #[must_use]
+    pub fn opponent(&self, round: u32, place: usize) -> Option<usize> {
+        tournament::opponent(self.0.devices.len(), round, place)
+    }
+
     /// The distinct k in order of first appearance: each is a group with its own samples and figures (spec §6).
     #[must_use]
     pub fn groups(&self) -> Vec<u32> {
@@ -218,6 +272,20 @@ impl Plan {
         sweeps * u64::from(self.sweep_leaves(device))
     }
 
+    /// Leaves of each device in all rounds with this k: half of them cross to another device.
+    #[must_use]
+    pub fn group_crossing_leaves(&self, inner_dim: u32) -> u64 {
+        let of_group = self.0.iterations.iter().filter(|i| i.inner_dim == inner_dim);
+        let of_rounds: u64 = of_group.map(|i| 2 * u64::from(i.crossings)).sum();
+        of_rounds * u64::from(tournament::meetings(self.0.devices.len()))
+    }
+
+    /// The effective number of samples of each device in the rounds with this k (spec §3).
+    #[must_use]
+    pub fn effective_crossing_samples(&self, inner_dim: u32) -> u32 {
+        u64::from(self.0.samples).min(self.group_crossing_leaves(inner_dim)) as u32
+    }
+
     /// s: the effective number of samples of `device` in a group, min(samples, leaves) (spec §3).
     #[must_use]
     pub fn effective_samples(&self, device: &DevicePlan, inner_dim: u32) -> u32 {
@@ -237,18 +305,28 @@ impl Plan {
     /// The effective samples of all devices and groups: openings of a whole session (spec §3).
     #[must_use]
     pub fn total_samples(&self) -> u64 {
-        let mut sweeps = HashMap::new();
+        // A plan may have 65536 groups: one pass over its iterations for all of them.
+        let mut groups = HashMap::new();
         for iteration in &self.0.iterations {
-            *sweeps.entry(iteration.inner_dim).or_insert(0) += u64::from(iteration.sweeps);
+            let (sweeps, crossings) = groups.entry(iteration.inner_dim).or_insert((0, 0));
+            *sweeps += u64::from(iteration.sweeps);
+            *crossings += 2 * u64::from(iteration.crossings);
         }
+        let meetings = u64::from(tournament::meetings(self.0.devices.len()));
         let of_device = |device: &DevicePlan| -> u64 {
             let leaves = u64::from(self.sweep_leaves(device));
-            sweeps
-                .values()
-                .map(|sweeps| u64::from(self.0.samples).min(sweeps * leaves))
-                .sum()
+            let drawn = |of: u64| u64::from(self.0.samples).min(of);
+            let of_group = |(sweeps, crossings)| drawn(sweeps * leaves) + drawn(crossings * meetings);
+            groups.values().copied().map(of_group).sum()
         };
         self.0.devices.iter().map(of_device).sum()
+    }
+}
+
+fn rounds(iteration: &Iteration, devices: usize) -> u32 {
+    match iteration.crossings {
+        0 => 0,
+        _ => tournament::rounds(devices),
     }
 }
 
@@ -311,17 +389,24 @@ impl Canonical for DevicePlan {
 
 impl Canonical for Iteration {
     fn write(&self, to: &mut Writer) {
-        to.array(2);
+        to.array(if self.crossings == 0 { 2 } else { 3 });
         to.uint(u64::from(self.inner_dim));
         to.uint(u64::from(self.sweeps));
+        if self.crossings > 0 {
+            to.uint(u64::from(self.crossings));
+        }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        from.array("iteration", 2)?;
-        Ok(Iteration {
-            inner_dim: from.uint32("inner_dim")?,
-            sweeps: from.uint32("sweeps")?,
-        })
+        let items = from.array_within("iteration", 2..=3)?;
+        let mut iteration = Iteration::new(from.uint32("inner_dim")?, from.uint32("sweeps")?);
+        if items == 3 {
+            iteration.crossings = from.uint32("crossings")?;
+            if iteration.crossings == 0 {
+                return Err(Malformed::value("crossings", "1 or more, or absent", 0));
+            }
+        }
+        Ok(iteration)
     }
 }
 

@@ -28,7 +28,8 @@ pub struct PlanRequest {
     pub devices: Option<Vec<DeviceOrdinal>>,
     /// Most bytes of dataset per device; `None` for all it offers.
     pub device_bytes: Option<u64>,
-    /// The work.
+    /// The work. Crossings are the most that are wanted: a plan has at most a quarter of the fewest tiles, and none with one
+    /// device.
     pub iterations: Vec<Iteration>,
     /// Leaves checked per device and distinct k.
     pub samples: u32,
@@ -144,6 +145,7 @@ impl PlanRequest {
                 inner_dim,
             });
         }
+        let iterations = self.iterations_of(&offers, matrix_dim);
         let mut matrix_offset = 0;
         let devices = devices
             .iter()
@@ -165,10 +167,24 @@ impl PlanRequest {
             audience: self.audience.clone(),
             matrix_dim: self.matrix_dim.unwrap_or(matrix_dim),
             devices,
-            iterations: self.iterations.clone(),
+            iterations,
             samples: self.samples,
             deadlines: self.deadlines,
         })?)
+    }
+
+    /// The iterations of a plan for devices with this many matrices each.
+    fn iterations_of(&self, matrices: &[u64], matrix_dim: u32) -> Vec<Iteration> {
+        let tiles_per_matrix = u64::from(matrix_dim / TILE_SIDE as u32).pow(2);
+        let most = match matrices {
+            [] | [_] => 0,
+            matrices => matrices.iter().min().map_or(0, |fewest| fewest * tiles_per_matrix / 4),
+        };
+        let within = |iteration: &Iteration| Iteration {
+            crossings: u64::from(iteration.crossings).min(most) as u32,
+            ..*iteration
+        };
+        self.iterations.iter().map(within).collect()
     }
 
     fn chosen<'a>(&self, hello: &'a Hello) -> Result<Vec<&'a DeviceOffer>, NoPlan> {

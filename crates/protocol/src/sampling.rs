@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::bytes::{DeviceOrdinal, Fresh};
 use crate::derive::keystream;
+use crate::engine::Pass;
 use crate::plan::Plan;
 
 /// One leaf to open: iterations count from 0, sweeps from 1 (spec §5).
@@ -13,9 +14,9 @@ pub struct Sample {
     pub device: DeviceOrdinal,
     /// Iteration, from 0.
     pub iteration: u32,
-    /// Sweep within the iteration, from 1.
-    pub sweep: u32,
-    /// Leaf within the sweep, from 0.
+    /// Sweep or round within the iteration.
+    pub pass: Pass,
+    /// Leaf within it, from 0.
     pub leaf: u32,
 }
 
@@ -28,7 +29,7 @@ pub fn samples(plan: &Plan, seed: &Fresh) -> Vec<Sample> {
         buffer: Vec::new(),
     };
     let mut samples = Vec::new();
-    for device in plan.devices() {
+    for (place, device) in plan.devices().iter().enumerate() {
         let leaves = u64::from(plan.sweep_leaves(device));
         for inner_dim in plan.groups() {
             let total = plan.group_leaves(device, inner_dim);
@@ -38,8 +39,18 @@ pub fn samples(plan: &Plan, seed: &Fresh) -> Vec<Sample> {
                 samples.push(Sample {
                     device: device.ordinal,
                     iteration,
-                    sweep,
+                    pass: Pass::Sweep(sweep),
                     leaf: leaf as u32,
+                });
+            }
+            let total = plan.group_crossing_leaves(inner_dim);
+            for index in draws.distinct(total, plan.effective_crossing_samples(inner_dim)) {
+                let (iteration, round, leaf) = locate_crossing(plan, place, inner_dim, index);
+                samples.push(Sample {
+                    device: device.ordinal,
+                    iteration,
+                    pass: Pass::Round(round),
+                    leaf,
                 });
             }
         }
@@ -65,6 +76,22 @@ fn locate(plan: &Plan, inner_dim: u32, sweep_index: u64) -> (u32, u32) {
     unreachable!("sweep {sweep_index} is drawn below the group's {before}")
 }
 
+/// The iteration, round and leaf (all from 0) of the `index`-th leaf of the rounds with this k in which the device at `place`
+/// meets another.
+fn locate_crossing(plan: &Plan, place: usize, inner_dim: u32, mut index: u64) -> (u32, u32, u32) {
+    let iterations = (0..).zip(plan.iterations()).filter(|(_, i)| i.inner_dim == inner_dim);
+    for (t, iteration) in iterations {
+        let leaves = 2 * u64::from(iteration.crossings);
+        for round in (0..plan.rounds(t)).filter(|&round| plan.opponent(round, place).is_some()) {
+            if index < leaves {
+                return (t, round, index as u32);
+            }
+            index -= leaves;
+        }
+    }
+    unreachable!("a crossing is drawn below the group's number of them")
+}
+
 /// One continuous stream of u64s from `keystream(seed, zeros)`.
 struct Draws {
     seed: Fresh,
@@ -75,6 +102,9 @@ struct Draws {
 impl Draws {
     /// `count` distinct indices below `total`, in the order drawn: rejection keeps them uniform, repeats are skipped.
     fn distinct(&mut self, total: u64, count: u32) -> Vec<u64> {
+        if count == 0 {
+            return Vec::new();
+        }
         // The largest (2^64 mod total) draws would favour small indices.
         let rejected = (u64::MAX % total + 1) % total;
         let mut seen = HashSet::new();

@@ -6,9 +6,10 @@ use crate::bytes::{Chain, DeviceOrdinal, Fresh, Nonce, OperandKey, Root, Salt};
 use crate::cbor::Canonical;
 use crate::derive;
 use crate::digest::matching;
-use crate::engine::FillTask;
+use crate::engine::{CommitmentId, CrossTask, FillTask, Pass};
 use crate::frame::{Frame, MessageType};
-use crate::message::{Filled, SaltMessage, Stage, Swept};
+use crate::matching::Crossing;
+use crate::message::{Crossed, Filled, SaltMessage, Stage, Swept};
 use crate::plan::{DevicePlan, Plan};
 use crate::sampling::Sample;
 use crate::tile::TileCoordinate;
@@ -34,8 +35,21 @@ pub struct IterationTrace {
     pub sweep_roots: Vec<Vec<Root>>,
     /// Salt of each device's sweeps, known once all devices' roots are.
     pub sweep_salts: Vec<Vec<Salt>>,
+    /// The rounds begun so far.
+    pub rounds: Vec<RoundTrace>,
     /// The Verifier's w, once drawn.
     pub w: Option<Fresh>,
+}
+
+/// One round of an iteration's tournament; lists are in the plan's device order.
+#[derive(Clone, Debug)]
+pub struct RoundTrace {
+    /// The bytes that the Verifier began it with.
+    pub fresh: Fresh,
+    /// Salt of each device's leaves.
+    pub salts: Vec<Salt>,
+    /// Roots received; a device that rests has none.
+    pub roots: Vec<Option<Root>>,
 }
 
 /// A commitment or a salt that does not fit the state of the session.
@@ -70,7 +84,23 @@ pub enum Misplaced {
         /// Roots received.
         actual: usize,
     },
-    /// v where w is due or vice versa.
+    /// For another round.
+    #[error("round {actual} where round {expected} is under way")]
+    Round {
+        /// The current round.
+        expected: u32,
+        /// The round named.
+        actual: u32,
+    },
+    /// A root of a device that rests in the round.
+    #[error("device {device} rests in round {round}")]
+    Rests {
+        /// Round, from 0.
+        round: u32,
+        /// The device.
+        device: DeviceOrdinal,
+    },
+    /// v where w is due, for example.
     #[error("salt {actual:?} where {expected:?} is due")]
     Stage {
         /// The stage due.
@@ -80,7 +110,7 @@ pub enum Misplaced {
     },
 }
 
-/// The origin of one sampled sweep leaf: all that is needed to recompute it (spec §4, §5).
+/// The origin of one sampled leaf of a sweep or a round: all that is needed to recompute it (spec §4, §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// The sample.
@@ -91,20 +121,41 @@ pub struct Site {
     pub operand_key: OperandKey,
     /// Salt of its iteration's fill digests.
     pub fill_salt: Salt,
-    /// Salt of its sweep.
-    pub sweep_salt: Salt,
-    /// Indices of the tiles paired in the leaf; equal for an odd last tile.
+    /// Salt of its sweep or round.
+    pub pair_salt: Salt,
+    /// The devices of the two tiles; they differ for a leaf that crosses.
+    pub holders: [DeviceOrdinal; 2],
+    /// Indices of the tiles paired in the leaf, each within its device; equal for an odd last tile.
     pub pair: [u32; 2],
     /// Coordinates of the two tiles.
     pub tiles: [TileCoordinate; 2],
-    /// Root of the device's fill digests.
-    pub fill_root: Root,
-    /// Fill leaves under that root.
-    pub fill_leaves: u64,
-    /// Root of the sweep.
-    pub sweep_root: Root,
+    /// Roots of the two devices' fill digests.
+    pub fill_roots: [Root; 2],
+    /// Fill leaves under these roots.
+    pub fill_leaves: [u64; 2],
+    /// Root of the leaves of the sweep or round.
+    pub pair_root: Root,
     /// Leaves under that root.
-    pub sweep_leaves: u64,
+    pub pair_leaves: u64,
+}
+
+impl Site {
+    /// The openings of the site, in their order: the device that makes each, the commitment, and the leaf.
+    #[must_use]
+    pub fn openings(&self) -> [(DeviceOrdinal, CommitmentId, u32); 3] {
+        let Sample {
+            device,
+            iteration,
+            pass,
+            leaf,
+        } = self.sample;
+        let fill = CommitmentId::Fill { iteration };
+        [
+            (device, CommitmentId::of_pass(iteration, pass), leaf),
+            (self.holders[0], fill, self.pair[0]),
+            (self.holders[1], fill, self.pair[1]),
+        ]
+    }
 }
 
 impl Trace {
@@ -179,7 +230,12 @@ impl Trace {
     pub fn salted(&mut self, salt: &SaltMessage) -> Result<(), Misplaced> {
         self.check_iteration(salt.iteration)?;
         let last = self.last();
-        let expected = if last.v.is_none() { Stage::V } else { Stage::W };
+        let begun = last.rounds.len() as u32;
+        let expected = match last.v {
+            None => Stage::V,
+            Some(_) if begun < self.plan.rounds(salt.iteration) => Stage::Round(begun),
+            Some(_) => Stage::W,
+        };
         if salt.stage != expected {
             return Err(Misplaced::Stage {
                 expected,
@@ -188,14 +244,28 @@ impl Trace {
         }
         match salt.stage {
             Stage::V => self.last_mut().v = Some(salt.fresh),
+            Stage::Round(_) => {
+                let chain = self.last().chain;
+                let devices = self.plan.devices();
+                let salts = devices
+                    .iter()
+                    .map(|d| derive::crossing_salt(&chain, &salt.fresh, d.ordinal));
+                let round = RoundTrace {
+                    fresh: salt.fresh,
+                    salts: salts.collect(),
+                    roots: vec![None; devices.len()],
+                };
+                self.last_mut().rounds.push(round);
+            }
             Stage::W => {
                 let last = self.last_mut();
                 last.w = Some(salt.fresh);
-                let roots: Vec<Root> = last
-                    .sweep_roots
+                let of_sweeps = last.sweep_roots.iter().filter_map(|roots| roots.last().copied());
+                let of_rounds = last
+                    .rounds
                     .iter()
-                    .filter_map(|roots| roots.last().copied())
-                    .collect();
+                    .flat_map(|round| round.roots.iter().flatten().copied());
+                let roots: Vec<Root> = of_sweeps.chain(of_rounds).collect();
                 self.chain = derive::next_chain(&last.chain, &salt.fresh, &roots);
                 if self.iterations.len() < self.plan.iterations().len() {
                     self.open_iteration();
@@ -251,6 +321,71 @@ impl Trace {
         Ok(is_last)
     }
 
+    /// The tasks of the current round, for the devices that meet another; empty before the first round.
+    #[must_use]
+    pub fn cross_tasks(&self) -> Vec<(DeviceOrdinal, CrossTask)> {
+        let rounds = &self.last().rounds;
+        let Some(current) = rounds.last() else {
+            return Vec::new();
+        };
+        let round = rounds.len() as u32 - 1;
+        let task = |(place, device): (usize, &DevicePlan)| {
+            let other = self.plan.opponent(round, place)?;
+            let task = CrossTask {
+                round,
+                crossings: self.plan.iterations()[self.iterations.len() - 1].crossings,
+                salt: current.salts[place],
+                other,
+                other_salt: current.salts[other],
+            };
+            Some((device.ordinal, task))
+        };
+        self.plan.devices().iter().enumerate().filter_map(task).collect()
+    }
+
+    /// The current round, from 0.
+    ///
+    /// # Panics
+    ///
+    /// Before the first one of the iteration.
+    #[must_use]
+    pub fn round(&self) -> u32 {
+        let begun = self.last().rounds.len() as u32;
+        begun.checked_sub(1).expect("a round is under way")
+    }
+
+    /// Adds the root of one device in the current round; returns whether it was the round's last.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`]; the trace is unchanged.
+    pub fn crossed(&mut self, crossed: &Crossed) -> Result<bool, Misplaced> {
+        let g = self.place(crossed.iteration, crossed.device)?;
+        let round = self.round();
+        if crossed.round != round {
+            return Err(Misplaced::Round {
+                expected: round,
+                actual: crossed.round,
+            });
+        }
+        if self.plan.opponent(round, g).is_none() {
+            return Err(Misplaced::Rests {
+                round,
+                device: crossed.device,
+            });
+        }
+        let devices = self.plan.devices().len();
+        let current = self.last_mut().rounds.last_mut().expect("a round is under way");
+        if current.roots[g].is_some() {
+            return Err(Misplaced::Duplicate {
+                iteration: crossed.iteration,
+                device: crossed.device,
+            });
+        }
+        current.roots[g] = Some(crossed.root);
+        Ok(current.roots.iter().flatten().count() == 2 * (devices / 2))
+    }
+
     /// Salts of all sweeps of the current iteration, device by device, once all roots are known.
     fn sweep_salts(&self) -> Vec<Vec<Salt>> {
         let roots = &self.last().sweep_roots;
@@ -304,6 +439,23 @@ impl Trace {
             .collect()
     }
 
+    /// The CROSSED messages of the current round in ordinal order, as they enter the transcript (spec §5).
+    #[must_use]
+    pub fn crossed_frames(&self) -> Vec<Frame> {
+        let rounds = &self.last().rounds;
+        let roots = rounds.last().map_or(&[][..], |round| &round.roots);
+        let frame = |(device, root): (&DevicePlan, &Option<Root>)| {
+            let crossed = Crossed {
+                iteration: self.current(),
+                round: rounds.len() as u32 - 1,
+                device: device.ordinal,
+                root: (*root)?,
+            };
+            Some(Frame::new(MessageType::Crossed, crossed.to_bytes()))
+        };
+        self.plan.devices().iter().zip(roots).filter_map(frame).collect()
+    }
+
     /// The origin of a sampled leaf.
     ///
     /// # Panics
@@ -312,25 +464,50 @@ impl Trace {
     #[must_use]
     pub fn site(&self, sample: Sample) -> Site {
         let g = self.index(sample.device).expect("samples name devices of the plan");
-        let device = &self.plan.devices()[g];
         let iteration = &self.iterations[sample.iteration as usize];
-        let sweep = sample.sweep as usize - 1;
-        let assignment = self.plan.assignment(device);
-        let sweep_salt = iteration.sweep_salts[g][sweep];
-        let (a, b) = matching(&sweep_salt, assignment.tiles()).pair(sample.leaf);
+        let tiles_of = |place: usize| self.plan.assignment(&self.plan.devices()[place]).tiles();
+        let (pair_salt, pair_root, pair_leaves, of_b, (a, b)) = match sample.pass {
+            Pass::Sweep(sweep) => {
+                let sweep = sweep as usize - 1;
+                let salt = iteration.sweep_salts[g][sweep];
+                let pair = matching(&salt, tiles_of(g)).pair(sample.leaf);
+                let leaves = self.plan.sweep_leaves(&self.plan.devices()[g]);
+                (salt, iteration.sweep_roots[g][sweep], leaves, g, pair)
+            }
+            Pass::Round(round) => {
+                let RoundTrace { salts, roots, .. } = &iteration.rounds[round as usize];
+                let other = self
+                    .plan
+                    .opponent(round, g)
+                    .expect("samples are of rounds without rest");
+                let crossing = Crossing {
+                    own: matching(&salts[g], tiles_of(g)),
+                    other: matching(&salts[other], tiles_of(other)),
+                    crossings: self.plan.iterations()[sample.iteration as usize].crossings,
+                };
+                let of_b = if crossing.crosses(sample.leaf) { other } else { g };
+                let root = roots[g].expect("the iteration is done");
+                (salts[g], root, crossing.leaves(), of_b, crossing.pair(sample.leaf))
+            }
+        };
+        let (places, pair) = ([g, of_b], [a, b]);
+        let coordinate = |at: usize| {
+            let assignment = self.plan.assignment(&self.plan.devices()[places[at]]);
+            TileCoordinate::from_index(pair[at], assignment.matrix_offset(), assignment.matrix_dim())
+        };
         Site {
             sample,
             inner_dim: self.plan.iterations()[sample.iteration as usize].inner_dim,
             operand_key: derive::operand_key(&iteration.chain),
             fill_salt: derive::fill_salt(&iteration.chain),
-            sweep_salt,
-            pair: [a, b],
-            tiles: [a, b]
-                .map(|tile| TileCoordinate::from_index(tile, assignment.matrix_offset(), assignment.matrix_dim())),
-            fill_root: iteration.fill_roots[g].expect("the iteration is done"),
-            fill_leaves: assignment.tiles().into(),
-            sweep_root: iteration.sweep_roots[g][sweep],
-            sweep_leaves: self.plan.sweep_leaves(device).into(),
+            pair_salt,
+            holders: places.map(|place| self.plan.devices()[place].ordinal),
+            pair,
+            tiles: [coordinate(0), coordinate(1)],
+            fill_roots: places.map(|place| iteration.fill_roots[place].expect("the iteration is done")),
+            fill_leaves: places.map(|place| tiles_of(place).into()),
+            pair_root,
+            pair_leaves: pair_leaves.into(),
         }
     }
 
@@ -364,6 +541,7 @@ impl Trace {
             v: None,
             sweep_roots: vec![Vec::new(); devices],
             sweep_salts: vec![Vec::new(); devices],
+            rounds: Vec::new(),
             w: None,
         });
     }

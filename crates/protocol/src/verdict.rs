@@ -18,6 +18,8 @@ pub enum Phase {
     Fill,
     /// From SALT v to the last SWEPT of an iteration.
     Sweep,
+    /// From the SALT that begins a round to its last CROSSED.
+    Cross,
     /// From SAMPLE to OPENINGS.
     Open,
 }

@@ -55,10 +55,7 @@ fn plan(ordinal: u32) -> Plan {
             matrix_offset: 0,
             num_matrices: 3,
         }],
-        iterations: vec![Iteration {
-            inner_dim: 64,
-            sweeps: 1,
-        }],
+        iterations: vec![Iteration::new(64, 1)],
         samples: 1,
         deadlines: Deadlines {
             ready_ms: 1,
@@ -93,6 +90,7 @@ fn sampled() -> (AttesterSession, Frame, Transcript) {
         let task = session.received(&frame).expect("due");
         transcript.append(&frame);
         let answer = match &task {
+            Task::Cross(_) => panic!("the plan has no rounds"),
             Task::Prepare(_) => Some(session.ready()),
             Task::Fill(_) => Some(session.filled(device, ROOTS[0]).expect("due")),
             Task::Sweep { .. } => Some(session.swept(device, vec![ROOTS[1]]).expect("due")),

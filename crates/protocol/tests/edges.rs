@@ -5,6 +5,7 @@ use protocol::bounds::Assumptions;
 use protocol::bytes::{DeviceOrdinal, Fresh, Identity, Nonce, OperandKey, Root, Salt};
 use protocol::cbor::Canonical;
 use protocol::commitment::{Commitment, Opening, OpeningError, chunk_bytes, sibling_count};
+use protocol::engine::Pass;
 use protocol::evidence::Evidence;
 use protocol::frame::MessageType;
 use protocol::message::{Filled, OpeningsBody, SaltMessage, Stage, Swept};
@@ -17,7 +18,7 @@ use protocol::verifier::{Mode, VerifierConfig};
 
 /// A device of 1000 tiles and one of a single tile, three iterations in two groups, two samples.
 fn plan() -> Plan {
-    let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
+    let iteration = |inner_dim, sweeps| Iteration::new(inner_dim, sweeps);
     let device = |ordinal, matrix_offset, num_matrices| DevicePlan {
         ordinal: DeviceOrdinal(ordinal),
         matrix_offset,
@@ -67,19 +68,20 @@ fn openings_of_other_sizes_are_refused_before_their_paths() {
         sample: Sample {
             device: DeviceOrdinal(0),
             iteration: 0,
-            sweep: 1,
+            pass: Pass::Sweep(1),
             leaf: 0,
         },
         inner_dim: 64,
         operand_key: OperandKey([0; 32]),
         fill_salt: Salt([0; 32]),
-        sweep_salt: Salt([0; 32]),
+        pair_salt: Salt([0; 32]),
+        holders: [DeviceOrdinal(0); 2],
         pair: [299, 0],
         tiles: [0, 1].map(|tile| TileCoordinate::from_index(tile, 0, 256)),
-        fill_root: Root([0; 32]),
-        fill_leaves: 300,
-        sweep_root: Root([0; 32]),
-        sweep_leaves: 150,
+        fill_roots: [Root([0; 32]); 2],
+        fill_leaves: [300; 2],
+        pair_root: Root([0; 32]),
+        pair_leaves: 150,
     };
     let opening = |chunk_bytes, siblings| Opening {
         chunk: vec![0; chunk_bytes],
@@ -97,7 +99,7 @@ fn openings_of_other_sizes_are_refused_before_their_paths() {
     };
     assert_eq!(check(vec![right.clone()]), Ok(()));
     assert_eq!(check(vec![]), Err(OpeningsError::Count { expected: 1, actual: 0 }));
-    for (i, digest) in [Digest::Sweep, Digest::FillA, Digest::FillB].into_iter().enumerate() {
+    for (i, digest) in [Digest::Pair, Digest::FillA, Digest::FillB].into_iter().enumerate() {
         let (expected_bytes, expected_siblings) = (right[i].chunk.len(), right[i].siblings.len());
         for (wrong, error) in [
             (

@@ -33,12 +33,7 @@ fn plan() -> Plan {
             matrix_offset: 0,
             num_matrices: 262_143,
         }],
-        iterations: (1..=1024)
-            .map(|i| Iteration {
-                inner_dim: 64 * i,
-                sweeps: 1,
-            })
-            .collect(),
+        iterations: (1..=1024).map(|i| Iteration::new(64 * i, 1)).collect(),
         samples: 65_536,
         deadlines,
     })

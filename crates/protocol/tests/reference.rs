@@ -2,6 +2,7 @@
 
 use protocol::bytes::{DeviceOrdinal, Fresh, Identity};
 use protocol::cbor::Canonical;
+use protocol::engine::Pass;
 use protocol::plan::{Deadlines, DevicePlan, Iteration, Plan, PlanFields};
 use protocol::sampling::samples;
 
@@ -11,7 +12,7 @@ fn fields() -> PlanFields {
         matrix_offset,
         num_matrices,
     };
-    let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
+    let iteration = |inner_dim, sweeps| Iteration::new(inner_dim, sweeps);
     PlanFields {
         session_id: [7; 16],
         verifier: Identity([9; 32]),
@@ -19,7 +20,17 @@ fn fields() -> PlanFields {
         audience: "anyone".into(),
         matrix_dim: 512,
         devices: vec![device(0, 0, 3), device(1, 3, 70), device(2, 73, 1)],
-        iterations: vec![iteration(192, 3), iteration(64, 2), iteration(192, 1)],
+        iterations: vec![
+            Iteration {
+                crossings: 1,
+                ..iteration(192, 3)
+            },
+            iteration(64, 2),
+            Iteration {
+                crossings: 1,
+                ..iteration(192, 1)
+            },
+        ],
         samples: 40,
         deadlines: Deadlines {
             ready_ms: 1,
@@ -50,28 +61,40 @@ fn samples_are_the_references() {
             .map(|i| reference::Iteration {
                 k: i.inner_dim as usize,
                 sweeps: u64::from(i.sweeps),
+                crossings: u64::from(i.crossings),
             })
             .collect(),
     };
-    let totals = reference::sample_totals(&theirs);
+    let groups = reference::groups(&theirs);
+    // Of each device and group the sweeps, then the rounds.
+    let mut totals = Vec::new();
+    for (entry, sweeps) in reference::sample_totals(&theirs).into_iter().enumerate() {
+        totals.push(sweeps);
+        totals.push(reference::crossing_total(&theirs, groups[entry % groups.len()]));
+    }
     let counts: Vec<u64> = totals
         .iter()
         .map(|&total| reference::effective_samples(40, total))
         .collect();
-    let groups = reference::groups(&theirs);
     let mut expected = Vec::new();
     for (entry, indices) in reference::sample_indices(&seed, &totals, &counts).iter().enumerate() {
-        let g = entry / groups.len();
+        let (g, k) = (entry / 2 / groups.len(), groups[entry / 2 % groups.len()]);
         for &index in indices {
-            let (t, sweep, leaf) =
-                reference::sample_coordinates(&theirs, &theirs.devices[g], groups[entry % groups.len()], index);
-            expected.push((g as u32, t as u32, sweep as u32, leaf as u32));
+            let (t, pass, leaf) = if entry % 2 == 0 {
+                let (t, sweep, leaf) = reference::sample_coordinates(&theirs, &theirs.devices[g], k, index);
+                (t, Pass::Sweep(sweep as u32), leaf)
+            } else {
+                let (t, round, leaf) = reference::crossing_coordinates(&theirs, g, k, index);
+                (t, Pass::Round(round as u32), leaf)
+            };
+            expected.push((g as u32, t as u32, pass, leaf as u32));
         }
     }
     let actual: Vec<_> = samples(&plan, &Fresh(seed))
         .iter()
-        .map(|s| (s.device.0, s.iteration, s.sweep, s.leaf))
+        .map(|s| (s.device.0, s.iteration, s.pass, s.leaf))
         .collect();
+    assert!(actual.iter().any(|(_, _, pass, _)| matches!(pass, Pass::Round(_))));
     assert!(!actual.is_empty());
     assert_eq!(actual, expected);
 }

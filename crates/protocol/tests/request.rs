@@ -41,7 +41,7 @@ fn hello(devices: Vec<DeviceOffer>) -> Hello {
 }
 
 fn request() -> PlanRequest {
-    let iteration = |inner_dim| Iteration { inner_dim, sweeps: 1 };
+    let iteration = |inner_dim| Iteration::new(inner_dim, 1);
     PlanRequest {
         session_id: [2; 16],
         verifier: Identity([3; 32]),

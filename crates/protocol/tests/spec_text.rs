@@ -11,6 +11,7 @@ use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::commitment::OpeningError;
 use protocol::frame::MessageType;
 
+use protocol::engine::Pass;
 use protocol::limits;
 use protocol::message::{Abort, AbortCode};
 use protocol::openings::{Digest, OpeningsError, TileMismatch};
@@ -29,7 +30,7 @@ fn spec(name: &str) -> String {
 const SAMPLE: Sample = Sample {
     device: DeviceOrdinal(1),
     iteration: 0,
-    sweep: 3,
+    pass: Pass::Sweep(3),
     leaf: 7,
 };
 
@@ -88,7 +89,7 @@ fn verdicts() -> Vec<Verdict> {
         Failure::Signature,
         Failure::Tile(TileMismatch {
             sample: SAMPLE,
-            digest: Digest::Sweep,
+            digest: Digest::Pair,
             expected: 1,
             actual: 2,
         }),
@@ -200,7 +201,8 @@ fn every_limit_is_in_the_spec_with_its_value() {
         ),
         ("devices of a plan or HELLO", limits::MAX_DEVICES.to_string()),
         ("sweeps of an iteration", limits::MAX_SWEEPS_PER_ITERATION.to_string()),
-        ("sweeps of a plan", limits::MAX_SWEEPS.to_string()),
+        ("sweeps and rounds of a plan", limits::MAX_SWEEPS.to_string()),
+        ("rounds of an iteration", limits::MAX_ROUNDS.to_string()),
         ("samples per device and group", limits::MAX_SAMPLES.to_string()),
         (
             "fewest effective samples for a bound",

@@ -54,6 +54,8 @@ pub struct Iteration {
     pub k: usize,
     /// How many sweeps follow the fill (spec §3).
     pub sweeps: u64,
+    /// c: leaves that cross, of each device and round; 0 for no rounds (spec §3).
+    pub crossings: u64,
 }
 
 /// The shares, in matrices, of `total` over `offers`: floors, then the remainder by largest fraction, ties to the
@@ -405,10 +407,74 @@ pub fn next_sweep_salt(sweep_salt: &Hash, sweep_roots: &[Hash], g: u32) -> Hash 
     derive("next sweep salt", &material)
 }
 
-/// The chain of the next iteration, from the devices' last sweep roots in ordinal order (spec §4).
-pub fn next_chain(chain: &Hash, w: &Hash, last_sweep_roots: &[Hash]) -> Hash {
-    derive("chain", &[*chain, *w, blake3(&last_sweep_roots.concat())].concat())
+/// The chain of the next iteration, from the devices' last sweep roots and then the rounds' roots, in ordinal order (spec §4).
+pub fn next_chain(chain: &Hash, w: &Hash, last_roots: &[Hash]) -> Hash {
+    derive("chain", &[*chain, *w, blake3(&last_roots.concat())].concat())
 }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// §4 Definitions: rounds
+
+/// Rounds of a tournament: as many as the next odd number, if the devices are even, has places beside one (spec §4.8).
+pub fn round_count(devices: usize) -> usize {
+    if devices < 2 {
+        0
+    } else {
+        devices.next_multiple_of(2) - 1
+    }
+}
+
+/// The round, from 0, in which the devices at places i < j meet: the r with i + j = 2r modulo the number of rounds, or i if j is the
+/// last of an even number (spec §4.8).
+pub fn meeting(devices: usize, i: usize, j: usize) -> usize {
+    let rounds = round_count(devices);
+    assert!(i < j && j < devices);
+    if j == rounds {
+        return i;
+    }
+    // 2 has the inverse (rounds + 1) / 2, as rounds is odd.
+    (i + j) * rounds.div_ceil(2) % rounds
+}
+
+/// The place that the device at place g meets in a round, if it does not rest (spec §4.8).
+pub fn opponent(devices: usize, round: usize, g: usize) -> Option<usize> {
+    let meets = |&h: &usize| h != g && meeting(devices, g.min(h), g.max(h)) == round;
+    (0..devices).find(meets)
+}
+
+/// The salt of device g's leaves in a round, from the Verifier's fresh bytes (spec §4.8).
+pub fn crossing_salt(chain: &Hash, fresh: &Hash, g: u32) -> Hash {
+    derive("crossing salt", &[&chain[..], fresh, &g.to_le_bytes()].concat())
+}
+
+/// The tiles that leaf j of a round pairs, the second with whether it is the other device's; M of either device (spec §4.8).
+pub fn crossing_pair(own: (&Key, u64), other: (&Key, u64), c: u64, j: u64) -> (u64, u64, bool) {
+    let (own, other) = (|x| permute(own.0, own.1, x), |x| permute(other.0, other.1, x));
+    if j < c {
+        (own(2 * j), own(2 * j + 1), false)
+    } else {
+        (own(c + j), other(2 * c + j), true)
+    }
+}
+
+/// The leaves of one device in a round, from its salt and the other's, and the tiles of both (spec §4.8).
+pub fn cross(salt: &Hash, other_salt: &Hash, tiles: &[Vec<u8>], other_tiles: &[Vec<u8>], c: u64) -> Vec<u64> {
+    let (key, other_key) = (key(salt), key(other_salt));
+    let digest = |j| {
+        let (own, other) = ((&key, tiles.len() as u64), (&other_key, other_tiles.len() as u64));
+        let (a, b, crosses) = crossing_pair(own, other, c, j);
+        let b = if crosses {
+            &other_tiles[b as usize]
+        } else {
+            &tiles[b as usize]
+        };
+        pair_digest(&key, j, &tiles[a as usize], b)
+    };
+    (0..2 * c).map(digest).collect()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// §4 Definitions: a whole run
 
 /// Everything a run computes (spec §4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -440,15 +506,32 @@ pub struct IterationTrace {
     pub sweep_leaves: Vec<Vec<Vec<u64>>>,
     /// Sweep roots `[g][s]` (spec §4).
     pub sweep_roots: Vec<Vec<Hash>>,
+    /// The rounds (spec §4.8).
+    pub rounds: Vec<RoundTrace>,
     /// The Verifier's w (spec §4).
     pub w: Hash,
 }
 
-/// A whole run of the plan: `v` is asked with (t, fill roots `[g]`), `w` with (t, sweep roots `[g][s]`) (spec §4).
+/// Everything one round computes; `[g]` is the device's place (spec §4.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundTrace {
+    /// The Verifier's fresh bytes.
+    pub fresh: Hash,
+    /// Salts `[g]`.
+    pub salts: Vec<Hash>,
+    /// Leaves `[g][leaf]`; none of a device that rests.
+    pub leaves: Vec<Vec<u64>>,
+    /// Roots of those that do not rest, in order of their places.
+    pub roots: Vec<Hash>,
+}
+
+/// A whole run of the plan: `v` is asked with (t, fill roots `[g]`), `x` with (t, round), `w` with (t, sweep roots `[g][s]`)
+/// (spec §4).
 pub fn run(
     plan: &Plan,
     chain_0: &Hash,
     mut v: impl FnMut(usize, &[Hash]) -> Hash,
+    mut x: impl FnMut(usize, usize) -> Hash,
     mut w: impl FnMut(usize, &[Vec<Hash>]) -> Hash,
 ) -> Run {
     let mut chain = *chain_0;
@@ -487,9 +570,18 @@ pub fn run(
             }
         }
 
+        let round = |round| cross_round(&chain, &x(t, round), round, &tiles, iteration.crossings);
+        let count = if iteration.crossings == 0 {
+            0
+        } else {
+            round_count(devices)
+        };
+        let rounds: Vec<RoundTrace> = (0..count).map(round).collect();
+
         let w = w(t, &sweep_roots);
-        let last_sweep_roots: Vec<Hash> = sweep_roots.iter().map(|roots| roots[roots.len() - 1]).collect();
-        let next = next_chain(&chain, &w, &last_sweep_roots);
+        let mut last_roots: Vec<Hash> = sweep_roots.iter().map(|roots| roots[roots.len() - 1]).collect();
+        last_roots.extend(rounds.iter().flat_map(|round| &round.roots));
+        let next = next_chain(&chain, &w, &last_roots);
         trace.push(IterationTrace {
             chain,
             operand_key,
@@ -500,11 +592,33 @@ pub fn run(
             sweep_salts,
             sweep_leaves,
             sweep_roots,
+            rounds,
             w,
         });
         chain = next;
     }
     Run { trace, checksum: chain }
+}
+
+/// One round over all devices' tiles (spec §4.8).
+fn cross_round(chain: &Hash, fresh: &Hash, round: usize, tiles: &[Vec<Vec<u8>>], c: u64) -> RoundTrace {
+    let salts: Vec<Hash> = (0..tiles.len())
+        .map(|g| crossing_salt(chain, fresh, g as u32))
+        .collect();
+    let mut leaves = vec![Vec::new(); tiles.len()];
+    let mut roots = Vec::new();
+    for g in 0..tiles.len() {
+        if let Some(h) = opponent(tiles.len(), round, g) {
+            leaves[g] = cross(&salts[g], &salts[h], &tiles[g], &tiles[h], c);
+            roots.push(root(&leaves[g]));
+        }
+    }
+    RoundTrace {
+        fresh: *fresh,
+        salts,
+        leaves,
+        roots,
+    }
 }
 
 /// The leaves of one sweep over a device's tiles: the pair digests of its matching in order (spec §4).
@@ -573,6 +687,34 @@ pub fn sample_totals(plan: &Plan) -> Vec<u64> {
     let groups = groups(plan);
     let totals = |device| groups.iter().map(move |&k| group_leaf_count(plan, device, k));
     plan.devices.iter().flat_map(totals).collect()
+}
+
+/// Leaves of each device in all rounds with this k: what its samples of rounds are drawn from (spec §5).
+pub fn crossing_total(plan: &Plan, k: usize) -> u64 {
+    let of_group = plan.iterations.iter().filter(|iteration| iteration.k == k);
+    let leaves: u64 = of_group.map(|iteration| 2 * iteration.crossings).sum();
+    leaves * (plan.devices.len() as u64 - 1)
+}
+
+/// The (t, round, leaf), all from 0, of a sample index of the device at place g in the rounds of a group (spec §5).
+pub fn crossing_coordinates(plan: &Plan, g: usize, k: usize, index: u64) -> (usize, usize, u64) {
+    let mut rest = index;
+    for (t, iteration) in plan
+        .iterations
+        .iter()
+        .enumerate()
+        .filter(|(_, iteration)| iteration.k == k)
+    {
+        for round in 0..round_count(plan.devices.len()) {
+            if iteration.crossings > 0 && opponent(plan.devices.len(), round, g).is_some() {
+                if rest < 2 * iteration.crossings {
+                    return (t, round, rest);
+                }
+                rest -= 2 * iteration.crossings;
+            }
+        }
+    }
+    panic!("sample index {index} is past the last leaf of the rounds of k = {k}");
 }
 
 /// The effective number s of samples: min(samples, leaves of all sweeps with that k) (spec §3).
@@ -768,6 +910,33 @@ fn wrong_bytes(measured: &Measured) -> f64 {
 fn elsewhere_rate(assumptions: &Assumptions, k: usize) -> f64 {
     let links = assumptions.link_in + assumptions.link_out;
     regenerated_rate(assumptions, k) + links + assumptions.helper_read
+}
+
+/// Bytes/s that moved between the memories of GPUs in the round of two of these devices, all of the same dataset: on any path, or
+/// over links between GPUs alone; C crossings, the round's window in seconds (spec §6.6).
+pub fn bound_exchange(
+    measured: &Measured,
+    devices: f64,
+    crossings: f64,
+    window: f64,
+    gpu_memory: f64,
+    assumptions: &Assumptions,
+    links_alone: bool,
+) -> f64 {
+    let pairs = (devices / 2.0).floor();
+    let held = (gpu_memory + assumptions.on_chip) / (2.0 * measured.dataset);
+    let alone = 4.0 * crossings * devices * held * held / pairs;
+    let lucky = 4.0 * (crossings * 13.862_943_7).sqrt();
+    let wrong = 2.0 * wrong_fraction(measured.samples) * 2.0 * crossings * (devices - 1.0);
+    let leaves = 4.0 * crossings - alone - lucky - wrong;
+    let made = regenerated_rate(assumptions, measured.k) + assumptions.helper_read;
+    let replaced = made
+        + if links_alone {
+            assumptions.link_in + assumptions.link_out
+        } else {
+            0.0
+        };
+    65_536.0 * leaves / window - devices * replaced / pairs
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

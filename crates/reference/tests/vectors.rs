@@ -164,7 +164,8 @@ fn check_run(index: usize) {
     let trace = list(&expected["trace"]);
     let v = |t: usize, _: &[Hash]| hash(&trace[t]["v"]);
     let w = |t: usize, _: &[Vec<Hash>]| hash(&trace[t]["w"]);
-    let actual = run(&plan, &hash(&expected["chain_0"]), v, w);
+    let no_round = |t, round| panic!("round {round} of iteration {t}, where the plan has none");
+    let actual = run(&plan, &hash(&expected["chain_0"]), v, no_round, w);
 
     assert_eq!(actual.trace.len(), trace.len(), "run {index}: iterations");
     for (t, (actual, expected)) in actual.trace.iter().zip(trace).enumerate() {
@@ -436,7 +437,11 @@ fn sample_of_a_total_that_rejects_half_of_the_stream() {
 #[test]
 fn sample_coordinates_walk_iterations_then_sweeps_then_leaves() {
     let iterations = [(128, 2), (64, 3), (128, 1)]
-        .map(|(k, sweeps)| Iteration { k, sweeps })
+        .map(|(k, sweeps)| Iteration {
+            k,
+            sweeps,
+            crossings: 0,
+        })
         .to_vec();
     let devices = vec![
         Device {
@@ -585,6 +590,7 @@ fn plan(run: &Value) -> Plan {
     let iteration = |iteration: &Value| Iteration {
         k: number(&iteration["k"]) as usize,
         sweeps: number(&iteration["sweeps"]),
+        crossings: 0,
     };
     Plan {
         n: number(&run["n"]) as usize,

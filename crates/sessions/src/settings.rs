@@ -12,7 +12,7 @@ pub type Member = usize;
 /// The requirements that all sessions share.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The work: sessions certify something together only if all have the same iterations.
+    /// The work: sessions certify something together only if all have iterations of the same k and sweeps.
     pub request: PlanRequest,
     /// How long HELLO may take (ms).
     pub hello_deadline_ms: u64,

@@ -75,7 +75,7 @@ pub fn request(iterations: &[(u32, u32)], samples: u32) -> PlanRequest {
         device_bytes: None,
         iterations: iterations
             .iter()
-            .map(|&(inner_dim, sweeps)| Iteration { inner_dim, sweeps })
+            .map(|&(inner_dim, sweeps)| Iteration::new(inner_dim, sweeps))
             .collect(),
         samples,
         deadlines: Deadlines {
@@ -95,6 +95,7 @@ pub fn engine() -> Box<dyn Engine> {
         threads: NonZeroUsize::MIN,
         operand_budget_bytes: 1 << 20,
         memory_limit_bytes: Some(64 << 20),
+        link_bytes_per_s: None,
     };
     Box::new(CpuEngine::new(config).expect("the best path runs here"))
 }

@@ -8,9 +8,10 @@ use protocol::attester::{AttesterSession, Task};
 use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::commitment::Opening;
 use protocol::derive::advance_sweep_salts;
-use protocol::engine::{CommitmentId, Engine, EngineError, Unobserved};
+use protocol::engine::{Engine, EngineError, Unobserved};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, Hello};
+use protocol::plan::Plan;
 use protocol::trace::Site;
 
 use crate::cast;
@@ -86,6 +87,26 @@ impl HonestPeer {
         engine.as_mut()
     }
 
+    /// Connects the devices if the plan has rounds.
+    fn connect(&mut self, planned: &[DeviceOrdinal]) -> Result<(), (DeviceOrdinal, EngineError)> {
+        let has_rounds = |plan: &Plan| plan.iterations().iter().any(|iteration| iteration.crossings > 0);
+        if !self.session.plan().is_some_and(has_rounds) {
+            return Ok(());
+        }
+        let dataset = |&g: &DeviceOrdinal| self.engine(g).dataset().map_err(|e| (g, e));
+        let datasets = planned.iter().map(dataset).collect::<Result<Vec<_>, _>>()?;
+        for &g in planned {
+            self.engine(g).connect(&datasets).map_err(|e| (g, e))?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, site: &Site) -> Result<[Opening; 3], (DeviceOrdinal, EngineError)> {
+        let [pair, a, b] = site.openings();
+        let mut open = |(g, commitment, leaf)| self.engine(g).open(commitment, leaf).map_err(|e| (g, e));
+        Ok([open(pair)?, open(a)?, open(b)?])
+    }
+
     fn work(&mut self, task: Task) -> Result<Vec<Action>, (DeviceOrdinal, EngineError)> {
         let planned: Vec<DeviceOrdinal> = self
             .session
@@ -97,6 +118,7 @@ impl HonestPeer {
                 for (g, assignment) in assignments {
                     self.engine(g).prepare(&assignment).map_err(|e| (g, e))?;
                 }
+                self.connect(&planned)?;
                 vec![self.session.ready()]
             }
             Task::Fill(task) => planned
@@ -123,13 +145,17 @@ impl HonestPeer {
                 let swept = |(g, roots)| self.session.swept(g, roots).expect("each device sweeps once");
                 all.into_iter().map(swept).collect()
             }
+            Task::Cross(tasks) => tasks
+                .into_iter()
+                .map(|(g, task)| {
+                    let root = self.engine(g).cross(&task, &Unobserved).map_err(|e| (g, e))?;
+                    Ok(self.session.crossed(g, root).expect("each device crosses once a round"))
+                })
+                .collect::<Result<_, _>>()?,
             Task::Open(sites) => {
                 let mut openings = sites
                     .iter()
-                    .map(|site| {
-                        let g = site.sample.device;
-                        open(self.engine(g), site).map_err(|e| (g, e))
-                    })
+                    .map(|site| self.open(site))
                     .collect::<Result<Vec<_>, _>>()?;
                 if let Some(hook) = &mut self.openings_hook {
                     hook(&mut openings);
@@ -145,15 +171,6 @@ impl HonestPeer {
         };
         Ok(frames.into_iter().map(Action::Frame).collect())
     }
-}
-
-fn open(engine: &mut dyn Engine, site: &Site) -> Result<[Opening; 3], EngineError> {
-    let (iteration, sweep) = (site.sample.iteration, site.sample.sweep);
-    Ok([
-        engine.open(CommitmentId::Sweep { iteration, sweep }, site.sample.leaf)?,
-        engine.open(CommitmentId::Fill { iteration }, site.pair[0])?,
-        engine.open(CommitmentId::Fill { iteration }, site.pair[1])?,
-    ])
 }
 
 impl Peer for HonestPeer {

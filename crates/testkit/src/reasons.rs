@@ -2,6 +2,7 @@
 
 use protocol::bytes::{DeviceOrdinal, Root};
 use protocol::commitment::OpeningError;
+use protocol::engine::Pass;
 use protocol::frame::MessageType;
 use protocol::message::{Abort, AbortCode, Stage};
 use protocol::openings::{Digest, OpeningsError, TileMismatch};
@@ -12,7 +13,7 @@ use protocol::verdict::{Failure, Obstacle, Phase};
 const SAMPLE: Sample = Sample {
     device: DeviceOrdinal(0),
     iteration: 0,
-    sweep: 1,
+    pass: Pass::Sweep(1),
     leaf: 0,
 };
 
@@ -29,6 +30,8 @@ pub fn failures() -> Vec<Failure> {
             expected: 1,
             actual: 2,
         },
+        Misplaced::Round { expected: 0, actual: 1 },
+        Misplaced::Rests { round: 0, device },
         Misplaced::Stage {
             expected: Stage::V,
             actual: Stage::W,
@@ -44,7 +47,7 @@ pub fn failures() -> Vec<Failure> {
     ];
     let openings = opening.map(|error| OpeningsError::Opening {
         sample: SAMPLE,
-        digest: Digest::Sweep,
+        digest: Digest::Pair,
         error,
     });
     let mut failures = vec![
@@ -157,6 +160,8 @@ fn known_failure(failure: &Failure) {
             | Misplaced::UnknownDevice(_)
             | Misplaced::Duplicate { .. }
             | Misplaced::RootCount { .. }
+            | Misplaced::Round { .. }
+            | Misplaced::Rests { .. }
             | Misplaced::Stage { .. } => {}
         },
         Failure::Openings(openings) => match openings {

@@ -63,6 +63,7 @@ impl Engine for StandIn {
                 .sweeps
                 .get(iteration as usize)
                 .and_then(|sweeps| sweeps.get((sweep as usize).checked_sub(1)?)),
+            CommitmentId::Round { .. } => None,
         };
         made.and_then(|made| made.open(leaf))
             .ok_or(EngineError::NoSuchLeaf { commitment, leaf })

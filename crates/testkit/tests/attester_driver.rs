@@ -7,14 +7,12 @@ use std::time::Duration;
 use protocol::attester::{Task, Violation};
 use protocol::bytes::{DeviceOrdinal, Fresh, Nonce};
 use protocol::cbor::{Canonical, Label};
-use protocol::commitment::Opening;
 use protocol::derive::{advance_sweep_salts, derive};
 use protocol::driver::{Action, AttesterDriver, Done, Ended, LimitPassed, Limits, Need, Opener, VerifierDriver};
-use protocol::engine::{CommitmentId, Engine, EngineError, Unobserved};
+use protocol::engine::{Engine, EngineError, Unobserved};
 use protocol::frame::{Frame, MessageType};
 use protocol::message::{Abort, AbortCode, NonceMessage, ResultMessage};
 use protocol::plan::Plan;
-use protocol::trace::Site;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Outgoing, Step};
 use testkit::cast;
@@ -103,10 +101,20 @@ impl Stage {
                 self.done
                     .extend(all.into_iter().map(|(g, roots)| (g, Done::Swept(roots))));
             }
+            Task::Cross(_) => panic!("a round, where the plan has none"),
             Task::Open(sites) => {
                 for (&g, engine) in &mut self.engines {
-                    let own = sites.iter().enumerate().filter(|(_, site)| site.sample.device == g);
-                    let openings = own.map(|(i, site)| (i, open(engine.as_mut(), site))).collect();
+                    let all = sites.iter().enumerate().flat_map(|(sample, site)| {
+                        let openings = site.openings().into_iter().enumerate();
+                        openings
+                            .map(move |(which, (holder, commitment, leaf))| (holder, sample, which, commitment, leaf))
+                    });
+                    let own = all.filter(|(holder, ..)| *holder == g);
+                    let openings = own
+                        .map(|(_, sample, which, commitment, leaf)| {
+                            (sample, which, engine.open(commitment, leaf).expect("it opens"))
+                        })
+                        .collect();
                     let labels = vec![Label::new(&format!("device {g}"), "seen")];
                     self.done.push((g, Done::Opened(openings, labels)));
                 }
@@ -174,14 +182,6 @@ impl Stage {
         assert_eq!(self.to_verifier[0], MessageType::Abort as u8);
         Abort::from_bytes(&payload).expect("an ABORT alone")
     }
-}
-
-fn open(engine: &mut dyn Engine, site: &Site) -> [Opening; 3] {
-    let (iteration, sweep) = (site.sample.iteration, site.sample.sweep);
-    let fill = CommitmentId::Fill { iteration };
-    let sweep = CommitmentId::Sweep { iteration, sweep };
-    [(sweep, site.sample.leaf), (fill, site.pair[0]), (fill, site.pair[1])]
-        .map(|(commitment, leaf)| engine.open(commitment, leaf).expect("it opens"))
 }
 
 fn wire(frame: &Frame) -> Vec<u8> {

@@ -184,7 +184,7 @@ fn one_gpu_for_two_datasets_in_turn_within_a_window_is_caught() {
     };
     let caught = play(2);
     assert!(
-        matches!(caught.verdict(), Verdict::Contraindicated(Failure::Tile(mismatch)) if mismatch.digest == Digest::Sweep),
+        matches!(caught.verdict(), Verdict::Contraindicated(Failure::Tile(mismatch)) if mismatch.digest == Digest::Pair),
         "{:?}",
         caught.verdict()
     );

@@ -237,7 +237,7 @@ fn two_gpus_joined_by_a_slow_link_are_caught_or_wait_and_are_certified_for_less(
         let rehearsed = joined(share, false);
         let verdict = rehearsed.verdict();
         assert!(
-            matches!(verdict, Verdict::Contraindicated(Failure::Tile(mismatch)) if mismatch.digest == Digest::Sweep),
+            matches!(verdict, Verdict::Contraindicated(Failure::Tile(mismatch)) if mismatch.digest == Digest::Pair),
             "{share}: {verdict:?}"
         );
         let host = certified(&joined(share, true)).host;

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use protocol::bounds::{Assumptions, Measured, MeasuredIteration};
 use protocol::bytes::{Fresh, Salt};
 use protocol::digest::matching;
+use protocol::engine::Pass;
 use protocol::matching::Matching;
 use protocol::plan::Plan;
 use protocol::sampling::Sample;
@@ -71,9 +72,16 @@ fn row(adversary: &str, fraction: f64, samples: u32, trials: u64, caught: u64, p
     );
 }
 
+fn sweep(sample: Sample) -> u32 {
+    match sample.pass {
+        Pass::Sweep(sweep) => sweep,
+        Pass::Round(round) => panic!("round {round}, where the plan has none"),
+    }
+}
+
 /// Position of a sampled leaf among all leaves of the modelled session.
 fn index(sample: Sample) -> u64 {
-    u64::from(sample.sweep - 1) * u64::from(TILES / 2) + u64::from(sample.leaf)
+    u64::from(sweep(sample) - 1) * u64::from(TILES / 2) + u64::from(sample.leaf)
 }
 
 #[test]
@@ -110,7 +118,7 @@ fn matchings(draws: &mut Draws) -> Vec<Matching> {
 fn is_found(plan: &Plan, missing: &HashSet<u64>, draws: &mut Draws) -> bool {
     let matchings = matchings(draws);
     is_caught(plan, &Fresh(draws.bytes()), |sample| {
-        let (a, b) = matchings[sample.sweep as usize - 1].pair(sample.leaf);
+        let (a, b) = matchings[sweep(sample) as usize - 1].pair(sample.leaf);
         [a, b].iter().any(|&tile| missing.contains(&u64::from(tile)))
     })
 }

@@ -10,6 +10,7 @@ use protocol::frame::MessageType;
 use protocol::limits::{MAX_RECORDS, TILE_BYTES};
 use protocol::plan::Plan;
 use protocol::record::Event;
+use protocol::tournament::meetings;
 
 use crate::units::bytes;
 
@@ -177,15 +178,19 @@ impl Work {
     #[must_use]
     pub fn of_samples(plan: &Plan) -> Self {
         // Once for each k: a plan may have thousands of iterations.
-        let mut sweeps: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut groups: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
         for iteration in plan.iterations() {
-            *sweeps.entry(iteration.inner_dim).or_default() += u64::from(iteration.sweeps);
+            let (sweeps, crossings) = groups.entry(iteration.inner_dim).or_default();
+            *sweeps += u64::from(iteration.sweeps);
+            *crossings += 2 * u64::from(iteration.crossings);
         }
+        let meetings = u64::from(meetings(plan.devices().len()));
+        let drawn = |of: u64| u64::from(plan.fields().samples).min(of);
         let mut work = Work::default();
         for device in plan.devices() {
             let leaves = u64::from(plan.sweep_leaves(device));
-            for (&inner_dim, sweeps) in &sweeps {
-                let samples = u64::from(plan.fields().samples).min(sweeps * leaves);
+            for (&inner_dim, (sweeps, crossings)) in &groups {
+                let samples = drawn(sweeps * leaves) + drawn(crossings * meetings);
                 work.add(2 * samples, inner_dim);
             }
         }
@@ -238,12 +243,16 @@ mod tests {
 
     use crate::preset::Preset;
 
+    /// Matrices of an H200, and a quarter of their tiles.
+    const MATRICES: u32 = 2_227;
+    const MOST_CROSSINGS: u32 = MATRICES * 32 * 32 / 4;
+
     /// A plan of this many H200.
     fn plan(devices: u32, iterations: Vec<Iteration>, samples: u32) -> Plan {
         let device = |g| DevicePlan {
             ordinal: DeviceOrdinal(g),
-            matrix_offset: 2_227 * u64::from(g),
-            num_matrices: 2_227,
+            matrix_offset: u64::from(MATRICES * g),
+            num_matrices: MATRICES,
         };
         let limit_ms = 1_000;
         Plan::new(PlanFields {
@@ -266,7 +275,7 @@ mod tests {
     }
 
     fn iteration(inner_dim: u32, sweeps: u32) -> Iteration {
-        Iteration { inner_dim, sweeps }
+        Iteration::new(inner_dim, sweeps)
     }
 
     #[test]
@@ -274,7 +283,12 @@ mod tests {
         let budget = Budget::default();
         for preset in Preset::ALL {
             let request = preset.request(Identity([0; 32]));
-            let plan = plan(8, request.iterations, request.samples);
+            let within = |iteration: Iteration| Iteration {
+                crossings: iteration.crossings.min(MOST_CROSSINGS),
+                ..iteration
+            };
+            let iterations = request.iterations.into_iter().map(within).collect();
+            let plan = plan(8, iterations, request.samples);
             let work = Work::of_samples(&plan);
             assert!(3 * work.multiply_adds < budget.multiply_adds, "{preset:?}: {work}");
         }

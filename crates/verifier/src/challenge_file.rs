@@ -67,6 +67,9 @@ pub struct IterationReport {
     pub inner_dim: u32,
     /// Sweeps.
     pub sweeps: u32,
+    /// Leaves of each device and round that cross to another device; absent without rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crossings: Option<u32>,
 }
 
 impl From<&Iteration> for IterationReport {
@@ -74,6 +77,7 @@ impl From<&Iteration> for IterationReport {
         IterationReport {
             inner_dim: iteration.inner_dim,
             sweeps: iteration.sweeps,
+            crossings: Some(iteration.crossings).filter(|crossings| *crossings > 0),
         }
     }
 }

@@ -204,14 +204,8 @@ struct Model<'a> {
 impl Model<'_> {
     /// One iteration for V, B and T, two short ones for T_local.
     fn iterations(&self) -> Vec<Iteration> {
-        let local = Iteration {
-            inner_dim: LOCAL_INNER_DIM,
-            sweeps: 2,
-        };
-        let main = Iteration {
-            inner_dim: self.inner_dim,
-            sweeps: self.device.sweeps(),
-        };
+        let local = Iteration::new(LOCAL_INNER_DIM, 2);
+        let main = Iteration::new(self.inner_dim, self.device.sweeps());
         vec![main, local, local]
     }
 

@@ -30,6 +30,8 @@ pub struct HardwareTable {
     pub peer_link_bytes_per_s: Fastest,
     /// Memory on one chip: caches, registers, shared and tensor memory, bytes.
     pub on_chip_bytes: Fastest,
+    /// Memory of one GPU, bytes: what can hold the tiles of two devices needs no link between them.
+    pub gpu_memory_bytes: Fastest,
 }
 
 /// The table of this release.
@@ -53,6 +55,10 @@ pub const ON_SALE: HardwareTable = HardwareTable {
     on_chip_bytes: Fastest {
         value: 237 << 20,
         hardware: "NVIDIA B200",
+    },
+    gpu_memory_bytes: Fastest {
+        value: 432_000_000_000,
+        hardware: "AMD Instinct MI455X, as announced; B300 and MI355X have 288 GB",
     },
 };
 

@@ -3,13 +3,14 @@
 use protocol::bytes::{DeviceOrdinal, hex};
 use protocol::cbor::{Canonical, Label};
 use protocol::commitment::Opening;
+use protocol::engine::Pass;
 use protocol::evidence::Evidence;
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::message::{DeviceOffer, Hello};
 use protocol::plan::{DevicePlan, Plan};
 use protocol::record::{Event, Record};
-use protocol::trace::{Site, Trace};
+use protocol::trace::{RoundTrace, Site, Trace};
 use protocol::verifier::{Mode, Step, VerifierSession, Windows};
 use serde::Serialize;
 
@@ -210,6 +211,25 @@ pub struct IterationTrace {
     pub filled: Vec<Arrival>,
     /// When the last SWEPT arrived.
     pub swept: Vec<Arrival>,
+    /// The rounds begun, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<RoundReport>,
+}
+
+/// A round of the tournament.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RoundReport {
+    /// The Verifier's fresh bytes.
+    pub fresh: String,
+    /// Salt of each device's leaves.
+    pub salts: Vec<String>,
+    /// Root of each device's leaves; null if it rests or has not answered.
+    pub roots: Vec<Option<String>>,
+    /// The window's length, ns; 0 if it did not end.
+    pub round_ns: u64,
+    /// When CROSSED arrived.
+    pub crossed: Vec<Arrival>,
 }
 
 /// When a device's message arrived.
@@ -222,7 +242,7 @@ pub struct Arrival {
     pub after_ns: u64,
 }
 
-/// A sample: a leaf of a sweep with the two tiles that it pairs.
+/// A sample: a leaf of a sweep or round with the two tiles that it pairs.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SampleReport {
@@ -231,8 +251,12 @@ pub struct SampleReport {
     /// Iteration, from 0.
     pub iteration: u32,
     /// Sweep within the iteration, from 1.
-    pub sweep: u32,
-    /// Leaf within the sweep, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<u32>,
+    /// Round within the iteration, from 0, if the leaf is of no sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
+    /// Leaf within the sweep or round, from 0.
     pub leaf: u32,
     /// k of the iteration.
     pub inner_dim: u32,
@@ -240,7 +264,7 @@ pub struct SampleReport {
     pub operand_key: String,
     /// Salt of the iteration's fill digests.
     pub fill_salt: String,
-    /// Salt of the sweep.
+    /// Salt of the sweep or round.
     pub sweep_salt: String,
     /// Indices of the two tiles; equal for an odd last tile.
     pub tiles: [u32; 2],
@@ -250,12 +274,27 @@ pub struct SampleReport {
     pub fill_root: String,
     /// Leaves under that root.
     pub fill_leaves: u64,
-    /// Root of the sweep.
+    /// The device of the second tile, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherReport>,
+    /// Root of the sweep or round.
     pub sweep_root: String,
     /// Leaves under that root.
     pub sweep_leaves: u64,
     /// What the Attester opened; null without OPENINGS.
     pub openings: Option<OpeningsReport>,
+}
+
+/// The device of a leaf's second tile.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OtherReport {
+    /// The device's ordinal.
+    pub device: u32,
+    /// Root of its fill digests.
+    pub fill_root: String,
+    /// Leaves under that root.
+    pub fill_leaves: u64,
 }
 
 /// Where a tile is.
@@ -440,6 +479,29 @@ fn plan(plan: &Plan) -> PlanMessage {
     }
 }
 
+fn rounds(iteration: &protocol::trace::IterationTrace, windows: &Windows) -> Vec<RoundReport> {
+    let of = |(number, round): (u32, &RoundTrace)| RoundReport {
+        fresh: round.fresh.to_string(),
+        salts: round.salts.iter().map(ToString::to_string).collect(),
+        roots: round
+            .roots
+            .iter()
+            .map(|root| root.map(|root| root.to_string()))
+            .collect(),
+        round_ns: windows.round_ns.get(number as usize).copied().unwrap_or(0),
+        crossed: windows
+            .crossed_after_ns
+            .iter()
+            .filter(|(of, ..)| *of == number)
+            .map(|&(_, device, after_ns)| Arrival {
+                device: device.0,
+                after_ns,
+            })
+            .collect(),
+    };
+    (0..).zip(&iteration.rounds).map(of).collect()
+}
+
 fn iterations(trace: &Trace, session: &VerifierSession) -> Vec<IterationTrace> {
     let after = |arrivals: &[(DeviceOrdinal, u64)]| -> Vec<Arrival> {
         let arrival = |&(device, after_ns): &(DeviceOrdinal, u64)| Arrival {
@@ -464,6 +526,7 @@ fn iterations(trace: &Trace, session: &VerifierSession) -> Vec<IterationTrace> {
         sweep_ns: windows.sweep_ns,
         filled: after(&windows.filled_after_ns),
         swept: after(&windows.swept_after_ns),
+        rounds: rounds(iteration, windows),
     };
     trace.iterations().iter().zip(session.windows()).map(of).collect()
 }
@@ -492,25 +555,36 @@ fn samples(session: &VerifierSession) -> Vec<SampleReport> {
 }
 
 fn sample(site: &Site, openings: Option<OpeningsReport>) -> SampleReport {
+    let (sweep, round) = match site.sample.pass {
+        Pass::Sweep(sweep) => (Some(sweep), None),
+        Pass::Round(round) => (None, Some(round)),
+    };
+    let other = (site.holders[0] != site.holders[1]).then(|| OtherReport {
+        device: site.holders[1].0,
+        fill_root: site.fill_roots[1].to_string(),
+        fill_leaves: site.fill_leaves[1],
+    });
     SampleReport {
         device: site.sample.device.0,
         iteration: site.sample.iteration,
-        sweep: site.sample.sweep,
+        sweep,
+        round,
         leaf: site.sample.leaf,
         inner_dim: site.inner_dim,
         operand_key: hex(&site.operand_key.0),
         fill_salt: site.fill_salt.to_string(),
-        sweep_salt: site.sweep_salt.to_string(),
+        sweep_salt: site.pair_salt.to_string(),
         tiles: site.pair,
         coordinates: site.tiles.map(|tile| CoordinatesReport {
             matrix: tile.matrix,
             row_block: tile.row_block,
             column_block: tile.column_block,
         }),
-        fill_root: site.fill_root.to_string(),
-        fill_leaves: site.fill_leaves,
-        sweep_root: site.sweep_root.to_string(),
-        sweep_leaves: site.sweep_leaves,
+        fill_root: site.fill_roots[0].to_string(),
+        fill_leaves: site.fill_leaves[0],
+        other,
+        sweep_root: site.pair_root.to_string(),
+        sweep_leaves: site.pair_leaves,
         openings,
     }
 }

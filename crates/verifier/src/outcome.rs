@@ -7,11 +7,13 @@ use protocol::bounds::Assumptions;
 use protocol::bytes::Identity;
 use protocol::certified::Certified;
 use protocol::evidence::Evidence;
+use protocol::fabric::Fabric;
 use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Plan;
 use protocol::verdict::Verdict;
 use protocol::verifier::{Mode, VerifierSession};
 
+use crate::hardware::ON_SALE;
 use crate::preset::{DEFAULT_ERROR_BITS, default_assumptions};
 use crate::reexecute::RootMismatch;
 
@@ -24,8 +26,18 @@ pub struct Judge {
     /// The assumptions of bounds. Those in the evidence apply only where they are more cautious, which the caller must
     /// ensure.
     pub assumptions: Assumptions,
-    /// The policy that narrows the hardware table, if any.
-    pub narrowed_by: Option<String>,
+    /// What narrows the hardware table, if anything does.
+    pub narrowed_by: Option<Narrowing>,
+}
+
+/// A policy that narrows the hardware table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrowing {
+    /// The policy's name.
+    pub policy: String,
+    /// The most memory that it assumes of one GPU behind the session, bytes; `None` for that of the table. No evidence states
+    /// this assumption, so the judge's counts alone.
+    pub gpu_memory_bytes: Option<u64>,
 }
 
 /// The outcome of evidence.
@@ -86,6 +98,13 @@ impl Judge {
             assumptions: default_assumptions(DEFAULT_ERROR_BITS),
             narrowed_by: None,
         }
+    }
+
+    /// The most memory that one GPU behind the session is assumed to have, bytes.
+    #[must_use]
+    pub fn gpu_memory_bytes(&self) -> u64 {
+        let narrowed = self.narrowed_by.as_ref().and_then(|by| by.gpu_memory_bytes);
+        narrowed.unwrap_or(ON_SALE.gpu_memory_bytes.value)
     }
 
     /// Whether the evidence's Verifier is trusted.
@@ -184,6 +203,14 @@ impl Outcome {
             Outcome::Affirmed(certified) => certified.as_deref(),
             _ => None,
         }
+    }
+
+    /// What the rounds between devices certify if no GPU has more than `gpu_memory_bytes`; `None` without rounds, and where no
+    /// bound is certified at all.
+    #[must_use]
+    pub fn fabric(&self, session: &VerifierSession, judge: &Judge, gpu_memory_bytes: u64) -> Option<Fabric> {
+        self.certified()?;
+        session.fabric(&judge.assumptions, gpu_memory_bytes).ok().flatten()
     }
 }
 

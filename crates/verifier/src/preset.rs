@@ -69,18 +69,32 @@ impl Preset {
     /// The request of this preset; the caller sets session id, names and audience.
     #[must_use]
     pub fn request(self, verifier: Identity) -> PlanRequest {
-        let iteration = |inner_dim, sweeps| Iteration { inner_dim, sweeps };
+        let iteration = |inner_dim, sweeps| Iteration::new(inner_dim, sweeps);
         let (device_bytes, iterations, samples, minutes) = match self {
             Preset::Smoke => (Some(16 << 20), vec![iteration(16_384, 8), iteration(2_048, 2)], 256, 5),
             // Two sweeps for each of the short ones: T_local loses what could be received while they last, and what
             // could be answered elsewhere in one of them, including the Verifier's round trip (docs/performance.md).
             Preset::Standard => (
                 None,
-                vec![iteration(LONG_INNER_DIM, 32), iteration(2_048, 2), iteration(2_048, 2)],
+                vec![
+                    // Between several devices, as many leaves as cross at most.
+                    Iteration {
+                        crossings: u32::MAX,
+                        ..iteration(LONG_INNER_DIM, 32)
+                    },
+                    iteration(2_048, 2),
+                    iteration(2_048, 2),
+                ],
                 1_280,
                 30,
             ),
-            Preset::Strict => (None, vec![iteration(65_536, 32)], 1_024, 60),
+            Preset::Strict => {
+                let iteration = Iteration {
+                    crossings: u32::MAX,
+                    ..iteration(65_536, 32)
+                };
+                (None, vec![iteration], 1_024, 60)
+            }
             Preset::Soak => {
                 let mut iterations = vec![iteration(LONG_INNER_DIM, 64); 24];
                 iterations.extend([iteration(2_048, 2); 4]);

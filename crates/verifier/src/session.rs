@@ -24,7 +24,7 @@ use tracing::{debug, debug_span};
 
 use crate::link::{Incoming, Link, over};
 use crate::observer::Observer;
-use crate::outcome::Judge;
+use crate::outcome::{Judge, Narrowing};
 use crate::partial::PartialReport;
 use crate::recompute::{Recompute, RecomputeError, SoFar};
 use crate::verify::{Opened, check_tiles};
@@ -36,8 +36,8 @@ pub struct Settings {
     pub request: PlanRequest,
     /// The assumptions of bounds.
     pub assumptions: Assumptions,
-    /// The policy that narrows the hardware table for them, if any.
-    pub narrowed_by: Option<String>,
+    /// What narrows the hardware table for them, if anything does.
+    pub narrowed_by: Option<Narrowing>,
     /// How long HELLO may take.
     pub hello_deadline: Duration,
     /// How sampled tiles are recomputed.
@@ -64,8 +64,8 @@ pub struct Attestation {
     pub session: VerifierSession,
     /// The progress at that point: the evidence is complete, and can be verified later.
     pub stopped: Option<SoFar>,
-    /// The policy that narrowed its assumptions, if any.
-    pub narrowed_by: Option<String>,
+    /// What narrowed its assumptions, if anything did.
+    pub narrowed_by: Option<Narrowing>,
 }
 
 impl Recorded {

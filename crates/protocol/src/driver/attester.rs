@@ -50,8 +50,11 @@ pub enum Done {
     Filled(Root),
     /// It has swept; all roots.
     Swept(Vec<Root>),
-    /// It has opened its samples: positions among all samples, and three openings each; and the device's telemetry.
-    Opened(Vec<(usize, [Opening; 3])>, Vec<Label>),
+    /// It has computed its leaves of a round; their root.
+    Crossed(Root),
+    /// It has opened leaves: the sample's position among all samples, which of its three openings, and that one; and the
+    /// device's telemetry.
+    Opened(Vec<(usize, usize, Opening)>, Vec<Label>),
 }
 
 /// Why a session ended without RESULT.
@@ -88,7 +91,7 @@ pub struct AttesterDriver {
     /// Devices that have not finished their current task.
     pending: BTreeSet<DeviceOrdinal>,
     next_progress_ns: u64,
-    openings: Vec<Option<[Opening; 3]>>,
+    openings: Vec<[Option<Opening>; 3]>,
     /// Telemetry of each device.
     labels: BTreeMap<DeviceOrdinal, Vec<Label>>,
     /// When SAMPLE was received, until it is answered.
@@ -202,9 +205,10 @@ impl AttesterDriver {
             Done::Prepared => return,
             Done::Filled(root) => self.session.filled(device, root),
             Done::Swept(roots) => self.session.swept(device, roots),
+            Done::Crossed(root) => self.session.crossed(device, root),
             Done::Opened(openings, labels) => {
-                for (position, opening) in openings {
-                    if let Some(place) = self.openings.get_mut(position) {
+                for (sample, which, opening) in openings {
+                    if let Some(place) = self.openings.get_mut(sample).and_then(|sample| sample.get_mut(which)) {
                         *place = Some(opening);
                     }
                 }
@@ -316,9 +320,10 @@ impl AttesterDriver {
                 self.pending = assignments.iter().map(|(device, _)| *device).collect();
             }
             Task::Fill(_) | Task::Sweep { .. } => self.pending = self.planned(),
+            Task::Cross(tasks) => self.pending = tasks.iter().map(|(device, _)| *device).collect(),
             Task::Open(sites) => {
                 self.pending = self.planned();
-                self.openings = vec![None; sites.len()];
+                self.openings = vec![[None, None, None]; sites.len()];
                 self.opening_since_ns = Some(now_ns);
             }
         }
@@ -346,7 +351,8 @@ impl AttesterDriver {
         }
         if self.opening_since_ns.is_some() && self.pending.is_empty() && self.maker != Maker::Asked {
             self.opening_since_ns = None;
-            let openings = self.openings.drain(..).flatten().collect();
+            let whole = |[pair, a, b]: [Option<Opening>; 3]| Some([pair?, a?, b?]);
+            let openings = self.openings.drain(..).filter_map(whole).collect();
             let labels = fair_share(std::mem::take(&mut self.labels));
             let exporter = self.tls_exporter.as_ref();
             let frame = self.session.openings(openings, labels, &self.key, exporter);
@@ -399,11 +405,14 @@ fn fair_share(labels: BTreeMap<DeviceOrdinal, Vec<Label>>) -> Vec<Label> {
     kept.collect()
 }
 
-/// Tiles that a device fills and sweeps in the whole session.
+/// Tiles that a device fills, sweeps and pairs in rounds in the whole session.
 fn total_tiles(plan: &Plan, ordinal: DeviceOrdinal) -> Option<u64> {
     let device = plan.devices().iter().find(|device| device.ordinal == ordinal)?;
     let passes: u64 = plan.iterations().iter().map(|i| 1 + u64::from(i.sweeps)).sum();
-    Some(passes * u64::from(plan.assignment(device).tiles()))
+    let groups = plan.groups();
+    // A leaf of a round takes two tiles.
+    let crossing: u64 = groups.iter().map(|&k| 2 * plan.group_crossing_leaves(k)).sum();
+    Some(passes * u64::from(plan.assignment(device).tiles()) + crossing)
 }
 
 #[cfg(test)]

@@ -91,12 +91,13 @@ impl LimitPassed {
 }
 
 /// Work of each device in the whole plan (operations): two for every multiplication of a fill, and
-/// [`OPERATIONS_PER_SWEPT_BYTE`] for every byte that a sweep reads.
+/// [`OPERATIONS_PER_SWEPT_BYTE`] for every byte that a sweep reads; a round counts as a sweep.
 pub fn work(plan: &Plan) -> impl Iterator<Item = (DeviceOrdinal, u128)> + '_ {
     plan.devices().iter().map(|device| {
         let bytes = u128::from(plan.assignment(device).dataset_bytes());
-        let per_byte = plan.iterations().iter().map(|iteration| {
-            2 * u128::from(iteration.inner_dim) + u128::from(iteration.sweeps) * u128::from(OPERATIONS_PER_SWEPT_BYTE)
+        let per_byte = (0..).zip(plan.iterations()).map(|(t, iteration)| {
+            let passes = u128::from(iteration.sweeps) + u128::from(plan.rounds(t));
+            2 * u128::from(iteration.inner_dim) + passes * u128::from(OPERATIONS_PER_SWEPT_BYTE)
         });
         (device.ordinal, bytes * per_byte.sum::<u128>())
     })

@@ -56,6 +56,7 @@ impl VerifierSession {
                 let purpose = match stage {
                     Stage::V => "offline v",
                     Stage::W => "offline w",
+                    Stage::Round(_) => "offline round",
                 };
                 let fresh = self.fresh(fresh, purpose);
                 let salt = SaltMessage {
@@ -141,6 +142,7 @@ impl VerifierSession {
                         windows.fill_ns = at_ns - windows.fill_start_ns;
                         self.standing.state = State::Sweep;
                     }
+                    Stage::Round(_) => self.standing.state = State::Cross,
                     Stage::W if trace.checksum().is_some() => self.standing.state = State::SendSample,
                     Stage::W => self.standing.begin_fill(at_ns),
                 }

@@ -20,6 +20,8 @@ pub(super) enum State {
     Fill,
     SendV,
     Sweep,
+    SendRound,
+    Cross,
     SendW,
     SendSample,
     AwaitOpenings,
@@ -87,6 +89,8 @@ impl Standing {
             State::Fill => receive(Phase::Fill),
             State::SendV => Step::Send(Outgoing::Salt(Stage::V, iteration)),
             State::Sweep => receive(Phase::Sweep),
+            State::SendRound => Step::Send(Outgoing::Salt(Stage::Round(self.rounds_begun()), iteration)),
+            State::Cross => receive(Phase::Cross),
             State::SendW => Step::Send(Outgoing::Salt(Stage::W, iteration)),
             State::SendSample => Step::Send(Outgoing::Sample),
             State::AwaitOpenings => receive(Phase::Open),
@@ -151,7 +155,8 @@ impl Standing {
             (Phase::Hello, _) | (_, None) => self.config.hello_deadline_ms,
             (Phase::Prepare, Some(deadlines)) => deadlines.ready_ms,
             (Phase::Fill, Some(deadlines)) => deadlines.fill_ms,
-            (Phase::Sweep, Some(deadlines)) => deadlines.sweep_ms,
+            // A round reads no more than a sweep.
+            (Phase::Sweep | Phase::Cross, Some(deadlines)) => deadlines.sweep_ms,
             (Phase::Open, Some(deadlines)) => deadlines.openings_ms,
         }
     }
@@ -161,9 +166,32 @@ impl Standing {
             State::AwaitHello | State::SendPlan => Phase::Hello,
             State::AwaitReady | State::SendNonce => Phase::Prepare,
             State::Fill | State::SendV => Phase::Fill,
-            State::Sweep | State::SendW | State::SendSample => Phase::Sweep,
+            State::Sweep => Phase::Sweep,
+            State::Cross => Phase::Cross,
+            // The phase whose answers have all come.
+            State::SendRound | State::SendW | State::SendSample => match self.rounds_begun() {
+                0 => Phase::Sweep,
+                _ => Phase::Cross,
+            },
             State::AwaitOpenings | State::Check | State::Done(_) => Phase::Open,
         }
+    }
+
+    /// Rounds begun in the iteration under way, or in the last one.
+    fn rounds_begun(&self) -> u32 {
+        let last = self.trace.as_ref().and_then(|trace| trace.iterations().last());
+        last.map_or(0, |iteration| iteration.rounds.len() as u32)
+    }
+
+    /// After the last SWEPT, or the last CROSSED of a round: the next round, or w.
+    pub(super) fn begin_round_or_end(&mut self) {
+        let trace = self.trace.as_ref().expect("commitments follow NONCE");
+        let plan = &self.plan.as_ref().expect("commitments follow PLAN").value;
+        self.state = if self.rounds_begun() < plan.rounds(trace.current()) {
+            State::SendRound
+        } else {
+            State::SendW
+        };
     }
 
     pub(super) fn is_after_nonce(&self) -> bool {

@@ -50,7 +50,7 @@ pub enum Outgoing {
     Plan,
     /// NONCE.
     Nonce,
-    /// SALT v or w of an iteration.
+    /// SALT v, w or that of a round, of an iteration.
     Salt(Stage, u32),
     /// SAMPLE.
     Sample,
@@ -65,10 +65,14 @@ pub struct Windows {
     pub fill_ns: u64,
     /// From the sending of SALT v to the last SWEPT.
     pub sweep_ns: u64,
+    /// Of each round, from the sending of its SALT to the last CROSSED.
+    pub round_ns: Vec<u64>,
     /// Arrivals of FILLED since the fill began: diagnostics.
     pub filled_after_ns: Vec<(DeviceOrdinal, u64)>,
     /// Arrivals of SWEPT since SALT v: diagnostics.
     pub swept_after_ns: Vec<(DeviceOrdinal, u64)>,
+    /// Arrivals of CROSSED since the SALT of their round, which is the first value: diagnostics.
+    pub crossed_after_ns: Vec<(u32, DeviceOrdinal, u64)>,
 }
 
 /// The contents of OPENINGS in addition to the openings: the Attester's signed statements.

@@ -7,7 +7,7 @@ use super::step::{Said, Step};
 use crate::cbor::Canonical;
 use crate::frame::{Frame, MessageType};
 use crate::limits::{SUITE, VERSION};
-use crate::message::{Abort, Filled, Hello, OpeningsBody, Ready, Swept};
+use crate::message::{Abort, Crossed, Filled, Hello, OpeningsBody, Ready, Swept};
 use crate::openings::{OpeningsError, TileCheck, check_paths, check_sizes};
 use crate::sampling::samples;
 use crate::trace::{Misplaced, Trace};
@@ -89,7 +89,20 @@ impl Standing {
                 if is_last {
                     windows.sweep_ns = after_ns;
                     self.append_all(Trace::swept_frames);
-                    self.state = State::SendW;
+                    self.begin_round_or_end();
+                }
+                return Ok(());
+            }
+            (Phase::Cross, MessageType::Crossed) => {
+                let crossed: Crossed = self.parse(message_type, &frame.payload)?;
+                let is_last = self.commit(|trace| trace.crossed(&crossed))?;
+                let after_ns = at_ns - self.phase_start_ns;
+                let windows = self.windows.last_mut().expect("a fill began");
+                windows.crossed_after_ns.push((crossed.round, crossed.device, after_ns));
+                if is_last {
+                    windows.round_ns.push(after_ns);
+                    self.append_all(Trace::crossed_frames);
+                    self.begin_round_or_end();
                 }
                 return Ok(());
             }
@@ -164,6 +177,7 @@ impl Standing {
             Phase::Prepare => MessageType::Ready,
             Phase::Fill => MessageType::Filled,
             Phase::Sweep => MessageType::Swept,
+            Phase::Cross => MessageType::Crossed,
             Phase::Open => MessageType::Openings,
         };
         self.failed(Failure::UnexpectedMessage { expected, actual })

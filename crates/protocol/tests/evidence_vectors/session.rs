@@ -11,6 +11,7 @@ use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
 use protocol::commitment::Commitment;
 use protocol::digest::DigestKey;
+use protocol::engine::{CommitmentId, CrossTask};
 use protocol::evidence::{Evidence, EvidenceError};
 use protocol::frame::{Frame, MessageType};
 use protocol::limits::TILE_BYTES;
@@ -76,16 +77,7 @@ pub(crate) fn plan() -> Plan {
         audience: "audience".into(),
         matrix_dim: 256,
         devices: vec![device(0, 0, 3), device(2, 3, 2)],
-        iterations: vec![
-            Iteration {
-                inner_dim: 128,
-                sweeps: 2,
-            },
-            Iteration {
-                inner_dim: 64,
-                sweeps: 1,
-            },
-        ],
+        iterations: vec![Iteration::new(128, 2), Iteration::new(64, 1)],
         samples: 2,
         deadlines: Deadlines {
             ready_ms: 1000,
@@ -98,7 +90,12 @@ pub(crate) fn plan() -> Plan {
 }
 
 pub(crate) fn evidence(mode: Mode, records: Vec<Record>) -> Evidence {
-    let challenge = || Challenge::sign(plan(), Nonce(NONCE), 1000, 2000, &verifier_key());
+    evidence_of(&plan(), mode, records)
+}
+
+/// Evidence of a session with this plan.
+pub(crate) fn evidence_of(plan: &Plan, mode: Mode, records: Vec<Record>) -> Evidence {
+    let challenge = || Challenge::sign(plan.clone(), Nonce(NONCE), 1000, 2000, &verifier_key());
     let sealer = match mode {
         Mode::Online => verifier_key(),
         Mode::Offline => attester_key(),
@@ -128,11 +125,30 @@ pub(crate) fn seal(evidence: &Evidence) -> Vec<u8> {
     }
 }
 
-/// The devices' commitments, by device, iteration and sweep; sweep 0 is the fill.
-#[derive(Default)]
+/// Three devices, of which one rests in each round of the first iteration.
+pub(crate) fn plan_with_rounds() -> Plan {
+    let device = |ordinal, matrix_offset, num_matrices| DevicePlan {
+        ordinal: DeviceOrdinal(ordinal),
+        matrix_offset,
+        num_matrices,
+    };
+    let first = Iteration {
+        crossings: 1,
+        ..Iteration::new(128, 1)
+    };
+    Plan::new(PlanFields {
+        devices: vec![device(0, 0, 4), device(1, 4, 5), device(2, 9, 6)],
+        iterations: vec![first, Iteration::new(64, 1)],
+        ..plan().fields().clone()
+    })
+    .expect("a valid plan")
+}
+
+/// The devices and their commitments.
 struct Devices {
+    plan: Plan,
     tiles: Vec<Vec<Vec<u8>>>,
-    commitments: HashMap<(DeviceOrdinal, u32, u32), Commitment>,
+    commitments: HashMap<(DeviceOrdinal, CommitmentId), Commitment>,
     iteration: u32,
     /// Whether the devices invent their digests of the second iteration's sweep.
     invents: bool,
@@ -141,7 +157,7 @@ struct Devices {
 impl Devices {
     /// The Attester's answer to a message.
     fn answer(&mut self, session: &mut AttesterSession, frame: &Frame) -> Vec<Frame> {
-        let plan = plan();
+        let plan = self.plan.clone();
         match session.received(frame).expect("no violation") {
             Task::Prepare(_) => vec![session.ready()],
             Task::Fill(task) => {
@@ -157,7 +173,10 @@ impl Devices {
                     let leaves = tiles.iter().map(|tile| reference::fill_digest(&key, tile)).collect();
                     let commitment = Commitment::new(leaves);
                     frames.push(session.filled(device.ordinal, commitment.root()).expect("due"));
-                    self.commitments.insert((device.ordinal, self.iteration, 0), commitment);
+                    let fill = CommitmentId::Fill {
+                        iteration: self.iteration,
+                    };
+                    self.commitments.insert((device.ordinal, fill), commitment);
                     self.tiles.push(tiles);
                 }
                 // The last device answers first: the order changes nothing that derives from the transcript.
@@ -179,7 +198,11 @@ impl Devices {
                         let commitment = Commitment::new(leaves);
                         roots.push(commitment.root());
                         all[g].push(commitment.root());
-                        self.commitments.insert((*device, self.iteration, sweep), commitment);
+                        let sweep = CommitmentId::Sweep {
+                            iteration: self.iteration,
+                            sweep,
+                        };
+                        self.commitments.insert((*device, sweep), commitment);
                     }
                     protocol::derive::advance_sweep_salts(&mut salts, &roots);
                 }
@@ -187,21 +210,33 @@ impl Devices {
                 let swept = |((device, _), roots)| session.swept(device, roots).expect("due");
                 salts.into_iter().zip(all).map(swept).collect()
             }
-            Task::Open(sites) => {
-                let open = |device, iteration, sweep, leaf| {
-                    self.commitments[&(device, iteration, sweep)]
-                        .open(leaf)
-                        .expect("a leaf")
-                };
-                let openings = (sites.iter().map(|site| site.sample).zip(&sites))
-                    .map(|(s, site)| {
-                        [
-                            open(s.device, s.iteration, s.sweep, s.leaf),
-                            open(s.device, s.iteration, 0, site.pair[0]),
-                            open(s.device, s.iteration, 0, site.pair[1]),
-                        ]
-                    })
+            Task::Cross(tasks) => {
+                let places: Vec<DeviceOrdinal> = session
+                    .plan()
+                    .expect("sent")
+                    .devices()
+                    .iter()
+                    .map(|d| d.ordinal)
                     .collect();
+                let crossed = |(device, task): (DeviceOrdinal, CrossTask)| {
+                    let own = places.iter().position(|place| *place == device).expect("planned");
+                    let (own, other) = (&self.tiles[own], &self.tiles[task.other]);
+                    let leaves = reference::cross(&task.salt.0, &task.other_salt.0, own, other, task.crossings.into());
+                    let commitment = Commitment::new(leaves);
+                    let frame = session.crossed(device, commitment.root()).expect("due");
+                    let round = CommitmentId::Round {
+                        iteration: self.iteration - 1,
+                        round: task.round,
+                    };
+                    self.commitments.insert((device, round), commitment);
+                    frame
+                };
+                tasks.into_iter().map(crossed).collect()
+            }
+            Task::Open(sites) => {
+                let open =
+                    |(device, commitment, leaf)| self.commitments[&(device, commitment)].open(leaf).expect("a leaf");
+                let openings = sites.iter().map(|site| site.openings().map(open)).collect();
                 vec![session.openings(openings, vec![], &attester_key(), None)]
             }
             Task::Wait | Task::Finish(_) => vec![],
@@ -216,11 +251,19 @@ pub(crate) fn session(mode: Mode, invents: bool) -> VerifierSession {
 
 /// The same with this nonce.
 pub(crate) fn session_with(mode: Mode, invents: bool, nonce: [u8; 32]) -> VerifierSession {
+    session_of(plan(), mode, invents, nonce)
+}
+
+/// The same with this plan.
+pub(crate) fn session_of(plan: Plan, mode: Mode, invents: bool, nonce: [u8; 32]) -> VerifierSession {
     let mut verifier = VerifierSession::new(config(mode));
     let (mut attester, hello) = AttesterSession::new(hello());
     let mut devices = Devices {
+        plan: plan.clone(),
+        tiles: Vec::new(),
+        commitments: HashMap::new(),
+        iteration: 0,
         invents,
-        ..Devices::default()
     };
     let mut incoming = VecDeque::from([hello]);
     let mut now_ns = 0;
@@ -235,7 +278,7 @@ pub(crate) fn session_with(mode: Mode, invents: bool, nonce: [u8; 32]) -> Verifi
             Step::Send(outgoing) => {
                 draws += 1;
                 let frame = match outgoing {
-                    Outgoing::Plan => Frame::new(MessageType::Plan, plan().to_bytes()),
+                    Outgoing::Plan => Frame::new(MessageType::Plan, plan.to_bytes()),
                     Outgoing::Nonce => verifier.due_frame(Fresh(nonce)).expect("due"),
                     _ => verifier.due_frame(Fresh([draws; 32])).expect("due"),
                 };

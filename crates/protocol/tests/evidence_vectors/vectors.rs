@@ -11,7 +11,38 @@ use protocol::message::{Abort, AbortCode, Hello};
 use protocol::record::{EndCause, Event, Record};
 use protocol::verifier::Mode;
 
-use crate::session::{MS, NONCE, attester_key, evidence, hello, plan, seal, session, verifier_key};
+use crate::session::{
+    MS, NONCE, attester_key, evidence, evidence_of, hello, plan, plan_with_rounds, seal, session, session_of,
+    verifier_key,
+};
+
+/// Sets a byte of the payload of the first message of this type that was taken; what is recorded after a message that decides is left
+/// out.
+fn change_first(evidence: &mut Evidence, message_type: MessageType, at: usize, value: u8) {
+    let found = evidence.records.iter().position(
+        |record| matches!(&record.event, Event::Received(frame) if frame.message_type() == Some(message_type)),
+    );
+    let found = found.expect("it was taken");
+    if let Event::Received(frame) = &mut evidence.records[found].event {
+        frame.payload[at] = value;
+    }
+    if value != 0xFF {
+        evidence.records.truncate(found + 1);
+    }
+}
+
+/// Makes the SALT that begins the first round w.
+fn change_first_round(evidence: &mut Evidence) {
+    let mut salts = evidence
+        .records
+        .iter_mut()
+        .filter_map(|record| match &mut record.event {
+            Event::Sent(frame) if frame.message_type() == Some(MessageType::Salt) => Some(frame),
+            _ => None,
+        });
+    let salt = salts.nth(1).expect("a round begins");
+    salt.payload[1] = 1;
+}
 
 pub(crate) enum Expected {
     /// The verdict's code; empty when affirmed.
@@ -35,6 +66,13 @@ pub(crate) fn vectors() -> Vec<Vector> {
     let changed = |mode, change: &dyn Fn(&mut Evidence)| {
         let records = if mode == Mode::Online { &online } else { &offline }.records();
         let mut evidence = evidence(mode, records.to_vec());
+        change(&mut evidence);
+        seal(&evidence)
+    };
+    let with_rounds = |mode, change: &dyn Fn(&mut Evidence)| {
+        let plan = plan_with_rounds();
+        let session = session_of(plan.clone(), mode, false, NONCE);
+        let mut evidence = evidence_of(&plan, mode, session.records().to_vec());
         change(&mut evidence);
         seal(&evidence)
     };
@@ -99,6 +137,42 @@ pub(crate) fn vectors() -> Vec<Vector> {
         expected,
     };
     vec![
+        vector(
+            "affirmed-rounds-online",
+            "a whole session with rounds: three devices, one of which rests in each",
+            with_rounds(Mode::Online, &|_| ()),
+            Verdict(""),
+        ),
+        vector(
+            "affirmed-rounds-offline",
+            "the same without a connection: the bytes of each round derive from the transcript",
+            with_rounds(Mode::Offline, &|_| ()),
+            Verdict(""),
+        ),
+        vector(
+            "round-of-a-device-that-rests",
+            "CROSSED of the device that rests in round 0, in place of one that meets another",
+            with_rounds(Mode::Online, &|e| change_first(e, MessageType::Crossed, 3, 0)),
+            Verdict("misplaced-commitment"),
+        ),
+        vector(
+            "round-that-has-not-begun",
+            "CROSSED of round 1 in round 0",
+            with_rounds(Mode::Online, &|e| change_first(e, MessageType::Crossed, 2, 1)),
+            Verdict("misplaced-commitment"),
+        ),
+        vector(
+            "round-skipped",
+            "SALT w where a round is due",
+            with_rounds(Mode::Online, &change_first_round),
+            Refused("record"),
+        ),
+        vector(
+            "round-with-another-root",
+            "another root in CROSSED of round 0: openings are not signed over it",
+            with_rounds(Mode::Online, &|e| change_first(e, MessageType::Crossed, 10, 0xFF)),
+            Verdict("signature"),
+        ),
         vector(
             "affirmed-online",
             "a whole session: two devices, two iterations in two groups",

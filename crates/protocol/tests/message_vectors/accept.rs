@@ -192,6 +192,43 @@ pub(crate) fn accepts() -> Vec<Accept> {
             json!({"stage": "w", "iteration": 24, "fresh": hex(&FRESH)}),
         ),
         accept(
+            "salt-round-0",
+            "SALT that begins round 0 of iteration 1",
+            "SALT",
+            array(&[uint(2), uint(1), bytes(&FRESH)]),
+            json!({"stage": "round 0", "iteration": 1, "fresh": hex(&FRESH)}),
+        ),
+        accept(
+            "salt-round-62",
+            "SALT that begins the last round of 64 devices",
+            "SALT",
+            array(&[uint(64), uint(0), bytes(&FRESH)]),
+            json!({"stage": "round 62", "iteration": 0, "fresh": hex(&FRESH)}),
+        ),
+        accept(
+            "crossed",
+            "CROSSED of device 7 in round 2 of iteration 1",
+            "CROSSED",
+            array(&[uint(1), uint(2), uint(7), bytes(&ROOT)]),
+            json!({"iteration": 1, "round": 2, "ordinal": 7, "root": hex(&ROOT)}),
+        ),
+        accept(
+            "plan-rounds",
+            "two devices of 4 and 8 tiles, and a round in which one leaf of each crosses",
+            "PLAN",
+            array(&with_rounds(1)),
+            changed(
+                &plan_json,
+                json!({
+                    "devices": [
+                        {"ordinal": 0, "matrix_offset": 0, "num_matrices": 4},
+                        {"ordinal": 1, "matrix_offset": 4, "num_matrices": 8},
+                    ],
+                    "iterations": [{"inner_dim": 64, "sweeps": 1, "crossings": 1}],
+                }),
+            ),
+        ),
+        accept(
             "swept-one-root",
             "SWEPT of an iteration with one sweep",
             "SWEPT",

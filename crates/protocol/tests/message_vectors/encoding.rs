@@ -103,6 +103,14 @@ pub(crate) fn iteration(inner_dim: u64, sweeps: u64) -> Item {
     array(&[uint(inner_dim), uint(sweeps)])
 }
 
+/// A plan of two devices, with rounds.
+pub(crate) fn with_rounds(crossings: u64) -> Vec<Item> {
+    let mut items = plan_items();
+    items[7] = array(&[device_plan(0, 0, 4), device_plan(1, 4, 8)]);
+    items[8] = array(&[array(&[uint(64), uint(1), uint(crossings)])]);
+    items
+}
+
 pub(crate) fn opening(chunk: &[u8], siblings: &[[u8; 32]]) -> Item {
     let siblings: Vec<Item> = siblings.iter().map(|s| bytes(s)).collect();
     array(&[bytes(chunk), array(&siblings)])

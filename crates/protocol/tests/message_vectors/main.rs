@@ -13,7 +13,7 @@ use protocol::cbor::{Canonical, Label};
 use protocol::commitment::Opening;
 use protocol::frame::{HEADER_BYTES, MessageType, parse_header};
 use protocol::message::{
-    Abort, DeviceProgress, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage,
+    Abort, Crossed, DeviceProgress, Filled, Hello, NonceMessage, OpeningsBody, ProgressMessage, Ready, ResultMessage,
     SaltMessage, SampleMessage, Stage, Swept,
 };
 use protocol::plan::Plan;
@@ -39,8 +39,9 @@ fn decode(kind: &str, bytes: &[u8]) -> Result<Value, String> {
         ),
         "SALT" => read(bytes, |m: SaltMessage| {
             let stage = match m.stage {
-                Stage::V => "v",
-                Stage::W => "w",
+                Stage::V => "v".to_owned(),
+                Stage::W => "w".to_owned(),
+                Stage::Round(round) => format!("round {round}"),
             };
             json!({"stage": stage, "iteration": m.iteration, "fresh": m.fresh.to_string()})
         }),
@@ -48,6 +49,10 @@ fn decode(kind: &str, bytes: &[u8]) -> Result<Value, String> {
             let roots: Vec<String> = m.roots.iter().map(ToString::to_string).collect();
             json!({"iteration": m.iteration, "ordinal": m.device.0, "roots": roots})
         }),
+        "CROSSED" => read(
+            bytes,
+            |m: Crossed| json!({"iteration": m.iteration, "round": m.round, "ordinal": m.device.0, "root": m.root.to_string()}),
+        ),
         "SAMPLE" => read(bytes, |SampleMessage(seed)| json!({"seed": seed.to_string()})),
         "OPENINGS" => {
             let Some((body, signature)) = bytes.split_last_chunk::<SIGNATURE_BYTES>() else {
@@ -109,7 +114,10 @@ fn plan_json(plan: Plan) -> Value {
         .map(|d| json!({"ordinal": d.ordinal.0, "matrix_offset": d.matrix_offset, "num_matrices": d.num_matrices}))
         .collect();
     let iterations: Vec<Value> = (p.iterations.iter())
-        .map(|i| json!({"inner_dim": i.inner_dim, "sweeps": i.sweeps}))
+        .map(|i| match i.crossings {
+            0 => json!({"inner_dim": i.inner_dim, "sweeps": i.sweeps}),
+            crossings => json!({"inner_dim": i.inner_dim, "sweeps": i.sweeps, "crossings": crossings}),
+        })
         .collect();
     json!({
         "version": 1, "suite": 1, "session_id": hex(&p.session_id), "verifier": p.verifier.to_string(),

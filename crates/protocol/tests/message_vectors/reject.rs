@@ -253,6 +253,18 @@ fn plans(all: &mut Rejects) {
     let four = plan(7, array(&[array(&[uint(0), uint(0), uint(1), uint(0)])]));
     add("device-four-items", four, "§8.4.2: a device has 3 items", "device plan: expected 3..=3 items, got 4");
 
+    let crossings = "§3: crossings are at least 1 and at most a quarter of the fewest tiles, with two devices or more";
+    add("crossings-0", array(&with_rounds(0)), crossings, "crossings: expected 1 or more, or absent, got 0");
+    add("crossings-2-of-4-tiles", array(&with_rounds(2)), crossings, "crossings: expected at most 1");
+    let mut alone = with_rounds(1);
+    alone[7] = array(&[device_plan(0, 0, 4)]);
+    add("crossings-of-one-device", array(&alone), crossings, "crossings: expected at most 0");
+    let four = plan(8, array(&[array(&[uint(64), uint(1), uint(1), uint(1)])]));
+    add("iteration-four-items", four, "§8.4.2: an iteration has 2 or 3 items", "iteration: expected 2..=3 items, got 4");
+    let mut many = with_rounds(1);
+    many[8] = array(vec![array(&[uint(64), uint(4096), uint(1)]); 16].as_slice());
+    add("sum-of-sweeps-and-rounds", array(&many), "§3: at most 65536 sweeps and rounds", "sum of sweeps and rounds: expected at most 65536, got 65552");
+
     add("no-iterations", iterations(&[]), "§3: 1 iteration or more", "iterations: expected 1..=65536 items, got 0");
     let stated = plan(8, vec![0x9A, 0, 1, 0, 1]);
     add("65537-iterations", stated, "§3: at most 65536 iterations", "iterations: expected 1..=65536 items, got 65537");
@@ -267,7 +279,7 @@ fn plans(all: &mut Rejects) {
     let mut sum = vec![(64, 4096); 16];
     sum.push((64, 1));
     let all_sweeps = "§3: at most 65536 sweeps in all";
-    add("65537-sweeps", iterations(&sum), all_sweeps, "sum of sweeps: expected at most 65536, got 65537");
+    add("65537-sweeps", iterations(&sum), all_sweeps, "sum of sweeps and rounds: expected at most 65536, got 65537");
 
     let samples = "§3: 1 to 65536 samples";
     add("samples-0", plan(9, uint(0)), samples, "samples: expected 1..=65536, got 0");
@@ -301,6 +313,14 @@ fn answers(all: &mut Rejects) {
     all.add("FILLED", "root-33-bytes", filled(2, bytes(&[1; 33])), root, "root: expected 32 bytes, got 33");
     let two = array(&[uint(0), uint(0)]);
     all.add("FILLED", "two-items", two, "§8.4.5: FILLED has 3 items", "filled: expected 3..=3 items, got 2");
+
+    let crossed = |at, item| with(vec![uint(0), uint(0), uint(0), bytes(&ROOT)], at, item);
+    all.add("CROSSED", "iteration-above-u32", crossed(0, above.clone()), small, "iteration: 4294967296 overflows");
+    all.add("CROSSED", "round-63", crossed(1, uint(63)), "§8.4.13: rounds are below 63", "round: expected 0 to 62, got 63");
+    all.add("CROSSED", "ordinal-above-u32", crossed(2, above.clone()), small, "ordinal: 4294967296 overflows");
+    all.add("CROSSED", "root-31-bytes", crossed(3, bytes(&[1; 31])), root, "root: expected 32 bytes, got 31");
+    let three = array(&[uint(0), uint(0), bytes(&ROOT)]);
+    all.add("CROSSED", "three-items", three, "§8.4.13: CROSSED has 4 items", "crossed: expected 4..=4 items, got 3");
 
     let swept = |at, item| with(vec![uint(0), uint(0), array(&[bytes(&ROOT)])], at, item);
     let roots = "§8.4.7: 1 to 4096 roots";
@@ -412,8 +432,10 @@ fn verifiers(all: &mut Rejects) {
     all.add("NONCE", "two-items", two, "§8.4.4: NONCE has 1 item", "nonce: expected 1..=1 items, got 2");
 
     let salt = |at, item| with(vec![uint(0), uint(0), bytes(&FRESH)], at, item);
-    let stage = "§8.4.6: the stage is 0 (v) or 1 (w)";
-    all.add("SALT", "stage-2", salt(0, uint(2)), stage, "stage: expected 0 (v) or 1 (w), got 2");
+    let stage = "§8.4.6: the stage is 0 (v), 1 (w) or 2 to 64 (a round)";
+    all.add("SALT", "stage-65", salt(0, uint(65)), stage, "stage: expected 0 (v), 1 (w) or 2 to 64 (a round), got 65");
+    let largest = salt(0, uint(u64::MAX));
+    all.add("SALT", "stage-largest", largest, stage, "stage: expected 0 (v), 1 (w) or 2 to 64 (a round), got 18446744073709551615");
     let small = "§8.4: iterations and ordinals are below 2^32";
     all.add("SALT", "iteration-above-u32", salt(1, uint(1 << 32)), small, "iteration: 4294967296 overflows");
     all.add("SALT", "31-bytes", salt(2, bytes(&[1; 31])), fresh, "fresh bytes: expected 32 bytes, got 31");
@@ -448,7 +470,7 @@ fn frames(all: &mut Rejects) {
     add("no-payload", frame(3, 1, &[]), whole, "payload of 0 bytes, announced 1");
     let known = "§8.3: the type is one of the table";
     add("type-0", frame(0, 1, &[0x80]), known, "type 0");
-    add("type-12", frame(12, 1, &[0x80]), known, "type 12");
+    add("type-13", frame(13, 1, &[0x80]), known, "type 13");
     add("type-127", frame(127, 1, &[0x80]), known, "type 127");
     add("type-129", frame(129, 1, &[0x80]), known, "type 129");
     let big_endian = [&3u32.to_be_bytes()[..], &1u64.to_be_bytes(), &[0x80]].concat();

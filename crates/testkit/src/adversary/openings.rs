@@ -21,7 +21,9 @@ impl Strategy for Swapped {
     fn opening(&mut self, commitment: CommitmentId, leaf: u32, made: &Commitments) -> Result<Opening, EngineError> {
         let other = match commitment {
             CommitmentId::Fill { iteration } => CommitmentId::Sweep { iteration, sweep: 1 },
-            CommitmentId::Sweep { iteration, .. } => CommitmentId::Fill { iteration },
+            CommitmentId::Sweep { iteration, .. } | CommitmentId::Round { iteration, .. } => {
+                CommitmentId::Fill { iteration }
+            }
         };
         made.open(other, leaf.min(made.leaves(other).saturating_sub(1)))
     }

@@ -142,7 +142,7 @@ impl Strategy for InventedRoots {
     fn root(&mut self, commitment: CommitmentId, root: Root) -> Root {
         match commitment {
             CommitmentId::Fill { .. } => root,
-            CommitmentId::Sweep { .. } => Root(derive("testkit invented", &[&root.0])),
+            CommitmentId::Sweep { .. } | CommitmentId::Round { .. } => Root(derive("testkit invented", &[&root.0])),
         }
     }
 }

@@ -81,6 +81,8 @@ impl Commitments {
                 let sweeps = self.sweeps.get(iteration as usize)?;
                 sweeps.get((sweep as usize).checked_sub(1)?)
             }
+            // The inner engine keeps them.
+            CommitmentId::Round { .. } => None,
         }
     }
 }

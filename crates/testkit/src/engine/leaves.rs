@@ -1,8 +1,12 @@
 //! An engine that delegates its work to another engine, and commits to something else.
 
+use std::sync::Arc;
+
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::engine::{
+    Assignment, CommitmentId, CrossTask, Dataset, Engine, EngineError, FillTask, LinkPath, Progress,
+};
 use protocol::limits::LEAVES_PER_CHUNK;
 use protocol::matching::Matching;
 
@@ -136,7 +140,23 @@ impl<S: Strategy> Engine for CheatingEngine<S> {
         Ok(self.strategy.root(CommitmentId::Sweep { iteration, sweep }, root))
     }
 
+    fn dataset(&self) -> Result<Arc<dyn Dataset>, EngineError> {
+        self.inner.dataset()
+    }
+
+    fn connect(&mut self, datasets: &[Arc<dyn Dataset>]) -> Result<Vec<LinkPath>, EngineError> {
+        self.inner.connect(datasets)
+    }
+
+    fn cross(&mut self, task: &CrossTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.inner.cross(task, progress)
+    }
+
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
+        if let CommitmentId::Round { round, .. } = commitment {
+            let iteration = self.inner_fills - 1;
+            return self.inner.open(CommitmentId::Round { iteration, round }, leaf);
+        }
         self.strategy.opening(commitment, leaf, &self.made)
     }
 }

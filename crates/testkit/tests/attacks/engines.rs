@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use attester::{Attester, Device, Limits, serve};
 use protocol::commitment::OpeningError;
+use protocol::engine::Pass;
 use protocol::openings::{Digest, OpeningsError, TileMismatch};
 use protocol::verdict::{Failure, Phase, Verdict};
 use testkit::adversary::{ADVERSARIES, Adversary, End, engines};
@@ -33,26 +34,26 @@ attacks! {
     fn junk_in_one_fill_leaf(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { digest: Digest::FillA | Digest::FillB, .. })) => adversary(0, "junk-fill", 0.2);
     fn junk_in_one_sweep_leaf(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(1, "junk-sweep", 0.5);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(1, "junk-sweep", 0.5);
     fn digests_in_the_epilogue_nothing_stored(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "missing-memory", 1.0);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(0, "missing-memory", 1.0);
     fn one_tile_not_stored(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "missing-memory", 0.2);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(0, "missing-memory", 0.2);
     fn missing_tiles_half_junk(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "junk-mixture", 0.6);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(0, "junk-mixture", 0.6);
     fn missing_tiles_made_anew(): "", Verdict::Affirmed => adversary(0, "regenerate", 0.6);
     fn missing_tiles_read_from_a_file(): "", Verdict::Affirmed => adversary(1, "disk-paged", 0.5);
     fn two_gpus_as_one_over_a_slow_link(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(1, "joined-gpus", 0.5);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(1, "joined-gpus", 0.5);
     fn several_sweeps_in_one_pass(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, sample, .. })) if sample.sweep > 1
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, sample, .. })) if matches!(sample.pass, Pass::Sweep(2..))
         => adversary(0, "sweeps-in-one-pass", 0.0);
     fn sweeps_skipped_and_repeated(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, sample, .. })) if sample.sweep > 1
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, sample, .. })) if matches!(sample.pass, Pass::Sweep(2..))
         => adversary(1, "sweeps-repeated", 0.0);
     fn sweeps_skipped_and_roots_invented(): "opening-path",
         Contraindicated(Openings(OpeningsError::Opening {
-            digest: Digest::Sweep, error: OpeningError::Root { .. }, ..
+            digest: Digest::Pair, error: OpeningError::Root { .. }, ..
         })) => adversary(0, "roots-invented", 0.0);
     fn an_iteration_skipped(): "tile-mismatch",
         Contraindicated(Tile(TileMismatch { sample, .. })) if sample.iteration == 1 => adversary(1, "fill-skipped", 0.0);
@@ -60,16 +61,16 @@ attacks! {
         Contraindicated(Tile(TileMismatch { sample, .. })) if sample.device.0 == 1 => adversary(1, "twin", 0.0);
     fn filled_for_another_nonce(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "other-nonce", 0.0);
     fn answers_made_before_the_session(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::FillA | Digest::FillB | Digest::Sweep, .. }))
+        Contraindicated(Tile(TileMismatch { digest: Digest::FillA | Digest::FillB | Digest::Pair, .. }))
         => adversary(0, "other-session", 0.0);
     fn products_of_half_the_length(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "short-products", 0.0);
     fn hankel_operands(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "hankel-operands", 0.0);
     fn low_rank_operands(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "low-rank-operands", 0.0);
     fn the_top_byte_in_place_of_the_fold(): "tile-mismatch", Contraindicated(Tile(_)) => adversary(0, "top-byte", 0.0);
     fn pairs_of_neighbours(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "neighbours", 0.0);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(0, "neighbours", 0.0);
     fn words_not_shifted(): "tile-mismatch",
-        Contraindicated(Tile(TileMismatch { digest: Digest::Sweep, .. })) => adversary(0, "unshifted", 0.0);
+        Contraindicated(Tile(TileMismatch { digest: Digest::Pair, .. })) => adversary(0, "unshifted", 0.0);
 }
 
 #[test]

@@ -83,7 +83,7 @@ attacks! {
         });
     fn a_chunk_too_short(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening {
-            digest: Digest::Sweep, error: OpeningError::ChunkLength { expected: 16, actual: 15 }, ..
+            digest: Digest::Pair, error: OpeningError::ChunkLength { expected: 16, actual: 15 }, ..
         })) => change_openings(|openings| cut(&mut openings[0][0].chunk));
     fn a_chunk_too_long(): "opening-size",
         Contraindicated(Openings(OpeningsError::Opening {
@@ -111,7 +111,7 @@ attacks! {
     fn tiles_of_a_pair_swapped(): "opening-path", Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::Root { .. }, .. }))
         => tall(|openings| swap_first_unequal(openings, |i| [(i, 1), (i, 2)]));
     fn openings_from_another_root(): "opening-path",
-        Contraindicated(Openings(OpeningsError::Opening { digest: Digest::Sweep, error: OpeningError::Root { .. }, .. }))
+        Contraindicated(Openings(OpeningsError::Opening { digest: Digest::Pair, error: OpeningError::Root { .. }, .. }))
         => tall(|openings| swap_first_unequal(openings, |i| [(i, 0), (i + 1, 0)]));
 
     fn signed_by_another_key(): "signature", Contraindicated(Failure::Signature) => signed_with(|peer| peer.key = cast::strangers_key());
@@ -154,7 +154,7 @@ attacks! {
         Contraindicated(Openings(OpeningsError::Opening { error: OpeningError::ChunkLength { .. }, .. }))
         => adversary(1, "openings-duplicate", 0.0);
     fn an_engine_that_opens_under_another_root(): "opening-path",
-        Contraindicated(Openings(OpeningsError::Opening { digest: Digest::Sweep, error: OpeningError::Root { .. }, .. }))
+        Contraindicated(Openings(OpeningsError::Opening { digest: Digest::Pair, error: OpeningError::Root { .. }, .. }))
         => adversary(0, "openings-elsewhere", 0.0);
     fn an_engine_that_gives_up_on_the_samples(): "unopened", Contraindicated(Failure::Unopened(_)) => adversary(1, "abort-on-sample", 0.0);
 }

@@ -107,15 +107,16 @@ pub(crate) fn opens(turn: &Turn<'_>, phase: Phase) -> bool {
     let Some(frame) = turn.to else {
         return phase == Phase::Hello;
     };
+    let salts = |stage| {
+        turn.answers(MessageType::Salt)
+            && SaltMessage::from_bytes(&frame.payload).is_ok_and(|salt| (salt.stage, salt.iteration) == (stage, 0))
+    };
     match phase {
         Phase::Hello => false,
         Phase::Prepare => turn.answers(MessageType::Plan),
         Phase::Fill => turn.answers(MessageType::Nonce),
-        Phase::Sweep => {
-            turn.answers(MessageType::Salt)
-                && SaltMessage::from_bytes(&frame.payload)
-                    .is_ok_and(|salt| (salt.stage, salt.iteration) == (Stage::V, 0))
-        }
+        Phase::Sweep => salts(Stage::V),
+        Phase::Cross => salts(Stage::Round(0)),
         Phase::Open => turn.answers(MessageType::Sample),
     }
 }

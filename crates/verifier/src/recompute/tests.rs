@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engine_cpu::{OperandCache, Path, Tile, TileComputer};
 use protocol::bytes::{DeviceOrdinal, OperandKey, Root, Salt};
 use protocol::digest::DigestKey;
+use protocol::engine::Pass;
 use protocol::openings::{Digest, TileCheck};
 use protocol::sampling::Sample;
 use protocol::tile::TileCoordinate;
@@ -21,21 +22,22 @@ pub(super) fn check(device: u32, iteration: u32, inner_dim: u32, leaf: u32, tile
             sample: Sample {
                 device: DeviceOrdinal(device),
                 iteration,
-                sweep: 1,
+                pass: Pass::Sweep(1),
                 leaf,
             },
             inner_dim,
             operand_key: OperandKey([iteration as u8; 32]),
             fill_salt: Salt([iteration as u8; 32]),
-            sweep_salt: Salt([0xFF; 32]),
+            pair_salt: Salt([0xFF; 32]),
+            holders: [DeviceOrdinal(device); 2],
             pair: tiles,
             tiles: tiles.map(|tile| TileCoordinate::from_index(tile, 0, 1024)),
-            fill_root: Root([0; 32]),
-            fill_leaves: 64,
-            sweep_root: Root([0; 32]),
-            sweep_leaves: 32,
+            fill_roots: [Root([0; 32]); 2],
+            fill_leaves: [64; 2],
+            pair_root: Root([0; 32]),
+            pair_leaves: 32,
         },
-        sweep_digest: 0,
+        pair_digest: 0,
         fill_digests: [0; 2],
     }
 }
@@ -56,7 +58,7 @@ fn right() -> Vec<TileCheck> {
         let [fill_key, sweep_key] = check.salts().map(|salt| DigestKey::expand(&salt));
         let kernels = computer.kernels();
         check.fill_digests = [0, 1].map(|i| kernels.fill_digest(&fill_key, &tiles[i]));
-        check.sweep_digest = kernels.pair_digest(&sweep_key, check.site.sample.leaf, &tiles[0], &tiles[1]);
+        check.pair_digest = kernels.pair_digest(&sweep_key, check.site.sample.leaf, &tiles[0], &tiles[1]);
     }
     checks
 }
@@ -108,14 +110,14 @@ fn right_digests_agree_however_they_are_recomputed() {
 
 #[test]
 fn the_first_wrong_digest_is_told_whatever_comes_first() {
-    for (wrong, digest) in [(3, Digest::Sweep), (11, Digest::FillA), (20, Digest::FillB)] {
+    for (wrong, digest) in [(3, Digest::Pair), (11, Digest::FillA), (20, Digest::FillB)] {
         let mut checks = right();
         match digest {
-            Digest::Sweep => checks[wrong].sweep_digest ^= 1,
+            Digest::Pair => checks[wrong].pair_digest ^= 1,
             Digest::FillA => checks[wrong].fill_digests[0] ^= 1,
             Digest::FillB => checks[wrong].fill_digests[1] ^= 1,
         }
-        checks[23].sweep_digest ^= 1;
+        checks[23].pair_digest ^= 1;
         for way in ways() {
             match way.run(&checks, &Unwatched).expect("a path") {
                 Recomputed::Differs(mismatch) => {
@@ -140,8 +142,8 @@ fn of_two_wrong_digests_the_first_is_told_whichever_is_found_first() {
     for second in 0..right.len() {
         for first in 0..second {
             let mut checks = right.clone();
-            checks[first].sweep_digest ^= 1;
-            checks[second].sweep_digest ^= 1;
+            checks[first].pair_digest ^= 1;
+            checks[second].pair_digest ^= 1;
             match way.run(&checks, &Unwatched).expect("a path") {
                 Recomputed::Differs(mismatch) => assert_eq!(mismatch.sample.leaf, first as u32, "and {second}"),
                 other => panic!("{first}, {second}: {other:?}"),
