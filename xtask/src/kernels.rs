@@ -23,6 +23,7 @@ const TENSOR_CORES: &[&str] = &[
     "keystream",
     "key",
     "sweep",
+    "cross",
     "commit",
     "address_order",
     "fill_mma",
@@ -39,6 +40,7 @@ const TARGETS: [Target; 8] = [
             "keystream",
             "key",
             "sweep",
+            "cross",
             "commit",
             "address_order",
             "fill_sm90a",
@@ -52,7 +54,15 @@ const TARGETS: [Target; 8] = [
     // For chips without machine code above; compiled by the driver.
     ptx(
         "compute_75",
-        &["keystream", "key", "sweep", "commit", "address_order", "fill_dp4a"],
+        &[
+            "keystream",
+            "key",
+            "sweep",
+            "cross",
+            "commit",
+            "address_order",
+            "fill_dp4a",
+        ],
     ),
     ptx("compute_80", &["fill_mma"]),
 ];

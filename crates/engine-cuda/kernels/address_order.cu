@@ -21,7 +21,7 @@ extern "C" __global__ __launch_bounds__(bulk::THREADS, 1) void sweep_bulk_addres
                                                                                         u32 stages) {
     extern __shared__ __align__(128) u8 ring[];
     __shared__ bulk::Control control;
-    bulk::sweep<AddressOrder>(tiles, num_tiles, key, leaves, stages, ring, control);
+    bulk::sweep(SweepPairs<AddressOrder>(tiles, num_tiles, key), key, leaves, stages, ring, control);
 }
 
 #endif

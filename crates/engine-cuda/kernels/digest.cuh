@@ -41,6 +41,12 @@ struct RandomMatching {
         for (int i = 0; i < 4; ++i) feistel[i] = key->feistel[i];
     }
 
+    // With other keys, and without shifts.
+    __device__ __forceinline__ RandomMatching(u32 tiles, const uint4& keys)
+        : num_tiles(tiles), half_bits(1), feistel{keys.x, keys.y, keys.z, keys.w}, z(0) {
+        while (half_bits < 16 && 1u << 2 * half_bits < tiles) ++half_bits;
+    }
+
     // permute(x): a Feistel network over the smallest even number of bits, walked until it falls below num_tiles.
     __device__ __forceinline__ u32 tile(u32 x) const {
         const u32 mask = (1u << half_bits) - 1;

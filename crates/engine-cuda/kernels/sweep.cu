@@ -25,6 +25,33 @@ namespace {
 constexpr u32 VECTOR_WORDS = 4;
 constexpr u32 TILE_VECTORS = TILE_WORDS / VECTOR_WORDS;
 
+// Which leaf each ticket is, and which tiles a leaf pairs: here those of one device, all of them by a matching.
+template <class Matching>
+struct SweepPairs {
+    const u8* tiles;
+    u32 num_tiles;
+    Matching matching;
+
+    __device__ __forceinline__ SweepPairs(const u8* tiles, u32 num_tiles, const SweepKey* key)
+        : tiles(tiles), num_tiles(num_tiles), matching(num_tiles, key) {}
+
+    __device__ __forceinline__ u32 num_leaves() const { return num_tiles / 2 + num_tiles % 2; }
+
+    __device__ __forceinline__ u32 leaf(u32 ticket) const { return ticket; }
+
+    // The number of a leaf's tile a (which = 0) or b (which = 1): of an odd last tile both are the same.
+    __device__ __forceinline__ u32 tile(u32 leaf, u32 which) const {
+        const u32 position = 2 * leaf + which;
+        return matching.tile(position < num_tiles ? position : num_tiles - 1);
+    }
+
+    // Where the tiles of these numbers are.
+    __device__ __forceinline__ const u8* a(u32 tile) const { return tiles + static_cast<u64>(tile) * TILE_BYTES; }
+    __device__ __forceinline__ const u8* b(u32, u32 tile) const { return a(tile); }
+
+    __device__ __forceinline__ u32 shift(u32 leaf) const { return matching.shift(leaf); }
+};
+
 }  // namespace
 
 #if __CUDA_ARCH__ >= 900 || !defined(__CUDA_ARCH__)
@@ -110,24 +137,24 @@ __device__ __forceinline__ void copy_to_shared(u8* target, const u8* source, u32
 __device__ __forceinline__ void consumers_sync() { asm volatile("bar.sync 1, %0;" ::"n"(CONSUMERS) : "memory"); }
 
 // Keeps the ring full, from the first ticket to the first that names no leaf.
-template <class Matching>
-__device__ __forceinline__ void produce(const u8* tiles, u32 num_tiles, u32 num_leaves, const Matching& matching,
-                                        u32* tickets, Control& control, u8* ring, u32 stages) {
+template <class Pairs>
+__device__ __forceinline__ void produce(const Pairs& pairs, u32 num_leaves, u32* tickets, Control& control, u8* ring,
+                                        u32 stages) {
     const u32 lane = threadIdx.x % 32;
     Cursor at;
-    u32 leaf = 0;
-    if (lane == 0) leaf = atomicAdd(tickets, 1);
-    leaf = __shfl_sync(0xffffffffu, leaf, 0);
-    while (leaf < num_leaves) {
+    u32 ticket = 0;
+    if (lane == 0) ticket = atomicAdd(tickets, 1);
+    ticket = __shfl_sync(0xffffffffu, ticket, 0);
+    while (ticket < num_leaves) {
         u32 next = 0;
         if (lane == 0) next = atomicAdd(tickets, 1);  // its latency passes while this leaf's parts are issued
 
-        // Lane 0 finds a and lane 1 b; of an odd last tile both find the same.
-        const u32 position = 2 * leaf + (lane & 1);
-        const u32 tile = matching.tile(position < num_tiles ? position : num_tiles - 1);
-        const u8* a = tiles + static_cast<u64>(__shfl_sync(0xffffffffu, tile, 0)) * TILE_BYTES;
-        const u8* b = tiles + static_cast<u64>(__shfl_sync(0xffffffffu, tile, 1)) * TILE_BYTES;
-        const u32 part_shift = matching.shift(leaf) / (PART_VECTORS * VECTOR_WORDS);
+        // Lane 0 finds a and lane 1 b.
+        const u32 leaf = pairs.leaf(ticket);
+        const u32 tile = pairs.tile(leaf, lane & 1);
+        const u8* a = pairs.a(__shfl_sync(0xffffffffu, tile, 0));
+        const u8* b = pairs.b(leaf, __shfl_sync(0xffffffffu, tile, 1));
+        const u32 part_shift = pairs.shift(leaf) / (PART_VECTORS * VECTOR_WORDS);
 
         for (u32 part = 0; part < PARTS; ++part) {
             barrier_wait(&control.empty[at.stage], at.parity ^ 1);
@@ -141,7 +168,7 @@ __device__ __forceinline__ void produce(const u8* tiles, u32 num_tiles, u32 num_
             }
             at.advance(stages);
         }
-        leaf = __shfl_sync(0xffffffffu, next, 0);
+        ticket = __shfl_sync(0xffffffffu, next, 0);
     }
     barrier_wait(&control.empty[at.stage], at.parity ^ 1);
     if (lane == 0) {
@@ -150,9 +177,9 @@ __device__ __forceinline__ void produce(const u8* tiles, u32 num_tiles, u32 num_
     }
 }
 
-template <class Matching>
-__device__ __forceinline__ void consume(const Matching& matching, const u64* __restrict__ key, u64* leaves,
-                                        Control& control, const u8* ring, u32 stages) {
+template <class Pairs>
+__device__ __forceinline__ void consume(const Pairs& pairs, const u64* __restrict__ key, u64* leaves, Control& control,
+                                        const u8* ring, u32 stages) {
     const u32 thread = threadIdx.x;
     const u32 warp = thread / 32;
     const u32 lane = thread % 32;
@@ -170,7 +197,7 @@ __device__ __forceinline__ void consume(const Matching& matching, const u64* __r
         barrier_wait(&control.full[at.stage], at.parity);
         const u32 leaf = control.leaf[at.stage];
         if (leaf == NO_LEAF) return;
-        const u32 shift = matching.shift(leaf);
+        const u32 shift = pairs.shift(leaf);
         const u32 vector_shift = shift / VECTOR_WORDS % PART_VECTORS;
 
         u64 sum = 0;
@@ -200,11 +227,10 @@ __device__ __forceinline__ void consume(const Matching& matching, const u64* __r
     }
 }
 
-template <class Matching>
-__device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, SweepKey* key, u64* leaves, u32 stages, u8* ring,
+template <class Pairs>
+__device__ __forceinline__ void sweep(const Pairs& pairs, SweepKey* key, u64* leaves, u32 stages, u8* ring,
                                       Control& control) {
-    const Matching matching(num_tiles, key);
-    const u32 num_leaves = num_tiles / 2 + num_tiles % 2;
+    const u32 num_leaves = pairs.num_leaves();
     if (threadIdx.x == 0) {
         for (u32 i = 0; i < stages; ++i) {
             barrier_init(&control.full[i], 1);
@@ -214,9 +240,9 @@ __device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, SweepKey* 
     }
     __syncthreads();
     if (threadIdx.x < CONSUMERS)
-        consume(matching, key->k, leaves, control, ring, stages);
+        consume(pairs, key->k, leaves, control, ring, stages);
     else
-        produce(tiles, num_tiles, num_leaves, matching, &key->tickets, control, ring, stages);
+        produce(pairs, num_leaves, &key->tickets, control, ring, stages);
 }
 
 }  // namespace bulk
@@ -227,7 +253,7 @@ extern "C" __global__ __launch_bounds__(bulk::THREADS, 1) void sweep_bulk(const 
                                                                           u32 stages) {
     extern __shared__ __align__(128) u8 ring[];
     __shared__ bulk::Control control;
-    bulk::sweep<RandomMatching>(tiles, num_tiles, key, leaves, stages, ring, control);
+    bulk::sweep(SweepPairs<RandomMatching>(tiles, num_tiles, key), key, leaves, stages, ring, control);
 }
 #endif
 
@@ -254,19 +280,16 @@ __device__ __forceinline__ uint4 read_once(const uint4* source) {
     return v;
 }
 
-template <class Matching>
-__device__ __forceinline__ void find_tiles(const Matching& matching, u32 leaf, u32 num_tiles, u32 (&tile)[2]) {
+template <class Pairs>
+__device__ __forceinline__ void find_tiles(const Pairs& pairs, u32 ticket, u32 (&tile)[2]) {
     const u32 lane = threadIdx.x % 32;
     if (threadIdx.x / 32 != MATCHING_WARP || lane > 1) return;
-    const u32 position = 2 * leaf + lane;
-    tile[lane] = matching.tile(position < num_tiles ? position : num_tiles - 1);
+    tile[lane] = pairs.tile(pairs.leaf(ticket), lane);
 }
 
-template <class Matching>
-__device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, const SweepKey* key, u64* leaves,
-                                      Control& control) {
-    const Matching matching(num_tiles, key);
-    const u32 num_leaves = num_tiles / 2 + num_tiles % 2;
+template <class Pairs>
+__device__ __forceinline__ void sweep(const Pairs& pairs, const SweepKey* key, u64* leaves, Control& control) {
+    const u32 num_leaves = pairs.num_leaves();
     const u32 warp = threadIdx.x / 32;
     const u32 lane = threadIdx.x % 32;
 
@@ -274,15 +297,15 @@ __device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, const Swee
 #pragma unroll
     for (u32 v = 0; v < VECTORS_A_THREAD; ++v) load_key_vector(k[v], key->k + (v * THREADS + threadIdx.x) * VECTOR_WORDS);
 
-    if (blockIdx.x < num_leaves) find_tiles(matching, blockIdx.x, num_tiles, control.tile[0]);
+    if (blockIdx.x < num_leaves) find_tiles(pairs, blockIdx.x, control.tile[0]);
     __syncthreads();
     u32 turn = 0;
     for (u64 next = blockIdx.x; next < num_leaves; turn ^= 1) {
-        const u32 leaf = static_cast<u32>(next);
+        const u32 leaf = pairs.leaf(static_cast<u32>(next));
         next += gridDim.x;
-        const uint4* a = reinterpret_cast<const uint4*>(tiles + static_cast<u64>(control.tile[turn][0]) * TILE_BYTES);
-        const uint4* b = reinterpret_cast<const uint4*>(tiles + static_cast<u64>(control.tile[turn][1]) * TILE_BYTES);
-        const u32 shift = matching.shift(leaf);
+        const uint4* a = reinterpret_cast<const uint4*>(pairs.a(control.tile[turn][0]));
+        const uint4* b = reinterpret_cast<const uint4*>(pairs.b(leaf, control.tile[turn][1]));
+        const u32 shift = pairs.shift(leaf);
 
         u64 sum = 0;
 #pragma unroll
@@ -297,7 +320,7 @@ __device__ __forceinline__ void sweep(const u8* tiles, u32 num_tiles, const Swee
             }
             // One warp finds the next leaf's tiles while loads are in flight.
             if (first == 0 && next < num_leaves)
-                find_tiles(matching, static_cast<u32>(next), num_tiles, control.tile[turn ^ 1]);
+                find_tiles(pairs, static_cast<u32>(next), control.tile[turn ^ 1]);
 #pragma unroll
             for (u32 v = 0; v < VECTORS_IN_FLIGHT; ++v)
                 add_pair_products(sum, k[first + v], of_a[v], shift_within_vector(of_b[v], shift));
@@ -320,6 +343,6 @@ extern "C" __global__ __launch_bounds__(load::THREADS, 1) void sweep_load(const 
                                                                           const SweepKey* __restrict__ key,
                                                                           u64* __restrict__ leaves) {
     __shared__ load::Control control;
-    load::sweep<RandomMatching>(tiles, num_tiles, key, leaves, control);
+    load::sweep(SweepPairs<RandomMatching>(tiles, num_tiles, key), key, leaves, control);
 }
 #endif

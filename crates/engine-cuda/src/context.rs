@@ -86,6 +86,11 @@ impl Context {
         self.device
     }
 
+    /// The context's handle.
+    pub(crate) fn raw(&self) -> sys::CUcontext {
+        self.raw
+    }
+
     /// Makes the context current on this thread.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use std::time::Duration;
 use protocol::bytes::{Root, Salt};
 use protocol::cbor::Label;
 use protocol::commitment::Opening;
-use protocol::engine::{Assignment, CommitmentId, Engine, EngineError, FillTask, Progress};
+use protocol::engine::{
+    Assignment, CommitmentId, CrossTask, Dataset, Engine, EngineError, FillTask, LinkPath, Progress,
+};
 use protocol::message::DeviceOffer;
 
 use crate::context::Context;
@@ -104,6 +106,12 @@ impl CudaEngine {
     #[must_use]
     pub fn sweep_path(&self) -> SweepPath {
         self.kernels.sweep.path()
+    }
+
+    /// How the device reads the tiles of each connected dataset, in the order of the plan; none before `connect`.
+    #[must_use]
+    pub fn link_paths(&self) -> Vec<LinkPath> {
+        self.workload.as_ref().map(Workload::link_paths).unwrap_or_default()
     }
 
     /// Bytes of device memory that `prepare` allocates for an assignment, as one allocation.
@@ -204,12 +212,35 @@ impl Engine for CudaEngine {
             .unwrap_or_else(unprepared)
     }
 
+    fn dataset(&self) -> Result<Arc<dyn Dataset>, EngineError> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        match &self.workload {
+            Some(workload) => Ok(workload.dataset()),
+            None => unprepared(),
+        }
+    }
+
+    fn connect(&mut self, datasets: &[Arc<dyn Dataset>]) -> Result<Vec<LinkPath>, EngineError> {
+        self.work(|workload, _| {
+            workload.connect(datasets)?;
+            Ok(workload.link_paths())
+        })
+        .unwrap_or_else(unprepared)
+    }
+
+    fn cross(&mut self, task: &CrossTask, progress: &dyn Progress) -> Result<Root, EngineError> {
+        self.work(|workload, kernels| workload.cross(kernels, task, progress))
+            .unwrap_or_else(unprepared)
+    }
+
     fn open(&mut self, commitment: CommitmentId, leaf: u32) -> Result<Opening, EngineError> {
         self.work(|workload, _| workload.open(commitment, leaf))
             .unwrap_or(Err(EngineError::NoSuchLeaf { commitment, leaf }))
     }
 }
 
-fn unprepared() -> Result<Root, EngineError> {
+fn unprepared<T>() -> Result<T, EngineError> {
     Err(EngineError::Unsupported("work before prepare".to_owned()))
 }

@@ -35,14 +35,14 @@ macro_rules! images {
 
 /// All images.
 pub(crate) const IMAGES: &[Image] = images! {
-    Code::Machine(8, 0), "sm_80", "cubin": "keystream" "key" "sweep" "commit" "address_order" "fill_mma" "fill_dp4a";
-    Code::Machine(8, 6), "sm_86", "cubin": "keystream" "key" "sweep" "commit" "address_order" "fill_mma" "fill_dp4a";
-    Code::Machine(8, 9), "sm_89", "cubin": "keystream" "key" "sweep" "commit" "address_order" "fill_mma" "fill_dp4a";
+    Code::Machine(8, 0), "sm_80", "cubin": "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_mma" "fill_dp4a";
+    Code::Machine(8, 6), "sm_86", "cubin": "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_mma" "fill_dp4a";
+    Code::Machine(8, 9), "sm_89", "cubin": "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_mma" "fill_dp4a";
     Code::MachineOnly(9, 0), "sm_90a", "cubin":
-        "keystream" "key" "sweep" "commit" "address_order" "fill_sm90a" "fill_mma" "fill_dp4a";
-    Code::Machine(10, 0), "sm_100", "cubin": "keystream" "key" "sweep" "commit" "address_order" "fill_mma" "fill_dp4a";
-    Code::Machine(12, 0), "sm_120", "cubin": "keystream" "key" "sweep" "commit" "address_order" "fill_mma" "fill_dp4a";
-    Code::Portable(7, 5), "compute_75", "ptx": "keystream" "key" "sweep" "commit" "address_order" "fill_dp4a";
+        "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_sm90a" "fill_mma" "fill_dp4a";
+    Code::Machine(10, 0), "sm_100", "cubin": "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_mma" "fill_dp4a";
+    Code::Machine(12, 0), "sm_120", "cubin": "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_mma" "fill_dp4a";
+    Code::Portable(7, 5), "compute_75", "ptx": "keystream" "key" "sweep" "cross" "commit" "address_order" "fill_dp4a";
     Code::Portable(8, 0), "compute_80", "ptx": "fill_mma";
 };
 

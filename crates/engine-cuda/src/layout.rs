@@ -14,6 +14,9 @@ const KEY_BYTES: u64 = 131_104;
 /// Leaves that a CTA of commit.cu hashes.
 pub(crate) const LEAVES_A_COMMIT_CTA: u32 = 8192;
 
+/// Most tiles of another device that are fetched for one launch.
+const MOST_STAGED_TILES: u64 = 512;
+
 /// Alignment of the parts; operands and tensor maps need 16 bytes, pages 2 MiB for the whole.
 const ALIGNMENT: u64 = 4096;
 
@@ -98,6 +101,13 @@ impl Layout {
             total_bytes: end.next_multiple_of(PAGE_BYTES),
         }
     }
+
+    /// Tiles of another device that fit from [`Layout::right`], in the memory of the operands, which only fills use. At least
+    /// one if the device has the four tiles that a round needs.
+    pub(crate) fn staged_tiles(&self) -> u32 {
+        let tiles = (self.leaves - self.right) / TILE_BYTES as u64;
+        tiles.min(MOST_STAGED_TILES) as u32
+    }
 }
 
 /// Panels of 256 rows in all matrices of an assignment.
@@ -166,6 +176,23 @@ mod tests {
         assert_eq!(batch_panels(&assignment(4096, 500, 4096), 4096), 32);
         assert_eq!(batch_panels(&assignment(1024, 1152, 1024), 1024), 64);
         assert_eq!(batch_panels(&assignment(256, 3, 1024), 1024), 3);
+    }
+
+    #[test]
+    fn every_device_of_four_tiles_has_room_for_another_ones() {
+        for path in FillPath::ALL {
+            for n in (256..=32_768).step_by(256) {
+                let fewest = if n == 256 { 4 } else { 1 };
+                for (matrices, k) in [(fewest, 64), (fewest, 128), (fewest + 1, 64), (fewest, 65_536)] {
+                    let layout = Layout::new(&assignment(n, matrices, k), path);
+                    let tiles = layout.staged_tiles();
+                    assert!((1..=512).contains(&tiles), "{path:?}, n {n}, M {matrices}, k {k}");
+                    assert!(layout.right + u64::from(tiles) * TILE_BYTES as u64 <= layout.leaves);
+                }
+            }
+        }
+        let large = Layout::new(&assignment(16_384, 500, 16_384), FillPath::Sm90a);
+        assert_eq!(large.staged_tiles(), 512);
     }
 
     #[test]

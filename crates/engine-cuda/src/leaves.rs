@@ -16,11 +16,13 @@ use crate::sys;
 /// The commitments of one engine; the last one may still be in flight.
 ///
 /// Leaves are copied on a separate stream, in parallel with the next sweep, to page-locked memory: one buffer for a
-/// fill's leaves, two alternating ones for sweeps. While the next launch runs, the host copies them out and hashes
+/// fill's leaves, two alternating ones for sweeps and rounds. While the next launch runs, the host copies them out and hashes
 /// them.
 pub(crate) struct Leaves {
     fills: Vec<Commitment>,
     sweeps: Vec<Vec<Commitment>>,
+    /// Of each iteration, with their numbers: a device rests in some.
+    rounds: Vec<Vec<(u32, Commitment)>>,
     in_flight: Option<InFlight>,
     copied: Event,
     stream: Stream,
@@ -47,7 +49,7 @@ impl Room {
     fn of(&mut self, place: Place) -> &mut Vec<Vec<u64>> {
         match place {
             Place::Fill => &mut self.fills,
-            Place::Half(_) => &mut self.sweeps,
+            Place::Sweep { .. } | Place::Round { .. } => &mut self.sweeps,
         }
     }
 }
@@ -58,7 +60,27 @@ pub(crate) enum Place {
     /// Those of a fill.
     Fill,
     /// Those of a sweep, in half 0 or 1.
-    Half(usize),
+    Sweep {
+        /// The half.
+        half: usize,
+    },
+    /// Those of a round, in half 0 or 1.
+    Round {
+        /// The half.
+        half: usize,
+        /// Round within the iteration, from 0.
+        round: u32,
+    },
+}
+
+impl Place {
+    /// The half of the leaves on the device, which those of a fill have as a whole.
+    pub(crate) fn half(self) -> Option<usize> {
+        match self {
+            Place::Fill => None,
+            Place::Sweep { half } | Place::Round { half, .. } => Some(half),
+        }
+    }
 }
 
 struct InFlight {
@@ -74,6 +96,7 @@ impl Leaves {
         Ok(Leaves {
             fills: Vec::new(),
             sweeps: Vec::new(),
+            rounds: Vec::new(),
             in_flight: None,
             copied: Event::new(context)?,
             stream: Stream::new(context)?,
@@ -90,7 +113,7 @@ impl Leaves {
         let sweeps = (sweeps as usize).min(MOST_ROOM) * queued / launches;
         for (place, count, leaves) in [
             (Place::Fill, 1, self.halves_at),
-            (Place::Half(0), sweeps, self.leaves_per_half),
+            (Place::Sweep { half: 0 }, sweeps, self.leaves_per_half),
         ] {
             let room = self.room.of(place);
             while room.len() < count {
@@ -103,13 +126,9 @@ impl Leaves {
     /// Makes work queued on `stream` after this, which writes leaves to `place`, wait for a copy that still reads
     /// there.
     pub(crate) fn hold_back(&self, stream: &Stream, place: Place) -> Result<(), EngineError> {
-        match (&self.in_flight, place) {
-            (
-                Some(InFlight {
-                    place: Place::Half(h), ..
-                }),
-                Place::Half(half),
-            ) if *h != half => Ok(()),
+        let in_flight = self.in_flight.as_ref().and_then(|in_flight| in_flight.place.half());
+        match (in_flight, place.half()) {
+            (Some(read), Some(written)) if read != written => Ok(()),
             _ => stream.wait(&self.copied),
         }
     }
@@ -119,15 +138,10 @@ impl Leaves {
         &self.stream
     }
 
-    /// Half of the leaves that the next sweep writes: not the one whose copy may be in flight.
+    /// Half of the leaves that the next sweep or round writes: not the one whose copy may be in flight.
     pub(crate) fn next_half(&self) -> usize {
-        match self.in_flight {
-            Some(InFlight {
-                place: Place::Half(half),
-                ..
-            }) => 1 - half,
-            _ => 0,
-        }
+        let in_flight = self.in_flight.as_ref().and_then(|in_flight| in_flight.place.half());
+        in_flight.map_or(0, |half| 1 - half)
     }
 
     /// Starts copying `count` finished leaves from `source`. An earlier copy has been settled ([`Leaves::settle`]).
@@ -182,12 +196,18 @@ impl Leaves {
             Place::Fill => {
                 self.fills.push(commitment);
                 self.sweeps.push(Vec::new());
+                self.rounds.push(Vec::new());
             }
-            Place::Half(_) => self
+            Place::Sweep { .. } => self
                 .sweeps
                 .last_mut()
                 .expect("a fill comes before sweeps")
                 .push(commitment),
+            Place::Round { round, .. } => self
+                .rounds
+                .last_mut()
+                .expect("a fill comes before rounds")
+                .push((round, commitment)),
         }
         Ok(())
     }
@@ -200,6 +220,12 @@ impl Leaves {
                 .sweeps
                 .get(iteration as usize)?
                 .get((sweep as usize).checked_sub(1)?),
+            CommitmentId::Round { iteration, round } => {
+                let mut rounds = self.rounds.get(iteration as usize)?.iter();
+                rounds
+                    .find(|(made, _)| *made == round)
+                    .map(|(_, commitment)| commitment)
+            }
         };
         made?.open(leaf)
     }
@@ -207,7 +233,7 @@ impl Leaves {
     fn first(&self, place: Place) -> usize {
         match place {
             Place::Fill => 0,
-            Place::Half(half) => self.halves_at + half * self.leaves_per_half,
+            Place::Sweep { half } | Place::Round { half, .. } => self.halves_at + half * self.leaves_per_half,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The protocol's work on NVIDIA GPUs: fills, sweeps and roots by kernels embedded in this crate as images.
+//! The protocol's work on NVIDIA GPUs: fills, sweeps, rounds and roots by kernels embedded in this crate as images.
 //!
 //! CUDA is not needed to build this crate or to start a program that uses it: the driver is loaded at run time, and
 //! [`devices`] reports if there is none. A [`CudaEngine`] is one device, driven by one thread; the results are those of
 //! `spec/protocol.md`, section 4, on every path.
 //!
 //! A dataset, its operands and all scratch memory are one allocation ([`CudaEngine::required_bytes`]). Leaves are
-//! copied to host memory after each fill and sweep, 8 bytes per leaf: for 141 GB about 18 MB per fill and 9 MB per
+//! copied to host memory after each fill, sweep and round, 8 bytes per leaf: for 141 GB about 18 MB per fill and 9 MB per
 //! sweep.
 
 #[cfg(feature = "attack")]
@@ -14,6 +14,7 @@ mod backend;
 pub mod bench;
 mod calls;
 mod context;
+mod dataset;
 mod device;
 mod driver;
 mod engine;
@@ -25,6 +26,7 @@ mod inventory;
 mod kernels;
 mod layout;
 mod leaves;
+mod link;
 mod memory;
 mod no_cuda;
 mod nvml;
@@ -45,6 +47,7 @@ pub use engine::{CudaEngine, CudaEngineConfig};
 pub use fill_path::FillPath;
 pub use inventory::{DeviceInfo, Nvlink, ProcessUse, describe, device_count, devices};
 pub use no_cuda::NoCuda;
+pub use protocol::engine::LinkPath;
 pub use sweep::SweepPath;
 pub use telemetry::{NoTelemetry, NvmlWatch, Series, TelemetrySummary};
 pub use tiles::CudaTiles;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::bytes::{OperandKey, Root, Salt, hex};
-use protocol::engine::{Assignment, AssignmentFields, EngineError, FillTask, Unobserved};
+use protocol::engine::{Assignment, AssignmentFields, CrossTask, EngineError, FillTask, Unobserved};
 
 use crate::context::Context;
 use crate::workload::{Kernels, Workload};
@@ -14,11 +14,14 @@ pub(crate) struct KnownAnswer {
     pub(crate) assignment: AssignmentFields,
     pub(crate) fill_root: &'static str,
     pub(crate) sweep_root: &'static str,
+    /// Of a round with its own dataset in place of another, with as many crossings as there can be.
+    pub(crate) round_root: &'static str,
 }
 
 pub(crate) const OPERAND_KEY: OperandKey = OperandKey([0x5A; 32]);
 pub(crate) const FILL_SALT: Salt = Salt([0x0F; 32]);
 pub(crate) const SWEEP_SALT: Salt = Salt([0xC3; 32]);
+pub(crate) const ROUND_SALTS: [Salt; 2] = [Salt([0x3C; 32]), Salt([0x96; 32])];
 
 pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
     // More panels than four batches, a matrix index that passes 2^32, k that ends within a stage, leaves of several chunks.
@@ -31,6 +34,7 @@ pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
         },
         fill_root: "fd78d2892d3fae5c9a177fc8a2cb24e50df5aecabc1fdb3c0f5f6bbf9e991a54",
         sweep_root: "78cd7450c1ffd83759d64aedb0e874c06d680b867b08c40f6657984f0e6a9d73",
+        round_root: "64762c9c239b15890e50c419dbcaaf001bccf53f40b3eaa1f809603e2935f2fe",
     },
     // Several tile columns, an odd number of them; an even number of tiles.
     KnownAnswer {
@@ -42,6 +46,7 @@ pub(crate) const KNOWN_ANSWERS: [KnownAnswer; 2] = [
         },
         fill_root: "c00ed270cb894dc1501d7fb9a55c5cdab623440df49041ab4662605559769269",
         sweep_root: "d5f7765e60d9ed8593ce126b3c239830c326253a649fcb54e76e69fdb8ed031d",
+        round_root: "30abea91eeae217ec4a52bd6d1e67a9f38d313b87258f0061f71b79f0b547ecb",
     },
 ];
 
@@ -60,6 +65,17 @@ pub(crate) fn self_check(context: &Arc<Context>, kernels: &Kernels, limit: Durat
         compare("fill", kernels.fill.path(), known.fill_root, &fill)?;
         let sweep = workload.sweep(kernels, &SWEEP_SALT, &Unobserved)?;
         compare("sweep", kernels.sweep.path(), known.sweep_root, &sweep)?;
+        workload.connect(&[workload.dataset()])?;
+        let [salt, other_salt] = ROUND_SALTS;
+        let task = CrossTask {
+            round: 0,
+            crossings: assignment.tiles() / 4,
+            salt,
+            other: 0,
+            other_salt,
+        };
+        let round = workload.cross(kernels, &task, &Unobserved)?;
+        compare("round", kernels.sweep.path(), known.round_root, &round)?;
     }
     Ok(())
 }
@@ -96,8 +112,11 @@ mod tests {
             let key = reference::key(&FILL_SALT.0);
             let leaves: Vec<u64> = tiles.iter().map(|tile| reference::fill_digest(&key, tile)).collect();
             let sweep = reference::sweep(&SWEEP_SALT.0, &tiles);
-            let roots = [hex(&reference::root(&leaves)), hex(&reference::root(&sweep))];
-            assert_eq!(roots, [known.fill_root, known.sweep_root], "n = {matrix_dim}");
+            let [own, other] = ROUND_SALTS;
+            let round = reference::cross(&own.0, &other.0, &tiles, &tiles, tiles.len() as u64 / 4);
+            let roots = [leaves, sweep, round].map(|leaves| hex(&reference::root(&leaves)));
+            let known_roots = [known.fill_root, known.sweep_root, known.round_root];
+            assert_eq!(roots, known_roots, "n = {matrix_dim}");
         }
     }
 }

@@ -83,6 +83,26 @@ impl Stream {
         })
     }
 
+    /// Queues a copy of `size_bytes` from the memory of another device.
+    ///
+    /// # Safety
+    ///
+    /// Both ranges are memory of these contexts' devices, and neither is used otherwise until the copy has finished.
+    pub(crate) unsafe fn copy_from_peer(
+        &self,
+        target: sys::CUdeviceptr,
+        target_context: &Context,
+        source: sys::CUdeviceptr,
+        source_context: &Context,
+        size_bytes: u64,
+    ) -> Result<(), EngineError> {
+        let (to, from) = (target_context.raw(), source_context.raw());
+        // SAFETY: the caller guarantees both ranges.
+        check("cuMemcpyPeerAsync", unsafe {
+            sys::cuMemcpyPeerAsync(target, to, source, from, size_bytes as usize, self.raw)
+        })
+    }
+
     /// Queues a copy of `count` elements to the host.
     ///
     /// # Safety

@@ -1,4 +1,4 @@
-//! Keys, sweeps and roots: the kernels and their launch (spec §4).
+//! Keys, sweeps, rounds and roots: the kernels and their launch (spec §4).
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,30 +48,61 @@ const STAGE_BYTES: u32 = 32_768;
 const STAGES: std::ops::RangeInclusive<u32> = 2..=16;
 /// Shared memory reserved for barriers and partial sums.
 const CONTROL_BYTES: u32 = 1024;
+/// key.cu: offset of the ticket counter, a u32.
+const TICKETS: u64 = 131_092;
 
-/// The loaded kernels of keys, sweeps and roots.
+/// A part of a round, as in cross.cu.
+#[derive(Clone, Copy)]
+pub(crate) struct CrossPart {
+    /// The device's own tiles.
+    pub(crate) tiles: sys::CUdeviceptr,
+    pub(crate) num_tiles: u32,
+    /// The other device's tiles.
+    pub(crate) other: sys::CUdeviceptr,
+    /// Their number, or 0 if `other` has only those of this part, in order.
+    pub(crate) other_num_tiles: u32,
+    /// Feistel keys of the other device's salt.
+    pub(crate) other_keys: FeistelKeys,
+    /// Crossings of the whole round.
+    pub(crate) crossings: u32,
+    /// Those of this part.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    pub(crate) key: sys::CUdeviceptr,
+    /// The leaves of the whole round.
+    pub(crate) leaves: sys::CUdeviceptr,
+}
+
+/// Four Feistel keys, as the kernel takes them.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(crate) struct FeistelKeys(pub(crate) [u32; 4]);
+
+/// The loaded kernels of keys, sweeps, rounds and roots.
 pub(crate) struct SweepKernels {
     key: Function,
     sweep: Function,
+    cross: Function,
     commit: Function,
     path: SweepPath,
     /// Stages of the ring, if there is one.
     stages: u32,
     multiprocessors: u32,
-    _modules: [Module; 3],
+    _modules: [Module; 4],
 }
 
 impl SweepKernels {
     pub(crate) fn load(context: &Arc<Context>, path: SweepPath, portable: bool) -> Result<Self, EngineError> {
         let key = Module::load(context, "key", portable)?;
         let sweep = Module::load(context, "sweep", portable)?;
+        let cross = Module::load(context, "cross", portable)?;
         let commit = Module::load(context, "commit", portable)?;
-        let (name, stages) = match path {
+        let (names, stages) = match path {
             SweepPath::Bulk => {
                 let room = context.shared_bytes_per_block()?.saturating_sub(CONTROL_BYTES);
-                ("sweep_bulk", (room / STAGE_BYTES).min(*STAGES.end()))
+                (["sweep_bulk", "cross_bulk"], (room / STAGE_BYTES).min(*STAGES.end()))
             }
-            SweepPath::Load => ("sweep_load", 0),
+            SweepPath::Load => (["sweep_load", "cross_load"], 0),
         };
         if path == SweepPath::Bulk && !STAGES.contains(&stages) {
             return Err(EngineError::Unsupported(format!(
@@ -80,12 +111,13 @@ impl SweepKernels {
         }
         Ok(SweepKernels {
             key: key.function("key", 0)?,
-            sweep: sweep.function(name, stages * STAGE_BYTES)?,
+            sweep: sweep.function(names[0], stages * STAGE_BYTES)?,
+            cross: cross.function(names[1], stages * STAGE_BYTES)?,
             commit: commit.function("commit", 0)?,
             path,
             stages,
             multiprocessors: context.multiprocessors()?,
-            _modules: [key, sweep, commit],
+            _modules: [key, sweep, cross, commit],
         })
     }
 
@@ -143,6 +175,44 @@ impl SweepKernels {
             match self.path {
                 SweepPath::Bulk => self.queue_bulk(self.sweep, stream, tiles, num_tiles, key, leaves),
                 SweepPath::Load => self.sweep.launch(stream, Shape::plain(grid, 512), first),
+            }
+        }
+    }
+
+    /// Queues a part of a round.
+    ///
+    /// # Safety
+    ///
+    /// The device has access to all tiles that the part pairs; `leaves` has room for those of the whole round, the key is that
+    /// of the device's salt; nothing else uses leaves or key, and nothing writes tiles, until the launch has finished.
+    pub(crate) unsafe fn queue_cross(&self, stream: &Stream, part: &CrossPart) -> Result<(), EngineError> {
+        let parameters = [
+            parameter(&part.tiles),
+            parameter(&part.num_tiles),
+            parameter(&part.other),
+            parameter(&part.other_num_tiles),
+            parameter(&part.other_keys),
+            parameter(&part.crossings),
+            parameter(&part.first),
+            parameter(&part.count),
+            parameter(&part.key),
+            parameter(&part.leaves),
+        ];
+        let grid = self.multiprocessors.min(2 * part.count);
+        // SAFETY: parameters in the order of the kernels' headers; the caller guarantees the memory.
+        unsafe {
+            match self.path {
+                SweepPath::Bulk => {
+                    stream.zero(part.key + TICKETS, 4)?;
+                    let shape = Shape {
+                        shared_bytes: self.shared_bytes(),
+                        ..Shape::plain(grid, 544)
+                    };
+                    let [a, b, c, d, e, f, g, h, i, j] = parameters;
+                    let with_stages = [a, b, c, d, e, f, g, h, i, j, parameter(&self.stages)];
+                    self.cross.launch(stream, shape, with_stages)
+                }
+                SweepPath::Load => self.cross.launch(stream, Shape::plain(grid, 512), parameters),
             }
         }
     }

@@ -187,10 +187,12 @@ macro_rules! calls {
 }
 
 calls! {
+    fn cuCtxEnablePeerAccess(peer_context: CUcontext, flags: c_uint);
     fn cuCtxGetLimit(pvalue: *mut usize, limit: CUlimit);
     fn cuCtxSetCurrent(ctx: CUcontext);
     fn cuCtxSetLimit(limit: CUlimit, value: usize);
     fn cuCtxSynchronize();
+    fn cuDeviceCanAccessPeer(can_access_peer: *mut c_int, dev: CUdevice, peer_dev: CUdevice);
     fn cuDeviceGet(device: *mut CUdevice, ordinal: c_int);
     fn cuDeviceGetAttribute(pi: *mut c_int, attrib: CUdevice_attribute, dev: CUdevice);
     fn cuDeviceGetCount(count: *mut c_int);
@@ -221,6 +223,14 @@ calls! {
     fn cuMemHostAlloc(pp: *mut *mut c_void, bytesize: usize, flags: c_uint);
     fn cuMemcpyDtoHAsync_v2(dst_host: *mut c_void, src_device: CUdeviceptr, byte_count: usize, h_stream: CUstream);
     fn cuMemcpyHtoDAsync_v2(dst_device: CUdeviceptr, src_host: *const c_void, byte_count: usize, h_stream: CUstream);
+    fn cuMemcpyPeerAsync(
+        dst_device: CUdeviceptr,
+        dst_context: CUcontext,
+        src_device: CUdeviceptr,
+        src_context: CUcontext,
+        byte_count: usize,
+        h_stream: CUstream
+    );
     fn cuMemsetD8Async(dst_device: CUdeviceptr, uc: c_uchar, n: usize, h_stream: CUstream);
     fn cuModuleGetFunction(hfunc: *mut CUfunction, hmod: CUmodule, name: *const c_char);
     fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void);

@@ -1,24 +1,33 @@
 //! One assignment on one device: its memory, and the order of launches that fills and sweeps it.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::bytes::{Root, Salt};
 use protocol::commitment::Opening;
-use protocol::engine::{Assignment, CommitmentId, EngineError, FillTask, Progress};
+use protocol::derive::keystream;
+use protocol::engine::{Assignment, CommitmentId, CrossTask, Dataset, EngineError, FillTask, LinkPath, Progress};
+use protocol::limits::TILE_WORDS;
+use protocol::matching::Matching;
 
 use crate::context::Context;
+use crate::dataset::CudaDataset;
 use crate::fill::{Fill, FillKernels, launches};
 use crate::fill_path::FillPath;
 use crate::layout::{ABANDON, FINISHED, Layout, OPERAND_KEY, ROOT, SALT, SMALL_BYTES};
 use crate::leaves::{Leaves, Place};
+use crate::link::{Links, Source};
 use crate::memory::{DeviceMemory, Pinned};
 use crate::stream::{Event, Stream};
-use crate::sweep::SweepKernels;
+use crate::sweep::{CrossPart, FeistelKeys, SweepKernels};
 use crate::turn::Turn;
 
 /// How long an abandoned launch may take to end.
 const ABANDON_LIMIT: Duration = Duration::from_secs(20);
+
+/// Most crossings of one launch: 4 GiB over the link, so that a round can be cancelled.
+const CROSSINGS_PER_LAUNCH: u32 = 1 << 16;
 
 /// The kernels of an engine.
 pub(crate) struct Kernels {
@@ -34,12 +43,14 @@ pub(crate) struct Workload {
     limit: Duration,
     is_filled: bool,
     leaves: Leaves,
+    links: Links,
     stream: Stream,
     /// Ends of the launches in flight: at most two.
     ends: [Event; 2],
     host: HostValues,
+    dataset: Arc<CudaDataset>,
     // Declared last, so that everything that may still use it is dropped first.
-    memory: DeviceMemory,
+    memory: Arc<DeviceMemory>,
     context: Arc<Context>,
 }
 
@@ -87,15 +98,19 @@ impl Workload {
         let stream = Stream::new(context)?;
         // SAFETY: the small values lie within the allocation, which nothing uses yet.
         unsafe { stream.zero(memory.at(layout.small), SMALL_BYTES)? };
+        let memory = Arc::new(memory);
+        let dataset = CudaDataset::new(context, &memory, layout.dataset, assignment.tiles(), limit)?;
         Ok(Workload {
             assignment: *assignment,
             layout,
             limit,
             is_filled: false,
             leaves: Leaves::new(context, assignment, &layout)?,
+            links: Links::default(),
             stream,
             ends: [Event::new(context)?, Event::new(context)?],
             host,
+            dataset: Arc::new(dataset),
             memory,
             context: context.clone(),
         })
@@ -203,7 +218,7 @@ impl Workload {
         let tiles = self.assignment.tiles();
         let half = self.leaves.next_half();
         let leaves = self.layout.leaves + half as u64 * self.layout.leaves_per_half * 8;
-        self.leaves.hold_back(&self.stream, Place::Half(half))?;
+        self.leaves.hold_back(&self.stream, Place::Sweep { half })?;
         self.queue_key(&kernels.sweep, salt)?;
         // SAFETY: the dataset has all tiles, the half has room for the leaves; the key was just queued, and a copy in
         // flight either reads the other half or is waited for.
@@ -223,8 +238,157 @@ impl Workload {
             return Err(EngineError::Cancelled);
         }
         self.leaves
-            .send(Place::Half(half), self.memory.at(leaves), num_leaves, root)?;
+            .send(Place::Sweep { half }, self.memory.at(leaves), num_leaves, root)?;
         Ok(root)
+    }
+
+    /// The dataset, for other devices.
+    pub(crate) fn dataset(&self) -> Arc<CudaDataset> {
+        self.dataset.clone()
+    }
+
+    /// Gets access to datasets; see [`protocol::engine::Engine::connect`].
+    pub(crate) fn connect(&mut self, datasets: &[Arc<dyn Dataset>]) -> Result<(), EngineError> {
+        self.context.bind()?;
+        let staged_tiles = self.layout.staged_tiles();
+        self.links = Links::new(&self.context, datasets, staged_tiles)?;
+        // The first copy of a kind can take long and allocate memory.
+        for device in self.links.staged().into_iter().filter(|_| staged_tiles > 0) {
+            let source = self.links.source(device)?;
+            let target = self.memory.at(self.layout.right);
+            // SAFETY: there is room for a tile, nothing else is queued, and the copy is waited for.
+            let fetched = unsafe { self.links.fetch(&self.context, &self.stream, &source, 0..1, 0, target) };
+            if let Err(error) = fetched.and(self.drain()) {
+                mem::forget(source);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A connected dataset, for work other than a round's.
+    pub(crate) fn source(&self, device: usize) -> Result<Source, EngineError> {
+        self.links.source(device)
+    }
+
+    /// The path to each connected dataset.
+    pub(crate) fn link_paths(&self) -> Vec<LinkPath> {
+        self.links.paths()
+    }
+
+    /// Computes the leaves of a round; see [`protocol::engine::Engine::cross`].
+    pub(crate) fn cross(
+        &mut self,
+        kernels: &Kernels,
+        task: &CrossTask,
+        progress: &dyn Progress,
+    ) -> Result<Root, EngineError> {
+        self.context.bind()?;
+        if !self.is_filled {
+            return Err(EngineError::Unsupported("a round before a fill".to_owned()));
+        }
+        let source = self.links.source(task.other)?;
+        let most = self.assignment.tiles().min(source.tiles) / 4;
+        if task.crossings == 0 || task.crossings > most {
+            return Err(EngineError::Unsupported(format!(
+                "{} crossings, expected 1..={most}",
+                task.crossings
+            )));
+        }
+        if progress.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let place = Place::Round {
+            half: self.leaves.next_half(),
+            round: task.round,
+        };
+        let root = self.round(kernels, task, &source, place, progress);
+        // After an error, work may still be queued that reads the other device's memory.
+        if root.is_err() && self.drain().is_err() {
+            mem::forget(source);
+        }
+        root
+    }
+
+    /// The same with the other's dataset, into this place.
+    fn round(
+        &mut self,
+        kernels: &Kernels,
+        task: &CrossTask,
+        source: &Source,
+        place: Place,
+        progress: &dyn Progress,
+    ) -> Result<Root, EngineError> {
+        let leaves = self.layout.leaves + place.half().unwrap_or(0) as u64 * self.layout.leaves_per_half * 8;
+        self.leaves.hold_back(&self.stream, place)?;
+        self.queue_key(&kernels.sweep, &task.salt)?;
+        let other_keys = feistel_keys(&task.other_salt);
+        let matching = Matching::new(other_keys.0, source.tiles);
+        let staged = self.memory.at(self.layout.right);
+        let (other, other_num_tiles, at_once) = match source.address() {
+            Some(address) => (address, source.tiles, CROSSINGS_PER_LAUNCH),
+            None => (staged, 0, self.layout.staged_tiles()),
+        };
+        let mut queued = 0;
+        let mut before = 0;
+        for first in (0..task.crossings).step_by(at_once as usize) {
+            let count = at_once.min(task.crossings - first);
+            let tiles = (first..first + count).map(|j| matching.permute(3 * task.crossings + j));
+            let part = CrossPart {
+                tiles: self.memory.at(self.layout.dataset),
+                num_tiles: self.assignment.tiles(),
+                other,
+                other_num_tiles,
+                other_keys,
+                crossings: task.crossings,
+                first,
+                count,
+                key: self.memory.at(self.layout.key),
+                leaves: self.memory.at(leaves),
+            };
+            // SAFETY: both datasets have the tiles, as there are at most a quarter as many crossings; the half has room for the
+            // leaves; the key was just queued. The operands' memory has room for the fetched tiles, and only this stream uses
+            // it. Of earlier launches only the last may not have ended. The caller keeps the source.
+            unsafe {
+                if source.address().is_none() {
+                    self.links
+                        .fetch(&self.context, &self.stream, source, tiles, queued, staged)?;
+                }
+                kernels.sweep.queue_cross(&self.stream, &part)?;
+            }
+            self.ends[queued % 2].record(&self.stream)?;
+            queued += 1;
+            if queued > 1 {
+                self.wait(&self.ends[queued % 2], &kernels.fill)?;
+                progress.advance(4 * u64::from(before));
+            }
+            before = count;
+            if progress.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+        }
+        let num_leaves = 2 * task.crossings;
+        let root = self.commit(kernels, leaves, num_leaves, queued)?;
+        progress.advance(4 * u64::from(before));
+        if progress.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        self.leaves.send(place, self.memory.at(leaves), num_leaves, root)?;
+        Ok(root)
+    }
+
+    /// Waits for everything that is queued.
+    fn drain(&self) -> Result<(), EngineError> {
+        self.context.bind()?;
+        self.ends[0].record(&self.stream)?;
+        if self.ends[0].wait(self.limit)? {
+            return Ok(());
+        }
+        self.context.mark_stuck();
+        Err(EngineError::DeviceLost(format!(
+            "a copy did not end within {} s",
+            self.limit.as_secs()
+        )))
     }
 
     /// The opening of a leaf; see [`protocol::engine::Engine::open`].
@@ -302,8 +466,17 @@ impl Workload {
     }
 }
 
+/// The Feistel keys of a salt (spec §4.4), without the rest of its key.
+fn feistel_keys(salt: &Salt) -> FeistelKeys {
+    let mut bytes = [0; 16];
+    keystream(&salt.0, &[0; 12], TILE_WORDS as u64 * 8, &mut bytes);
+    let (keys, _) = bytes.as_chunks::<4>();
+    FeistelKeys(std::array::from_fn(|i| u32::from_le_bytes(keys[i])))
+}
+
 impl Drop for Workload {
     fn drop(&mut self) {
+        self.dataset.end();
         // Copies may be in flight to memory that is dropped now.
         self.context.synchronize();
     }

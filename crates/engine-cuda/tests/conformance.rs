@@ -88,6 +88,19 @@ fn larger_awkward_sizes() {
 }
 
 #[test]
+fn rounds_agree_with_the_reference() {
+    on_every_path(
+        "rounds_agree_with_the_reference",
+        conformance::rounds_agree_with_the_reference,
+    );
+}
+
+#[test]
+fn refused_rounds_do_no_harm() {
+    on_every_path("refused_rounds_do_no_harm", conformance::refused_rounds_do_no_harm);
+}
+
+#[test]
 fn leaf_counts_around_a_chunk() {
     on_every_path("leaf_counts_around_a_chunk", conformance::leaf_counts_around_a_chunk);
 }
@@ -165,6 +178,7 @@ fn on_a_fake_gpu() {
 fn on_a_fake_hopper() {
     let tests = [
         "roots_agree_with_the_reference",
+        "rounds_agree_with_the_reference",
         "cancelled_work_leaves_nothing_behind",
         "iterations_and_sweeps_count_as_the_trait_says",
         "a_lost_device_is_an_error_from_then_on",

@@ -20,6 +20,7 @@
 //   FC_FLIP=KERNEL:N[:D]    from its N-th launch on device D (each) on, one bit of that kernel's output is wrong
 //   FC_HANG=CALL:N[:D]      that call does not return from its N-th time on, counted for device D (all)
 //   FC_SLEEP=CALL:MS        that call takes that long
+//   FC_PEER=0               no device has access to the memory of another (all have)
 //   FC_SAMEPCI=1            all devices have one PCI address; FC_SAMEUUID=1: one UUID
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -34,8 +35,10 @@ enum {
     INVALID_VALUE = 1,
     OUT_OF_MEMORY = 2,
     INVALID_DEVICE = 101,
+    PEER_ACCESS_UNSUPPORTED = 217,
     NOT_FOUND = 500,
     ILLEGAL_ADDRESS = 700,
+    PEER_ACCESS_ALREADY_ENABLED = 704,
     UNKNOWN = 999,
 };
 
@@ -45,6 +48,7 @@ enum { MOST_DEVICES = 16, MOST_KERNELS = 32, MOST_ALLOCATIONS = 4096 };
 static struct {
     status lost;  // the status that every call in its context returns once a launch has failed
     bool away;    // it was lost at the last check: FC_LOST
+    bool peers[MOST_DEVICES];  // whose memory its context has access to
     long launches;
     struct {
         const struct kernel *kernel;
@@ -180,6 +184,12 @@ status cuDeviceGetAttribute(int *value, int attribute, int device) {
     return SUCCESS;
 }
 
+status cuDeviceCanAccessPeer(int *can, int device, int peer) {
+    ABOUT(cuDeviceCanAccessPeer, device);
+    *can = device != peer && number("FC_PEER", 1);
+    return SUCCESS;
+}
+
 status cuGetErrorName(status of, const char **name) {
     static const struct {
         status of;
@@ -232,6 +242,16 @@ status cuCtxSetCurrent(void *context) {
     return SUCCESS;
 }
 
+status cuCtxEnablePeerAccess(void *context, unsigned flags) {
+    IN_CONTEXT(cuCtxEnablePeerAccess);
+    int peer = (int)((char *)context - (char *)CONTEXTS);
+    if (flags || peer < 0 || peer >= count() || peer == current) return INVALID_VALUE;
+    if (!number("FC_PEER", 1)) return PEER_ACCESS_UNSUPPORTED;
+    bool was = devices[current].peers[peer];
+    devices[current].peers[peer] = true;
+    return was ? PEER_ACCESS_ALREADY_ENABLED : SUCCESS;
+}
+
 status cuCtxGetLimit(size_t *value, int limit) {
     (void)limit;
     *value = 1024;
@@ -269,9 +289,12 @@ static bool is_allocated(int device, struct range range) {
     return found;
 }
 
-// Access outside an allocation: the context is lost, as on a GPU.
+// Access outside the allocations of the device and of its peers: the context is lost, as on a GPU.
 static status access_to(u64 address, u64 bytes) {
-    if (is_allocated(current, (struct range){address, bytes})) return SUCCESS;
+    for (int device = 0; device < MOST_DEVICES; ++device) {
+        bool may = device == current || devices[current].peers[device];
+        if (may && is_allocated(device, (struct range){address, bytes})) return SUCCESS;
+    }
     return devices[current].lost = ILLEGAL_ADDRESS;
 }
 
@@ -343,6 +366,17 @@ status cuMemcpyHtoDAsync_v2(u64 device, const void *host, size_t bytes, void *st
     status denied = access_to(device, bytes);
     if (!denied) memcpy((void *)(uintptr_t)device, host, bytes);
     return denied;
+}
+
+status cuMemcpyPeerAsync(u64 to, void *to_context, u64 from, void *from_context, size_t bytes, void *stream) {
+    (void)stream;
+    IN_CONTEXT(cuMemcpyPeerAsync);
+    int to_device = (int)((char *)to_context - (char *)CONTEXTS);
+    int from_device = (int)((char *)from_context - (char *)CONTEXTS);
+    if (!is_allocated(to_device, (struct range){to, bytes}) || !is_allocated(from_device, (struct range){from, bytes}))
+        return INVALID_VALUE;
+    memcpy((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes);
+    return SUCCESS;
 }
 
 status cuMemsetD8Async(u64 device, u8 value, size_t bytes, void *stream) {

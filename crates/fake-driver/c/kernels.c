@@ -247,22 +247,79 @@ static bool sweep_bulk_ranges(const struct shape *shape, void **parameters, stru
     return sweep_ranges(shape, parameters, ranges) && shape->block == 544 && fits;
 }
 
+// The pair digest of a leaf.
+static u64 pair_digest(const u64 *key, u32 leaf, const u32 *a, const u32 *b) {
+    u32 z = ((const u32 *)(key + TILE_WORDS))[4], shift = fmix32(leaf ^ z) % TILE_WORDS;
+    u64 sum = 0;
+    for (u32 i = 0; i < TILE_WORDS; ++i) sum += key[i] * ((u64)a[i] * b[i ^ shift]);
+    return sum;
+}
+
 static void sweep(const struct shape *shape, void **parameters, bool flip) {
     (void)shape;
     u32 tiles = VALUE(u32, 1);
     const u64 *key = MEMORY(u64, 2);
-    const u32 *feistel = (const u32 *)(key + TILE_WORDS), z = feistel[4];
+    const u32 *feistel = (const u32 *)(key + TILE_WORDS);
     u64 *leaves = MEMORY(u64, 3);
     for (u32 leaf = 0; leaf < (tiles + 1) / 2; ++leaf) {
         u32 first = permute(2 * leaf, tiles, feistel);
         u32 second = 2 * leaf + 1 < tiles ? permute(2 * leaf + 1, tiles, feistel) : first;
         const u32 *a = MEMORY(u32, 0) + (u64)first * TILE_WORDS, *b = MEMORY(u32, 0) + (u64)second * TILE_WORDS;
-        u32 shift = fmix32(leaf ^ z) % TILE_WORDS;
-        u64 sum = 0;
-        for (u32 i = 0; i < TILE_WORDS; ++i) sum += key[i] * ((u64)a[i] * b[i ^ shift]);
-        leaves[leaf] = sum;
+        leaves[leaf] = pair_digest(key, leaf, a, b);
     }
     if (flip) leaves[0] ^= 1;
+}
+
+// ---- rounds (section 4.8) ----
+
+static bool cross_ranges(const struct shape *shape, void **parameters, struct range *ranges) {
+    u64 tiles = VALUE(u32, 1), others = VALUE(u32, 3), crossings = VALUE(u32, 5), first = VALUE(u32, 6);
+    u64 count = VALUE(u32, 7);
+    ranges[0] = (struct range){VALUE(u64, 0), tiles * TILE_BYTES};
+    ranges[1] = (struct range){VALUE(u64, 2), (others ? others : count) * TILE_BYTES};
+    ranges[2] = (struct range){VALUE(u64, 8), KEY_BYTES};
+    ranges[3] = (struct range){VALUE(u64, 9), 2 * crossings * 8};
+    bool fits = 4 * crossings <= tiles && (!others || 4 * crossings <= others) && first + count <= crossings;
+    return shape->grid_x > 0 && shape->grid_x <= 2 * count && fits;
+}
+
+static bool cross_load_ranges(const struct shape *shape, void **parameters, struct range *ranges) {
+    return cross_ranges(shape, parameters, ranges) && shape->block == 512;
+}
+
+static bool cross_bulk_ranges(const struct shape *shape, void **parameters, struct range *ranges) {
+    u32 stages = VALUE(u32, 10);
+    bool fits = stages >= 2 && shape->shared_bytes == stages * 32768;
+    return cross_ranges(shape, parameters, ranges) && shape->block == 544 && fits;
+}
+
+static void cross_part(void **parameters, bool flip) {
+    u32 tiles = VALUE(u32, 1), others = VALUE(u32, 3), crossings = VALUE(u32, 5), first = VALUE(u32, 6);
+    const u32 *own = MEMORY(u32, 0), *other = MEMORY(u32, 2), *other_keys = parameters[4];
+    const u64 *key = MEMORY(u64, 8);
+    const u32 *feistel = (const u32 *)(key + TILE_WORDS);
+    u64 *leaves = MEMORY(u64, 9);
+    for (u32 j = first; j < first + VALUE(u32, 7); ++j) {
+        const u32 *a = own + (u64)permute(2 * j, tiles, feistel) * TILE_WORDS;
+        const u32 *b = own + (u64)permute(2 * j + 1, tiles, feistel) * TILE_WORDS;
+        leaves[j] = pair_digest(key, j, a, b);
+        a = own + (u64)permute(2 * crossings + j, tiles, feistel) * TILE_WORDS;
+        b = other + (u64)(others ? permute(3 * crossings + j, others, other_keys) : j - first) * TILE_WORDS;
+        leaves[crossings + j] = pair_digest(key, crossings + j, a, b);
+    }
+    if (flip) leaves[first] ^= 1;
+}
+
+static void cross_load(const struct shape *shape, void **parameters, bool flip) {
+    (void)shape;
+    cross_part(parameters, flip);
+}
+
+// Of a key whose tickets are used up, the kernel would compute nothing.
+static void cross_bulk(const struct shape *shape, void **parameters, bool flip) {
+    u32 *tickets = (u32 *)(MEMORY(u64, 8) + TILE_WORDS) + 5;
+    if (*tickets == 0) cross_part(parameters, flip);
+    *tickets += 2 * VALUE(u32, 7) + shape->grid_x;
 }
 
 // ---- BLAKE3 and roots (section 4.6) ----
@@ -344,6 +401,8 @@ static const struct kernel KERNELS[] = {
     {"fill_sm90a", fill_sm90a_ranges, fill_sm90a},
     {"sweep_load", sweep_load_ranges, sweep},
     {"sweep_bulk", sweep_bulk_ranges, sweep},
+    {"cross_load", cross_load_ranges, cross_load},
+    {"cross_bulk", cross_bulk_ranges, cross_bulk},
     {"commit", commit_ranges, commit},
 };
 

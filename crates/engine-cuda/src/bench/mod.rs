@@ -16,6 +16,7 @@ use protocol::derive;
 use protocol::engine::{
     Assignment, AssignmentFields, Engine, EngineError, FillTask, InvalidAssignment, Progress, Unobserved,
 };
+use protocol::limits::TILE_BYTES;
 use protocol::message::DeviceOffer;
 
 use crate::engine::CudaEngine;
@@ -98,6 +99,37 @@ pub struct Bandwidth {
     pub size_bytes: u64,
     /// Power and clocks while the rate was measured.
     pub load: Load,
+}
+
+/// Reads of another device's dataset in address order, without a link's other traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkReads {
+    /// The kernel that reads.
+    pub name: &'static str,
+    /// GB/s, 10^9 bytes.
+    pub rate: Rate,
+    /// Bytes of each repeat.
+    pub size_bytes: u64,
+}
+
+/// Reads the dataset of a connected device for this long by each kernel, on a prepared engine that does nothing else.
+///
+/// # Errors
+///
+/// [`EngineError::Unsupported`] without access to the other device's memory; otherwise the driver's error.
+pub fn link_reads(engine: &CudaEngine, device: usize, duration: Duration) -> Result<Vec<LinkReads>, EngineError> {
+    engine.context.synchronize();
+    let (num_tiles, reads) = Plain::new(engine)?.address_order_of_connected(device, duration)?;
+    let size_bytes = u64::from(num_tiles) * TILE_BYTES as u64;
+    let of = |(name, seconds): (&'static str, Vec<f64>)| {
+        let rates: Vec<f64> = seconds.iter().map(|seconds| gigabytes(size_bytes, *seconds)).collect();
+        LinkReads {
+            name,
+            rate: rate(&rates),
+            size_bytes,
+        }
+    };
+    Ok(reads.into_iter().map(of).collect())
 }
 
 /// All figures of a device.

@@ -26,6 +26,9 @@ pub(super) struct Plain<'a> {
     ends: [Event; 2],
 }
 
+/// Reads of the same bytes by each available kernel: its name, and seconds per read.
+pub(super) type Reads = Vec<(&'static str, Vec<f64>)>;
+
 /// Repeats of a launch.
 pub(super) struct Measured {
     /// Seconds per launch, one entry for each batch of launches.
@@ -135,26 +138,50 @@ impl<'a> Plain<'a> {
         })
     }
 
-    /// Reads of the whole dataset in address order, by each available kernel: its name, and seconds per read.
-    pub(super) fn address_order(
+    /// Reads of the whole dataset in address order, by each available kernel.
+    pub(super) fn address_order(&self, num_tiles: u32, duration: Duration) -> Result<Reads, EngineError> {
+        // SAFETY: the dataset has these tiles, and nothing writes them.
+        unsafe { self.reads(self.dataset(), num_tiles, duration) }
+    }
+
+    /// The same of as many tiles of a connected dataset as both devices have; their number too.
+    pub(super) fn address_order_of_connected(
         &self,
-        num_tiles: u32,
+        device: usize,
         duration: Duration,
-    ) -> Result<Vec<(&'static str, Vec<f64>)>, EngineError> {
+    ) -> Result<(u32, Reads), EngineError> {
+        let source = self.workload.source(device)?;
+        let tiles = source
+            .address()
+            .ok_or_else(|| EngineError::Unsupported(format!("no access to the memory of device {device}")))?;
+        let num_tiles = source.tiles.min(self.workload.assignment().tiles());
+        // SAFETY: the source has these tiles, is held until the launches have ended, and this device has access to it.
+        let reads = unsafe { self.reads(tiles, num_tiles, duration) };
+        // After an error there may still be queued work.
+        self.engine.context.synchronize();
+        Ok((num_tiles, reads?))
+    }
+
+    /// Reads of tiles in address order.
+    ///
+    /// # Safety
+    ///
+    /// The device has access to `num_tiles` tiles at this address, which nothing writes, and has as many itself.
+    unsafe fn reads(&self, tiles: sys::CUdeviceptr, num_tiles: u32, duration: Duration) -> Result<Reads, EngineError> {
         let sweep = &self.engine.kernels.sweep;
         let module = Module::load(
             &self.engine.context,
             "address_order",
             self.engine.config.portable_images,
         )?;
-        let (tiles, key) = (self.dataset(), self.key());
+        let key = self.key();
         let sums = self.workload.memory().at(self.workload.layout().leaves);
         let keyed_sum = module.function("keyed_sum", 0)?;
         let grid = 2 * self.engine.context.multiprocessors()?;
         let by_registers = self.repeat(duration, &mut |stream| {
             let shape = Shape::plain(grid.min(num_tiles), 1024);
-            // SAFETY: parameters in the order of the kernel's header; one sum per tile fits where the fill's digests
-            // were.
+            // SAFETY: parameters in the order of the kernel's header; the tiles are the caller's, and one sum per tile fits
+            // where the fill's digests were.
             unsafe {
                 keyed_sum.launch(
                     stream,
@@ -173,7 +200,8 @@ impl<'a> Plain<'a> {
             let bulk = module.function("sweep_bulk_address_order", sweep.shared_bytes())?;
             let salt = self.small(SALT);
             let through_the_ring = self.repeat(duration, &mut |stream| {
-                // SAFETY: salt, key, dataset and leaves are those of the workload, which is idle; a key serves one launch.
+                // SAFETY: the tiles are the caller's; salt, key and leaves are those of the workload, which is idle; a key serves
+                // one launch.
                 unsafe {
                     sweep.queue_key(stream, salt, key)?;
                     sweep.queue_bulk(bulk, stream, tiles, num_tiles, key, sums)

@@ -126,6 +126,12 @@ fn bring_back() {
 /// test binary's own: which tests to run.
 #[cfg(target_os = "linux")]
 pub(crate) fn again_on_a_fake_gpu(compute_capability: &str, arguments: &[&str]) {
+    again_on_fake_gpus(&[("FC_CC", compute_capability)], arguments);
+}
+
+/// The same with emulated GPUs that this environment describes.
+#[cfg(target_os = "linux")]
+pub(crate) fn again_on_fake_gpus(environment: &[(&str, &str)], arguments: &[&str]) {
     // On a host with a GPU, its own tests are run instead.
     if std::env::var("GPU_ATTESTOR_REQUIRE_CUDA").is_ok_and(|value| value == "1") {
         let _ = writeln!(std::io::stderr(), "SKIPPED on a fake GPU: a real one is required");
@@ -140,7 +146,7 @@ pub(crate) fn again_on_a_fake_gpu(compute_capability: &str, arguments: &[&str]) 
         .args(arguments)
         .env("LD_LIBRARY_PATH", fake_driver::library_path(folder))
         .env("GPU_ATTESTOR_REQUIRE_CUDA", "1")
-        .env("FC_CC", compute_capability)
+        .envs(environment.iter().copied())
         .env("FC_LOST", place.path().join("lost"))
         .env("FC_MEM", (3_u64 << 30).to_string())
         .output()
