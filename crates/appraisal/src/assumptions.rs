@@ -25,6 +25,9 @@ pub struct AssumptionsPolicy {
     pub helper_bytes_per_s: Option<u64>,
     /// C, bytes.
     pub on_chip_bytes: Option<u64>,
+    /// The most memory that one GPU behind the session has, bytes: what can hold the tiles of two devices needs no link between
+    /// them. No evidence states it, so an absent one is always that of the hardware on sale.
+    pub gpu_memory_bytes: Option<u64>,
 }
 
 impl AssumptionsPolicy {
@@ -61,14 +64,16 @@ impl AssumptionsPolicy {
     }
 }
 
-/// The links of the class's hosts as assumptions. The rates of regeneration and the on-chip memory stay
-/// the worst on sale: a host can use them in any device that it puts in place of the class.
+/// The links of the class's hosts as assumptions, and its memory, which only bounds of links between GPUs depend on: without it
+/// they would need GPUs of more than half the largest memory on sale. The rates of regeneration and the on-chip memory stay the
+/// worst on sale: a host can use them in any device that it puts in place of the class.
 #[must_use]
 pub fn own_links(profile: &Profile) -> AssumptionsPolicy {
     let capacity = profile.capacity.as_ref();
     AssumptionsPolicy {
         link_in_bytes_per_s: capacity.and_then(|c| c.link_in_bytes_per_s),
         link_out_bytes_per_s: capacity.and_then(|c| c.link_out_bytes_per_s),
+        gpu_memory_bytes: capacity.map(|c| c.memory_bytes),
         ..AssumptionsPolicy::default()
     }
 }

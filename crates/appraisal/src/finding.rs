@@ -152,6 +152,10 @@ kinds! {
     NvlinkDegraded = "nvlink-degraded", Note,
         "the device says that NVLink had errors, or fewer of its links are up than on others of its model: work on several GPUs is slower, the certified figures are not",
         "look at nvidia-smi nvlink -s and -e; reset the device; check bridges, or nvidia-fabricmanager and the switches";
+    /// Two devices took far longer than others in the rounds between devices.
+    SlowLink = "slow-link", Note,
+        "two devices exchanged tiles at less than half the pace of most others: a slower path joins them, or links with errors or other work; the bounds of all that met in that round are lower",
+        "look at nvidia-smi topo -m, and at nvidia-smi nvlink -s and -e; start nvidia-fabricmanager on hosts with NVSwitch (without it CUDA fails with status 802); let GPUs reach each other (containers, IOMMU and ACS); look at the devices' ECC errors";
     /// Other processes were on the device.
     OtherProcesses = "other-processes", Note,
         "the device says that other processes were on it before the session: their memory is missing from V, and their work from T and B",

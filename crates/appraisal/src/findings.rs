@@ -8,8 +8,11 @@
 use std::collections::BTreeMap;
 
 use protocol::bounds::Assumptions;
+use protocol::bytes::DeviceOrdinal;
 use protocol::certified::DeviceCertified;
 use protocol::message::{DeviceOffer, Hello};
+use protocol::plan::Plan;
+use protocol::verifier::Windows;
 use report::figure::{CertifiedFigures, Figure};
 use report::telemetry::{StatedTelemetry, is_sentinel, label};
 
@@ -20,6 +23,10 @@ use crate::policy::Policy;
 use crate::profile::{Basis, Profile};
 use crate::profiles::is_cpu;
 
+/// Rounds of a pair that last less than this, ns, differ by chance.
+const SLOW_PAIR_FROM_NS: u64 = 50_000_000;
+/// As many slow pairs are named besides the slowest.
+const SLOW_PAIRS_NAMED: usize = 8;
 /// Clocks are sampled a few times a second: the highest sample may be this much below the actual maximum.
 const CLOCK_LEEWAY: f64 = 1.05;
 /// A smaller local share of T is significant only if a flawless device of the class can show at least this share.
@@ -80,6 +87,61 @@ impl<'a> Findings<'a> {
             let detail = format!("the session covers {covered} of the {offered} devices that HELLO offers");
             self.add(FindingKind::PartialHost, None, detail);
         }
+    }
+
+    /// Two devices that took more than twice as long in their round as most others, by arrivals: a round ends with its slowest
+    /// pair, so its window is of no use here.
+    pub(crate) fn check_pairs(&mut self, plan: &Plan, windows: &[Windows]) {
+        let mut paces: BTreeMap<[u32; 2], u64> = BTreeMap::new();
+        for windows in windows {
+            let arrival = |round: u32, device: DeviceOrdinal| {
+                let mut arrivals = windows.crossed_after_ns.iter();
+                let arrival = arrivals.find(|(in_round, of, _)| *in_round == round && *of == device)?;
+                Some(arrival.2)
+            };
+            for round in 0..windows.round_ns.len() as u32 {
+                for (place, device) in plan.devices().iter().enumerate() {
+                    let other = plan.opponent(round, place).filter(|other| place < *other);
+                    let Some(other) = other.map(|other| plan.devices()[other].ordinal) else {
+                        continue;
+                    };
+                    if let (Some(own), Some(its)) = (arrival(round, device.ordinal), arrival(round, other)) {
+                        let pace = paces.entry([device.ordinal.0, other.0]).or_default();
+                        *pace = pace.saturating_add(own.max(its));
+                    }
+                }
+            }
+        }
+        let mut sorted: Vec<u64> = paces.values().copied().collect();
+        sorted.sort_unstable();
+        // Of two pairs neither is the rule.
+        let Some(&median) = sorted.get((sorted.len().max(1) - 1) / 2).filter(|_| sorted.len() > 2) else {
+            return;
+        };
+        let is_slow = |ns: u64| ns >= SLOW_PAIR_FROM_NS && ns > median.saturating_mul(2);
+        let mut slow: Vec<([u32; 2], u64)> = paces.into_iter().filter(|(_, ns)| is_slow(*ns)).collect();
+        slow.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
+        let Some(&([a, b], slowest)) = slow.first() else { return };
+        let ms = |ns: u64| format!("{:.0} ms", ns as f64 / 1e6);
+        let mut detail = format!(
+            "devices {a} and {b} took {} for their rounds, {:.1} times as long as the median pair, {}",
+            ms(slowest),
+            slowest as f64 / median.max(1) as f64,
+            ms(median)
+        );
+        if slow.len() > 1 {
+            let others = slow.iter().skip(1).take(SLOW_PAIRS_NAMED);
+            let others: Vec<String> = others.map(|([a, b], _)| format!("{a} and {b}")).collect();
+            detail.push_str(&format!(
+                "; {} pairs are as slow: also {}",
+                slow.len(),
+                others.join(", ")
+            ));
+            if slow.len() > SLOW_PAIRS_NAMED + 1 {
+                detail.push_str(" and more");
+            }
+        }
+        self.add(FindingKind::SlowLink, None, detail);
     }
 
     /// Compares what a device states with its other statements and with its stated class.
@@ -222,7 +284,19 @@ impl<'a> Findings<'a> {
     }
 
     /// Assumptions that a device of this class would break.
-    pub(crate) fn check_assumptions(&mut self, device: u32, profile: &Profile, assumptions: &Assumptions) {
+    pub(crate) fn check_assumptions(
+        &mut self,
+        device: u32,
+        profile: &Profile,
+        assumptions: &Assumptions,
+        gpu_memory_bytes: Option<u64>,
+    ) {
+        let has = profile.most(Figure::Memory);
+        if let (Some(assumed), Some(has)) = (gpu_memory_bytes, has.filter(|has| gpu_memory_bytes < Some(*has))) {
+            let [assumed, has] = [assumed, has].map(|value| Figure::Memory.with_unit(value));
+            let detail = format!("memory of a GPU: {assumed} assumed, {} has {has}", profile.title);
+            self.add(FindingKind::AssumptionBelowClass, Some(device), detail);
+        }
         for (which, assumed, has) in broken_by(profile, assumptions) {
             let (what, unit) = match which {
                 Assumed::OnChip => ("on-chip memory", Figure::Memory),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use attestation_result::{AttestationResult, CLAIMS_VERSION, EAR_PROFILE, Issuance, PRIVATE_CLAIM, Submodule};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use protocol::bytes::unhex;
+use report::FabricReport;
 use report::figure::CertifiedFigures;
 use serde_json::{Value, json};
 
@@ -65,6 +66,7 @@ fn host(appraisal: &Appraisal) -> Submodule {
         "error_bits": report.error_bits,
         "assumptions": report.assumptions,
         "certified": report.host.as_ref().map(|host| figures(&CertifiedFigures::from(host))),
+        "fabric": report.fabric.as_ref().map(fabric),
         "indistinguishable_from": appraisal.host_indistinguishable_from,
         "nvidia": appraisal.nvidia.as_ref().map(|nvidia| without_nulls(json!(nvidia))),
         "reasons": reasons(&appraisal.reasons),
@@ -78,6 +80,21 @@ fn host(appraisal: &Appraisal) -> Submodule {
         ear_attester_claims: says.map(private),
         ear_verifier_claims: private(claims),
     }
+}
+
+/// What every two devices have at least, and two halves of the system.
+fn fabric(fabric: &FabricReport) -> Value {
+    let (pairs, bisection) = (fabric.least(), fabric.bisection);
+    without_nulls(json!({
+        "pairs": fabric.pairs.len(),
+        "min_link_bytes_per_s": pairs.link_bytes_per_s,
+        "min_exchange_bytes_per_s": pairs.exchange_bytes_per_s,
+        "bisection_link_bytes_per_s": bisection.link_bytes_per_s,
+        "bisection_exchange_bytes_per_s": bisection.exchange_bytes_per_s,
+        "gpu_memory_bytes": fabric.gpu_memory_bytes,
+        "inner_dim": fabric.inner_dim,
+        "chances": fabric.chances,
+    }))
 }
 
 fn gpu(device: &DeviceAppraisal, appraisal: &Appraisal) -> Submodule {

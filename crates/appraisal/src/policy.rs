@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use protocol::bounds::Assumptions;
 use protocol::bytes::{Identity, hex, unhex};
 use protocol::limits::{HELPER_GPUS_RANGE, MAX_DEVICES, MAX_SAMPLES};
-use verifier::outcome::Judge;
+use verifier::outcome::{Judge, Narrowing};
 use verifier::units;
 
 use crate::assumptions::{AssumptionsPolicy, own_links};
@@ -105,9 +105,18 @@ pub struct HostPolicy {
     pub min_bandwidth_bytes_per_s: Option<u64>,
     /// Least T of the host, operations/s.
     pub min_tensor_ops_per_s: Option<u64>,
+    /// Least bytes/s over links between every two devices of the plan, both ways together.
+    pub min_link_bytes_per_s: Option<u64>,
+    /// Every two devices of the plan must have a bound of what moved between them, over whatever path.
+    pub require_all_pairs: bool,
 }
 
 impl HostPolicy {
+    /// Whether it asks for what rounds between devices certify.
+    pub(crate) fn asks_for_pairs(&self) -> bool {
+        self.require_all_pairs || self.min_link_bytes_per_s.is_some()
+    }
+
     /// The least figures: keys and values of V, B and T.
     pub(crate) fn minima(&self) -> [(&'static str, Option<u64>); 3] {
         [
@@ -211,7 +220,10 @@ impl Policy {
         Judge {
             trusted,
             assumptions: self.assumptions.applied_to(recorded),
-            narrowed_by: (self.assumptions != AssumptionsPolicy::default()).then(|| self.name.clone()),
+            narrowed_by: (self.assumptions != AssumptionsPolicy::default()).then(|| Narrowing {
+                policy: self.name.clone(),
+                gpu_memory_bytes: self.assumptions.gpu_memory_bytes,
+            }),
         }
     }
 
@@ -321,6 +333,7 @@ impl Policy {
         }
         self.check_zeros(document)?;
         self.check_counts(document)?;
+        self.check_links(document, profiles)?;
         match (self.host.devices, self.host.min_devices) {
             (Some(exactly), Some(least)) if exactly < least => {
                 return fail(
@@ -358,6 +371,7 @@ impl Policy {
             ("link_out_bytes_per_s", a.link_out_bytes_per_s, 0),
             ("helper_bytes_per_s", a.helper_bytes_per_s, 0),
             ("on_chip_bytes", a.on_chip_bytes, 0),
+            ("gpu_memory_bytes", a.gpu_memory_bytes, 1),
         ];
         for (key, value, least) in assumed {
             if let Some(value) = value.filter(|value| *value < least || *value >> 62 != 0) {
@@ -368,6 +382,7 @@ impl Policy {
         let positive = [
             ("host.devices", host.devices.map(u64::from)),
             ("host.min_devices", host.min_devices.map(u64::from)),
+            ("host.min_link_bytes_per_s", host.min_link_bytes_per_s),
             ("session.max_age_s", session.max_age_s),
             ("session.max_fill_ms", session.max_fill_ms),
             ("session.max_sweep_ms", session.max_sweep_ms),
@@ -378,6 +393,29 @@ impl Policy {
             Some((key, _)) => Err(document.error(key, "0; leave it out to ask for nothing")),
             None => Ok(()),
         }
+    }
+
+    fn check_links(&self, document: &Document<'_>, profiles: &Profiles) -> Result<(), InputError> {
+        let host = &self.host;
+        if host.devices == Some(1) && host.asks_for_pairs() {
+            let key = match host.require_all_pairs {
+                true => "host.require_all_pairs",
+                false => "host.min_link_bytes_per_s",
+            };
+            return Err(document.error(key, "host.devices is 1, and one device has no links to others"));
+        }
+        let class = self.device.class.as_ref().and_then(|class| profiles.named(class));
+        let links = class.and_then(|class| class.capacity.as_ref()?.peer_link_bytes_per_s);
+        // Both ways together: what one device sends and what it receives.
+        let most = links.map(|each_way| each_way.saturating_mul(2));
+        if let (Some(class), Some(least), Some(most)) = (class, host.min_link_bytes_per_s, most)
+            && least > most
+        {
+            let name = &class.name;
+            let problem = format!("{least}, but two devices of {name} have at most {most}, both ways together");
+            return Err(document.error("host.min_link_bytes_per_s", problem));
+        }
+        Ok(())
     }
 
     fn check_counts(&self, document: &Document<'_>) -> Result<(), InputError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use attestation_result::Tier;
 use report::figure::Margin;
 use serde::{Deserialize, Serialize};
-use verifier::units::{self, bytes};
+use verifier::units::{self, bytes, bytes_per_s};
 
 use crate::finding::{Effect, Finding, FindingKind};
 use crate::profile::Basis;
@@ -195,6 +195,28 @@ pub enum Reason {
         /// What is asked for.
         least: u64,
     },
+    /// Less is certified of links between two devices than the policy asks for.
+    LinksBelowMinimum {
+        /// The two devices with the least.
+        devices: [u32; 2],
+        /// What is certified of them over links between GPUs, both ways together, bytes/s.
+        certified: Option<u64>,
+        /// What is asked for.
+        least: u64,
+        /// How many pairs have less than that.
+        short: u32,
+        /// How many pairs there are.
+        pairs: u32,
+    },
+    /// Nothing is certified of what moved between two devices, and the policy asks for it.
+    LinksNotShown {
+        /// How many pairs have no bound; 0 without rounds.
+        short: u32,
+        /// How many pairs there are; 0 without rounds.
+        pairs: u32,
+        /// What was missing.
+        why: String,
+    },
     /// The policy asks for no class, and its least figures are certified.
     MinimaMet {
         /// What was asked for, and is certified.
@@ -323,6 +345,12 @@ entries! {
     MemoryWithheld "memory-withheld" Warning
         "something else holds the device's memory: free it and run again";
     BelowMinimum "below-minimum" Contraindicated "offer a device with more, or ask for less";
+    LinksBelowMinimum "links-below-minimum" Contraindicated
+        "look at nvidia-smi topo -m and nvidia-smi nvlink -s, start nvidia-fabricmanager on hosts with NVSwitch, free the links \
+        of other work and run again; or ask for less";
+    LinksNotShown "links-not-shown" None
+        "run a session of two or more devices with rounds between them, in an iteration of k >= 4096 with 256 samples or more over \
+        all memory; name the memory of the GPUs at hand in the policy: assumptions.gpu_memory_bytes";
     MinimaMet "minima-met" Affirming "";
 }
 
@@ -433,6 +461,25 @@ impl fmt::Display for Reason {
                 let certified = certified.map_or("nothing".to_owned(), |value| units::by_name(key, value));
                 write!(f, "{certified} certified; {key} asks for {}", units::by_name(key, *least))
             }
+            Reason::LinksBelowMinimum {
+                devices: [a, b],
+                certified,
+                least,
+                short,
+                pairs,
+            } => {
+                let certified = certified.map_or("nothing".to_owned(), |value| bytes_per_s(value.into()));
+                let least = bytes_per_s((*least).into());
+                write!(
+                    f,
+                    "{certified} certified over links between devices {a} and {b}; host.min_link_bytes_per_s asks for {least} of every \
+                     two, and {short} of {pairs} pairs have less"
+                )
+            }
+            Reason::LinksNotShown { short, pairs, why } => match pairs {
+                0 => f.write_str(why),
+                _ => write!(f, "nothing is certified of what moved between {short} of {pairs} pairs of devices: {why}"),
+            },
             Reason::MinimaMet { met } => {
                 f.write_str("certified is what the policy asks for: ")?;
                 let one = |met: &Met| {

@@ -189,6 +189,8 @@ fn no_class_exceeds_the_table_of_hardware_on_sale_and_each_figure_is_some_class_
         ON_SALE.peer_link_bytes_per_s.value
     );
     assert_eq!(capacity(|c| c.on_chip_bytes), ON_SALE.on_chip_bytes.value);
+    // GPUs of other makers have more than any class here.
+    assert!(capacity(|c| Some(c.memory_bytes)) <= ON_SALE.gpu_memory_bytes.value);
     // So no class exceeds the default assumptions.
     for profile in profiles.iter() {
         assert_eq!(broken_by(profile, &default_assumptions(20)), [], "{}", profile.name);

@@ -8,6 +8,7 @@ use appraisal::policy::Policy;
 use appraisal::profiles::Profiles;
 use protocol::bounds::Assumptions;
 use protocol::bytes::Identity;
+use verifier::hardware::ON_SALE;
 use verifier::preset::default_assumptions;
 
 const STRICT: &str = r#"name = "eight-h200"
@@ -150,6 +151,37 @@ fn wrong_policies_are_refused_where_they_are_wrong() {
             "host.min_memory_bytes",
             9,
         ),
+        (
+            "devices = 8",
+            "devices = 1\nrequire_all_pairs = true",
+            "host.require_all_pairs",
+            9,
+        ),
+        (
+            "devices = 8",
+            "devices = 1\nmin_link_bytes_per_s = 1",
+            "host.min_link_bytes_per_s",
+            9,
+        ),
+        (
+            "devices = 8",
+            "devices = 8\nmin_link_bytes_per_s = 0",
+            "host.min_link_bytes_per_s",
+            9,
+        ),
+        // NVLink 4 has 450 GB/s each way.
+        (
+            "devices = 8",
+            "devices = 8\nmin_link_bytes_per_s = 900_000_000_001",
+            "host.min_link_bytes_per_s",
+            9,
+        ),
+        (
+            "error_bits = 30",
+            "gpu_memory_bytes = 0",
+            "assumptions.gpu_memory_bytes",
+            15,
+        ),
     ] {
         assert!(STRICT.contains(from), "{from}");
         let error = parse(&STRICT.replace(from, to)).expect_err(to);
@@ -182,12 +214,13 @@ fn a_cpu_is_asked_for_with_any_least_figure() {
     parse(&format!("[device]\nclass = \"h200\"\n[host]\ndevices = 8\n{all}\n")).expect("met");
     parse("[device]\nclass = \"h200\"\n[host]\ndevices = 8\nmin_tensor_ops_per_s = 15_000_000_000_000_000\n")
         .expect("met");
+    parse("[device]\nclass = \"h200\"\n[host]\nmin_link_bytes_per_s = 900_000_000_000\n").expect("met");
 }
 
-/// A policy for a class narrows the links to those of the class, and nothing else: what a host uses in place of the class
+/// A policy for a class narrows the links to those of the class, and for bounds of links between GPUs their memory: what a host uses in place of the class
 /// may regenerate bytes as fast as anything on sale.
 #[test]
-fn a_policy_for_a_class_narrows_its_links_alone() {
+fn a_policy_for_a_class_narrows_its_links_and_memory_alone() {
     let default = default_assumptions(20);
     for profile in Profiles::embedded().iter() {
         let policy = Policy::for_class(profile);
@@ -205,6 +238,7 @@ fn a_policy_for_a_class_narrows_its_links_alone() {
             ..default
         };
         assert_eq!(assumed, expected, "{}", profile.name);
+        assert_eq!(policy.assumptions.gpu_memory_bytes, capacity.map(|c| c.memory_bytes));
         assert_eq!(broken_by(profile, &assumed), [], "{}", profile.name);
         let text = policy.to_toml();
         match capacity {
@@ -248,6 +282,7 @@ fn the_worst_of_default_and_record_is_assumed_where_the_policy_is_silent() {
         link_out_bytes_per_s: Some(4),
         helper_bytes_per_s: Some(0),
         on_chip_bytes: Some(5),
+        gpu_memory_bytes: Some(6),
     };
     let said = Assumptions {
         best_rate_ops_per_s: 2,
@@ -279,5 +314,14 @@ fn evidence_counts_of_those_who_are_named() {
     // A policy is reported to narrow the table only if it does.
     assert_eq!(silent.judge(&[], None, &recorded).narrowed_by, None);
     let h200 = Policy::for_class(Profiles::embedded().named("h200").expect("a class"));
-    assert_eq!(h200.judge(&[], None, &recorded).narrowed_by.as_deref(), Some("h200"));
+    let judge = h200.judge(&[], None, &recorded);
+    assert_eq!(judge.narrowed_by.as_ref().map(|by| &by.policy[..]), Some("h200"));
+    // The memory of a GPU is the judge's alone.
+    assert_eq!(judge.gpu_memory_bytes(), 150_754_820_096);
+    let default = silent.judge(&[], None, &recorded);
+    assert_eq!(default.gpu_memory_bytes(), ON_SALE.gpu_memory_bytes.value);
+    let mut bits = Policy::default();
+    bits.assumptions.error_bits = Some(30);
+    let judge = bits.judge(&[], None, &recorded);
+    assert_eq!(judge.gpu_memory_bytes(), ON_SALE.gpu_memory_bytes.value);
 }

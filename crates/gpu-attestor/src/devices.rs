@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -90,6 +90,11 @@ pub(crate) struct DeviceOptions {
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     cpu_threads: Option<NonZeroUsize>,
 
+    /// Bytes of another device's tiles that an emulated device reads in a second, for example 50MB: an emulated link [default:
+    /// what memory gives]
+    #[arg(long, value_name = "SIZE", value_parser = parse_link)]
+    cpu_link: Option<NonZeroU64>,
+
     /// Labels that identify a card, to leave out of the session and its evidence, which may become public; separated by
     /// commas.
     /// Without UUIDs nobody can recognise a card that was shown twice
@@ -101,6 +106,11 @@ pub(crate) struct DeviceOptions {
         conflicts_with = "engines_per_gpu"
     )]
     withhold: Vec<Identifier>,
+}
+
+fn parse_link(text: &str) -> Result<NonZeroU64, String> {
+    let bytes_per_s = parse_bytes(text)?;
+    NonZeroU64::new(bytes_per_s).ok_or_else(|| format!("{text:?} carries nothing; expected a size like 50MB"))
 }
 
 /// A label that names one card.
@@ -250,6 +260,7 @@ impl DeviceOptions {
             ("--cpu-devices", self.cpu_devices.is_some()),
             ("--cpu-memory", self.cpu_memory.is_some()),
             ("--cpu-threads", self.cpu_threads.is_some()),
+            ("--cpu-link", self.cpu_link.is_some()),
             ("--withhold", !self.withhold.is_empty()),
         ]);
         anyhow::ensure!(
@@ -293,6 +304,7 @@ impl DeviceOptions {
                 dataset_bytes: self.cpu_memory.unwrap_or(default.dataset_bytes),
                 path: self.cpu_path.map(|path| path.name().to_owned()),
                 threads: self.cpu_threads,
+                link_bytes_per_s: self.cpu_link,
             },
         }
     }
@@ -322,6 +334,7 @@ impl DeviceOptions {
                 ("--cpu-memory", self.cpu_memory.is_some()),
                 ("--cpu-path", self.cpu_path.is_some()),
                 ("--cpu-threads", self.cpu_threads.is_some()),
+                ("--cpu-link", self.cpu_link.is_some()),
             ])
         };
         if !idle.is_empty() {

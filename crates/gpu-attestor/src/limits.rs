@@ -54,7 +54,8 @@ fn expected() -> String {
 mod tests {
     use super::*;
     use protocol::bytes::{DeviceOrdinal, Identity};
-    use protocol::plan::{DevicePlan, Plan, PlanFields};
+    use protocol::limits::MAX_DEVICES;
+    use protocol::plan::{DevicePlan, Iteration, Plan, PlanFields};
     use verifier::preset::Preset;
 
     #[test]
@@ -70,6 +71,12 @@ mod tests {
     /// The largest GPU on sale has 288 GB.
     #[test]
     fn every_preset_of_the_largest_gpu_is_within_the_default_limits() {
+        const NUM_MATRICES: u32 = (288_000_000_000_u64 / (8192 * 8192)) as u32;
+        // A quarter of the tiles crosses at most.
+        let within = |iteration: Iteration| Iteration {
+            crossings: iteration.crossings.min(NUM_MATRICES * 32 * 32 / 4),
+            ..iteration
+        };
         for preset in Preset::ALL {
             let request = preset.request(Identity([0; 32]));
             let plan = Plan::new(PlanFields {
@@ -78,12 +85,14 @@ mod tests {
                 verifier_name: String::new(),
                 audience: String::new(),
                 matrix_dim: 8192,
-                devices: vec![DevicePlan {
-                    ordinal: DeviceOrdinal(0),
-                    matrix_offset: 0,
-                    num_matrices: (288_000_000_000_u64 / (8192 * 8192)) as u32,
-                }],
-                iterations: request.iterations,
+                devices: (0..MAX_DEVICES as u32)
+                    .map(|g| DevicePlan {
+                        ordinal: DeviceOrdinal(g),
+                        matrix_offset: u64::from(g * NUM_MATRICES),
+                        num_matrices: NUM_MATRICES,
+                    })
+                    .collect(),
+                iterations: request.iterations.into_iter().map(within).collect(),
                 samples: request.samples,
                 deadlines: request.deadlines,
             });

@@ -11,6 +11,7 @@ use keystore::SigningKey;
 use protocol::bytes::{DeviceOrdinal, Identity, Nonce};
 use protocol::cbor::Canonical;
 use protocol::challenge::Challenge;
+use protocol::evidence::Evidence;
 use protocol::frame::MessageType;
 use protocol::limits::MAX_LABELS;
 use protocol::message::{Abort, AbortCode};
@@ -100,6 +101,31 @@ fn a_session_is_affirmed_on_every_path_and_on_several_devices() {
     }
 }
 
+/// GPUs that may not read each other's memory answer by copies, and say so.
+#[test]
+fn rounds_are_affirmed_with_and_without_access_to_other_gpus() {
+    let Some(driver) = fake_driver::folder() else { return };
+    let place = tempfile::tempdir().expect("a folder");
+    let evidence = place.path().join("e.cbor");
+    let file = evidence.to_str().expect("a path in UTF-8");
+    for (access, told) in [("1", "peer to 1 2"), ("0", "staged to 1 2")] {
+        let environment = [("FC_DEVICES", "3"), ("FC_PEER", access)];
+        let options = [&SMALL[..], &["--iterations", "4096:8:16,64:8", "--evidence", file]].concat();
+        let (code, result) = session(driver, &environment, &options);
+        let ended = (code, &result["verdict"]);
+        assert_eq!(ended, (Some(0), &"affirmed".into()), "{}", result["message"]);
+        assert_eq!(result["fabric"]["pairs"].as_array().map(Vec::len), Some(3));
+        let sealed = fs::read(&evidence).expect("the evidence");
+        fs::remove_file(&evidence).expect("it is there");
+        let session = Evidence::open(&sealed)
+            .and_then(|evidence| evidence.replay())
+            .expect("evidence");
+        let labels = &session.said().expect("opened").labels;
+        let label = labels.iter().find(|label| label.name == "device 0 links");
+        assert_eq!(label.map(|label| label.value.as_str()), Some(told), "{labels:?}");
+    }
+}
+
 #[test]
 fn a_launch_that_fails_in_a_session_loses_the_device() {
     let Some(driver) = fake_driver::folder() else { return };
@@ -110,7 +136,7 @@ fn a_launch_that_fails_in_a_session_loses_the_device() {
         ("999", "CUDA_ERROR_UNKNOWN"),
     ] {
         // At once, in the known answers; and in the first iteration's sweeps.
-        for launch in ["1", "30"] {
+        for launch in ["1", "36"] {
             let fault = format!("{launch}:{status}");
             let message = ends(driver, &[("FC_LAUNCH_FAIL", &fault)], 2, "could not run", "device-lost");
             let expected = format!("device 0: device-lost: device lost: cuLaunchKernelEx: {name}");
@@ -123,7 +149,7 @@ fn a_launch_that_fails_in_a_session_loses_the_device() {
     // A call that only newer drivers have.
     let message = ends(
         driver,
-        &[("FC_LAUNCH_FAIL", "30:921")],
+        &[("FC_LAUNCH_FAIL", "36:921")],
         2,
         "could not run",
         "driver-error",
@@ -134,7 +160,7 @@ fn a_launch_that_fails_in_a_session_loses_the_device() {
 #[test]
 fn one_of_several_gpus_is_lost_in_a_session_and_named() {
     let Some(driver) = fake_driver::folder() else { return };
-    let environment = [("FC_DEVICES", "3"), ("FC_LAUNCH_FAIL", "30:999:1")];
+    let environment = [("FC_DEVICES", "3"), ("FC_LAUNCH_FAIL", "36:999:1")];
     let message = ends(driver, &environment, 2, "could not run", "device-lost");
     assert!(
         message.contains("gave up on device 1: ") && message.contains("aaabacadae01)"),
@@ -200,6 +226,7 @@ fn wrong_results_from_the_start_fail_the_known_answers() {
         ("key", "the dp4a fill gives root"),
         ("fill_dp4a", "the dp4a fill gives root"),
         ("sweep_load", "the load sweep gives root"),
+        ("cross_load", "the load round gives root"),
         ("commit", "the dp4a fill gives root"),
     ] {
         let fault = format!("{kernel}:1");
@@ -211,8 +238,8 @@ fn wrong_results_from_the_start_fail_the_known_answers() {
 #[test]
 fn wrong_results_in_a_session_are_found() {
     let Some(driver) = fake_driver::folder() else { return };
-    // From the first launch after the known answers: two fills and two sweeps, with two keys, and two keystreams, each.
-    for fault in ["keystream:5", "key:5", "fill_dp4a:3", "sweep_load:3"] {
+    // From the first launch after the known answers: two fills, sweeps and rounds, with three keys, and two keystreams, each.
+    for fault in ["keystream:5", "key:7", "fill_dp4a:3", "sweep_load:3"] {
         let message = ends(driver, &[("FC_FLIP", fault)], 1, "contraindicated", "tile-mismatch");
         assert!(message.contains("device 0, iteration 0"), "{fault}: {message}");
     }
@@ -223,7 +250,7 @@ fn wrong_results_in_a_session_are_found() {
     // The engine itself detects a root that does not match its leaves.
     let message = ends(
         driver,
-        &[("FC_FLIP", "commit:5")],
+        &[("FC_FLIP", "commit:7")],
         2,
         "could not run",
         "self-test-failed",
@@ -262,7 +289,7 @@ fn a_call_that_does_not_come_back_is_waited_for_until_the_phase_ends() {
     let Some(driver) = fake_driver::folder() else { return };
     hangs(
         driver,
-        ("FC_HANG", "cuLaunchKernelEx:30"),
+        ("FC_HANG", "cuLaunchKernelEx:36"),
         1,
         "contraindicated",
         "late",

@@ -40,7 +40,8 @@ pub(crate) struct Options {
     samples: Option<u32>,
 
     /// Instead of the preset's iterations: k and sweeps of each, as `gpu-validator plan` proposes them, for example
-    /// 20480:32,2048:2
+    /// 20480:32,2048:2. A third number asks for rounds between devices, in which so many leaves of each cross:
+    /// 20480:32:500000; at most a quarter of the tiles cross
     #[arg(long, value_name = "K:SWEEPS,...", value_parser = parse_iterations)]
     iterations: Option<Iterations>,
 

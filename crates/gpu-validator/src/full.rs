@@ -18,7 +18,8 @@ use crate::engines::Engines;
 /// Options of full re-execution.
 #[derive(Args)]
 pub(crate) struct FullOptions {
-    /// Repeat all of the work and compare every root, not only samples
+    /// Repeat all fills and sweeps and compare every root, not only samples. Rounds between devices are not repeated: of them the
+    /// samples are recomputed, as always
     #[arg(long)]
     full: bool,
 
@@ -129,7 +130,7 @@ impl Full {
         let engines = engines.all(session, recompute)?;
         let tiles_left = tiles_left(session, &checkpoint);
         let all = session.plan().map(Work::of_fills).unwrap_or_default();
-        let text = format!("doing all of it again: {all}");
+        let text = format!("doing all fills and sweeps again: {all}");
         let progress = Tiles {
             done: AtomicU64::new(0),
             interrupt: interrupt.clone(),

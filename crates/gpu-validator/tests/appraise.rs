@@ -354,7 +354,9 @@ fn a_class_has_a_policy_to_begin_from() {
             )
         );
         assert!(
-            toml.contains("# The links of ") && toml.contains("Taken for granted"),
+            toml.contains("# The links of ")
+                && toml.contains("Taken for granted")
+                && toml.contains("gpu_memory_bytes, the memory"),
             "{toml}"
         );
         let default = default_assumptions(20);

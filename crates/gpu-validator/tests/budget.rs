@@ -48,12 +48,7 @@ fn greedy() -> Vec<u8> {
                 num_matrices: 200_000,
             })
             .collect();
-        fields.iterations = (1..=1_024)
-            .map(|i| Iteration {
-                inner_dim: 64 * i,
-                sweeps: 64,
-            })
-            .collect();
+        fields.iterations = (1..=1_024).map(|i| Iteration::new(64 * i, 64)).collect();
         *frame = Frame::new(
             MessageType::Plan,
             Plan::new(fields).expect("within all bounds").to_bytes(),

@@ -180,7 +180,7 @@ fn ctrl_c_says_what_was_checked_and_exits_2() {
     assert!(printed.contains("bound so far V "), "{printed}");
 
     // During full re-execution the samples already have their verdict, and keep it.
-    let (stopped, printed) = self::stopped(&place, "--full", "doing all of it again");
+    let (stopped, printed) = self::stopped(&place, "--full", "doing all fills and sweeps again");
     assert_eq!(stopped, 2, "{printed}");
     assert!(printed.contains("verdict      affirmed: "), "{printed}");
     assert!(printed.contains("full         stopped, no verdict: "), "{printed}");

@@ -98,7 +98,7 @@ impl Session {
             preset,
             devices: devices.map(|devices| devices.into_iter().map(DeviceOrdinal).collect()),
             iterations: iterations.map(|iterations| {
-                let iteration = |(inner_dim, sweeps)| Iteration { inner_dim, sweeps };
+                let iteration = |(inner_dim, sweeps)| Iteration::new(inner_dim, sweeps);
                 iterations.into_iter().map(iteration).collect()
             }),
             samples,

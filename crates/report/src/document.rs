@@ -136,9 +136,9 @@ pub struct Class<'a> {
 }
 
 /// The limits of the protocol and what using each would cost a cheat (spec §7), row by row.
-pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
+pub(crate) fn limits(session: &Report) -> Vec<(&'static str, String)> {
     let a = &session.assumptions;
-    [
+    let mut limits = vec![
         (
             "Relay to equal GPUs elsewhere",
             "as many real GPUs as are stated, idle for the session; answers are small, so a network is enough"
@@ -177,5 +177,11 @@ pub(crate) fn limits(session: &Report) -> [(&'static str, String); 7] {
             "Model, firmware, anything before or after the session",
             "not covered: hardware attestation complements this".to_owned(),
         ),
-    ]
+    ];
+    if session.fabric.is_some() {
+        let cost = "machines or memory that hold both tiles of a pair, and answer beyond the rate that is assumed; one way alone is not \
+                    certified, and slow links show only as far as what moved had to use them";
+        limits.push(("Links between GPUs", cost.to_owned()));
+    }
+    limits
 }

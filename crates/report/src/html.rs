@@ -38,6 +38,7 @@ pub fn html(document: &Document<'_>) -> String {
                     section class={ "verdict " (verdict) } { strong { (verdict) } p { (text(&document.meaning)) } }
                     (reasons(document))
                     (host(session))
+                    (links(session))
                     h2 { "What this does not prove" }
                     p {
                         "Limits of the protocol, and what using them would cost a cheat. The table of joined GPUs is argued, not proven."
@@ -105,6 +106,28 @@ fn host(session: &Report) -> Markup {
                 td { "of that, done by its devices (T_local)" } td { (cell(&host.local_tensor_ops_per_s, ops_per_s)) }
             }
         }
+    }
+}
+
+fn links(session: &Report) -> Markup {
+    let Some(fabric) = &session.fabric else {
+        return Markup::default();
+    };
+    let ([links, any], [of_links, of_any]) = (fabric.least().cells(), fabric.bisection.cells());
+    html! {
+        h2 { "Links between GPUs" }
+        p.soft {
+            "What moved between GPUs at least, both ways together. What can have gone over the links to the hosts is not counted as \
+             links between GPUs. No GPU is assumed to have more than " (bytes(fabric.gpu_memory_bytes.into())) "."
+        }
+        table {
+            tr { th scope="col" { "At least" } th scope="col" { "Links between GPUs" } th scope="col" { "Any path" } }
+            tr { td { "Every two devices" } td { (links) } td { (any) } }
+            tr { td { "Bisection, however the GPUs are halved" } td { (of_links) } td { (of_any) } }
+        }
+        @if let Some(why) = &fabric.no_bound { p { b { "No bound of links: " } (text(why)) "." } }
+        p.soft { "Of each two devices, in GB/s: links between GPUs, and below any path." }
+        (svg::matrix(fabric))
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod date;
 pub mod document;
 mod escape;
+mod fabric;
 pub mod figure;
 mod html;
 mod junit;
@@ -19,6 +20,7 @@ mod svg;
 pub mod telemetry;
 mod text;
 
+pub use fabric::{ExchangeReport, FabricReport, PairReport};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;

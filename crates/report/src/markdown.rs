@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
+use verifier::units::bytes;
+
 use crate::document::{Document, limits};
 use crate::escape::escape;
+use crate::fabric::FabricReport;
 use crate::figure::Figure;
 
 /// The appraised session as Markdown; what a peer wrote is escaped.
@@ -47,6 +50,9 @@ pub fn markdown(document: &Document<'_>) -> String {
             );
         }
     }
+    if let Some(fabric) = &session.fabric {
+        links(&mut text, fabric);
+    }
     if !document.findings.is_empty() {
         text.push_str(
             "\n## Findings\n\n| finding | does | where | seen | cause | remedy |\n|---|---|---|---|---|---|\n",
@@ -76,6 +82,30 @@ pub fn markdown(document: &Document<'_>) -> String {
         document.policy_id, session.evidence_blake3, session.error_terms, session.error_bits
     );
     text
+}
+
+/// The most pairs that a table lists: those of 16 devices.
+const MOST_PAIRS: usize = 120;
+
+fn links(text: &mut String, fabric: &FabricReport) {
+    let _ = writeln!(
+        text,
+        "\n## Links between GPUs\n\nCertified: {}. No GPU is assumed to have more than {}.\n",
+        fabric.summary(),
+        bytes(fabric.gpu_memory_bytes.into())
+    );
+    if let Some(why) = &fabric.no_bound {
+        let _ = writeln!(text, "No bound of links: {}.\n", plain(why));
+    }
+    text.push_str("| devices | links between GPUs | any path | round |\n|---|---|---|---|\n");
+    let pairs = fabric.slowest_first();
+    for pair in pairs.iter().take(MOST_PAIRS) {
+        let ([a, b], [links, any]) = (pair.devices, pair.exchange.cells());
+        let _ = writeln!(text, "| {a} and {b} | {links} | {any} | {} |", pair.round);
+    }
+    if let Some(more) = pairs.len().checked_sub(MOST_PAIRS).filter(|more| *more > 0) {
+        let _ = writeln!(text, "\n{more} more pairs have as much or more.");
+    }
 }
 
 /// Text escaped so that Markdown shows it literally: it can add no markup, HTML, table or link.

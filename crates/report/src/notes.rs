@@ -6,12 +6,15 @@ use protocol::limits::MIN_SAMPLES_FOR_BOUND;
 use protocol::plan::Plan;
 use protocol::verifier::VerifierSession;
 
+use crate::fabric::FabricReport;
+
 /// The notes on a session; a session that is not affirmed has no notes.
 pub(crate) fn of(
     session: &VerifierSession,
     is_online: bool,
     is_affirmed: bool,
     certified: Option<&Certified>,
+    fabric: Option<&FabricReport>,
     assumptions: &Assumptions,
 ) -> Vec<String> {
     let mut notes = Vec::new();
@@ -28,6 +31,7 @@ pub(crate) fn of(
              devices"
                 .to_owned(),
         );
+        notes.extend(fabric.iter().flat_map(|fabric| fabric.notes(bits)));
     } else {
         if let Some(plan) = session.plan() {
             notes.extend(plan.groups().into_iter().map(|inner_dim| offline(plan, inner_dim)));
@@ -100,10 +104,7 @@ mod tests {
     use super::*;
 
     fn plan(sweeps: &[u32], samples: u32) -> Plan {
-        let iteration = |&sweeps: &u32| Iteration {
-            inner_dim: 4096,
-            sweeps,
-        };
+        let iteration = |&sweeps: &u32| Iteration::new(4096, sweeps);
         Plan::new(PlanFields {
             session_id: [0; 16],
             verifier: Identity([0; 32]),

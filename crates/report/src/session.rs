@@ -12,6 +12,7 @@ use verifier::hardware::ON_SALE;
 use verifier::outcome::{Judge, Outcome, verifier_of};
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
+use crate::fabric::FabricReport;
 use crate::notes;
 
 /// A finished session, ready to print.
@@ -62,6 +63,9 @@ pub struct Report {
     pub devices: Vec<DeviceReport>,
     /// Bounds certified for the system behind the session, for all devices at the same time; null unless affirmed online.
     pub host: Option<BoundsReport<u128>>,
+    /// What the rounds between devices certify of links; absent without rounds, and unless affirmed online.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fabric: Option<FabricReport>,
     /// What a reader must know to read the figures.
     pub notes: Vec<String>,
 }
@@ -186,6 +190,7 @@ impl Report {
         let is_affirmed = matches!(outcome, Outcome::Affirmed(_));
         let assumptions = &judge.assumptions;
         let certified = outcome.certified();
+        let fabric = FabricReport::of(session, outcome, judge);
         let fields = session.plan().map(|plan| plan.fields());
         Report {
             verdict: outcome.name(),
@@ -221,7 +226,8 @@ impl Report {
                 let groups = certified.devices.iter().flat_map(|device| &device.groups);
                 bounds(&certified.host, &groups.collect::<Vec<_>>(), assumptions)
             }),
-            notes: notes::of(session, is_online, is_affirmed, certified, assumptions),
+            notes: notes::of(session, is_online, is_affirmed, certified, fabric.as_ref(), assumptions),
+            fabric,
         }
     }
 
@@ -280,7 +286,7 @@ impl AssumptionsReport {
         AssumptionsReport {
             hardware_table: ON_SALE.name,
             hardware_date: ON_SALE.date,
-            narrowed_by: judge.narrowed_by.clone(),
+            narrowed_by: judge.narrowed_by.as_ref().map(|by| by.policy.clone()),
             assumed: Assumed::from(&judge.assumptions),
         }
     }

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::document::Device;
+use crate::fabric::FabricReport;
 
 /// One bar: certified within a class's capacity, with a mark at the lowest value that the class needs.
 pub(crate) fn bar(certified: f64, needed: f64, capacity: f64, is_enough: bool) -> Markup {
@@ -64,6 +65,59 @@ pub(crate) fn timeline(devices: &[Device<'_>]) -> Option<Markup> {
             }
         }
     })
+}
+
+/// A matrix of devices: what is certified between every two of them: the more, the stronger the shade.
+pub(crate) fn matrix(fabric: &FabricReport) -> Markup {
+    let devices = fabric.devices();
+    let most = fabric
+        .pairs
+        .iter()
+        .filter_map(|pair| pair.exchange.exchange_bytes_per_s)
+        .max();
+    let most = most.unwrap_or(1).max(1) as f64;
+    let (cell, left) = (48.0, 70.0);
+    let side = cell * devices.len() as f64;
+    let place = |device: u32| devices.iter().position(|own| *own == device).unwrap_or(0) as f64;
+    // Beyond this, figures would be too small to read; the titles have them.
+    let has_text = devices.len() <= 16;
+    let gb = |value: Option<u64>| value.map_or("-".to_owned(), |value| format!("{:.0}", value as f64 / 1e9));
+    html! {
+        svg.chart.matrix viewBox=(format!("0 0 {:.0} {:.0}", left + side, side + 20.0)) role="img"
+            style=(format!("max-width:{:.0}px", (left + side).min(900.0)))
+            aria-label="Matrix of devices with what is certified between every two of them" {
+            title { (fabric.summary()) }
+            @for device in &devices {
+                @let at = place(*device) * cell;
+                text x="0" y=(format!("{:.1}", at + 20.0 + cell / 2.0 + 4.0)) { "device " (device) }
+                text x=(format!("{:.1}", left + at + cell / 2.0)) y="12" text-anchor="middle" { (device) }
+            }
+            @for pair in &fabric.pairs {
+                @let [a, b] = pair.devices;
+                @let [links, any] = pair.exchange.cells();
+                @let any_gb = pair.exchange.exchange_bytes_per_s;
+                @let shade = 0.06 + 0.44 * any_gb.unwrap_or(0) as f64 / most;
+                @for (row, column) in [(a, b), (b, a)] {
+                    @let (x, y) = (left + place(column) * cell, 20.0 + place(row) * cell);
+                    rect.cell x=(format!("{:.1}", x + 1.0)) y=(format!("{:.1}", y + 1.0)) width="46" height="46"
+                        fill-opacity=(format!("{shade:.2}")) {
+                        title {
+                            "devices " (a) " and " (b) ": links between GPUs " (links) ", any path " (any)
+                            (format!(", round {}, {:.3} s", pair.round, pair.window_ms / 1e3))
+                        }
+                    }
+                    @if has_text {
+                        text x=(format!("{:.1}", x + cell / 2.0)) y=(format!("{:.1}", y + 21.0)) text-anchor="middle" {
+                            (gb(pair.exchange.link_bytes_per_s))
+                        }
+                        text.tick x=(format!("{:.1}", x + cell / 2.0)) y=(format!("{:.1}", y + 36.0)) text-anchor="middle" {
+                            (gb(any_gb))
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One quantity over time; `None` for fewer than two samples.

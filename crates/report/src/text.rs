@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use verifier::units::{bytes, bytes_per_s, ops_per_s};
 
+use crate::fabric::FabricReport;
 use crate::session::{AssumptionsReport, BoundReport, BoundsReport, PlanReport, Report};
 
 /// How much of a report is shown.
@@ -43,7 +44,7 @@ impl Report {
             return Ok(());
         }
         if let Some(host) = &self.host {
-            self.write_bounds(f, host)?;
+            self.write_bounds(f, host, detail)?;
         }
         if !self.notes.is_empty() {
             writeln!(f)?;
@@ -101,7 +102,7 @@ impl Report {
 }
 
 impl Report {
-    fn write_bounds(&self, f: &mut String, host: &BoundsReport<u128>) -> fmt::Result {
+    fn write_bounds(&self, f: &mut String, host: &BoundsReport<u128>, detail: Detail) -> fmt::Result {
         writeln!(f, "\ncertified lower bounds, all at once")?;
         let mut rows = vec![["", "memory V", "bandwidth B", "tensor T", "local T_local"].map(str::to_owned)];
         rows.push(host.cells("host".to_owned()));
@@ -111,6 +112,12 @@ impl Report {
             }
         }
         write_table(f, &rows)?;
+        if let Some(fabric) = &self.fabric {
+            writeln!(f, "\nlinks        {}", fabric.summary())?;
+            if detail == Detail::All {
+                write_pairs(f, fabric)?;
+            }
+        }
 
         writeln!(f, "\nmeasured, not certified")?;
         let mut rows = vec![["device", "dataset", "k", "samples", "fill", "sweep", "says it is"].map(str::to_owned)];
@@ -147,6 +154,9 @@ impl Report {
         }
         for (reason, names) in reasons {
             writeln!(f, "no bound     {}: {reason}", names.join(", "))?;
+        }
+        if let Some(reason) = self.fabric.as_ref().and_then(|fabric| fabric.no_bound.as_ref()) {
+            writeln!(f, "no bound     links: {reason}")?;
         }
         Ok(())
     }
@@ -199,6 +209,17 @@ impl fmt::Display for AssumptionsReport {
             bytes(self.assumed.on_chip_bytes.into()),
         )
     }
+}
+
+/// Every two devices, slowest first.
+fn write_pairs(f: &mut String, fabric: &FabricReport) -> fmt::Result {
+    let mut rows = vec![["devices", "links between GPUs", "any path", "round", "window"].map(str::to_owned)];
+    for pair in fabric.slowest_first() {
+        let ([a, b], [links, any]) = (pair.devices, pair.exchange.cells());
+        let window = format!("{:.3} s", pair.window_ms / 1e3);
+        rows.push([format!("{a} and {b}"), links, any, pair.round.to_string(), window]);
+    }
+    write_table(f, &rows)
 }
 
 /// Left-aligned columns, two spaces apart.

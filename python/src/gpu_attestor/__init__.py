@@ -25,7 +25,20 @@ from ._errors import (
 )
 from ._native import Policy, __version__, identity
 from ._policy import PolicyLike
-from ._report import Assumptions, Bound, Bounds, Device, FullReexecution, Measured, Plan, Report, Window
+from ._report import (
+    Assumptions,
+    Bound,
+    Bounds,
+    Device,
+    Exchange,
+    Fabric,
+    FullReexecution,
+    Measured,
+    Pair,
+    Plan,
+    Report,
+    Window,
+)
 from ._session import Attestation, Session, SessionOptions
 from ._streams import Reader, Writer, attest_stream, record_stream
 from ._verify import verify
@@ -43,6 +56,8 @@ __all__ = [
     "Device",
     "DeviceAppraisal",
     "EvidenceError",
+    "Exchange",
+    "Fabric",
     "Finding",
     "FullReexecution",
     "KeyUnusableError",
@@ -51,6 +66,7 @@ __all__ = [
     "NoVerdictError",
     "NotTrustedError",
     "NothingCertifiedError",
+    "Pair",
     "Plan",
     "Policy",
     "PolicyError",

@@ -9,7 +9,20 @@ from typing import Any, Literal
 
 from ._errors import CouldNotRunError, NothingCertifiedError, NotTrustedError, NoVerdictError
 
-__all__ = ["Assumptions", "Bound", "Bounds", "Device", "FullReexecution", "Measured", "Plan", "Report", "Window"]
+__all__ = [
+    "Assumptions",
+    "Bound",
+    "Bounds",
+    "Device",
+    "Exchange",
+    "Fabric",
+    "FullReexecution",
+    "Measured",
+    "Pair",
+    "Plan",
+    "Report",
+    "Window",
+]
 
 Verdict = Literal["affirmed", "contraindicated", "could not run", "none"]
 
@@ -100,6 +113,43 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """Lower bounds of bytes/s between GPUs, both directions together; None where there is no bound."""
+
+    exchange_bytes_per_s: int | None
+    """Over any path."""
+    link_bytes_per_s: int | None
+    """What cannot have gone over the links to the hosts: it went over links between GPUs."""
+
+
+@dataclass(frozen=True)
+class Pair(Exchange):
+    """Two devices' share of what moved in their round."""
+
+    devices: tuple[int, int]
+    """Their ordinals."""
+    round: int
+    window_ms: float
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """What the rounds between devices certify of links."""
+
+    gpu_memory_bytes: int
+    """The most memory that one GPU behind the session is assumed to have."""
+    inner_dim: int
+    pairs: tuple[Pair, ...]
+    """Every two devices of the plan."""
+    bisection: Exchange
+    """Between two halves of the system's GPUs, however it is divided."""
+    chances: int
+    """These bounds together are false with probability at most this many times 2^-error_bits."""
+    no_bound: str | None
+    """Why pairs have no bound of links, and what to do about it; None if all have one."""
+
+
+@dataclass(frozen=True)
 class FullReexecution:
     """What repeating all of the work came to. A job is the work of one device in one iteration."""
 
@@ -161,6 +211,8 @@ class Report:
     devices: tuple[Device, ...] = ()
     host: Bounds | None = None
     """The bounds of the system behind the session, all at once; None unless it is affirmed online."""
+    fabric: Fabric | None = None
+    """What is certified of links between GPUs; None without rounds between devices, and unless it is affirmed online."""
     full_reexecution: FullReexecution | None = None
     """What repeating all of the work came to, if that was asked for."""
     notes: tuple[str, ...] = ()
@@ -185,6 +237,7 @@ class Report:
         value["windows"] = tuple(Window(**window) for window in value.get("windows", ()))
         value["devices"] = tuple(_device(device) for device in value.get("devices", ()))
         value["host"] = _bounds(value.get("host"))
+        value["fabric"] = _fabric(value.get("fabric"))
         value["full_reexecution"] = _optional(FullReexecution, value.get("full_reexecution"))
         value["notes"] = tuple(value.get("notes", ()))
         return cls(**value, json=text)
@@ -196,6 +249,13 @@ def _optional(kind: Any, value: Mapping[str, Any] | None) -> Any:
 
 def _bounds(value: Mapping[str, Any] | None) -> Bounds | None:
     return None if value is None else Bounds(**{name: Bound(**bound) for name, bound in value.items()})
+
+
+def _fabric(value: Mapping[str, Any] | None) -> Fabric | None:
+    if value is None:
+        return None
+    pairs = tuple(Pair(**{**pair, "devices": tuple(pair["devices"])}) for pair in value["pairs"])
+    return Fabric(**{**value, "pairs": pairs, "bisection": Exchange(**value["bisection"])})
 
 
 def _device(value: Mapping[str, Any]) -> Device:

@@ -55,13 +55,15 @@ fn failed(failure: &Failure, session: &VerifierSession, plan: &Plan) -> Vec<Devi
     match failure {
         Failure::Tile(mismatch) => vec![mismatch.sample.device],
         Failure::Openings(OpeningsError::Opening { sample, .. }) => vec![sample.device],
-        Failure::Misplaced(Misplaced::Duplicate { device, .. } | Misplaced::RootCount { device, .. }) => vec![*device],
+        Failure::Misplaced(
+            Misplaced::Duplicate { device, .. } | Misplaced::RootCount { device, .. } | Misplaced::Rests { device, .. },
+        ) => vec![*device],
         Failure::Late { phase, .. } => unanswered(*phase, session, plan),
         _ => Vec::new(),
     }
 }
 
-/// Devices whose FILLED or SWEPT had not arrived at the deadline of the phase.
+/// Devices whose FILLED, SWEPT or CROSSED had not arrived at the deadline of the phase.
 fn unanswered(phase: Phase, session: &VerifierSession, plan: &Plan) -> Vec<DeviceOrdinal> {
     let Some(iteration) = session.trace().and_then(|trace| trace.iterations().last()) else {
         return Vec::new();
@@ -69,6 +71,15 @@ fn unanswered(phase: Phase, session: &VerifierSession, plan: &Plan) -> Vec<Devic
     let has_come: Vec<bool> = match phase {
         Phase::Fill => iteration.fill_roots.iter().map(Option::is_some).collect(),
         Phase::Sweep => iteration.sweep_roots.iter().map(|roots| !roots.is_empty()).collect(),
+        Phase::Cross => {
+            let Some(round) = iteration.rounds.last() else {
+                return Vec::new();
+            };
+            let number = iteration.rounds.len() as u32 - 1;
+            let rests = |place| plan.opponent(number, place).is_none();
+            let roots = round.roots.iter().enumerate();
+            roots.map(|(place, root)| root.is_some() || rests(place)).collect()
+        }
         Phase::Hello | Phase::Prepare | Phase::Open => return Vec::new(),
     };
     let devices = plan.devices().iter().zip(has_come);

@@ -9,11 +9,12 @@ use protocol::limits::MIN_INNER_DIM_FOR_MEMORY;
 use protocol::message::DeviceOffer;
 use protocol::plan::{DevicePlan, Plan};
 use protocol::verifier::VerifierSession;
+use report::Report;
 use report::figure::CertifiedFigures;
 use report::phases::{PhaseSpan, phases};
 use report::telemetry::StatedTelemetry;
 use verifier::hardware::ON_SALE;
-use verifier::outcome::Outcome;
+use verifier::outcome::{Judge, Outcome};
 use verifier::units::bytes_per_s;
 
 use super::blame;
@@ -35,7 +36,8 @@ pub(super) fn devices(
     session: &VerifierSession,
     policy: &Policy,
     profiles: &Profiles,
-    assumptions: &Assumptions,
+    judge: &Judge,
+    report: &Report,
     outcome: &Outcome,
 ) -> Vec<DeviceAppraisal> {
     let (Some(hello), Some(plan)) = (session.hello(), session.plan()) else {
@@ -45,7 +47,8 @@ pub(super) fn devices(
         session,
         policy,
         profiles,
-        assumptions,
+        assumptions: &judge.assumptions,
+        gpu_memory_bytes: report.fabric.as_ref().map(|fabric| fabric.gpu_memory_bytes),
         outcome,
     };
     let device = |device: &DevicePlan| {
@@ -60,6 +63,8 @@ struct Context<'a> {
     policy: &'a Policy,
     profiles: &'a Profiles,
     assumptions: &'a Assumptions,
+    /// What bounds of links assume of a GPU's memory; `None` if there are no rounds.
+    gpu_memory_bytes: Option<u64>,
     outcome: &'a Outcome,
 }
 
@@ -97,7 +102,7 @@ impl Context<'_> {
             findings.check_clocks(offer, profile, &telemetry, figures.tensor_ops_per_s);
         }
         if let Some(profile) = profile {
-            findings.check_assumptions(ordinal, profile, self.assumptions);
+            findings.check_assumptions(ordinal, profile, self.assumptions, self.gpu_memory_bytes);
             if let Some(certified) = certified {
                 findings.check_local_rate(ordinal, profile, certified, self.assumptions);
             }

@@ -2,6 +2,7 @@
 
 mod blame;
 mod device;
+mod links;
 mod session;
 
 use attestation_result::Tier;
@@ -44,7 +45,7 @@ pub fn appraise(
     let outcome = Outcome::new(evidence, session, judge, None);
     let report = Report::of(evidence, session, sealed, judge, &outcome);
     let mut findings = Findings::new(policy);
-    let devices = devices(session, policy, profiles, &judge.assumptions, &outcome);
+    let devices = devices(session, policy, profiles, judge, &report, &outcome);
     let certified: Vec<CertifiedFigures> = devices.iter().map(|device| device.certified).collect();
     let host_indistinguishable_from = match devices.len() {
         0 | 1 => Vec::new(),
@@ -54,6 +55,10 @@ pub fn appraise(
         findings.check_host(hello);
         findings.check_links(hello);
         findings.check_coverage(hello, devices.len());
+    }
+    // All pairs have as many rounds only in a whole session.
+    if let Some(plan) = session.plan().filter(|_| report.fabric.is_some()) {
+        findings.check_pairs(plan, session.windows());
     }
     if !host_indistinguishable_from.is_empty() {
         let detail = format!(
@@ -67,6 +72,7 @@ pub fn appraise(
     // Evidence from a Verifier that is not trusted accuses no device, neither by its figures nor by its labels.
     if !outcome.is_unvouched() {
         reasons.extend(host_reasons(session, policy, &report));
+        reasons.extend(links::reasons(policy, &report));
         reasons.extend(host_fits(&devices, &report, profiles, &policy.shares));
         reasons.extend(findings.list.iter().filter_map(Reason::acting));
     }

@@ -89,6 +89,7 @@ fn policy() -> Policy {
             link_out_bytes_per_s: Some(0),
             helper_bytes_per_s: Some(0),
             on_chip_bytes: Some(0),
+            gpu_memory_bytes: Some(64 << 20),
         },
         ..Policy::default()
     }

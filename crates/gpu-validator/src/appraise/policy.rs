@@ -111,6 +111,7 @@ impl fmt::Display for ClassPolicy<'_> {
         let mut taken = format!(
             "# The links of {}. Taken for granted is that nothing in the host has faster ones.\n\
              # A host with faster slots, or one that nobody looked at, can break this: the bounds then promise too much.\n\
+             # The same holds for gpu_memory_bytes, the memory of one GPU: only bounds of links between GPUs depend on it.\n\
              # All else is the fastest hardware on sale: {}, {}.\n",
             profile.title, ON_SALE.name, ON_SALE.date
         );

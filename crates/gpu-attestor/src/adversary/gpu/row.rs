@@ -123,10 +123,7 @@ fn certified(played: &Played, assumptions: &Assumptions) -> Option<HostBounds> {
                 num_matrices: assignment.num_matrices(),
             })
             .collect(),
-        iterations: vec![Iteration {
-            inner_dim: INNER_DIM,
-            sweeps: played.sweeps,
-        }],
+        iterations: vec![Iteration::new(INNER_DIM, played.sweeps)],
         samples: SAMPLES,
         deadlines: Deadlines {
             ready_ms: 1,
