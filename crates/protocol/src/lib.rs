@@ -18,6 +18,7 @@ pub mod operand;
 pub mod tile;
 
 pub mod commitment;
+mod commitment_id;
 pub mod digest;
 pub mod matching;
 pub mod sampling;
